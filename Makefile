@@ -1,0 +1,52 @@
+# make demo   set up .venv, estimate the values of 32 small problems with the embedded model, show them
+# make test   every feature's tests, the end-to-end ones with a real vLLM included (under 20 minutes)
+#
+# Needs Python 3.11 or 3.12 and make. `make demo PYTHON=/path/to/python3.12` chooses the interpreter.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+
+CANDIDATES := python3 python3.12 python3.11 /usr/bin/python3
+SUITABLE := import sys, ensurepip, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?= $(firstword $(foreach python,$(CANDIDATES),$(shell $(python) -c '$(SUITABLE)' 2>/dev/null && echo $(python))))
+BIN := .venv/bin
+DEMO := --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo \
+	--limit 32 --max-tokens 96 --enforce-eager
+
+.PHONY: demo test test-fast test-long lint bench clean
+
+demo: .venv/ready
+	$(BIN)/spo-data estimate $(DEMO)
+	@echo
+	@echo "values and samples: runs/demo/values/*.parquet, runs/demo/samples/*.parquet (load_dataset(\"runs/demo\") reads them)"
+	@echo "the card: runs/demo/README.md; again: $(BIN)/spo-data show runs/demo"
+
+test: .venv/ready
+	$(BIN)/python -m pytest -m "not long"
+
+test-fast: .venv/ready
+	$(BIN)/python -m pytest -m "not long and not engine" -q
+
+test-long: .venv/ready
+	$(BIN)/python -m pytest -m long
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/throughput.py
+
+clean:
+	rm -rf .venv runs
+
+# torch comes first and with its dependencies: a torch already in .venv (the smaller CPU build, see README) is kept.
+.venv/ready: requirements/cpu.txt requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 with venv found: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $$(grep '^torch==' requirements/cpu.txt)
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements/cpu.txt -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@

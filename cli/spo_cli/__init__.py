@@ -1,0 +1,1 @@
+"""The two commands, `spo-data` and `spo-train`: parsing, printing and exit statuses; no logic."""

@@ -1,0 +1,29 @@
+"""`spo-data`: estimate offline values, look at them.
+
+    spo-data estimate --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo
+    spo-data show runs/demo
+
+Exit status: 0 when every prompt has its n valid samples, 1 when something is missing or failed, 2 for wrong input,
+128 + the signal's number after SIGINT or SIGTERM.
+"""
+
+import typer
+
+from spo_cli.estimate import estimate
+from spo_cli.show import show
+
+app = typer.Typer(
+    name="spo-data",
+    help="Offline values for RL with verifiable rewards: a model's success probability on every training prompt.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command(no_args_is_help=True)(estimate)
+app.command(no_args_is_help=True)(show)
+
+
+def main() -> None:
+    """The console script."""
+    app()

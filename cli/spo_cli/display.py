@@ -1,0 +1,119 @@
+"""What an estimate shows while it works, on stderr: a progress bar on a terminal, plain lines elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from spo_pipelines.plan import Plan
+from spo_pipelines.stream import Progress
+
+from spo_data.engine_log import terminal
+from spo_data.prompt_set import excerpt
+
+PLAIN_SECONDS = 10.0
+"""How often a plain line is printed where stderr is not a terminal."""
+REFRESH_SECONDS = 0.25
+
+
+class Display:
+    """A `Watcher` for people. Holds its own duplicate of stderr, since the engine's output goes to a file."""
+
+    def __init__(self) -> None:
+        self._stream = terminal()
+        self._console = Console(file=self._stream, highlight=False, soft_wrap=True)
+        self._bar: Bar | None = None
+        self._started: float | None = None
+        self._shown = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        self._stream.close()
+
+    def stage(self, text: str) -> None:
+        """Announce something that takes a while."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        self._line(f"{text} …")
+
+    def planned(self, plan: Plan, present: int) -> None:
+        """Print the preview, the account of the rows, and what will be sampled."""
+        prompts, sampling = plan.prompt_set, plan.options.sampling
+        dropped = "".join(f", {count} dropped: {reason}" for reason, count in prompts.dropped_by_reason().items())
+        self._line("\nthe first prompt, as the model reads it:")
+        for line in plan.preview.splitlines():
+            self._line(f"  │ {line}")
+        top_k = "off" if sampling.top_k == -1 else str(sampling.top_k)
+        self._line(f"\nmodel     {plan.model.name} at {plan.model.revision}")
+        self._line(
+            f"dataset   {plan.manifest.dataset.source} ({prompts.layout.name} layout):"
+            f" {prompts.n_rows:,} rows, {len(prompts.prompts):,} unique prompts,"
+            f" {prompts.n_duplicates:,} duplicates{dropped or ', none dropped'}"
+        )
+        for drop in prompts.dropped[:3]:
+            self._line(f"          row {drop.row}: {drop.reason} {excerpt(drop.detail)}".rstrip())
+        self._line(
+            f"policy    temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, top_k {top_k},"
+            f" template {prompts.template.name}, verifier {plan.options.verifier}"
+        )
+        self._line(
+            f"plan      {len(prompts.prompts):,} prompts x {sampling.n} = {plan.n_samples:,} samples"
+            f" ({present:,} there already), at most {plan.token_bound:,} response tokens\n"
+        )
+        shortest = min(map(plan.max_tokens, plan.token_ids))
+        if shortest < sampling.max_tokens:
+            self._line(
+                f"note      the context of {plan.context_length:,} tokens ends responses before --max-tokens"
+                f" {sampling.max_tokens:,}: after {shortest:,} at the earliest\n"
+            )
+
+    def sampled(self, progress: Progress) -> None:
+        """Show how far it is, at most a few times a second."""
+        now = time.monotonic()
+        if self._started is None:
+            self._started = self._shown = now
+        pause = REFRESH_SECONDS if self._console.is_terminal else PLAIN_SECONDS
+        last = progress.present + progress.sampled + progress.failed == progress.total
+        if now - self._shown < pause and not last:
+            return
+        self._shown = now
+        speed = progress.tokens / max(now - self._started, 1e-9)
+        verdicts = ", ".join(f"{name} {count:,}" for name, count in progress.verdicts.most_common())
+        failed = f", failed {progress.failed:,}" if progress.failed else ""
+        mean = f"{progress.score_sum / progress.n_scored:.3f}" if progress.n_scored else "-"
+        text = f"{speed:,.0f} tokens/s · mean {mean} · {verdicts}{failed}"
+        if self._console.is_terminal:
+            self._show_bar(progress, text)
+        else:
+            done = progress.present + progress.sampled
+            rate = progress.sampled / max(now - self._started, 1e-9)
+            left = (progress.total - done) / rate if rate else 0.0
+            self._line(f"{done:,}/{progress.total:,} samples · {text} · about {left:,.0f} s left")
+
+    def _show_bar(self, progress: Progress, text: str) -> None:
+        if self._bar is None:
+            self._bar = Bar(
+                MofNCompleteColumn(),
+                BarColumn(bar_width=24),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+                console=self._console,
+            )
+            self._bar.add_task(text, total=progress.total, completed=progress.present)
+            self._bar.start()
+        (task,) = self._bar.task_ids
+        self._bar.update(task, completed=progress.present + progress.sampled, description=text)
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False)

@@ -1,0 +1,103 @@
+"""`spo-data show`: a run's summary again."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spo_cli.exits import clean_exit
+from spo_data.errors import UserError
+
+if TYPE_CHECKING:
+    from spo_data.summary import Example, Summary
+
+BAR = 40
+
+
+def show(
+    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Show a run: verdicts, values, bounds, speed, the hardest and the easiest prompts."""
+    with clean_exit():
+        from spo_data.journal import Journal
+        from spo_data.manifest import read_manifest
+        from spo_data.summary import summarize
+
+        manifest = read_manifest(run)
+        if manifest is None or not (run / "journal.sqlite").is_file():
+            raise UserError(f"{run} is not a run folder: `spo-data estimate … --out {run}` makes one")
+        with Journal(run / "journal.sqlite", read_only=True) as journal:
+            summary = summarize(journal, manifest)
+        if as_json:
+            print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+        else:
+            print_summary(summary, run)
+
+
+def print_summary(summary: "Summary", run: Path) -> None:
+    """Print a summary on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    grid = Table.grid(padding=(0, 2))
+    for name, text in _facts(summary, run):
+        grid.add_row(name, text)
+    console.print(grid)
+    if summary.value_mean is None:
+        return
+    console.print(f"\nvalues, to the nearest k/{summary.n}", markup=False)
+    largest = max(summary.histogram)
+    values = Table.grid(padding=(0, 2))
+    for k, count in enumerate(summary.histogram):
+        values.add_row(f"{k}/{summary.n}", f"{count:>7,}", "█" * -(-BAR * count // largest))
+    console.print(values)
+    for title, examples in (("hardest", summary.hardest), ("easiest", summary.easiest)):
+        console.print(f"\n{title}", markup=False)
+        console.print(_examples(examples))
+
+
+def _facts(summary: "Summary", run: Path) -> list[tuple[str, str]]:
+    verdicts = ", ".join(f"{name} {count:,} ({count / summary.drawn:.1%})" for name, count in summary.verdicts.items())
+    dropped = "".join(f", {count:,} dropped: {reason}" for reason, count in summary.dropped.items()) or ", none dropped"
+    facts = [
+        ("run", f"{run} ({'complete' if summary.complete else 'incomplete'})"),
+        ("model", summary.model),
+        ("dataset", f"{summary.dataset}: {summary.rows:,} rows, {summary.duplicates:,} duplicates{dropped}"),
+        ("samples", f"{summary.prompts:,} prompts x {summary.n}: {summary.drawn:,} of {summary.asked:,} drawn"),
+        ("verdicts", verdicts or "none yet"),
+    ]
+    if summary.missing:
+        facts.append(
+            ("not valid", f"{summary.missing:,} samples; {summary.prompts_without_value:,} prompts have no value")
+        )
+    facts += [("engine error", f"{count:,} x {error}") for error, count in list(summary.errors.items())[:3]]
+    if summary.value_mean is not None:
+        bounds = f"{summary.value_low:.4f} to {summary.value_high:.4f}"
+        facts.append(
+            ("mean value", f"{summary.value_mean:.4f}, bounds {bounds} (truncated and failed samples wrong / right)")
+        )
+    if summary.response_tokens_mean is not None:
+        facts.append(
+            ("tokens", f"{summary.response_tokens:,} in responses, {summary.response_tokens_mean:,.1f} in each")
+        )
+    if summary.samples_per_second is not None:
+        facts.append(
+            ("speed", f"{summary.samples_per_second:,.2f} samples/s, {summary.tokens_per_second:,.0f} tokens/s")
+        )
+    return facts
+
+
+def _examples(examples: "list[Example]") -> "object":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column()
+    table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=20)
+    for example in examples:
+        table.add_row(f"{example.value:.3f}", Text(example.prompt), Text(f"→ {example.ground_truth}"))
+    return table

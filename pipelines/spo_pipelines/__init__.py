@@ -1,0 +1,1 @@
+"""How the library's parts run together."""

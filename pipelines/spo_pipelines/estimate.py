@@ -1,0 +1,272 @@
+"""One estimation, from options to tables, on one machine.
+
+    outcome = asyncio.run(estimate(options, watcher))
+    outcome.summary.value_mean
+
+The same call continues a run that ended early, a higher n or limit adds to it, and anything that would mix two
+policies, datasets or graders in one run is refused before an engine starts. SIGINT and SIGTERM end the stream cleanly:
+what is finished is graded, journaled and tabled.
+"""
+
+import asyncio
+import contextlib
+import shlex
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from spo_data.card import write_card
+from spo_data.engine import Engine, EngineError
+from spo_data.errors import SpoError, UserError, first_line
+from spo_data.grading.pool import GraderPool
+from spo_data.journal import Journal
+from spo_data.manifest import Manifest, Timings, policy_differences, read_manifest
+from spo_data.prompt_set import excerpt
+from spo_data.summary import Summary, summarize
+from spo_data.tables import write_tables
+from spo_data.vllm_engine import start_vllm
+from spo_pipelines.plan import EstimateOptions, Plan, make_plan
+from spo_pipelines.stream import Progress, regrade_failed, stream
+
+JOURNAL = "journal.sqlite"
+ENGINE_LOG = "engine.log"
+
+StartEngine = Callable[[Plan], AbstractAsyncContextManager[Engine]]
+
+
+class Watcher(Protocol):
+    """Who is told what an estimate does."""
+
+    def planned(self, plan: Plan, present: int) -> None:
+        """The plan stands; `present` samples are there already."""
+
+    def stage(self, text: str) -> None:
+        """Something that takes a while begins."""
+
+    def sampled(self, progress: Progress) -> None:
+        """A sample reached the journal, or failed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an estimate ended."""
+
+    plan: Plan
+    summary: Summary | None
+    """None for a dry run."""
+    signal: int | None = None
+    """The signal that ended it early."""
+    engine_error: EngineError | None = None
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM outside the stream, where nothing has to be saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def start_vllm_for(plan: Plan) -> AbstractAsyncContextManager[Engine]:
+    """The vLLM engine that a plan wants, its output in the run folder."""
+    return start_vllm(
+        plan.model,
+        plan.options.sampling,
+        plan.options.engine,
+        max_model_len=plan.engine_length,
+        log=plan.options.out / ENGINE_LOG,
+    )
+
+
+async def estimate(
+    options: EstimateOptions, watcher: Watcher, *, dry_run: bool = False, start_engine: StartEngine = start_vllm_for
+) -> Outcome:
+    """Estimate the values of a dataset's prompts into a run folder.
+
+    Raises UserError for what is wrong before anything starts, EngineError where the engine does not start, SpoError
+    where the journal cannot be written.
+    """
+    with _raising_signals():
+        out = options.out
+        _check_folder(out)
+        grading = options.grader
+        async with GraderPool(
+            options.verifier,
+            workers=grading.grader_workers,
+            seconds=grading.grader_seconds,
+            memory_gb=grading.grader_memory_gb,
+        ) as pool:
+            watcher.stage("reading prompts")
+            plan = await make_plan(options, pool)
+            if dry_run:
+                watcher.planned(plan, sum(map(len, _admitted(plan)[1].values())))
+                return Outcome(plan, None)
+            out.mkdir(parents=True, exist_ok=True)
+            with _lock(out):
+                old, done = _admitted(plan)
+                watcher.planned(plan, sum(map(len, done.values())))
+                return await _run(plan, old, done, pool, watcher, start_engine)
+
+
+async def _run(
+    plan: Plan,
+    old: Manifest | None,
+    done: dict[str, set[int]],
+    pool: GraderPool,
+    watcher: Watcher,
+    start_engine: StartEngine,
+) -> Outcome:
+    out = plan.options.out
+    manifest = plan.manifest.model_copy(update={"timings": old.timings if old else Timings()})
+    manifest.write(out)
+    stop = asyncio.Event()
+    signals: list[int] = []
+    death: EngineError | None = None
+    try:
+        with Journal(out / JOURNAL) as journal:
+            journal.set_prompts(plan.prompt_set.prompts, plan.prompt_set.dropped)
+            prompts = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
+            await regrade_failed(prompts, pool, journal)
+            present = sum(map(len, done.values()))
+            if present < plan.n_samples:
+                watcher.stage(f"starting the engine (its log: {out / ENGINE_LOG})")
+                progress = Progress(plan.n_samples, present)
+                async with start_engine(plan) as engine:
+                    started = time.monotonic()
+                    with _stopping_signals(stop, signals):
+                        death = await stream(
+                            engine, plan.requests(done), prompts, pool, journal, progress, watcher.sampled, stop
+                        )
+                    manifest = _with_timings(manifest, progress, time.monotonic() - started)
+            watcher.stage("writing tables")
+            summary = _write_results(journal, manifest, out)
+    except sqlite3.Error as error:
+        raise SpoError(f"{out / JOURNAL} cannot be written: {first_line(error)}") from error
+    return Outcome(plan, summary, signals[0] if signals else None, death)
+
+
+def _with_timings(manifest: Manifest, progress: Progress, seconds: float) -> Manifest:
+    before = manifest.timings
+    timings = Timings(
+        sampling_seconds=before.sampling_seconds + seconds,
+        sampled=before.sampled + progress.sampled,
+        sampled_tokens=before.sampled_tokens + progress.tokens,
+    )
+    return manifest.model_copy(update={"timings": timings})
+
+
+def _write_results(journal: Journal, manifest: Manifest, out: Path) -> Summary:
+    summary = summarize(journal, manifest)
+    write_tables(journal, out)
+    write_card(out, manifest, summary)
+    manifest.model_copy(update={"counts": summary.counts()}).write(out)
+    return summary
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file")
+    if out.is_dir() and read_manifest(out) is None and any(name.name != ".lock" for name in out.iterdir()):
+        raise UserError(f"--out {out} is neither a run nor empty: choose another folder")
+
+
+def _admitted(plan: Plan) -> tuple[Manifest | None, dict[str, set[int]]]:
+    """The manifest and the samples that the run folder has; raises UserError where they are not this plan's."""
+    out = plan.options.out
+    old = read_manifest(out)
+    if old is None:
+        return None, {}
+    differences = policy_differences(old, plan.manifest)
+    if differences:
+        named = ", ".join(f"{name} {before!r} (now {after!r})" for name, (before, after) in differences.items())
+        raise UserError(f"{out} was made with {named}\n{_right_commands(plan, old)}")
+    if plan.manifest.n < old.n:
+        raise UserError(
+            f"{out} has n = {old.n}: --n {plan.manifest.n} would not take samples away\n{_right_commands(plan, old)}"
+        )
+    if not (out / JOURNAL).is_file():
+        return old, {}
+    with Journal(out / JOURNAL, read_only=True) as journal:
+        difference = _dataset_difference(journal, plan)
+        if difference:
+            raise UserError(f"{out} was made from another dataset: {difference}\n{_right_commands(plan, old)}")
+        return old, journal.done()
+
+
+def _dataset_difference(journal: Journal, plan: Plan) -> str | None:
+    """What the run has and the dataset lacks or contradicts; more prompts than before are no difference."""
+    now = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
+    before = {prompt.prompt_id: prompt for prompt in journal.prompts()}
+    gone = [prompt for prompt_id, prompt in before.items() if prompt_id not in now]
+    if gone:
+        return (
+            f"{len(gone)} of its {len(before)} prompts are not in it, such as {gone[0].prompt_id}"
+            f" ({excerpt(gone[0].text, 60)!r})"
+        )
+    for prompt_id, prompt in before.items():
+        if prompt.ground_truth != now[prompt_id].ground_truth:
+            return f"ground_truth of {prompt_id} was {prompt.ground_truth!r}, now {now[prompt_id].ground_truth!r}"
+    return None
+
+
+def _right_commands(plan: Plan, old: Manifest) -> str:
+    out = plan.options.out
+    other = next(path for number in range(2, 10_000) if not (path := out.with_name(f"{out.name}-{number}")).exists())
+    words = list(plan.options.command)
+    for position, word in enumerate(words):
+        if word == "--out" and position + 1 < len(words):
+            words[position + 1] = str(other)
+        elif word.startswith("--out="):
+            words[position] = f"--out={other}"
+    return f"  to continue that run:   {old.command}\n  to start another:       {shlex.join(words)}"
+
+
+@contextlib.contextmanager
+def _lock(out: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(f"another spo-data is writing to {out}: wait for it or end it") from error
+
+
+@contextlib.contextmanager
+def _raising_signals() -> Iterator[None]:
+    """Outside the stream a signal ends the call at once: nothing is in memory that is not on disk."""
+
+    def raise_interrupted(number: int, _frame: object) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, raise_interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _stopping_signals(stop: asyncio.Event, signals: list[int]) -> Iterator[None]:
+    """In the stream the first signal stops it cleanly."""
+
+    def note(number: int) -> None:
+        signals.append(number)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        loop.add_signal_handler(number, note, number)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)

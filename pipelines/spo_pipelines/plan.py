@@ -1,0 +1,213 @@
+"""Everything about an estimate that is known before an engine starts.
+
+    plan = await make_plan(options, pool)
+    plan.prompt_set.dropped_by_reason(), plan.token_bound, plan.preview
+
+Prompts are read, worded, deduplicated, rendered and measured, and their ground truths are checked against themselves,
+all before a GPU is touched. A prompt that leaves no room for a response is dropped and counted, never fatal.
+"""
+
+import asyncio
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from spo_data.chat import Chat, load_chat
+from spo_data.dataset_rows import GENERATOR_PREFIX, load_rows
+from spo_data.engine import SampleRequest
+from spo_data.errors import UserError
+from spo_data.grading.pool import GradeJob, GraderPool
+from spo_data.grading.verdict import Verdict
+from spo_data.grading.verifiers import load_verifier, verifier_version
+from spo_data.manifest import DatasetRecord, GraderRecord, Manifest, PolicyRecord, package_versions
+from spo_data.model import Model, resolve_model
+from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling
+from spo_data.prompt import Prompt, sample_seed
+from spo_data.prompt_set import Dropped, PromptSet, build_prompt_set
+
+# The engine arguments beyond our own options that change what is sampled; the others only change how fast.
+POLICY_ENGINE_ARGS = frozenset(
+    {"quantization", "kv_cache_dtype", "hf_overrides", "load_format", "tokenizer_mode", "logits_processors"}
+)
+
+
+@dataclass(frozen=True)
+class EstimateOptions:
+    """One estimate, as the user asked for it."""
+
+    model: str
+    out: Path
+    prompts: PromptOptions
+    sampling: Sampling = Sampling()
+    engine: EngineOptions = EngineOptions()
+    grader: GraderOptions = GraderOptions()
+    model_revision: str | None = None
+    command: tuple[str, ...] = ()
+    """The command line, for the manifest and for refusals that print the right one."""
+
+    @property
+    def verifier(self) -> str:
+        """The verifier's name: a generator's problems are graded by the generator."""
+        generated = self.prompts.dataset.startswith(GENERATOR_PREFIX)
+        return self.grader.verifier or ("reasoning-gym" if generated else "math-verify")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an estimate will do."""
+
+    options: EstimateOptions
+    model: Model
+    prompt_set: PromptSet
+    token_ids: Mapping[str, np.ndarray]
+    """The rendered prompt's token ids by prompt id, int32."""
+    context_length: int
+    preview: str
+    """One rendered prompt, as the model reads it."""
+    manifest: Manifest
+
+    @property
+    def engine_length(self) -> int:
+        """The longest sequence that the engine will see: what it must reserve memory for."""
+        return max(len(ids) + self.max_tokens(prompt_id) for prompt_id, ids in self.token_ids.items())
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of the whole run, those already drawn included."""
+        return len(self.prompt_set.prompts) * self.options.sampling.n
+
+    @property
+    def token_bound(self) -> int:
+        """Response tokens at most, for the whole run."""
+        return self.options.sampling.n * sum(self.max_tokens(prompt_id) for prompt_id in self.token_ids)
+
+    def max_tokens(self, prompt_id: str) -> int:
+        """Response tokens that the sampling options and the context leave to a prompt."""
+        return min(self.options.sampling.max_tokens, self.context_length - len(self.token_ids[prompt_id]))
+
+    def requests(self, done: Mapping[str, set[int]]) -> Iterator[SampleRequest]:
+        """The samples that are not there yet, lazily, in prompt order."""
+        for prompt in self.prompt_set.prompts:
+            have = done.get(prompt.prompt_id, frozenset())
+            for index in range(self.options.sampling.n):
+                if index not in have:
+                    yield SampleRequest(
+                        prompt_id=prompt.prompt_id,
+                        sample_index=index,
+                        seed=sample_seed(self.options.sampling.seed, prompt.prompt_id, index),
+                        prompt_token_ids=self.token_ids[prompt.prompt_id],
+                        max_tokens=self.max_tokens(prompt.prompt_id),
+                    )
+
+
+async def make_plan(options: EstimateOptions, pool: GraderPool) -> Plan:
+    """Read, check and measure; raises UserError for everything that is wrong with what the user asked for."""
+    load_verifier(options.verifier)
+    wanted = options.prompts
+    rows = load_rows(wanted.dataset, config=wanted.dataset_config, split=wanted.split, revision=wanted.revision)
+    prompt_set = build_prompt_set(
+        rows,
+        template=wanted.template,
+        system=wanted.system,
+        prompt_column=wanted.prompt_column,
+        answer_column=wanted.answer_column,
+        limit=wanted.limit,
+        shuffle_seed=wanted.shuffle_seed,
+    )
+    model = resolve_model(options.model, options.model_revision)
+    chat = load_chat(model, wanted.chat_template_kwargs)
+    context_length = options.engine.max_model_len or chat.context_length
+    prompt_set = prompt_set.without(await _unverifiable(prompt_set, pool))
+    token_ids = _tokenized(prompt_set.prompts, chat)
+    prompt_set = prompt_set.without(_too_long(prompt_set, token_ids, context_length))
+    if not prompt_set.prompts:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in prompt_set.dropped_by_reason().items())
+        raise UserError(f"--dataset {wanted.dataset}: no prompt is left to sample ({reasons})")
+    kept = {prompt.prompt_id: token_ids[prompt.prompt_id] for prompt in prompt_set.prompts}
+    dataset = DatasetRecord(
+        source=rows.source,
+        config=rows.config,
+        split=rows.split,
+        revision=rows.revision,
+        layout=prompt_set.layout.name,
+        rows=prompt_set.n_rows,
+        duplicates=prompt_set.n_duplicates,
+        fingerprint=prompt_set.fingerprint,
+    )
+    return Plan(
+        options=options,
+        model=model,
+        prompt_set=prompt_set,
+        token_ids=kept,
+        context_length=context_length,
+        preview=chat.render(prompt_set.prompts[0].messages),
+        manifest=_manifest(options, model, prompt_set, dataset, chat, context_length),
+    )
+
+
+async def _unverifiable(prompt_set: PromptSet, pool: GraderPool) -> list[Dropped]:
+    """The prompts whose ground truth does not verify against itself: any verdict on them would be false."""
+    dropped = []
+    numbered = list(zip(prompt_set.prompts, prompt_set.rows, strict=True))
+    for start in range(0, len(numbered), 1024):
+        batch = numbered[start : start + 1024]
+        jobs = [GradeJob(None, prompt.ground_truth, prompt.task) for prompt, _ in batch]
+        for (_, row), graded in zip(batch, await asyncio.gather(*map(pool.grade, jobs)), strict=True):
+            if graded.verdict is not Verdict.CORRECT:
+                dropped.append(Dropped(row, str(graded.verdict), graded.detail or ""))
+    return dropped
+
+
+def _tokenized(prompts: Sequence[Prompt], chat: Chat) -> dict[str, np.ndarray]:
+    token_ids = chat.tokenize(prompt.messages for prompt in prompts)
+    return {prompt.prompt_id: ids for prompt, ids in zip(prompts, token_ids, strict=True)}
+
+
+def _too_long(prompt_set: PromptSet, token_ids: Mapping[str, np.ndarray], context_length: int) -> list[Dropped]:
+    lengths = (
+        (row, len(token_ids[prompt.prompt_id])) for prompt, row in zip(prompt_set.prompts, prompt_set.rows, strict=True)
+    )
+    return [
+        Dropped(row, "prompt_too_long", f"{length} tokens leave no room in a context of {context_length}")
+        for row, length in lengths
+        if length >= context_length
+    ]
+
+
+def _manifest(
+    options: EstimateOptions,
+    model: Model,
+    prompt_set: PromptSet,
+    dataset: DatasetRecord,
+    chat: Chat,
+    context_length: int,
+) -> Manifest:
+    sampling = options.sampling
+    policy = PolicyRecord(
+        model=model.name,
+        revision=model.revision,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        max_tokens=sampling.max_tokens,
+        stop=sampling.stop,
+        max_model_len=context_length,
+        dtype=options.engine.dtype,
+        engine_args={key: value for key, value in options.engine.engine_arg.items() if key in POLICY_ENGINE_ARGS},
+        template=prompt_set.template.name,
+        system=options.prompts.system,
+        chat_template=chat.template_sha256,
+    )
+    return Manifest(
+        policy=policy,
+        dataset=dataset,
+        grader=GraderRecord(verifier=options.verifier, version=verifier_version(options.verifier)),
+        n=sampling.n,
+        seed=sampling.seed,
+        logprobs=sampling.logprobs,
+        command=shlex.join(options.command),
+        packages=package_versions(),
+    )

@@ -1,0 +1,147 @@
+"""The stream: requests to engine to grader to journal, one sample at a time and without a barrier anywhere.
+
+    ended = await stream(engine, requests, prompts, pool, journal, progress, stop)
+
+Slightly more requests are submitted than the engine runs at once, so it never waits for us; each finished response
+goes to the grader while the engine keeps generating, and from there to the journal. Setting `stop` aborts what is
+being generated; what is finished is still graded and journaled before the stream returns.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from spo_data.engine import Completion, Engine, EngineError, RequestError, SampleRequest
+from spo_data.errors import first_line
+from spo_data.grading.pool import GradeJob, GraderPool
+from spo_data.grading.verdict import TRUNCATED
+from spo_data.journal import COMMIT_SECONDS, Journal, Sample
+from spo_data.prompt import Prompt
+
+
+@dataclass
+class Progress:
+    """How far a run is, counted as samples reach the journal."""
+
+    total: int
+    """Samples of the whole run."""
+    present: int
+    """Samples that earlier calls drew."""
+    sampled: int = 0
+    tokens: int = 0
+    failed: int = 0
+    verdicts: Counter[str] = field(default_factory=Counter)
+    score_sum: float = 0.0
+    n_scored: int = 0
+
+    def add(self, sample: Sample) -> None:
+        """Count a sample."""
+        self.sampled += 1
+        self.tokens += len(sample.token_ids)
+        self.verdicts[sample.verdict] += 1
+        if sample.score is not None:
+            self.score_sum += sample.score
+            self.n_scored += 1
+
+
+class ProgressListener(Protocol):
+    """Called after every change of a Progress."""
+
+    def __call__(self, progress: Progress) -> None: ...
+
+
+async def stream(
+    engine: Engine,
+    requests: Iterable[SampleRequest],
+    prompts: Mapping[str, Prompt],
+    pool: GraderPool,
+    journal: Journal,
+    progress: Progress,
+    listen: ProgressListener,
+    stop: asyncio.Event,
+) -> EngineError | None:
+    """Draw, grade and journal every request until they are done or `stop` is set.
+
+    Returns the error that killed the engine, None where it lived. A request that fails alone is recorded in the
+    journal and the stream goes on.
+    """
+    pending = iter(requests)
+    n_samplers = engine.capacity + engine.capacity // 8 + 2
+    finished: asyncio.Queue[tuple[SampleRequest, Completion] | None] = asyncio.Queue(maxsize=2 * n_samplers)
+    generating: set[asyncio.Task[Completion]] = set()
+    death: EngineError | None = None
+
+    async def sample() -> None:
+        nonlocal death
+        for request in pending:
+            if stop.is_set():
+                return
+            response = asyncio.create_task(engine.submit(request))
+            generating.add(response)
+            try:
+                completion = await response
+            except asyncio.CancelledError:
+                if stop.is_set():
+                    return
+                raise
+            except RequestError as error:
+                journal.add_failure(request.prompt_id, request.sample_index, first_line(error))
+                progress.failed += 1
+                listen(progress)
+                continue
+            except EngineError as error:
+                death = death or error
+                stop.set()
+                return
+            finally:
+                generating.discard(response)
+            await finished.put((request, completion))
+
+    async def grade() -> None:
+        while (item := await finished.get()) is not None:
+            request, completion = item
+            prompt = prompts[request.prompt_id]
+            graded = TRUNCATED
+            if completion.finish_reason == "stop":
+                graded = await pool.grade(GradeJob(completion.text, prompt.ground_truth, prompt.task))
+            sample = Sample.of(request.prompt_id, request.sample_index, request.seed, completion, graded)
+            journal.add(sample)
+            progress.add(sample)
+            listen(progress)
+
+    async def commit() -> None:
+        while True:
+            await asyncio.sleep(COMMIT_SECONDS / 4)
+            journal.commit_if_due()
+
+    async def abort() -> None:
+        await stop.wait()
+        for response in generating:
+            response.cancel()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            attendants = [group.create_task(commit()), group.create_task(abort())]
+            graders = [group.create_task(grade()) for _ in range(pool.concurrency)]
+            await asyncio.wait([group.create_task(sample()) for _ in range(n_samplers)])
+            for _ in graders:
+                await finished.put(None)
+            await asyncio.wait(graders)
+            for attendant in attendants:
+                attendant.cancel()
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors  # one thing went wrong; the others were cancelled for it
+    journal.commit()
+    return death
+
+
+async def regrade_failed(prompts: Mapping[str, Prompt], pool: GraderPool, journal: Journal) -> None:
+    """Grade again, from the stored responses, the samples that an earlier call failed to grade."""
+    ungraded = journal.ungraded()
+    for start in range(0, len(ungraded), pool.concurrency):
+        batch = ungraded[start : start + pool.concurrency]
+        jobs = [GradeJob(response, prompts[pid].ground_truth, prompts[pid].task) for pid, _, response in batch]
+        for (prompt_id, index, _), graded in zip(batch, await asyncio.gather(*map(pool.grade, jobs)), strict=True):
+            journal.regrade(prompt_id, index, graded)

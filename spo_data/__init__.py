@@ -1,0 +1,14 @@
+"""Offline values: a language model's success probability on every training prompt, before training.
+
+    from spo_data import Prompt, prompt_id, sample_seed
+
+The library says what an offline value is and how one is made. It knows no command line, no Ray and, at import,
+no torch: `spo_pipelines` runs its parts together, `spo_cli` is what a user types.
+"""
+
+from spo_data.errors import SpoError, UserError
+from spo_data.prompt import Message, Prompt, prompt_id, sample_seed
+
+__version__ = "0.1.0"
+
+__all__ = ["Message", "Prompt", "SpoError", "UserError", "__version__", "prompt_id", "sample_seed"]

@@ -1,0 +1,184 @@
+"""Rows of a prompt dataset: from the Hub, from local files, or generated.
+
+    load_rows("open-r1/DAPO-Math-17k-Processed", config="en")        Hub id, resolved to a commit first
+    load_rows("data/*.parquet")                                      parquet, jsonl, json, csv; a file, glob or folder
+    load_rows("reasoning-gym:chain_sum?max_terms=2&seed=7")          a generator with its own size, seed and parameters
+
+A Hub id is resolved to a commit before anything is downloaded: `datasets.load_dataset(id)` silently serves a stale
+cache when the repository is gone or the hub cannot be reached. A generator without a seed draws a random one, so its
+seed is 0 unless given: a run could not be resumed otherwise.
+"""
+
+import glob
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from spo_data.errors import UserError, first_line
+
+GENERATOR_PREFIX = "reasoning-gym:"
+FILE_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv"}
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows in order, the columns they share, and where they came from."""
+
+    rows: Iterable[Row]
+    columns: tuple[str, ...]
+    source: str
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    """The commit on the Hub; None for local files and generators."""
+
+
+def load_rows(
+    dataset: str, *, config: str | None = None, split: str | None = None, revision: str | None = None
+) -> Rows:
+    """Load `dataset`; raises UserError, naming what is there, where it cannot be found or read."""
+    if dataset.startswith(GENERATOR_PREFIX):
+        _refuse(dataset, "a generator", config=config, split=split, revision=revision)
+        return _generated(dataset)
+    path = Path(dataset).expanduser()
+    if path.is_dir():
+        _refuse(dataset, "a local folder", revision=revision)
+        return _loaded(str(path), config=config, split=split, source=dataset)
+    if path.is_file() or any(character in dataset for character in "*?["):
+        _refuse(dataset, "local files", config=config, revision=revision)
+        return _files(path, split, source=dataset)
+    if path.suffix in FILE_FORMATS or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1:
+        raise UserError(f"--dataset {dataset}: no such file or folder")
+    return _hub(dataset, config=config, split=split, revision=revision)
+
+
+def _refuse(dataset: str, kind: str, **options: str | None) -> None:
+    for name, value in options.items():
+        if value is not None:
+            option = "--dataset-config" if name == "config" else f"--{name}"
+            raise UserError(f"--dataset {dataset} is {kind}: {option} {value} does not apply to it")
+
+
+def _generated(dataset: str) -> Rows:
+    name, _, query = dataset.removeprefix(GENERATOR_PREFIX).partition("?")
+    parameters = {"seed": 0, **{key: _literal(value) for key, value in parse_qsl(query, keep_blank_values=True)}}
+    generator = reasoning_gym_dataset(name, parameters)
+    rows = (
+        {
+            "question": entry["question"],
+            "answer": entry["answer"],
+            "data_source": f"{GENERATOR_PREFIX}{name}",
+            "task": {"generator": name, "parameters": parameters, "index": index},
+        }
+        for index, entry in ((index, generator[index]) for index in range(len(generator)))
+    )
+    return Rows(rows, columns=("question", "answer", "data_source", "task"), source=dataset)
+
+
+def reasoning_gym_dataset(name: str, parameters: Mapping[str, Any]) -> Any:
+    """The generator `name` of reasoning-gym with its parameters; raises UserError where it refuses them."""
+    import dataclasses
+    import difflib
+
+    from reasoning_gym.factory import DATASETS, create_dataset
+
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=3) or sorted(DATASETS)[:5]
+        raise UserError(f"reasoning-gym has no generator {name!r}; did you mean {', '.join(near)}?")
+    known = [field.name for field in dataclasses.fields(DATASETS[name][1])]
+    unknown = [key for key in parameters if key not in known]
+    if unknown:
+        raise UserError(f"{GENERATOR_PREFIX}{name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+    try:
+        return create_dataset(name, **parameters)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise UserError(f"{GENERATOR_PREFIX}{name} refuses {dict(parameters)}: {first_line(error)}") from error
+
+
+def _literal(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _files(path: Path, split: str | None, source: str) -> Rows:
+    names = [str(path)] if path.is_file() else sorted(glob.glob(str(path), recursive=True))
+    names = [name for name in names if Path(name).is_file()]
+    if not names:
+        raise UserError(f"--dataset {source}: no file matches")
+    formats = {FILE_FORMATS.get(Path(name).suffix.lower()) for name in names}
+    if None in formats or len(formats) > 1:
+        wrong = [name for name in names if FILE_FORMATS.get(Path(name).suffix.lower()) is None] or names
+        raise UserError(f"--dataset {source}: {wrong[0]} is not one of {', '.join(FILE_FORMATS)}, all of one format")
+    return _loaded(str(formats.pop()), data_files=names, split=split, source=source)
+
+
+def _hub(dataset: str, *, config: str | None, split: str | None, revision: str | None) -> Rows:
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        commit = HfApi().dataset_info(dataset, revision=revision, timeout=30).sha
+    except HFValidationError as error:
+        raise UserError(f"--dataset {dataset}: neither a path nor a Hub id ({first_line(error)})") from error
+    except GatedRepoError as error:
+        raise UserError(f"--dataset {dataset} is gated: accept its terms on its page, then `hf auth login`") from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"--dataset {dataset} has no revision {revision!r}") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"--dataset {dataset}: no such file, folder or Hub dataset (a private one wants `hf auth login`)"
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise UserError(
+            f"--dataset {dataset} is on the Hub and HF_HUB_OFFLINE is set: unset it or name a file"
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise UserError(
+            f"--dataset {dataset}: no such file or folder, and the Hub at {constants.ENDPOINT} did not answer"
+            f" ({first_line(error)})"
+        ) from error
+    return _loaded(dataset, config=config, split=split, revision=commit, source=dataset)
+
+
+def _loaded(
+    builder: str,
+    *,
+    source: str,
+    data_files: list[str] | None = None,
+    config: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+) -> Rows:
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(builder, name=config, data_files=data_files, revision=revision)
+    except Exception as error:  # datasets raises over a dozen unrelated types for what is wrong with a file or a name
+        detail = first_line(error.__cause__ or error)
+        if "Config name is missing" in str(error) or "BuilderConfig" in str(error):
+            detail = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+            raise UserError(f"--dataset {source} needs another --dataset-config: {detail}") from error
+        raise UserError(f"--dataset {source} cannot be read: {detail}") from error
+    if split is None:
+        split = "train" if "train" in loaded else next(iter(loaded))
+        if len(loaded) > 1 and split != "train":
+            raise UserError(f"--dataset {source} has no split 'train': choose --split {' | '.join(loaded)}")
+    if split not in loaded:
+        raise UserError(f"--dataset {source} has no split {split!r}: choose --split {' | '.join(loaded)}")
+    rows = loaded[split]
+    return Rows(rows, tuple(rows.column_names), source, config=config, split=split, revision=revision)

@@ -1,0 +1,53 @@
+"""Where an engine's output goes: a file, not the progress display.
+
+vLLM's processes inherit standard output and error, and torch, oneDNN and the compilers beneath write there directly,
+so the file descriptors themselves are pointed at the file while the engine lives. Whoever wants to reach the terminal
+meanwhile holds a duplicate made before (`terminal()`).
+"""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+_ERROR = re.compile(r"(?:^|[\s:\]])((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt)\b(?::\s.*)?)$")
+_NOT_THE_CAUSE = ("See root cause above", "See stack trace", "EngineDeadError", "During handling", "KeyboardInterrupt")
+
+
+def terminal() -> TextIO:
+    """A stream on the present standard error that `output_to` does not redirect."""
+    return os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
+
+
+@contextmanager
+def output_to(path: Path) -> Iterator[None]:
+    """Append everything that this process and its children print to `path` while the block runs."""
+    saved = os.dup(1), os.dup(2)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with path.open("a") as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, original in zip((1, 2), saved, strict=True):
+            os.dup2(original, descriptor)
+            os.close(original)
+
+
+def last_error(path: Path, offset: int = 0) -> str | None:
+    """The last error line after `offset` that names a cause, without vLLM's prefixes; None where there is none."""
+    with path.open(errors="replace") as file:
+        file.seek(offset)
+        lines = file.read().splitlines()
+    for line in reversed(lines):
+        found = _ERROR.search(line.strip())
+        if found and not any(phrase in line for phrase in _NOT_THE_CAUSE):
+            return found.group(1)
+    return None

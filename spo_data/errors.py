@@ -1,0 +1,18 @@
+"""The errors that a user sees as one line. Everything else is a bug and keeps its traceback."""
+
+
+class SpoError(Exception):
+    """Something failed that the user can act on; the message is one clear line (exit status 1)."""
+
+    exit_status = 1
+
+
+class UserError(SpoError):
+    """Wrong input: nothing was started, and the message names what is wrong and what would be right (exit status 2)."""
+
+    exit_status = 2
+
+
+def first_line(error: BaseException) -> str:
+    """The first non-empty line of an error's message, or its type where it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

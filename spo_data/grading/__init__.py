@@ -1,0 +1,1 @@
+"""Grading: verdicts, extraction of answers, verifiers, and the pool of processes they run in."""

@@ -1,0 +1,49 @@
+r"""The answer in a response: thinking stripped, then the last box, else the last "Answer:" or "####" line.
+
+    extract_answer(r"<think>\boxed{1}</think> It is \boxed{2}.")     # "2"
+
+An answer inside the thinking, or in thinking that never ends, is not an answer.
+"""
+
+import re
+
+_LINE = re.compile(r"^[ \t*]*(?:Answer:|####)[ \t*]*(\S.*?)[ \t*]*$", re.MULTILINE)
+
+
+def extract_answer(response: str) -> str | None:
+    """The final answer as the response words it; None where it gives none."""
+    visible = strip_thinking(response)
+    if visible is None:
+        return None
+    boxed = last_boxed(visible)
+    if boxed is not None:
+        return boxed or None
+    lines = _LINE.findall(visible)
+    return lines[-1].strip() or None if lines else None
+
+
+def strip_thinking(response: str) -> str | None:
+    """What follows the thinking; None where the thinking never ends."""
+    before, mark, visible = response.rpartition("</think>")
+    if "<think>" in (visible if mark else response):
+        return None
+    return visible if mark else before + visible
+
+
+def last_boxed(text: str) -> str | None:
+    r"""The stripped content of the last `\boxed{…}` or `\fbox{…}` whose braces close; None where there is none."""
+    for match in reversed(list(re.finditer(r"\\(?:boxed|fbox)\s*\{", text))):
+        depth = 1
+        position = match.end()
+        while position < len(text):
+            character = text[position]
+            if character == "\\":
+                position += 1  # an escaped brace is not a brace
+            elif character == "{":
+                depth += 1
+            elif character == "}":
+                depth -= 1
+                if depth == 0:
+                    return text[match.end() : position].strip().removeprefix("'").removesuffix("'").strip()
+            position += 1
+    return None

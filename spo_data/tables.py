@@ -1,0 +1,156 @@
+"""The run folder's two tables, written from the journal: `values/` and `samples/`, parquet.
+
+The same journal gives the same bytes: rows in prompt order, fixed row groups, zstd, no timestamps. Content-defined
+chunking and the page index make re-uploads small and remote filters cheap.
+
+Each table is written into a folder beside its place and swapped in by rename, so a reader never meets half a table or
+files of two versions; a kill between two renames leaves the table absent, and the next call writes it again.
+"""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spo_data.journal import Journal, Sample
+from spo_data.values import prompt_value
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SAMPLES_PER_FILE = 100_000
+ROW_GROUP = 1_000
+
+
+def write_tables(journal: Journal, run: Path) -> None:
+    """Write both tables into the run folder, in place of what is there."""
+    _swap_in(run / "values", _values_schema(), _value_rows(journal), n_files=1)
+    ((n_samples,),) = journal.query("SELECT count(*) FROM samples")
+    ((with_logprobs,),) = journal.query("SELECT count(token_logprobs) FROM samples")
+    n_files = max(1, -(-n_samples // SAMPLES_PER_FILE))
+    _swap_in(run / "samples", _samples_schema(with_logprobs > 0), _sample_rows(journal), n_files)
+
+
+def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
+    """One row per prompt with a value: a prompt without a valid sample is not a failure, it has no row."""
+    undrawn: dict[str, int] = dict(
+        journal.query("SELECT prompt_id, count(*) FROM failures JOIN prompts USING (prompt_number) GROUP BY 1")  # type: ignore[arg-type]
+    )
+    grouped = groupby(journal.samples(), key=lambda sample: sample.prompt_id)
+    by_prompt = ((prompt_id, list(samples)) for prompt_id, samples in grouped)
+    prompts = journal.prompts()
+    for prompt_id, samples in by_prompt:
+        prompt = next(prompt for prompt in prompts if prompt.prompt_id == prompt_id)  # both are in prompt order
+        value = prompt_value(((s.verdict, s.score) for s in samples), undrawn.get(prompt_id, 0))
+        if value.value is None:
+            continue
+        yield {
+            "prompt": prompt.text,
+            "prompt_id": prompt_id,
+            "messages": [message._asdict() for message in prompt.messages],
+            "ground_truth": prompt.ground_truth,
+            "data_source": prompt.data_source,
+            "vhat": list(value.vhat),
+            "value": value.value,
+            "value_low": value.value_low,
+            "value_high": value.value_high,
+            "n": value.n,
+            "n_valid": value.n_valid,
+            "n_correct": value.n_correct,
+            "n_truncated": value.n_truncated,
+            "n_no_answer": value.n_no_answer,
+            "n_failed": value.n_failed,
+            "response_tokens_mean": sum(len(s.token_ids) for s in samples) / len(samples),
+            "tool_turns_mean": sum(s.tool_turns for s in samples) / len(samples),
+        }
+
+
+def _sample_rows(journal: Journal) -> Iterator[dict[str, Any]]:
+    for sample in journal.samples():
+        yield _sample_row(sample)
+
+
+def _sample_row(sample: Sample) -> dict[str, Any]:
+    return {
+        "prompt_id": sample.prompt_id,
+        "sample_index": sample.sample_index,
+        "seed": sample.seed,
+        "response": sample.response,
+        "token_ids": sample.token_ids,
+        "finish_reason": sample.finish_reason,
+        "response_tokens": len(sample.token_ids),
+        "tool_turns": sample.tool_turns,
+        "answer": sample.answer,
+        "verdict": str(sample.verdict),
+        "score": sample.score,
+        "token_logprobs": sample.token_logprobs,
+    }
+
+
+def _values_schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    text = [(name, pa.string()) for name in ("ground_truth", "data_source")]
+    numbers = [(name, pa.float64()) for name in ("value", "value_low", "value_high")]
+    counts = [(name, pa.int32()) for name in ("n", "n_valid", "n_correct", "n_truncated", "n_no_answer", "n_failed")]
+    return pa.schema(
+        [
+            ("prompt", pa.string()),
+            ("prompt_id", pa.string()),
+            ("messages", pa.list_(message)),
+            *text,
+            ("vhat", pa.list_(pa.float64())),
+            *numbers,
+            *counts,
+            ("response_tokens_mean", pa.float64()),
+            ("tool_turns_mean", pa.float64()),
+        ]
+    )
+
+
+def _samples_schema(with_logprobs: bool) -> "pa.Schema":
+    import pyarrow as pa
+
+    columns = [
+        ("prompt_id", pa.string()),
+        ("sample_index", pa.int32()),
+        ("seed", pa.int64()),
+        ("response", pa.string()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("finish_reason", pa.string()),
+        ("response_tokens", pa.int32()),
+        ("tool_turns", pa.int32()),
+        ("answer", pa.string()),
+        ("verdict", pa.string()),
+        ("score", pa.float64()),
+    ]
+    return pa.schema([*columns, ("token_logprobs", pa.list_(pa.float32()))] if with_logprobs else columns)
+
+
+def _swap_in(folder: Path, schema: "pa.Schema", rows: Iterable[dict[str, Any]], n_files: int) -> None:
+    fresh, stale = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for leftover in (fresh, stale):
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh.mkdir()
+    rows = iter(rows)
+    for number in range(n_files):
+        name = f"train-{number:05d}-of-{n_files:05d}.parquet"
+        _write_file(fresh / name, schema, rows if n_files == 1 else islice(rows, SAMPLES_PER_FILE))
+    if folder.exists():
+        folder.rename(stale)
+    fresh.rename(folder)
+    shutil.rmtree(stale, ignore_errors=True)
+
+
+def _write_file(path: Path, schema: "pa.Schema", rows: Iterable[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = iter(rows)
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", use_content_defined_chunking=True, write_page_index=True
+    ) as writer:
+        while group := list(islice(rows, ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=ROW_GROUP)

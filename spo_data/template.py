@@ -1,0 +1,71 @@
+r"""The answer instruction that is added to a prompt's last user message.
+
+    --template boxed        appends "\nThe answer format must be: \boxed{'The final answer goes here.'}"
+    --template dapo         wraps the problem in DAPO's wording, which asks for a last line "Answer: ..."
+    --template none         leaves the prompt as it is
+    --template FILE.jinja   renders the file with `prompt` (the last user message) in place of that message
+
+Prompts that are chat messages already (the verl and messages layouts) carry their own instruction: the default for
+them is `none`, for everything else `boxed`.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spo_data.errors import UserError, first_line
+from spo_data.prompt import Message
+
+if TYPE_CHECKING:
+    import jinja2
+
+BUILT_IN = {
+    "none": "{{ prompt }}",
+    "boxed": "{{ prompt }}\nThe answer format must be: \\boxed{'The final answer goes here.'}",
+    "dapo": (
+        "Solve the following math problem step by step. The last line of your response should be of the form"
+        " Answer: $Answer (without quotes) where $Answer is the answer to the problem.\n\n{{ prompt }}\n\n"
+        'Remember to put your answer on its own line after "Answer:".'
+    ),
+}
+
+
+@dataclass(frozen=True)
+class AnswerTemplate:
+    """A Jinja template for the last user message. `name` goes into the manifest and tells two templates apart."""
+
+    name: str
+    source: str
+
+    def apply(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """The messages with the instruction in the last one, which is the user's."""
+        *before, last = messages
+        return (*before, Message(last.role, _compiled(self.source).render(prompt=last.content)))
+
+
+def load_template(name: str) -> AnswerTemplate:
+    """A built-in template, or the one in a file; raises UserError where there is none or it does not compile."""
+    if name in BUILT_IN:
+        return AnswerTemplate(name, BUILT_IN[name])
+    path = Path(name)
+    if not path.is_file():
+        raise UserError(f"--template {name}: choose one of {', '.join(BUILT_IN)}, or an existing FILE.jinja")
+    source = path.read_text(encoding="utf-8")
+    template = AnswerTemplate(f"{path.name}@{hashlib.sha256(source.encode()).hexdigest()[:12]}", source)
+    try:
+        rendered = template.apply((Message("user", "A probe of this template."),))[0].content
+    except Exception as error:  # whatever a user's template raises: undefined names, syntax, filters
+        raise UserError(f"--template {name} does not render: {first_line(error)}") from error
+    if "A probe of this template." not in rendered:
+        raise UserError(f"--template {name} drops the problem: it must contain {{{{ prompt }}}}")
+    return template
+
+
+@lru_cache(maxsize=8)
+def _compiled(source: str) -> "jinja2.Template":
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    return ImmutableSandboxedEnvironment(undefined=StrictUndefined).from_string(source)

@@ -1,0 +1,1 @@
+"""Single-stream Policy Optimization on verl. Not there yet: `spo-train` says what it will need."""
