@@ -26,8 +26,9 @@ tags:
 
 # Offline values of {model}
 
-The success probability of `{model}` (revision `{revision}`) on each of {prompts:,} prompts of `{dataset}`, estimated from
-{n} samples each with [SPO](https://arxiv.org/abs/2509.13232)'s training policy in mind.
+The success probability of `{model}` (revision `{revision}`) on each of {prompts:,} prompts of `{dataset}`,
+estimated from {n} samples each by spo-data, as offline values for
+[Single-stream Policy Optimization](https://arxiv.org/abs/2509.13232).
 
 ```python
 from datasets import load_dataset

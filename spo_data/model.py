@@ -125,7 +125,8 @@ def _hub_commit(repository: str, revision: str | None) -> str:
         raise UserError(f"--model {repository}: no such Hub model (a private one wants `hf auth login`)") from error
     except LocalEntryNotFoundError as error:
         raise UserError(
-            f"--model {repository} is neither a folder nor in the cache, and the Hub at {constants.ENDPOINT} did not answer"
+            f"--model {repository} is neither a folder nor in the cache,"
+            f" and the Hub at {constants.ENDPOINT} did not answer"
         ) from error
     except EntryNotFoundError as error:
         raise UserError(f"--model {repository} has no config.json: not a transformers model") from error

@@ -109,7 +109,8 @@ class GraderOptions:
     """How responses are graded."""
 
     verifier: str | None = _option(
-        None, "math-verify, exact or reasoning-gym (default: math-verify; reasoning-gym for its own problems)."
+        None,
+        "math-verify, exact or reasoning-gym (default: math-verify; reasoning-gym for generated text answers).",
     )
     grader_workers: int | None = _option(None, "Grading processes (default: one a core, 16 at most).")
     grader_seconds: float = _option(10.0, "Time limit of grading one response; queueing does not count.")

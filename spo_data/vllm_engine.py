@@ -83,7 +83,7 @@ class VllmEngine:
 
         output = None
         try:
-            async for output in self._client.generate(
+            async for output in self._client.generate(  # noqa: B007 # the last one is the finished one
                 {"prompt_token_ids": request.prompt_token_ids.tolist()},
                 self._sampling_params(request),
                 request_id=f"{request.prompt_id}-{request.sample_index}",

@@ -63,7 +63,7 @@ class Display:
             self._line(f"          row {drop.row}: {drop.reason} {excerpt(drop.detail)}".rstrip())
         self._line(
             f"policy    temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, top_k {top_k},"
-            f" template {prompts.template.name}, verifier {plan.options.verifier}"
+            f" template {prompts.template.name}, verifier {plan.manifest.grader.verifier}"
         )
         self._line(
             f"plan      {len(prompts.prompts):,} prompts x {sampling.n} = {plan.n_samples:,} samples"

@@ -30,7 +30,7 @@ from spo_data.prompt_set import excerpt
 from spo_data.summary import Summary, summarize
 from spo_data.tables import write_tables
 from spo_data.vllm_engine import start_vllm
-from spo_pipelines.plan import EstimateOptions, Plan, make_plan
+from spo_pipelines.plan import EstimateOptions, Plan, make_plan, read_prompts
 from spo_pipelines.stream import Progress, regrade_failed, stream
 
 JOURNAL = "journal.sqlite"
@@ -95,14 +95,15 @@ async def estimate(
         out = options.out
         _check_folder(out)
         grading = options.grader
+        watcher.stage("reading prompts")
+        read = read_prompts(options)
         async with GraderPool(
-            options.verifier,
+            read.verifier,
             workers=grading.grader_workers,
             seconds=grading.grader_seconds,
             memory_gb=grading.grader_memory_gb,
         ) as pool:
-            watcher.stage("reading prompts")
-            plan = await make_plan(options, pool)
+            plan = await make_plan(options, read, pool)
             if dry_run:
                 watcher.planned(plan, sum(map(len, _admitted(plan)[1].values())))
                 return Outcome(plan, None)

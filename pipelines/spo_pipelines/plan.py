@@ -1,6 +1,6 @@
 """Everything about an estimate that is known before an engine starts.
 
-    plan = await make_plan(options, pool)
+    plan = await make_plan(options, read_prompts(options), pool)
     plan.prompt_set.dropped_by_reason(), plan.token_bound, plan.preview
 
 Prompts are read, worded, deduplicated, rendered and measured, and their ground truths are checked against themselves,
@@ -10,18 +10,18 @@ all before a GPU is touched. A prompt that leaves no room for a response is drop
 import asyncio
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from spo_data.chat import Chat, load_chat
-from spo_data.dataset_rows import GENERATOR_PREFIX, load_rows
+from spo_data.dataset_rows import Rows, load_rows
 from spo_data.engine import SampleRequest
 from spo_data.errors import UserError
 from spo_data.grading.pool import GradeJob, GraderPool
 from spo_data.grading.verdict import Verdict
-from spo_data.grading.verifiers import load_verifier, verifier_version
+from spo_data.grading.verifiers import is_number, load_verifier, verifier_version
 from spo_data.manifest import DatasetRecord, GraderRecord, Manifest, PolicyRecord, package_versions
 from spo_data.model import Model, resolve_model
 from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling
@@ -41,18 +41,12 @@ class EstimateOptions:
     model: str
     out: Path
     prompts: PromptOptions
-    sampling: Sampling = Sampling()
-    engine: EngineOptions = EngineOptions()
-    grader: GraderOptions = GraderOptions()
+    sampling: Sampling = field(default_factory=Sampling)
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    grader: GraderOptions = field(default_factory=GraderOptions)
     model_revision: str | None = None
     command: tuple[str, ...] = ()
     """The command line, for the manifest and for refusals that print the right one."""
-
-    @property
-    def verifier(self) -> str:
-        """The verifier's name: a generator's problems are graded by the generator."""
-        generated = self.prompts.dataset.startswith(GENERATOR_PREFIX)
-        return self.grader.verifier or ("reasoning-gym" if generated else "math-verify")
 
 
 @dataclass(frozen=True)
@@ -103,10 +97,21 @@ class Plan:
                     )
 
 
-async def make_plan(options: EstimateOptions, pool: GraderPool) -> Plan:
-    """Read, check and measure; raises UserError for everything that is wrong with what the user asked for."""
-    load_verifier(options.verifier)
+@dataclass(frozen=True)
+class PromptsRead:
+    """The dataset as it was read, before a model looks at it."""
+
+    rows: Rows
+    prompt_set: PromptSet
+    verifier: str
+    """The one asked for, or the default for these ground truths."""
+
+
+def read_prompts(options: EstimateOptions) -> PromptsRead:
+    """Read and word the prompts; raises UserError for everything that is wrong with the dataset."""
     wanted = options.prompts
+    if options.grader.verifier is not None:
+        load_verifier(options.grader.verifier)
     rows = load_rows(wanted.dataset, config=wanted.dataset_config, split=wanted.split, revision=wanted.revision)
     prompt_set = build_prompt_set(
         rows,
@@ -117,6 +122,20 @@ async def make_plan(options: EstimateOptions, pool: GraderPool) -> Plan:
         limit=wanted.limit,
         shuffle_seed=wanted.shuffle_seed,
     )
+    return PromptsRead(rows, prompt_set, options.grader.verifier or _default_verifier(prompt_set))
+
+
+def _default_verifier(prompt_set: PromptSet) -> str:
+    """math-verify, but a generated problem that asks for more than a number may have answers that only it can judge."""
+    generated = any(prompt.task is not None for prompt in prompt_set.prompts)
+    if generated and not all(is_number(prompt.ground_truth) for prompt in prompt_set.prompts):
+        return "reasoning-gym"
+    return "math-verify"
+
+
+async def make_plan(options: EstimateOptions, read: PromptsRead, pool: GraderPool) -> Plan:
+    """Check and measure the prompts; raises UserError for everything that is wrong with what the user asked for."""
+    wanted, rows, prompt_set = options.prompts, read.rows, read.prompt_set
     model = resolve_model(options.model, options.model_revision)
     chat = load_chat(model, wanted.chat_template_kwargs)
     context_length = options.engine.max_model_len or chat.context_length
@@ -137,6 +156,7 @@ async def make_plan(options: EstimateOptions, pool: GraderPool) -> Plan:
         duplicates=prompt_set.n_duplicates,
         fingerprint=prompt_set.fingerprint,
     )
+    grader = GraderRecord(verifier=read.verifier, version=verifier_version(read.verifier))
     return Plan(
         options=options,
         model=model,
@@ -144,7 +164,7 @@ async def make_plan(options: EstimateOptions, pool: GraderPool) -> Plan:
         token_ids=kept,
         context_length=context_length,
         preview=chat.render(prompt_set.prompts[0].messages),
-        manifest=_manifest(options, model, prompt_set, dataset, chat, context_length),
+        manifest=_manifest(options, _policy(options, model, prompt_set, chat, context_length), dataset, grader),
     )
 
 
@@ -177,16 +197,11 @@ def _too_long(prompt_set: PromptSet, token_ids: Mapping[str, np.ndarray], contex
     ]
 
 
-def _manifest(
-    options: EstimateOptions,
-    model: Model,
-    prompt_set: PromptSet,
-    dataset: DatasetRecord,
-    chat: Chat,
-    context_length: int,
-) -> Manifest:
+def _policy(
+    options: EstimateOptions, model: Model, prompt_set: PromptSet, chat: Chat, context_length: int
+) -> PolicyRecord:
     sampling = options.sampling
-    policy = PolicyRecord(
+    return PolicyRecord(
         model=model.name,
         revision=model.revision,
         temperature=sampling.temperature,
@@ -201,13 +216,16 @@ def _manifest(
         system=options.prompts.system,
         chat_template=chat.template_sha256,
     )
+
+
+def _manifest(options: EstimateOptions, policy: PolicyRecord, dataset: DatasetRecord, grader: GraderRecord) -> Manifest:
     return Manifest(
         policy=policy,
         dataset=dataset,
-        grader=GraderRecord(verifier=options.verifier, version=verifier_version(options.verifier)),
-        n=sampling.n,
-        seed=sampling.seed,
-        logprobs=sampling.logprobs,
+        grader=grader,
+        n=options.sampling.n,
+        seed=options.sampling.seed,
+        logprobs=options.sampling.logprobs,
         command=shlex.join(options.command),
         packages=package_versions(),
     )

@@ -1,4 +1,5 @@
-r"""The answer in a response: thinking stripped, then the last box, else the last "Answer:" or "####" line.
+r"""The answer in a response: thinking stripped, then the last box, else the last `<answer>…</answer>`, else the last
+"Answer:" or "####" line.
 
     extract_answer(r"<think>\boxed{1}</think> It is \boxed{2}.")     # "2"
 
@@ -7,6 +8,7 @@ An answer inside the thinking, or in thinking that never ends, is not an answer.
 
 import re
 
+_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _LINE = re.compile(r"^[ \t*]*(?:Answer:|####)[ \t*]*(\S.*?)[ \t*]*$", re.MULTILINE)
 
 
@@ -18,8 +20,8 @@ def extract_answer(response: str) -> str | None:
     boxed = last_boxed(visible)
     if boxed is not None:
         return boxed or None
-    lines = _LINE.findall(visible)
-    return lines[-1].strip() or None if lines else None
+    marked = _TAG.findall(visible) or _LINE.findall(visible)
+    return marked[-1].strip() or None if marked else None
 
 
 def strip_thinking(response: str) -> str | None:

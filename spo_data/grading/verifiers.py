@@ -5,7 +5,8 @@ r"""Verifiers: does an answer equal the ground truth?
 
 * `math-verify`: mathematical equality (Hugging Face's math-verify). Integers are compared without sympy, ground truths
   that are words (`A`, `yes`) as text. Only the extracted answer is parsed, boxed again: several boxes would merge into
-  a set, and `2^{10}` outside LaTeX would parse as 2.
+  a set, and `2^{10}` outside LaTeX would parse as 2. A response that marks no answer is read as math-verify reads it:
+  "the answer is …", else the last formula or number.
 * `exact`: equal text after white space is folded.
 * `reasoning-gym`: the generator's own `score_answer`, a float in [0, 1].
 
@@ -19,7 +20,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from spo_data.errors import UserError
-from spo_data.grading.extract import extract_answer
+from spo_data.grading.extract import extract_answer, strip_thinking
 from spo_data.grading.verdict import NO_ANSWER, Graded, Verdict
 
 RULES = 1
@@ -28,6 +29,7 @@ RULES = 1
 Task = Mapping[str, Any]
 
 _INTEGER = re.compile(r"[+-]?(?:\d{1,300}|\d{1,3}(?:,\d{3}){1,99})")
+_NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 _WORDS = re.compile(r"[A-Za-z]+(?:[ -][A-Za-z]+)*")
 
 
@@ -71,7 +73,7 @@ class MathVerifier:
     """`math-verify`."""
 
     def grade(self, response: str, ground_truth: str, task: Task | None) -> Graded:  # noqa: ARG002 # the protocol's
-        answer = extract_answer(response)
+        answer = extract_answer(response) or _last_expression(response)
         return NO_ANSWER if answer is None else self._compare(answer, ground_truth)
 
     def check_gold(self, ground_truth: str, task: Task | None) -> Graded:  # noqa: ARG002 # the protocol's
@@ -131,6 +133,23 @@ def _checked(graded: Graded, ground_truth: str) -> Graded:
 def _integer(text: str) -> int | None:
     text = text.strip().strip("$").strip()
     return int(text.replace(",", "")) if _INTEGER.fullmatch(text) else None
+
+
+def is_number(text: str) -> bool:
+    """Whether the text is a plain integer or decimal: then one value alone is right, however it is written."""
+    return _NUMBER.fullmatch(text.strip()) is not None
+
+
+def _last_expression(response: str) -> str | None:
+    """What math-verify itself takes for the answer of a response that marks none, as the response words it."""
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
+
+    visible = strip_thinking(response)
+    if visible is None or not any(character.isdigit() or character in "$\\" for character in visible):
+        return None
+    found = parse(visible, [LatexExtractionConfig(), ExprExtractionConfig()], parsing_timeout=None)
+    words = found[-1] if len(found) > 1 else None
+    return words if isinstance(words, str) and words.strip() else None
 
 
 def _words(text: str) -> str:
