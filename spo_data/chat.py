@@ -47,6 +47,8 @@ class Chat:
     def tokenize(self, conversations: Iterable[Sequence[Message]]) -> list[np.ndarray]:
         """The token ids of each rendered conversation, int32, shape (n_tokens,)."""
         texts = [self.render(messages) for messages in conversations]
+        if not texts:
+            return []
         encoded = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         return [np.asarray(ids, dtype=np.int32) for ids in encoded]
 
@@ -58,7 +60,7 @@ def load_chat(model: Model, template_kwargs: Mapping[str, Any] | None = None) ->
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.path, revision=model.hub_revision)
         config = AutoConfig.from_pretrained(model.path, revision=model.hub_revision)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # OSError, ValueError, KeyError; tokenizers raises Exception itself
         raise UserError(
             f"--model {model.name}: its tokenizer or configuration cannot be loaded: {first_line(error)}"
         ) from error

@@ -15,6 +15,7 @@ Recognised, first match wins:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, time
 from typing import Any
 
 from spo_data.errors import UserError
@@ -50,13 +51,19 @@ def recognise(
     Raises UserError with the columns there are where none fits.
     """
     for option, column in (("--prompt-column", prompt_column), ("--answer-column", answer_column)):
-        if column is not None and all(_reach(row, column) is None for row in first_rows):
+        if column is not None and column not in columns and all(_reach(row, column) is None for row in first_rows):
             raise UserError(f"{option} {column}: no such column; there are {', '.join(columns)}")
+        if column is not None and all(_reach(row, column) is None for row in first_rows):
+            raise UserError(f"{option} {column}: no value in the first {len(first_rows)} rows")
     if prompt_column is not None and answer_column is not None:
         is_messages = any(_is_messages(_reach(row, prompt_column)) for row in first_rows)
         return Layout("named", prompt_column, answer_column, is_messages)
-    for name, prompt, answer, is_messages in _CANDIDATES:
-        layout = Layout(name, prompt_column or prompt, answer_column or answer, is_messages)
+    candidates = _CANDIDATES
+    if prompt_column is not None:
+        candidates = [("named", prompt_column, answer, kind) for answer in _ANSWERS for kind in (True, False)]
+    elif answer_column is not None:
+        candidates = [("named", prompt, answer_column, kind) for prompt in _PROMPTS for kind in (True, False)]
+    for layout in (Layout(*candidate) for candidate in candidates):
         if any(_fits(row, layout) for row in first_rows):
             return layout
     raise UserError(
@@ -70,7 +77,7 @@ def row_messages(row: Mapping[str, Any], layout: Layout) -> tuple[Message, ...]:
     if not layout.is_messages:
         if not isinstance(value, str) or not value.strip():
             raise BadRowError("empty_prompt")
-        return (Message("user", _unicode(value)),)
+        return (Message("user", _unicode(value.strip())),)
     if not _is_messages(value):
         raise BadRowError("bad_messages")
     messages = tuple(Message(str(turn["role"]), _unicode(turn["content"])) for turn in value)
@@ -84,20 +91,22 @@ def row_messages(row: Mapping[str, Any], layout: Layout) -> tuple[Message, ...]:
 def row_ground_truth(row: Mapping[str, Any], layout: Layout) -> str:
     """The row's ground truth as text; raises BadRowError where it is missing."""
     value = _reach(row, layout.answer_column)
-    if value is None or isinstance(value, (list, dict)):
+    if value is None or value != value or isinstance(value, (list, dict)):  # NaN differs from itself
         raise BadRowError("no_ground_truth")
+    if isinstance(value, (date, time)) or (isinstance(value, float) and abs(value) >= 2**53):
+        raise BadRowError("ground_truth_lost_to_type_inference")
     gold = _unicode(str(value))
-    if layout.name == "gsm8k":
-        _, mark, gold = gold.rpartition(GSM8K_MARK)
-        if not mark:
-            raise BadRowError("no_ground_truth")
+    if layout.name == "gsm8k" and GSM8K_MARK not in gold:
+        raise BadRowError("no_ground_truth")
+    if layout.name in ("gsm8k", "named"):
+        gold = gold.rpartition(GSM8K_MARK)[2]
     if not gold.strip():
         raise BadRowError("no_ground_truth")
     return gold.strip()
 
 
 # (name, prompt column, answer column, whether the prompt column holds messages)
-_CANDIDATES = (
+_CANDIDATES = [
     ("verl", "prompt", "reward_model.ground_truth", True),
     ("dapo", "prompt", "solution", False),
     *(("messages", "messages", answer, True) for answer in ("ground_truth", "answer", "solution")),
@@ -107,13 +116,17 @@ _CANDIDATES = (
     ("gsm8k", "question", "answer", False),
     ("question", "question", "answer", False),
     *(("prompt", "prompt", answer, False) for answer in ("ground_truth", "answer")),
-)
+]
+_PROMPTS = ("prompt", "messages", "problem", "Problem", "question")
+_ANSWERS = ("reward_model.ground_truth", "ground_truth", "answer", "Answer", "solution")
 
 
 def _fits(row: Mapping[str, Any], layout: Layout) -> bool:
     value, gold = _reach(row, layout.prompt_column), _reach(row, layout.answer_column)
     if value is None or gold is None or _is_messages(value) != layout.is_messages:
         return False
+    if layout.is_messages and value[-1]["role"] != "user":
+        return False  # a finished conversation is no prompt
     return layout.name != "gsm8k" or GSM8K_MARK in str(gold)
 
 

@@ -9,12 +9,16 @@ cache when the repository is gone or the hub cannot be reached. A generator with
 seed is 0 unless given: a run could not be resumed otherwise.
 """
 
+import contextlib
+import csv
 import glob
 import json
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import parse_qsl
 
 from spo_data.errors import UserError, first_line
@@ -48,10 +52,11 @@ def load_rows(
     path = Path(dataset).expanduser()
     if path.is_dir():
         _refuse(dataset, "a local folder", revision=revision)
-        return _loaded(str(path), config=config, split=split, source=dataset)
+        return _folder(path, config=config, split=split, source=dataset)
     if path.is_file() or any(character in dataset for character in "*?["):
         _refuse(dataset, "local files", config=config, revision=revision)
-        return _files(path, split, source=dataset)
+        _chosen(split, ["train"], dataset)
+        return _files([str(path)] if path.is_file() else sorted(glob.glob(str(path), recursive=True)), dataset)
     if path.suffix in FILE_FORMATS or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1:
         raise UserError(f"--dataset {dataset}: no such file or folder")
     return _hub(dataset, config=config, split=split, revision=revision)
@@ -68,16 +73,21 @@ def _generated(dataset: str) -> Rows:
     name, _, query = dataset.removeprefix(GENERATOR_PREFIX).partition("?")
     parameters = {"seed": 0, **{key: _literal(value) for key, value in parse_qsl(query, keep_blank_values=True)}}
     generator = reasoning_gym_dataset(name, parameters)
-    rows = (
-        {
-            "question": entry["question"],
-            "answer": entry["answer"],
-            "data_source": f"{GENERATOR_PREFIX}{name}",
-            "task": {"generator": name, "parameters": parameters, "index": index},
-        }
-        for index, entry in ((index, generator[index]) for index in range(len(generator)))
-    )
-    return Rows(rows, columns=("question", "answer", "data_source", "task"), source=dataset)
+
+    def rows() -> Iterator[Row]:
+        for index in range(len(generator)):
+            try:
+                entry = generator[index]
+            except Exception as error:  # what a generator raises for parameters that its own check let pass
+                raise UserError(f"{dataset} cannot make problem {index}: {first_line(error)}") from error
+            yield {
+                "question": entry["question"],
+                "answer": entry["answer"],
+                "data_source": f"{GENERATOR_PREFIX}{name}",
+                "task": {"generator": name, "parameters": parameters, "index": index},
+            }
+
+    return Rows(rows(), columns=("question", "answer", "data_source", "task"), source=dataset)
 
 
 def reasoning_gym_dataset(name: str, parameters: Mapping[str, Any]) -> Any:
@@ -94,6 +104,9 @@ def reasoning_gym_dataset(name: str, parameters: Mapping[str, Any]) -> Any:
     unknown = [key for key in parameters if key not in known]
     if unknown:
         raise UserError(f"{GENERATOR_PREFIX}{name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+    for key in ("seed", "size"):
+        if key in parameters and type(parameters[key]) is not int:
+            raise UserError(f"{GENERATOR_PREFIX}{name} refuses {key}={parameters[key]!r}: an integer")
     try:
         return create_dataset(name, **parameters)
     except (AssertionError, TypeError, ValueError) as error:
@@ -107,19 +120,82 @@ def _literal(value: str) -> Any:
         return value
 
 
-def _files(path: Path, split: str | None, source: str) -> Rows:
-    names = [str(path)] if path.is_file() else sorted(glob.glob(str(path), recursive=True))
+def _folder(folder: Path, *, config: str | None, split: str | None, source: str) -> Rows:
+    """A folder with a dataset card is read by the card; in any other, file names tell the splits, as on the Hub."""
+    from datasets.data_files import EmptyDatasetError, get_data_patterns, resolve_pattern
+
+    if (folder / "README.md").is_file():
+        return _loaded(str(folder), config=config, split=split, source=source)
+    _refuse(source, "a folder without a dataset card", config=config)
+    splits: dict[str, list[str]] = {}
+    try:
+        for name, patterns in get_data_patterns(str(folder)).items():
+            for pattern in patterns:
+                with contextlib.suppress(FileNotFoundError):  # of a split's patterns, one matching is enough
+                    splits.setdefault(str(name), []).extend(resolve_pattern(pattern, str(folder)))
+    except (FileNotFoundError, EmptyDatasetError) as error:
+        raise UserError(f"--dataset {source}: the folder holds no data files") from error
+    splits = {name: sorted(set(files)) for name, files in splits.items()}
+    return _files(splits[_chosen(split, splits, source)], source)
+
+
+def _files(names: list[str], source: str) -> Rows:
     names = [name for name in names if Path(name).is_file()]
+    formats = {FILE_FORMATS.get(Path(name).suffix.lower()) for name in names}
+    unknown = [name for name in names if FILE_FORMATS.get(Path(name).suffix.lower()) is None]
     if not names:
         raise UserError(f"--dataset {source}: no file matches")
-    formats = {FILE_FORMATS.get(Path(name).suffix.lower()) for name in names}
-    if None in formats or len(formats) > 1:
-        wrong = [name for name in names if FILE_FORMATS.get(Path(name).suffix.lower()) is None] or names
-        raise UserError(f"--dataset {source}: {wrong[0]} is not one of {', '.join(FILE_FORMATS)}, all of one format")
-    return _loaded(str(formats.pop()), data_files=names, split=split, source=source)
+    if unknown:
+        raise UserError(f"--dataset {source}: {unknown[0]} is not one of {', '.join(FILE_FORMATS)}")
+    if len(formats) > 1:
+        raise UserError(f"--dataset {source}: files of several formats, {' and '.join(sorted(map(str, formats)))}")
+    if formats == {"parquet"}:
+        return _loaded("parquet", data_files=[glob.escape(name) for name in names], source=source)
+    return _text_files(names, _csv_rows if formats == {"csv"} else _json_rows, source)
+
+
+def _text_files(names: list[str], read: Callable[[TextIO], Iterator[Row]], source: str) -> Rows:
+    """Rows as they are written: type inference makes 007 a 7.0, 2^100 a float and "None" a missing value."""
+
+    def rows() -> Iterator[Row]:
+        for name in names:
+            try:
+                with Path(name).open(encoding="utf-8", newline="") as file:
+                    yield from read(file)
+            except (OSError, ValueError, csv.Error) as error:
+                raise UserError(f"--dataset {source} cannot be read: {name}: {first_line(error)}") from error
+
+    stream = rows()
+    first = next(stream, None)
+    if first is None:
+        raise UserError(f"--dataset {source} has no rows")
+    return Rows(chain([first], stream), tuple(first), source, split="train")
+
+
+def _csv_rows(file: TextIO) -> Iterator[Row]:
+    csv.field_size_limit(sys.maxsize)
+    return csv.DictReader(file, strict=True)
+
+
+def _json_rows(file: TextIO) -> Iterator[Row]:
+    """JSON objects, one a line or in one array."""
+    is_array = file.read(1) == "["
+    file.seek(0)
+    for number, text in [(1, file.read())] if is_array else enumerate(file, 1):
+        if not text.strip():
+            continue
+        try:
+            value = json.loads(text, parse_float=str)
+        except ValueError as error:
+            raise ValueError(f"line {number} is not JSON ({first_line(error)})") from error
+        for row in value if is_array else [value]:
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is not a JSON object")
+            yield row
 
 
 def _hub(dataset: str, *, config: str | None, split: str | None, revision: str | None) -> Rows:
+    import httpx
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -146,7 +222,7 @@ def _hub(dataset: str, *, config: str | None, split: str | None, revision: str |
         raise UserError(
             f"--dataset {dataset} is on the Hub and HF_HUB_OFFLINE is set: unset it or name a file"
         ) from error
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
         raise UserError(
             f"--dataset {dataset}: no such file or folder, and the Hub at {constants.ENDPOINT} did not answer"
             f" ({first_line(error)})"
@@ -169,16 +245,24 @@ def _loaded(
     try:
         loaded = datasets.load_dataset(builder, name=config, data_files=data_files, revision=revision)
     except Exception as error:  # datasets raises over a dozen unrelated types for what is wrong with a file or a name
+        if "gated dataset" in str(error):
+            raise UserError(
+                f"--dataset {source} is gated: accept its terms on its page, then `hf auth login`"
+            ) from error
         detail = first_line(error.__cause__ or error)
         if "Config name is missing" in str(error) or "BuilderConfig" in str(error):
             detail = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
             raise UserError(f"--dataset {source} needs another --dataset-config: {detail}") from error
         raise UserError(f"--dataset {source} cannot be read: {detail}") from error
-    if split is None:
-        split = "train" if "train" in loaded else next(iter(loaded))
-        if len(loaded) > 1 and split != "train":
-            raise UserError(f"--dataset {source} has no split 'train': choose --split {' | '.join(loaded)}")
-    if split not in loaded:
-        raise UserError(f"--dataset {source} has no split {split!r}: choose --split {' | '.join(loaded)}")
+    split = _chosen(split, loaded, source)
     rows = loaded[split]
     return Rows(rows, tuple(rows.column_names), source, config=config, split=split, revision=revision)
+
+
+def _chosen(split: str | None, splits: Iterable[str], source: str) -> str:
+    """The split asked for, else train, else the only one."""
+    splits = list(splits)
+    wanted = split or ("train" if "train" in splits or len(splits) > 1 else splits[0])
+    if wanted not in splits:
+        raise UserError(f"--dataset {source} has no split {wanted!r}: choose --split {' | '.join(splits)}")
+    return wanted

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-_ERROR = re.compile(r"(?:^|[\s:\]])((?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt)\b(?::\s.*)?)$")
+_ERROR = re.compile(r"(?:^|[\s:\]])((?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception|Interrupt)\b(?::\s.*)?)$")
 _NOT_THE_CAUSE = ("See root cause above", "See stack trace", "EngineDeadError", "During handling", "KeyboardInterrupt")
 
 

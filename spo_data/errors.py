@@ -13,6 +13,16 @@ class UserError(SpoError):
     exit_status = 2
 
 
+class Interrupted(SystemExit):
+    """SIGINT or SIGTERM where nothing has to be saved first; exits with 128 + the signal's number.
+
+    Not a KeyboardInterrupt: vLLM swallows that one while its engine starts, and then waits for an engine that is gone.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+
+
 def first_line(error: BaseException) -> str:
     """The first non-empty line of an error's message, or its type where it has none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

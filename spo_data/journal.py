@@ -81,12 +81,13 @@ class Journal:
         # A reader opens read-write all the same: only so can it recover what a killed writer left in the WAL.
         mode = "rw" if self.read_only else "rwc"
         self._db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
-        if self.read_only:
-            self._db.execute("PRAGMA query_only=ON")
-        else:
+        if not self.read_only:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
+        if not self.query("SELECT 1 FROM sqlite_master WHERE name = 'dropped'"):  # the last table of the schema
+            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        if self.read_only:
+            self._db.execute("PRAGMA query_only=ON")
 
     def __enter__(self) -> Self:
         return self
@@ -94,9 +95,11 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.read_only:
-            self.commit()
-        self._db.close()
+        try:
+            if not self.read_only:
+                self.commit()
+        finally:
+            self._db.close()
 
     def add(self, sample: Sample) -> None:
         """Take a sample; it is committed with its batch, or by `commit_if_due`."""
@@ -288,7 +291,7 @@ def _packed(sample: Sample, prompt_number: int) -> tuple[Any, ...]:
         sample.verdict,
         sample.score,
         sample.detail,
-        _pack(sample.response.encode()),
+        _pack(sample.response.encode(errors="replace")),  # a lone surrogate is no text
         _pack(sample.token_ids.astype("<i4").tobytes()),
         None if logprobs is None else _pack(logprobs.astype("<f4").tobytes()),
     )

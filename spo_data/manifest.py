@@ -23,6 +23,12 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class _Version(BaseModel):
+    """What every version of the manifest has."""
+
+    schema_version: int
+
+
 class PolicyRecord(_Record):
     """What the values belong to. Values of one policy are not values of another."""
 
@@ -116,15 +122,16 @@ def read_manifest(run: Path) -> Manifest | None:
     path = run / MANIFEST
     if not path.is_file():
         return None
+    text = path.read_bytes()
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        version = _Version.model_validate_json(text).schema_version
+        if version != SCHEMA_VERSION:
+            raise UserError(f"{path} has schema version {version}, this spo-data reads {SCHEMA_VERSION}")
+        return Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path} is not a run manifest: {where + ': ' if where else ''}{first['msg']}") from error
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise UserError(f"{path} has schema version {manifest.schema_version}, this spo-data reads {SCHEMA_VERSION}")
-    return manifest
 
 
 def policy_differences(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any]]:

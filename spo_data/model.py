@@ -10,7 +10,6 @@ files) is part of the policy: values of one set of weights are not values of ano
 
 import difflib
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,13 +70,24 @@ def resolve_model(name: str, revision: str | None = None) -> Model:
 
         return _local(EMBEDDED, embedded_model(), name, revision)
     known = {short.lower(): full for short, full in SHORT_NAMES.items()}
-    repository = name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else known.get(name.lower())
+    repository = name if _is_hub_id(name) else known.get(name.lower())
     if repository is None:
         near = difflib.get_close_matches(name, [*SHORT_NAMES, EMBEDDED], n=3, cutoff=0.5) or [EMBEDDED, "Qwen3-8B"]
         raise UserError(
             f"--model {name}: neither a folder, nor org/name, nor a short name; did you mean {', '.join(near)}?"
         )
     return Model(repository, repository, _hub_commit(repository, revision))
+
+
+def _is_hub_id(name: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return name.count("/") == 1
 
 
 def _local(name: str, path: Path, given: str, revision: str | None) -> Model:
@@ -125,8 +135,12 @@ def _hub_commit(repository: str, revision: str | None) -> str:
         raise UserError(f"--model {repository}: no such Hub model (a private one wants `hf auth login`)") from error
     except LocalEntryNotFoundError as error:
         raise UserError(
-            f"--model {repository} is neither a folder nor in the cache,"
-            f" and the Hub at {constants.ENDPOINT} did not answer"
+            f"--model {repository} is neither a folder nor in the cache, and "
+            + (
+                "HF_HUB_OFFLINE is set"
+                if constants.HF_HUB_OFFLINE
+                else f"the Hub at {constants.ENDPOINT} did not answer"
+            )
         ) from error
     except EntryNotFoundError as error:
         raise UserError(f"--model {repository} has no config.json: not a transformers model") from error

@@ -5,6 +5,7 @@ help_of(Sampling, "temperature")
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,7 +67,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         _require(self.n >= 1, f"--n {self.n}: at least 1")
-        _require(self.temperature >= 0, f"--temperature {self.temperature:g}: at least 0")
+        _require(0 <= self.temperature < math.inf, f"--temperature {self.temperature:g}: at least 0")
         _require(0 < self.top_p <= 1, f"--top-p {self.top_p:g}: above 0, at most 1")
         _require(self.top_k == -1 or self.top_k >= 1, f"--top-k {self.top_k}: at least 1, or -1 for off")
         _require(self.max_tokens >= 1, f"--max-tokens {self.max_tokens}: at least 1")
@@ -121,8 +122,8 @@ class GraderOptions:
             self.grader_workers is None or self.grader_workers >= 1,
             f"--grader-workers {self.grader_workers}: at least 1",
         )
-        _require(self.grader_seconds > 0, f"--grader-seconds {self.grader_seconds:g}: above 0")
-        _require(self.grader_memory_gb >= 1, f"--grader-memory-gb {self.grader_memory_gb:g}: at least 1")
+        _require(0 < self.grader_seconds < math.inf, f"--grader-seconds {self.grader_seconds:g}: above 0")
+        _require(1 <= self.grader_memory_gb < math.inf, f"--grader-memory-gb {self.grader_memory_gb:g}: at least 1")
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -44,7 +44,7 @@ class PromptSet:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the prompts' ids, ground truths and data sources, whatever their order."""
+        """SHA-256 over the prompts' ids and ground truths, whatever their order."""
         return fingerprint(self.prompts)
 
     def without(self, dropped: Iterable[Dropped]) -> "PromptSet":
@@ -69,7 +69,7 @@ class PromptSet:
 
 def fingerprint(prompts: Iterable[Prompt]) -> str:
     """See `PromptSet.fingerprint`."""
-    lines = sorted(f"{prompt.prompt_id}\0{prompt.ground_truth}\0{prompt.data_source}\n" for prompt in prompts)
+    lines = sorted(f"{prompt.prompt_id}\0{prompt.ground_truth}\n" for prompt in prompts)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

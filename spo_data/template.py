@@ -32,6 +32,10 @@ BUILT_IN = {
 }
 
 
+_PROBE = "A probe of this template. " * 20_000
+"""As long as a long problem: a template that cuts its prompt must not pass."""
+
+
 @dataclass(frozen=True)
 class AnswerTemplate:
     """A Jinja template for the last user message. `name` goes into the manifest and tells two templates apart."""
@@ -42,7 +46,11 @@ class AnswerTemplate:
     def apply(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
         """The messages with the instruction in the last one, which is the user's."""
         *before, last = messages
-        return (*before, Message(last.role, _compiled(self.source).render(prompt=last.content)))
+        try:
+            content = _compiled(self.source).render(prompt=last.content)
+        except Exception as error:  # whatever a user's template raises: undefined names, syntax, filters
+            raise UserError(f"--template {self.name} does not render: {first_line(error)}") from error
+        return (*before, Message(last.role, content))
 
 
 def load_template(name: str) -> AnswerTemplate:
@@ -52,15 +60,14 @@ def load_template(name: str) -> AnswerTemplate:
     path = Path(name)
     if not path.is_file():
         raise UserError(f"--template {name}: choose one of {', '.join(BUILT_IN)}, or an existing FILE.jinja")
-    source = path.read_text(encoding="utf-8")
-    template = AnswerTemplate(f"{path.name}@{hashlib.sha256(source.encode()).hexdigest()[:12]}", source)
     try:
-        rendered = template.apply((Message("user", "A probe of this template."),))[0].content
-    except Exception as error:  # whatever a user's template raises: undefined names, syntax, filters
-        raise UserError(f"--template {name} does not render: {first_line(error)}") from error
-    if "A probe of this template." not in rendered:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--template {name} cannot be read: {first_line(error)}") from error
+    rendered = AnswerTemplate(name, source).apply((Message("user", _PROBE),))[0].content
+    if _PROBE not in rendered:
         raise UserError(f"--template {name} drops the problem: it must contain {{{{ prompt }}}}")
-    return template
+    return AnswerTemplate(f"{path.name}@{hashlib.sha256(source.encode()).hexdigest()[:12]}", source)
 
 
 @lru_cache(maxsize=8)

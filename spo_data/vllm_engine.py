@@ -10,6 +10,7 @@ the longest sequence.
 
 import dataclasses
 import difflib
+import gc
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ import numpy as np
 
 from spo_data.engine import Completion, EngineError, RequestError, SampleRequest
 from spo_data.engine_log import last_error, output_to
+from spo_data.engine_process import STARTED_BY
 from spo_data.errors import UserError, first_line
 from spo_data.model import Model
 from spo_data.options import EngineOptions, Sampling
@@ -44,6 +46,7 @@ async def start_vllm(
 ) -> AsyncIterator["VllmEngine"]:
     """Start AsyncLLM, its output in `log`; raises UserError for bad arguments, EngineError where it does not start."""
     os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
+    os.environ[STARTED_BY] = str(os.getpid())
     if options.deterministic:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
     offset = log.stat().st_size if log.exists() else 0
@@ -60,6 +63,8 @@ async def start_vllm(
             yield VllmEngine(client, sampling, log, offset)
         finally:
             client.shutdown()
+            del client
+            gc.collect()  # its __del__ fails noisily when the interpreter is already going down
 
 
 class VllmEngine:

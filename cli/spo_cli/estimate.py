@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from spo_cli.exits import clean_exit
+from spo_cli.exits import INTERRUPTED, clean_exit
 from spo_data.errors import UserError
 from spo_data.options import PRESETS, EngineOptions, GraderOptions, PromptOptions, Sampling, help_of
 
@@ -161,7 +161,7 @@ def _report(outcome: Any, out: Path, *, allow_missing: bool, as_json: bool) -> i
         sys.stderr.write(f"error: {outcome.engine_error}\nthe same command continues\n")
         return 1
     if outcome.signal is not None:
-        sys.stderr.write("interrupted: nothing that was sampled is lost; the same command continues\n")
+        sys.stderr.write(f"{INTERRUPTED}\n")
         return 128 + int(outcome.signal)
     if not summary.complete and not allow_missing:
         sys.stderr.write(

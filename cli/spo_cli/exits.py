@@ -6,7 +6,9 @@ from contextlib import contextmanager
 
 import typer
 
-from spo_data.errors import SpoError
+from spo_data.errors import Interrupted, SpoError
+
+INTERRUPTED = "interrupted: nothing that was sampled is lost; the same command continues"
 
 
 @contextmanager
@@ -17,7 +19,9 @@ def clean_exit() -> Iterator[None]:
     except SpoError as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(error.exit_status) from None
-    except KeyboardInterrupt as error:
-        number = getattr(error, "number", 2)
-        sys.stderr.write("interrupted: nothing that was sampled is lost; the same command continues\n")
-        raise typer.Exit(128 + number) from None
+    except Interrupted as error:
+        sys.stderr.write(f"{INTERRUPTED}\n")
+        raise typer.Exit(int(str(error.code))) from None
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{INTERRUPTED}\n")
+        raise typer.Exit(130) from None

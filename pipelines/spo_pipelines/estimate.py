@@ -22,7 +22,7 @@ from typing import Protocol
 
 from spo_data.card import write_card
 from spo_data.engine import Engine, EngineError
-from spo_data.errors import SpoError, UserError, first_line
+from spo_data.errors import Interrupted, SpoError, UserError, first_line
 from spo_data.grading.pool import GraderPool
 from spo_data.journal import Journal
 from spo_data.manifest import Manifest, Timings, policy_differences, read_manifest
@@ -62,14 +62,6 @@ class Outcome:
     signal: int | None = None
     """The signal that ended it early."""
     engine_error: EngineError | None = None
-
-
-class Interrupted(KeyboardInterrupt):
-    """SIGINT or SIGTERM outside the stream, where nothing has to be saved."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def start_vllm_for(plan: Plan) -> AbstractAsyncContextManager[Engine]:

@@ -1,5 +1,5 @@
 r"""The answer in a response: thinking stripped, then the last box, else the last `<answer>…</answer>`, else the last
-"Answer:" or "####" line.
+"Answer:" line, else a last line after "####" (elsewhere that is a heading).
 
     extract_answer(r"<think>\boxed{1}</think> It is \boxed{2}.")     # "2"
 
@@ -9,7 +9,8 @@ An answer inside the thinking, or in thinking that never ends, is not an answer.
 import re
 
 _TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_LINE = re.compile(r"^[ \t*]*(?:Answer:|####)[ \t*]*(\S.*?)[ \t*]*$", re.MULTILINE)
+_LINE = re.compile(r"^[ \t*]*Answer:[ \t*]*(\S.*?)[ \t*]*$", re.MULTILINE)
+_LAST_LINE = re.compile(r"^[ \t]*####(?!#)[ \t]*(\S.*?)\s*\Z", re.MULTILINE)
 
 
 def extract_answer(response: str) -> str | None:
@@ -20,7 +21,7 @@ def extract_answer(response: str) -> str | None:
     boxed = last_boxed(visible)
     if boxed is not None:
         return boxed or None
-    marked = _TAG.findall(visible) or _LINE.findall(visible)
+    marked = _TAG.findall(visible) or _LINE.findall(visible) or _LAST_LINE.findall(visible)
     return marked[-1].strip() or None if marked else None
 
 
@@ -46,6 +47,12 @@ def last_boxed(text: str) -> str | None:
             elif character == "}":
                 depth -= 1
                 if depth == 0:
-                    return text[match.end() : position].strip().removeprefix("'").removesuffix("'").strip()
+                    return _unquoted(text[match.end() : position].strip())
             position += 1
     return None
+
+
+def _unquoted(text: str) -> str:
+    r"""The instruction's example writes \boxed{'…'}, and models copy its quotes."""
+    quoted = len(text) > 1 and text[0] == text[-1] == "'"
+    return text[1:-1].strip() if quoted else text

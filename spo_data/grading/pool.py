@@ -17,6 +17,7 @@ import os
 import resource
 import signal
 from collections.abc import Mapping
+from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as JobTimeoutError
 from dataclasses import dataclass
 from types import TracebackType
@@ -49,14 +50,11 @@ class GraderPool:
     ) -> None:
         load_verifier(verifier)
         self.workers = workers or min(16, os.cpu_count() or 1)
+        self._verifier = verifier
         self._seconds = seconds
-        self._pool = ProcessPool(
-            max_workers=self.workers,
-            max_tasks=RECYCLE_AFTER,
-            initializer=_start_process,
-            initargs=(verifier, int(memory_gb * (1 << 30))),
-            context=multiprocessing.get_context("spawn"),
-        )
+        self._memory_bytes = int(memory_gb * (1 << 30))
+        self._graded = self._closed = False
+        self._pool = self._new_pool()
 
     @property
     def concurrency(self) -> int:
@@ -64,19 +62,46 @@ class GraderPool:
         return 8 * self.workers
 
     async def grade(self, job: GradeJob) -> Graded:
-        """Grade one response. Raises only if the pool itself is gone: everything else is a verdict."""
+        """Grade one response. Raises SpoError if no process ever starts: everything else is a verdict."""
+        pool = self._pool
         try:
-            future = self._pool.schedule(_grade, args=(job,), timeout=self._seconds)
-        except RuntimeError as error:
-            raise SpoError(f"the grading processes do not start: {first_line(error)}") from error
-        try:
-            return await asyncio.wrap_future(future)
+            graded = await asyncio.wrap_future(pool.schedule(_grade, args=(job,), timeout=self._seconds))
         except JobTimeoutError:
             return Graded.failed(Verdict.GRADER_TIMEOUT, f"over {self._seconds:g} s")
+        except RuntimeError as error:
+            # pebble gives a whole pool up when a process dies without a job, as when memory runs out elsewhere.
+            if pool.active and not isinstance(error, BrokenExecutor):
+                return Graded.failed(Verdict.GRADER_ERROR, f"{type(error).__name__}: {first_line(error)}")
+            await self._replace(pool, error)
+            return await self.grade(job)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # a dead process, a result that does not pickle: this job's failure alone
             return Graded.failed(Verdict.GRADER_ERROR, f"{type(error).__name__}: {first_line(error)}")
+        self._graded = True
+        return graded
+
+    def _new_pool(self) -> ProcessPool:
+        return ProcessPool(
+            max_workers=self.workers,
+            max_tasks=RECYCLE_AFTER,
+            initializer=_start_process,
+            initargs=(self._verifier, self._memory_bytes),
+            context=multiprocessing.get_context("spawn"),
+        )
+
+    async def _replace(self, broken: ProcessPool, error: RuntimeError) -> None:
+        """Start a new pool in place of a broken one; a pool that never graded anything would break again."""
+        if broken is not self._pool:
+            return
+        if self._closed:
+            raise SpoError("the grading processes are closed") from error
+        if not self._graded:
+            raise SpoError(f"the grading processes do not start: {first_line(error)}") from error
+        self._graded = self._closed = False
+        self._pool = self._new_pool()
+        broken.stop()
+        await asyncio.to_thread(broken.join)
 
     async def __aenter__(self) -> Self:
         return self
@@ -84,6 +109,7 @@ class GraderPool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closed = True
         self._pool.stop()
         await asyncio.to_thread(self._pool.join)
 

@@ -112,7 +112,7 @@ class ReasoningGymVerifier:
         entry = generator[task["index"]]
         if entry["answer"] != ground_truth:
             raise ValueError("the generator now gives another ground truth: another reasoning-gym version made it")
-        return Graded.scored(float(generator.score_answer(answer, entry)), answer)
+        return Graded.scored(min(1.0, float(generator.score_answer(answer, entry))), answer)
 
 
 VERIFIERS: Mapping[str, type[Verifier]] = {
@@ -131,8 +131,19 @@ def _checked(graded: Graded, ground_truth: str) -> Graded:
 
 
 def _integer(text: str) -> int | None:
-    text = text.strip().strip("$").strip()
+    text = _bare(text)
     return int(text.replace(",", "")) if _INTEGER.fullmatch(text) else None
+
+
+def _bare(text: str) -> str:
+    """Without the full stop, dollar signs and percent sign around it, which carry no value of their own here."""
+    text = text.strip()
+    if text.endswith(".") and not text.endswith(".."):
+        text = text[:-1].rstrip()
+    text = text.strip("$").strip()
+    if text.endswith("."):
+        text = text[:-1].rstrip()
+    return text.removesuffix("%").removesuffix("\\").rstrip()
 
 
 def is_number(text: str) -> bool:
@@ -161,7 +172,7 @@ def _words(text: str) -> str:
 def _parsed(expression: str) -> tuple[Any, ...]:
     from math_verify import LatexExtractionConfig, parse
 
-    expression = expression.strip().removeprefix("$").removesuffix("$").strip()
+    expression = _bare(expression)
     config = LatexExtractionConfig(boxed_match_priority=0)
     found = parse(f"\\boxed{{{expression}}}", [config], fallback_mode="no_fallback", parsing_timeout=None)
     return tuple(found)

@@ -1,0 +1,279 @@
+"""The whole of `estimate` with a real vLLM, the real embedded model and real generated problems.
+
+One engine serves the whole session; the tests of the command itself (its signals and its recovery) start their own.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from spo_data.engine import Engine
+from spo_data.model import resolve_model
+from spo_data.options import EngineOptions, PromptOptions, Sampling
+from spo_data.prompt import Message, prompt_id, sample_seed
+from spo_data.vllm_engine import VllmEngine, start_vllm
+from spo_pipelines.estimate import Outcome, estimate
+from spo_pipelines.plan import EstimateOptions, Plan
+
+pytestmark = pytest.mark.engine
+
+DATASET = "reasoning-gym:chain_sum?max_terms=2&max_digits=1"
+MAX_TOKENS = 48
+
+Run = Callable[..., Outcome]
+
+
+class Silent:
+    """A watcher that tells nobody."""
+
+    def planned(self, plan: Plan, present: int) -> None: ...
+    def stage(self, text: str) -> None: ...
+    def sampled(self, progress: object) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """`estimate` on one engine that lives as long as the session."""
+    log = tmp_path_factory.mktemp("engine") / "engine.log"
+    with asyncio.Runner() as runner:
+        context = start_vllm(
+            resolve_model("smollm2-135m"),
+            Sampling(),
+            EngineOptions(enforce_eager=True, max_num_seqs=32),
+            max_model_len=512,
+            log=log,
+        )
+        engine = runner.run(context.__aenter__())
+
+        @asynccontextmanager
+        async def shared(plan: Plan) -> AsyncIterator[Engine]:
+            yield VllmEngine(engine._client, plan.options.sampling, log, 0)
+
+        def run(out: Path, *, limit: int = 12, logprobs: bool = False, **sampling: int) -> Outcome:
+            options = EstimateOptions(
+                model="smollm2-135m",
+                out=out,
+                prompts=PromptOptions(dataset=DATASET, limit=limit),
+                sampling=Sampling(max_tokens=MAX_TOKENS, logprobs=logprobs, **sampling),
+                engine=EngineOptions(enforce_eager=True, max_model_len=512),
+                command=("spo-data", "estimate"),
+            )
+            return runner.run(estimate(options, Silent(), start_engine=shared))
+
+        yield run
+        runner.run(context.__aexit__(None, None, None))
+
+
+@pytest.fixture(scope="session")
+def complete_run(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """A finished run of 24 rows, n = 8."""
+    out = tmp_path_factory.mktemp("complete") / "run"
+    return out, run(out, limit=24, n=8)
+
+
+def samples(out: Path) -> list[dict[str, object]]:
+    return pq.read_table(out / "samples").to_pylist()
+
+
+def values(out: Path) -> list[dict[str, object]]:
+    return pq.read_table(out / "values").to_pylist()
+
+
+def test_every_prompt_has_n_samples_and_some_values_are_strictly_inside_0_and_1(
+    complete_run: tuple[Path, Outcome],
+) -> None:
+    out, outcome = complete_run
+    rows = samples(out)
+    by_prompt: dict[object, list[object]] = {}
+    for row in rows:
+        by_prompt.setdefault(row["prompt_id"], []).append(row["sample_index"])
+    assert outcome.summary is not None
+    assert outcome.summary.complete
+    assert len(by_prompt) == len(values(out)) == outcome.summary.prompts
+    assert all(indices == list(range(8)) for indices in by_prompt.values())
+    assert any(0.0 < row["value"] < 1.0 for row in values(out))  # type: ignore[operator]
+
+
+def test_a_value_is_the_mean_of_its_samples_scores(complete_run: tuple[Path, Outcome]) -> None:
+    out, _ = complete_run
+    scores: dict[object, list[float]] = {}
+    for row in samples(out):
+        scores.setdefault(row["prompt_id"], []).append(row["score"])  # type: ignore[arg-type]
+    for row in values(out):
+        assert row["vhat"] == scores[row["prompt_id"]]
+        assert row["value"] == pytest.approx(np.mean(scores[row["prompt_id"]]))
+
+
+def test_samples_carry_their_own_seeds_and_real_tokens(complete_run: tuple[Path, Outcome]) -> None:
+    from spo_data.chat import load_chat
+
+    out, _ = complete_run
+    tokenizer = load_chat(resolve_model("smollm2-135m")).tokenizer
+    rows = samples(out)
+    assert len({row["seed"] for row in rows}) == len(rows)
+    for row in rows:
+        assert row["seed"] == sample_seed(0, row["prompt_id"], row["sample_index"])  # type: ignore[arg-type]
+        assert tokenizer.decode(row["token_ids"], skip_special_tokens=True) == row["response"]
+        assert row["finish_reason"] == ("stop" if row["token_ids"][-1] == tokenizer.eos_token_id else "length")  # type: ignore[index]
+        assert (row["verdict"] == "truncated") == (row["finish_reason"] == "length")
+
+
+def test_two_runs_with_one_seed_have_the_same_seeds_and_another_seed_has_none_of_them(
+    run: Run, tmp_path: Path
+) -> None:
+    seeds = {}
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        run(tmp_path / name, limit=4, n=2, seed=seed)
+        seeds[name] = {(row["prompt_id"], row["sample_index"]): row["seed"] for row in samples(tmp_path / name)}
+    assert seeds["a"] == seeds["b"]
+    assert not set(seeds["a"].values()) & set(seeds["c"].values())
+
+
+def test_raising_n_from_4_to_8_leaves_the_first_four_rows_of_each_prompt_as_they_were(
+    run: Run, tmp_path: Path
+) -> None:
+    run(tmp_path / "run", limit=6, n=4)
+    first = pq.read_table(tmp_path / "run" / "samples")
+    run(tmp_path / "run", limit=6, n=8)
+    second = pq.read_table(tmp_path / "run" / "samples")
+    kept = second.filter([index < 4 for index in second["sample_index"].to_pylist()])
+    assert len(second) == 2 * len(first)
+    assert kept.to_pylist() == first.to_pylist()
+
+
+def test_a_finished_run_is_a_hugging_face_dataset(complete_run: tuple[Path, Outcome], tmp_path: Path) -> None:
+    import datasets
+
+    out, _ = complete_run
+    loaded = datasets.load_dataset(str(out), cache_dir=str(tmp_path))["train"]
+    assert {item["prompt"]: item["vhat"] for item in loaded} == {row["prompt"]: row["vhat"] for row in values(out)}
+    assert len(datasets.load_dataset(str(out), "samples", cache_dir=str(tmp_path))["train"]) == len(samples(out))
+
+
+def test_logprobs_are_those_that_transformers_gives_the_same_tokens(run: Run, tmp_path: Path) -> None:
+    """The engine computes in bfloat16, transformers here in float32: they differ by about 0.03 a token."""
+    import torch
+    from spo_data.chat import load_chat
+    from transformers import AutoModelForCausalLM
+
+    run(tmp_path / "run", limit=3, n=2, logprobs=True)
+    model = resolve_model("smollm2-135m")
+    chat = load_chat(model)
+    reference = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32)
+    prompts = {row["prompt_id"]: row["messages"] for row in values(tmp_path / "run")}
+    for row in samples(tmp_path / "run"):
+        (prompt,) = chat.tokenize([[Message(**turn) for turn in prompts[row["prompt_id"]]]])  # type: ignore[index, attr-defined]
+        response = torch.tensor(row["token_ids"])
+        with torch.no_grad():
+            logits = reference(torch.cat([torch.tensor(prompt, dtype=torch.long), response])[None]).logits[0]
+        expected = logits[len(prompt) - 1 : -1].log_softmax(-1).gather(1, response[:, None])[:, 0].numpy()
+        assert np.abs(np.asarray(row["token_logprobs"]) - expected).mean() < 0.15
+
+
+COMMAND = [
+    *(sys.executable, "-c", "from spo_cli.data import main; main()", "estimate"),
+    *("--model", "smollm2-135m", "--dataset", DATASET, "--limit", "16", "--max-tokens", str(MAX_TOKENS)),
+    *("--max-num-seqs", "8", "--enforce-eager"),
+]
+
+
+def test_a_sigkill_of_the_real_command_loses_nothing_that_was_journaled(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [*COMMAND, "--out", str(out)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    killed = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    before = wait_for_samples(out, 20, killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    assert 20 <= len(before) < 8 * 16
+    wait_until_gone(killed.pid, out)
+
+    resumed = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    summary = json.loads(resumed.stdout)
+    assert summary["complete"]
+    rows = samples(out)
+    places = [(row["prompt_id"], row["sample_index"]) for row in rows]
+    assert len(places) == len(set(places)) == summary["asked"]
+    by_place = {place: row["token_ids"] for place, row in zip(places, rows, strict=True)}
+    assert all(by_place[place] == token_ids for place, token_ids in before.items())
+
+
+def test_sigterm_ends_the_real_command_cleanly(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [*COMMAND, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for_samples(out, 10, process)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "nothing that was sampled is lost" in error
+    assert "Traceback" not in error
+    assert len(samples(out)) == len(journaled(out)) >= 10
+    wait_until_gone(process.pid, out)
+
+
+def wait_for_samples(out: Path, count: int, process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> dict:  # type: ignore[type-arg]
+    deadline = time.monotonic() + 400
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the command ended before it was killed"
+        found = journaled(out)
+        if len(found) >= count:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"no {count} samples in 400 s: {(out / 'engine.log').read_text()[-2000:]}")
+
+
+def journaled(out: Path) -> dict[tuple[str, int], list[int]]:
+    from spo_data.journal import Journal
+
+    try:
+        with Journal(out / "journal.sqlite", read_only=True) as journal:
+            return {(s.prompt_id, s.sample_index): s.token_ids.tolist() for s in journal.samples()}
+    except sqlite3.OperationalError:
+        return {}
+
+
+def wait_until_gone(pid: int, out: Path) -> None:
+    """The killed command's engine processes end by themselves: a GPU would stay full otherwise."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        left = [
+            entry.name
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and holds(entry, out / "engine.log")
+        ]
+        if not left:
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"processes {left} of the dead command {pid} are still there")
+
+
+def holds(process: Path, log: Path) -> bool:
+    try:
+        return any(os.readlink(descriptor) == str(log) for descriptor in (process / "fd").iterdir())
+    except OSError:
+        return False
+
+
+def test_prompt_ids_join_the_values_to_freshly_generated_problems(complete_run: tuple[Path, Outcome]) -> None:
+    import reasoning_gym
+
+    out, _ = complete_run
+    table = {row["prompt_id"]: row["ground_truth"] for row in values(out)}
+    problems = reasoning_gym.create_dataset("chain_sum", max_terms=2, max_digits=1, seed=0, size=24)
+    suffix = "\nThe answer format must be: \\boxed{'The final answer goes here.'}"
+    for problem in problems:
+        assert table[prompt_id([Message("user", problem["question"] + suffix)])] == problem["answer"]

@@ -1,0 +1,562 @@
+"""One estimation: what it refuses, what it survives, what it leaves behind."""
+
+import asyncio
+import importlib
+import json
+import shlex
+import shutil
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from spo_data import SpoError, UserError, sample_seed
+from spo_data.engine import EngineError
+from spo_data.grading.pool import GradeJob, GraderPool
+from spo_data.grading.verdict import Graded, Verdict
+from spo_data.journal import Journal
+from spo_data.manifest import Manifest, read_manifest
+from spo_data.model import Model, resolve_model
+
+sys.path.append(str(Path(__file__).parents[1]))
+scripted = importlib.import_module("scripted")
+Script, estimate, options = scripted.Script, scripted.estimate, scripted.options
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    import datasets
+
+    scripted.cheap_chat(monkeypatch)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return scripted.write_rows(tmp_path / "sums.jsonl")
+
+
+@pytest.fixture(scope="module")
+def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model's tokenizer and configuration in a folder of another name."""
+    folder = tmp_path_factory.mktemp("models") / "other"
+    folder.mkdir()
+    for path in Path(resolve_model(scripted.MODEL).path).iterdir():
+        if path.suffix in {".json", ".jinja"}:
+            shutil.copy(path, folder)
+    return folder
+
+
+def rows_of(run: Path, table: str) -> list[dict[str, Any]]:
+    (path,) = (run / table).glob("*.parquet")
+    return list(pq.read_table(path).to_pylist())
+
+
+def state_of(run: Path) -> tuple[bytes, list[tuple[str, int, int, str]]]:
+    return (run / "run.json").read_bytes(), scripted.journal_rows(run)
+
+
+# What a run keeps.
+
+
+def test_every_prompt_has_its_samples_with_their_seeds_and_its_value(dataset: Path, tmp_path: Path) -> None:
+    outcome = estimate(options(dataset, tmp_path / "run", seed=7))
+    assert outcome.signal is None
+    assert outcome.engine_error is None
+    assert outcome.summary.complete
+    samples = rows_of(tmp_path / "run", "samples")
+    prompts = [prompt.prompt_id for prompt in outcome.plan.prompt_set.prompts]
+    assert [(row["prompt_id"], row["sample_index"]) for row in samples] == [(p, i) for p in prompts for i in range(4)]
+    assert all(row["seed"] == sample_seed(7, row["prompt_id"], row["sample_index"]) for row in samples)
+    for value in rows_of(tmp_path / "run", "values"):
+        own = [row for row in samples if row["prompt_id"] == value["prompt_id"]]
+        truncated = sum(row["verdict"] == "truncated" for row in own)
+        assert value["vhat"] == [row["score"] for row in own]
+        assert value["value"] == value["value_low"] == sum(value["vhat"]) / 4
+        assert value["value_high"] == pytest.approx(value["value"] + truncated / 4)
+
+
+def test_logprobs_are_in_the_samples_where_they_were_asked_for(dataset: Path, tmp_path: Path) -> None:
+    estimate(options(dataset, tmp_path / "run", n=1, logprobs=True))
+    samples = rows_of(tmp_path / "run", "samples")
+    assert all(len(row["token_logprobs"]) == row["response_tokens"] > 0 for row in samples)
+    estimate(options(dataset, tmp_path / "without", n=1))
+    assert "token_logprobs" not in rows_of(tmp_path / "without", "samples")[0]
+
+
+def test_the_same_command_again_starts_no_engine_and_changes_no_table(dataset: Path, tmp_path: Path) -> None:
+    estimate(options(dataset, tmp_path / "run"))
+    before, script, watcher = scripted.tables(tmp_path / "run"), Script(), scripted.Recorder()
+    outcome = estimate(options(dataset, tmp_path / "run"), script, watcher=watcher)
+    assert outcome.summary.complete
+    assert watcher.present == 24
+    assert script.seen is None
+    assert scripted.tables(tmp_path / "run") == before
+
+
+def test_a_higher_n_adds_samples_and_keeps_the_old_ones(dataset: Path, tmp_path: Path) -> None:
+    estimate(options(dataset, tmp_path / "run", n=3))
+    old = rows_of(tmp_path / "run", "samples")
+    script = Script()
+    outcome = estimate(options(dataset, tmp_path / "run", n=5), script)
+    assert outcome.summary.complete
+    assert sorted({index for _, index, _ in script.submitted}) == [3, 4]
+    assert [row for row in rows_of(tmp_path / "run", "samples") if row["sample_index"] < 3] == old
+    estimate(options(dataset, tmp_path / "at-once", n=5))
+    assert scripted.tables(tmp_path / "run") == scripted.tables(tmp_path / "at-once")
+
+
+def test_a_higher_limit_adds_prompts_and_keeps_the_old_ones(dataset: Path, tmp_path: Path) -> None:
+    estimate(options(dataset, tmp_path / "run", limit=2))
+    old = rows_of(tmp_path / "run", "samples")
+    script = Script()
+    outcome = estimate(options(dataset, tmp_path / "run", limit=5), script)
+    assert outcome.summary.complete
+    assert len(script.submitted) == 12
+    assert rows_of(tmp_path / "run", "samples")[:8] == old
+    estimate(options(dataset, tmp_path / "at-once", limit=5))
+    assert scripted.tables(tmp_path / "run") == scripted.tables(tmp_path / "at-once")
+
+
+# What is refused on a run that exists.
+
+REFUSED = [
+    ({"temperature": 0.5}, "temperature 1.0 (now 0.5)"),
+    ({"top_p": 0.9}, "top_p 1.0 (now 0.9)"),
+    ({"top_k": 20}, "top_k -1 (now 20)"),
+    ({"max_tokens": 32}, "max_tokens 64 (now 32)"),
+    ({"seed": 1}, "seed 0 (now 1)"),
+    ({"stop": ("</s>",)}, "stop () (now ('</s>',))"),
+    ({"logprobs": True}, "logprobs False (now True)"),
+    ({"dtype": "float32"}, "dtype 'auto' (now 'float32')"),
+    ({"max_model_len": 512}, "max_model_len 8192 (now 512)"),
+    ({"engine_arg": {"quantization": "fp8"}}, "engine_args {} (now {'quantization': 'fp8'})"),
+    ({"template": "dapo"}, "template 'boxed' (now 'dapo')"),
+    ({"system": "Be terse."}, "system None (now 'Be terse.')"),
+    ({"chat_template_kwargs": {"enable_thinking": False}}, "chat_template '"),
+    ({"verifier": "math-verify"}, "verifier 'exact' (now 'math-verify')"),
+    ({"n": 2}, "n = 4: --n 2"),
+    ({"limit": 3}, "3 of its 6 prompts"),
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A complete run and its dataset, for the calls that must not change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        scripted.cheap_chat(patch)
+        dataset = scripted.write_rows(folder / "sums.jsonl")
+        estimate(options(dataset, folder / "run"))
+    return dataset, folder / "run"
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"), REFUSED, ids=lambda value: "-".join(value) if type(value) is dict else ""
+)
+def test_a_changed_option_is_refused_with_both_values_and_the_right_commands(
+    changed: dict[str, Any], named: str, finished: tuple[Path, Path]
+) -> None:
+    dataset, run = finished
+    before = state_of(run)
+    with pytest.raises(UserError) as refused:
+        estimate(options(dataset, run, **changed))
+    message = str(refused.value)
+    assert named in message
+    check_commands(message, run, dataset)
+    assert state_of(run) == before
+
+
+def check_commands(message: str, run: Path, dataset: Path) -> None:
+    first, *rest = message.splitlines()
+    assert str(run) in first
+    own, another = (line.split(":", 1) for line in rest)
+    command = ["spo-data", "estimate", "--model", scripted.MODEL, "--dataset", str(dataset), "--out"]
+    assert own[0].strip() == "to continue that run"
+    assert shlex.split(own[1]) == [*command, str(run)]
+    assert another[0].strip() == "to start another"
+    *same, out = shlex.split(another[1])
+    assert [Path(word).name for word in same] == [Path(word).name for word in command]
+    assert Path(out).parent == run.parent
+    assert not Path(out).exists()
+
+
+def test_another_model_is_refused_with_both_names(finished: tuple[Path, Path], other_model: Path) -> None:
+    dataset, run = finished
+    with pytest.raises(UserError, match=r"model 'smollm2-135m' \(now '.*other'\), revision 'sha256:") as refused:
+        estimate(options(dataset, run, model=other_model))
+    message = str(refused.value)
+    assert f"--model {other_model}" in message.splitlines()[2]
+    assert f"--model {scripted.MODEL}" in message.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [({"question": "What is 2 + 6?"}, "1 of its 6 prompts are not in it"), ({"answer": "8"}, "was '7', now '8'")],
+    ids=["question", "answer"],
+)
+def test_a_changed_row_of_the_dataset_is_refused(
+    row: dict[str, str], named: str, finished: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _, run = finished
+    before = state_of(run)
+    changed = scripted.write_rows(tmp_path / "sums.jsonl", r2=row)
+    with pytest.raises(UserError) as refused:
+        estimate(options(changed, run))
+    message = str(refused.value)
+    assert named in message
+    assert "What is 2 + 5?" in message or "ground_truth of " in message
+    assert str(read_manifest(run).command) in message  # type: ignore[union-attr]
+    assert state_of(run) == before
+
+
+def test_a_ground_truth_check_that_we_failed_is_no_other_dataset(
+    finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grader timeout while a ground truth was checked on resume made the run one of "another dataset"."""
+    dataset, run = finished
+    fail_grading(monkeypatch, lambda job: job.response is None and job.ground_truth == "7")
+    with pytest.raises(SpoError) as refused:
+        estimate(options(dataset, run))
+    assert "another dataset" not in str(refused.value)
+
+
+# Folders.
+
+
+def test_an_out_that_is_a_file_is_refused(dataset: Path) -> None:
+    with pytest.raises(UserError, match=r"sums\.jsonl is a file"):
+        estimate(options(dataset, dataset))
+
+
+def test_an_out_below_a_file_is_refused(dataset: Path) -> None:
+    """It was a NotADirectoryError's traceback."""
+    with pytest.raises(UserError, match=r"sums\.jsonl"):
+        estimate(options(dataset, dataset / "run"))
+
+
+def test_a_folder_with_other_files_is_refused_and_left_alone(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("x")
+    with pytest.raises(UserError, match="neither a run nor empty"):
+        estimate(options(dataset, tmp_path / "thesis"))
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter.tex"]
+
+
+def test_an_empty_folder_and_missing_parents_are_fine(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert estimate(options(dataset, tmp_path / "empty", n=1)).summary.complete
+    assert estimate(options(dataset, tmp_path / "a" / "b" / "c", n=1)).summary.complete
+
+
+@pytest.mark.parametrize("state", ["fresh", "finished"])
+def test_a_dry_run_writes_nothing(state: str, finished: tuple[Path, Path], tmp_path: Path) -> None:
+    dataset, run = finished
+    out = run if state == "finished" else tmp_path / "fresh"
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    script, watcher = Script(), scripted.Recorder()
+    outcome = estimate(options(dataset, out, n=6), script, watcher=watcher, dry_run=True)
+    assert outcome.summary is None
+    assert outcome.plan.n_samples == 36
+    assert watcher.present == (24 if state == "finished" else 0)
+    assert script.seen is None
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+    assert out.exists() == (state == "finished")
+
+
+def test_a_second_writer_is_refused_in_one_line_and_the_first_goes_on(dataset: Path, tmp_path: Path) -> None:
+    run, refused = tmp_path / "run", []
+
+    def second(number: int) -> None:
+        if number == 3:
+            argv = ["estimate", "--model", scripted.MODEL, "--dataset", str(dataset), "--out", str(run), "--n", "4"]
+            argv += ["--max-tokens", "64", "--verifier", "exact", "--grader-workers", "1"]
+            refused.append(scripted.server().run({"argv": argv}))
+
+    outcome = estimate(options(dataset, run), Script(hook=second))
+    assert outcome.summary.complete
+    (other,) = refused
+    assert other["status"] == 2
+    assert other["stderr"].splitlines()[-1] == f"error: another spo-data is writing to {run}: wait for it or end it"
+    assert "Traceback" not in other["stderr"]
+    assert other["submitted"] == []
+
+
+# Failures.
+
+
+def test_failed_requests_are_recorded_and_the_next_call_draws_just_those(dataset: Path, tmp_path: Path) -> None:
+    run, watcher, script = tmp_path / "run", scripted.Recorder(), Script(fail_every=3)
+    outcome = estimate(options(dataset, run), script, watcher=watcher)
+    failed = {one for one in script.submitted if one[2] % 3 == 0}
+    summary = outcome.summary
+    assert outcome.engine_error is None
+    assert 0 < len(failed) < 24
+    assert (summary.undrawn, summary.missing, summary.drawn) == (len(failed), len(failed), 24 - len(failed))
+    assert summary.errors == {"ValueError: [/INST] the script refuses this request": len(failed)}
+    assert watcher.failed == len(failed)
+    assert not summary.complete
+    values = {row["prompt_id"]: row for row in rows_of(run, "values")}
+    for prompt_id, value in values.items():
+        lost = sum(one[0] == prompt_id for one in failed)
+        assert (value["n"], value["n_valid"], value["n_failed"]) == (4, 4 - lost, lost)
+        assert value["value_high"] - value["value_low"] >= lost / 4
+    again = Script()
+    assert estimate(options(dataset, run), again).summary.complete
+    assert set(again.submitted) == failed
+    estimate(options(dataset, tmp_path / "undisturbed"))
+    assert scripted.tables(run) == scripted.tables(tmp_path / "undisturbed")
+
+
+def test_a_prompt_without_a_valid_sample_has_no_value(dataset: Path, tmp_path: Path) -> None:
+    summary = estimate(options(dataset, tmp_path / "run"), Script(fail_all=True)).summary
+    assert (summary.drawn, summary.missing, summary.prompts_without_value, summary.value_mean) == (0, 24, 6, None)
+    assert rows_of(tmp_path / "run", "values") == []
+
+
+@pytest.mark.parametrize("die_after", [1, 9, 24])
+def test_a_dead_engine_ends_the_run_with_what_was_finished(die_after: int, dataset: Path, tmp_path: Path) -> None:
+    run, script = tmp_path / "run", Script(die_after=die_after)
+    outcome = estimate(options(dataset, run), script)
+    assert isinstance(outcome.engine_error, EngineError)
+    assert "the script says so" in str(outcome.engine_error)
+    assert outcome.signal is None
+    there = {(row[0], row[1]) for row in scripted.journal_rows(run)}
+    assert there == set(script.finished)
+    assert len(rows_of(run, "samples")) == len(there) < 24
+    again = Script()
+    assert estimate(options(dataset, run), again).summary.complete
+    assert len(again.submitted) == 24 - len(there)
+    estimate(options(dataset, tmp_path / "undisturbed"))
+    assert scripted.tables(run) == scripted.tables(tmp_path / "undisturbed")
+
+
+def test_an_engine_that_does_not_start_is_the_engines_error_and_the_run_can_go_on(
+    dataset: Path, tmp_path: Path
+) -> None:
+    from spo_pipelines.estimate import estimate as run_estimate
+
+    def start(plan: Any) -> Any:
+        raise EngineError(f"vLLM does not start for {plan.model.name}")
+
+    with pytest.raises(EngineError, match="does not start"):
+        asyncio.run(run_estimate(options(dataset, tmp_path / "run"), scripted.Recorder(), start_engine=start))
+    assert estimate(options(dataset, tmp_path / "run")).summary.complete
+
+
+def test_an_unexpected_error_in_the_engine_is_raised_and_loses_nothing(dataset: Path, tmp_path: Path) -> None:
+    def broken(number: int) -> None:
+        if number == 12:
+            raise ZeroDivisionError("a bug")
+
+    script = Script(hook=broken)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        estimate(options(dataset, tmp_path / "run"), script)
+    assert scripted.journal_rows(tmp_path / "run")
+    assert estimate(options(dataset, tmp_path / "run")).summary.complete
+
+
+def fail_grading(monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
+    grade = GraderPool.grade
+
+    async def failing(self: GraderPool, job: GradeJob) -> Graded:
+        return Graded.failed(Verdict.GRADER_TIMEOUT, "over 10 s") if fails(job) else await grade(self, job)
+
+    monkeypatch.setattr(GraderPool, "grade", failing)
+
+
+def test_a_grader_failure_is_graded_again_without_sampling(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        fail_grading(patch, lambda job: job.response is not None and len(job.response) % 2)
+        outcome = estimate(options(dataset, run))
+    timeouts = outcome.summary.verdicts["grader_timeout"]
+    assert 0 < timeouts < 24
+    assert outcome.summary.missing == timeouts
+    assert all(row["score"] is None for row in rows_of(run, "samples") if row["verdict"] == "grader_timeout")
+    script = Script()
+    assert estimate(options(dataset, run), script).summary.complete
+    assert script.submitted == []
+    estimate(options(dataset, tmp_path / "undisturbed"))
+    assert scripted.tables(run) == scripted.tables(tmp_path / "undisturbed")
+
+
+class FullDisk(sqlite3.Connection):
+    """Refuses to grow beyond so many pages, as a full disk would."""
+
+    def executemany(self, sql: str, *arguments: Any) -> Any:
+        if "INSERT INTO samples" in sql:
+            (pages,) = self.execute("PRAGMA page_count").fetchone()
+            self.execute(f"PRAGMA max_page_count = {pages}")
+        return super().executemany(sql, *arguments)
+
+
+def test_a_full_disk_is_one_error_that_says_so_and_the_run_can_go_on(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite has rolled back by itself when the disk is full: our own ROLLBACK failed and hid why."""
+    with monkeypatch.context() as patch:
+        connect = sqlite3.connect
+        patch.setattr("spo_data.journal.sqlite3.connect", lambda *a, **k: connect(*a, **k, factory=FullDisk))
+        with pytest.raises(SpoError, match=r"journal\.sqlite cannot be written: .*full"):
+            estimate(options(dataset, tmp_path / "run", n=40))
+    assert estimate(options(dataset, tmp_path / "run", n=40)).summary.complete
+
+
+def test_an_error_of_the_database_is_one_line(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(Journal, "add", fail)
+    with pytest.raises(SpoError, match=r"^.*journal\.sqlite cannot be written: disk I/O error$") as failed:
+        estimate(options(dataset, tmp_path / "run"))
+    assert failed.value.exit_status == 1
+
+
+@pytest.mark.parametrize("where", ["spo_data.manifest:Manifest.write", "spo_pipelines.estimate:write_tables"])
+def test_a_disk_that_fills_up_outside_the_journal_is_one_error_too(
+    where: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An OSError of the manifest or the tables reached the user as a traceback."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(where.replace(":", "."), full)
+    with pytest.raises(SpoError, match="No space left on device"):
+        estimate(options(dataset, tmp_path / "run"))
+
+
+def test_a_journal_that_is_no_database_is_one_error(dataset: Path, tmp_path: Path) -> None:
+    """It was sqlite3.DatabaseError's traceback: the folder was read outside the part that turns these into a line."""
+    estimate(options(dataset, tmp_path / "run", n=1))
+    for path in (tmp_path / "run").glob("journal.sqlite*"):
+        path.unlink()
+    (tmp_path / "run" / "journal.sqlite").write_bytes(b"not a database, whatever its name says" * 200)
+    with pytest.raises(SpoError, match=r"journal\.sqlite"):
+        estimate(options(dataset, tmp_path / "run", n=1))
+
+
+# Prompts that are dropped.
+
+
+def test_over_long_prompts_are_dropped_and_counted(tmp_path: Path) -> None:
+    dataset = scripted.write_rows(tmp_path / "sums.jsonl", r1={"question": "What is 1 + 4? " * 40})
+    script = Script()
+    outcome = estimate(options(dataset, tmp_path / "run", max_model_len=100), script)
+    assert outcome.summary.dropped == {"prompt_too_long": 1}
+    assert (outcome.summary.prompts, outcome.summary.missing, outcome.summary.complete) == (5, 0, False)
+    assert read_manifest(tmp_path / "run").counts.dropped == {"prompt_too_long": 1}  # type: ignore[union-attr]
+    with Journal(tmp_path / "run" / "journal.sqlite", read_only=True) as journal:
+        (drop,) = journal.dropped()
+    assert drop.row == 1
+    assert "leave no room in a context of 100" in drop.detail
+    assert len(script.submitted) == 20
+
+
+def test_prompts_whose_ground_truth_cannot_be_verified_are_dropped_and_counted(tmp_path: Path) -> None:
+    dataset = scripted.write_rows(tmp_path / "sums.jsonl", r0={"answer": "}{"}, r4={"answer": "\\boxed{"})
+    summary = estimate(options(dataset, tmp_path / "run", n=1)).summary
+    assert summary.dropped == {"gold_unparseable": 2}
+    assert summary.prompts == 4
+
+
+def test_a_run_in_which_no_prompt_is_left_is_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no prompt is left to sample \(6 prompt_too_long\)"):
+        estimate(options(dataset, tmp_path / "run", max_model_len=8))
+    assert not (tmp_path / "run").exists()
+
+
+# Signals and exit statuses, in processes of their own.
+
+
+def argv(dataset: Path, run: Path, *more: str) -> list[str]:
+    return [
+        *("estimate", "--model", scripted.MODEL, "--dataset", str(dataset), "--out", str(run), "--n", "4"),
+        *("--max-tokens", "64", "--verifier", "exact", "--grader-workers", "1", *more),
+    ]
+
+
+@pytest.mark.parametrize("group", [False, True], ids=["to-the-process", "to-its-group"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_cleanly_and_the_same_command_completes_it(
+    number: signal.Signals, group: bool, dataset: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    engine = {"signal": int(number), "signal_after": 13, "signal_group": group}
+    ended = scripted.server().run({"argv": argv(dataset, run), "engine": engine})
+    assert ended["status"] == 128 + number
+    assert ended["stderr"].splitlines()[-1].startswith("interrupted: nothing that was sampled is lost")
+    assert "Traceback" not in ended["stderr"]
+    there = scripted.journal_rows(run)
+    assert 0 < len(there) < 24
+    assert len(ended["submitted"]) <= 13 + 6, "nothing new is asked for"
+    assert len(rows_of(run, "samples")) == len(there)
+    assert len(there) >= 13 - 6, "only what was being generated is drawn again"
+    resumed = scripted.server().run({"argv": argv(dataset, run)})
+    assert resumed["status"] == 0, resumed["stderr"]
+    assert len(resumed["submitted"]) == 24 - len(there)
+    scripted.server().run({"argv": argv(dataset, tmp_path / "undisturbed")})
+    assert scripted.tables(run) == scripted.tables(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_engine_ends_the_call_at_once(
+    number: signal.Signals, dataset: Path, tmp_path: Path
+) -> None:
+    signalled = {"at": "spo_pipelines.estimate:make_plan", "signal": int(number)}
+    ended = scripted.server().run({"argv": argv(dataset, tmp_path / "run"), "kill": signalled})
+    assert ended["status"] == 128 + number
+    assert ended["stderr"].splitlines()[-1].startswith("interrupted")
+    assert "Traceback" not in ended["stderr"]
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("engine", "more", "status", "says"),
+    [
+        ({}, (), 0, "(complete)"),
+        ({"fail_every": 3}, (), 1, "the same command tries the samples again"),
+        ({"fail_every": 3}, ("--allow-missing",), 0, "ValueError: [/INST] the script refuses this request"),
+        ({"die_after": 6}, (), 1, "error: vLLM died: RuntimeError: the script says so"),
+        ({"die_after": 6}, ("--allow-missing",), 1, "the same command continues"),
+        ({}, ("--max-model-len", "60"), 1, "1 rows were dropped"),
+        ({}, ("--max-model-len", "60", "--allow-missing"), 0, "1 dropped: prompt_too_long"),
+    ],
+)
+def test_the_exit_status_is_0_only_where_nothing_is_missing_or_that_was_allowed(
+    engine: dict[str, int], more: tuple[str, ...], status: int, says: str, tmp_path: Path
+) -> None:
+    """An engine's error with brackets in it ended the summary: rich took `[/INST]` for markup."""
+    dataset = scripted.write_rows(tmp_path / "sums.jsonl", r1={"question": "What is 1 + 4? " * 4})
+    ended = scripted.server().run({"argv": argv(dataset, tmp_path / "run", *more), "engine": engine})
+    assert "Traceback" not in ended["stderr"], ended["stderr"]
+    assert ended["status"] == status
+    assert says in ended["stdout"] + ended["stderr"]
+
+
+def test_a_manifest_accounts_for_all_calls(dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    estimate(options(dataset, run), Script(die_after=9))
+    first = read_manifest(run)
+    estimate(options(dataset, run))
+    second = read_manifest(run)
+    assert isinstance(first, Manifest)
+    assert isinstance(second, Manifest)
+    assert 0 < first.timings.sampled < second.timings.sampled == 24
+    assert first.timings.sampling_seconds < second.timings.sampling_seconds
+    samples = rows_of(run, "samples")
+    assert second.timings.sampled_tokens == sum(row["response_tokens"] for row in samples)
+    assert second.counts is not None
+    assert second.counts.samples == 24
+    assert json.loads((run / "run.json").read_text())["schema_version"] == 1
+
+
+def test_a_model_folder_without_weights_is_enough_to_plan(other_model: Path) -> None:
+    assert isinstance(resolve_model(str(other_model)), Model)

@@ -1,0 +1,449 @@
+r"""A scripted engine, and a server that runs estimates with it, each in a process of its own.
+
+    engine = ScriptedEngine(script, golds)        # answers from a request's seed alone, out of order
+    ended = server().run({"argv": ["estimate", ...], "engine": {"fail_every": 5}, "kill": {"at": "sql", "nth": 9}})
+    ended["status"]                               # the exit status, or minus the signal that killed the process
+
+The server (`python scripted.py`) imports everything once and forks a process per job, so that a job costs some tenths
+of a second. A job runs the real command line with the scripted engine in vLLM's place and can kill itself with SIGKILL
+before or after the n-th call of a function, or of an SQL statement of the journal.
+"""
+
+import asyncio
+import atexit
+import functools
+import importlib
+import itertools
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+MODEL = "smollm2-135m"
+JOB_SECONDS = 30
+"""A job that hangs is ended by SIGALRM: status -14."""
+
+
+@dataclass
+class Script:
+    """How the engine behaves. `*_after` counts submissions of one call, from 1."""
+
+    capacity: int = 4
+    delay: float = 0.008
+    fail_every: int = 0
+    """Requests whose seed divides by it fail."""
+    fail_all: bool = False
+    die_after: int = 0
+    signal: int = 0
+    signal_after: int = 0
+    signal_group: bool = False
+    slow_prompt: int = -1
+    """The prompt whose sample 0 takes `slow_seconds`."""
+    slow_seconds: float = 0.0
+    hook: Callable[[int], None] | None = None
+    """Called with the number of each submission."""
+    submitted: list[tuple[str, int, int]] = field(default_factory=list)
+    """(prompt id, sample index, seed) in the order of submission."""
+    finished: list[tuple[str, int]] = field(default_factory=list)
+    in_flight: list[int] = field(default_factory=list)
+    """Requests in flight after each submission and each end."""
+    seen: Any = None
+    """The plan that the engine was started for."""
+
+
+class ScriptedEngine:
+    """See `spo_data.engine.Engine`."""
+
+    def __init__(self, script: Script, plan: Any) -> None:
+        self.script = script
+        self.capacity = script.capacity
+        self._golds = {prompt.prompt_id: prompt.ground_truth for prompt in plan.prompt_set.prompts}
+        self._positions = {prompt_id: position for position, prompt_id in enumerate(self._golds)}
+        self._logprobs = plan.options.sampling.logprobs
+        self._flying = 0
+        self._dead = False
+
+    async def submit(self, request: Any) -> Any:
+        """Answer after a short while that depends on the seed."""
+        from spo_data.engine import EngineError, RequestError
+
+        script = self.script
+        script.submitted.append((request.prompt_id, request.sample_index, request.seed))
+        number = len(script.submitted)
+        if script.hook is not None:
+            script.hook(number)
+        if script.signal and number == script.signal_after:
+            (os.killpg if script.signal_group else os.kill)(os.getpid(), script.signal)
+        self._dead = self._dead or bool(script.die_after and number >= script.die_after)
+        self._flying += 1
+        script.in_flight.append(self._flying)
+        try:
+            slow = self._positions[request.prompt_id] == script.slow_prompt and request.sample_index == 0
+            await asyncio.sleep(script.slow_seconds if slow else script.delay * random.Random(request.seed).random())
+            if self._dead:
+                raise EngineError("vLLM died: RuntimeError: the script says so")
+            if script.fail_all or (script.fail_every and request.seed % script.fail_every == 0):
+                raise RequestError("ValueError: [/INST] the script refuses this request")
+            script.finished.append((request.prompt_id, request.sample_index))
+            return completion(request, self._golds[request.prompt_id], logprobs=self._logprobs)
+        finally:
+            self._flying -= 1
+            script.in_flight.append(self._flying)
+
+
+def completion(request: Any, gold: str, *, logprobs: bool = False) -> Any:
+    """What the script answers: right, wrong, nothing or too much, by the seed."""
+    import numpy as np
+
+    from spo_data.engine import Completion
+
+    source = random.Random(request.seed)
+    kind = request.seed % 4
+    said = " ".join(source.choice(("so", "then", "hence", "thus", "now")) for _ in range(source.randint(1, 40)))
+    end = (f"\\boxed{{{gold}}}", f"\\boxed{{{gold}1}}", "I cannot tell.", f"\\boxed{{{gold}}} and")[kind]
+    length = request.max_tokens if kind == 3 else source.randint(1, min(60, request.max_tokens))
+    token_ids = np.asarray([source.randrange(49_152) for _ in range(length)], dtype=np.int32)
+    drawn = np.asarray([-source.random() for _ in range(length)], dtype=np.float32) if logprobs else None
+    return Completion(f"{said} {end}", token_ids, "length" if kind == 3 else "stop", drawn)
+
+
+def starter(script: Script) -> Callable[[Any], Any]:
+    """A `start_engine` for `estimate`."""
+
+    @asynccontextmanager
+    async def start(plan: Any) -> AsyncIterator[ScriptedEngine]:
+        script.seen = plan
+        yield ScriptedEngine(script, plan)
+
+    return start
+
+
+def write_rows(path: Path, n: int = 6, **changed: Mapping[str, str]) -> Path:
+    """A dataset of n sums; `r2={"answer": "5"}` changes columns of row 2."""
+    rows = [{"question": f"What is {i} + {i + 3}?", "answer": str(2 * i + 3)} for i in range(n)]
+    for name, columns in changed.items():
+        rows[int(name[1:])].update(columns)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def journal_rows(run: Path) -> list[tuple[str, int, int, str]]:
+    """(prompt id, sample index, seed, verdict) of every sample in a copy of the journal, which stays untouched."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("journal.sqlite", "journal.sqlite-wal"):
+            if (run / name).exists():
+                (Path(folder) / name).write_bytes((run / name).read_bytes())
+        database = sqlite3.connect(Path(folder) / "journal.sqlite")
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        try:
+            return database.execute(
+                "SELECT prompt_id, sample_index, seed, verdict FROM samples JOIN prompts USING (prompt_number)"
+                " ORDER BY position, sample_index"
+            ).fetchall()
+        except sqlite3.OperationalError:
+            return []
+        finally:
+            database.close()
+
+
+def tables(run: Path) -> dict[str, bytes]:
+    """The bytes of a run's published files."""
+    files = [*sorted(run.glob("values/*")), *sorted(run.glob("samples/*")), run / "README.md"]
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
+
+
+class Recorder:
+    """A watcher that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.present: int | None = None
+        self.verdicts: list[int] = []
+        self.failed = 0
+
+    def planned(self, plan: Any, present: int) -> None:  # noqa: ARG002 # the protocol's
+        self.present = present
+
+    def stage(self, text: str) -> None:
+        self.stages.append(text)
+
+    def sampled(self, progress: Any) -> None:
+        self.verdicts.append(progress.sampled)
+        self.failed = progress.failed
+
+
+def options(dataset: Path | str, out: Path, **asked: Any) -> Any:
+    """EstimateOptions with each keyword in the group that has it; cheap defaults for the rest."""
+    from spo_pipelines.plan import EstimateOptions
+
+    from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling
+
+    asked = {"n": 4, "max_tokens": 64, "verifier": "exact", "grader_workers": 1, **asked}
+    groups = {"prompts": PromptOptions, "sampling": Sampling, "engine": EngineOptions, "grader": GraderOptions}
+    made = {
+        name: group(**{key: asked.pop(key) for key in [*asked] if key in group.__dataclass_fields__})
+        for name, group in groups.items()
+        if name != "prompts"
+    }
+    prompts = PromptOptions(dataset=str(dataset), **{k: asked.pop(k) for k in [*asked] if k not in ("model",)})
+    model = asked.pop("model", MODEL)
+    command = ("spo-data", "estimate", "--model", str(model), "--dataset", str(dataset), "--out", str(out))
+    return EstimateOptions(model=str(model), out=out, prompts=prompts, command=command, **made)
+
+
+def estimate(asked: Any, script: Script | None = None, **named: Any) -> Any:
+    """Run `spo_pipelines.estimate.estimate` in this process with the scripted engine."""
+    from spo_pipelines.estimate import estimate as run_estimate
+
+    return asyncio.run(
+        run_estimate(asked, named.pop("watcher", Recorder()), start_engine=starter(script or Script()), **named)
+    )
+
+
+def cheap_chat(patch: Any) -> None:
+    """Load each tokenizer once in this process; keep the datasets' cache out of the user's."""
+    import spo_pipelines.plan as plan_module
+
+    patch.setattr(plan_module, "load_chat", _shared_chat(plan_module.load_chat))
+    patch.setenv("TOKENIZERS_PARALLELISM", "false")
+
+
+@functools.cache
+def _shared_chat(load: Callable[..., Any]) -> Callable[..., Any]:
+    return _once_per_model(load)
+
+
+class Server:
+    """Runs jobs, one at a time, in processes forked from one that has imported everything."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="spo-scripted-")
+        environment = os.environ | {
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_DATASETS_CACHE": f"{self._folder.name}/datasets",
+            "HF_HUB_OFFLINE": "1",
+        }
+        environment.pop("COLUMNS", None)
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self._count = itertools.count(1)
+
+    def run(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a job to its end: status, stdout, stderr, and what the engine was asked for."""
+        place = Path(self._folder.name) / str(next(self._count))
+        place.mkdir()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({**job, "place": str(place)}) + "\n")
+        self._process.stdin.flush()
+        ended = json.loads(self._process.stdout.readline())
+        for name in ("stdout", "stderr"):
+            ended[name] = (place / name).read_text() if (place / name).exists() else ""
+        submitted = place / "submitted.json"
+        ended["submitted"] = [tuple(one) for one in json.loads(submitted.read_text())] if submitted.exists() else []
+        return ended
+
+    def close(self) -> None:
+        """End the server."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+        self._folder.cleanup()
+
+
+@functools.cache
+def server() -> Server:
+    """The one server of this test session."""
+    started = Server()
+    atexit.register(started.close)
+    return started
+
+
+def main() -> None:
+    """Read jobs as JSON lines from stdin, answer each when it has ended."""
+    import datasets  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+    import spo_pipelines.estimate  # noqa: F401
+    import spo_pipelines.plan as plan_module
+    from spo_cli import data, display  # noqa: F401
+
+    plan_module.load_chat = _once_per_model(plan_module.load_chat)
+    plan_module.load_chat(plan_module.resolve_model(MODEL), {})
+    for line in sys.stdin:
+        job = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _perform(job)
+        _, waited = os.waitpid(pid, 0)
+        print(json.dumps({"status": os.waitstatus_to_exitcode(waited), "pid": pid}), flush=True)
+
+
+def _once_per_model(load: Callable[..., Any]) -> Callable[..., Any]:
+    loaded: dict[str, Any] = {}
+
+    def cached(model: Any, template_kwargs: Mapping[str, Any] | None = None) -> Any:
+        if model.path not in loaded:
+            loaded[model.path] = load(model, {})
+        import dataclasses
+
+        return dataclasses.replace(loaded[model.path], template_kwargs=dict(template_kwargs or {}))
+
+    return cached
+
+
+def _perform(job: dict[str, Any]) -> None:
+    """The forked process: never returns."""
+    place = Path(job["place"])
+    status = 70
+    try:
+        os.setsid()
+        signal.alarm(JOB_SECONDS)
+        _redirect(0, os.devnull, os.O_RDONLY)
+        for descriptor, name in ((1, "stdout"), (2, "stderr")):
+            _redirect(descriptor, job.get(name) or str(place / name), os.O_WRONLY | os.O_CREAT | os.O_NOCTTY)
+        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(fd, mode) for fd, mode in ((0, "r"), (1, "w"), (2, "w")))
+        script = Script(**job.get("engine", {}))
+        script.hook = functools.partial(_note_submitted, script, place)
+        os.environ.update(job.get("environment", {}))
+        _prepare(job, script)
+        sys.argv = ["spo-data", *job["argv"]]
+        from spo_cli.data import main as spo_data
+
+        spo_data()
+        status = 0
+    except SystemExit as error:
+        status = int(error.code or 0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _redirect(descriptor: int, path: str, flags: int) -> None:
+    opened = os.open(path, flags, 0o644)
+    os.dup2(opened, descriptor)
+    os.close(opened)
+
+
+def _note_submitted(script: Script, place: Path, _number: int) -> None:
+    (place / "submitted.json").write_text(json.dumps(script.submitted))
+
+
+def _prepare(job: Mapping[str, Any], script: Script) -> None:
+    import spo_pipelines.estimate as module
+
+    import spo_data.journal
+
+    module.estimate = functools.partial(module.estimate, start_engine=starter(script))
+    spo_data.journal.COMMIT_SAMPLES = job.get("commit_samples", spo_data.journal.COMMIT_SAMPLES)
+    if job.get("grader_fails"):
+        _fail_grading(int(job["grader_fails"]))
+    if job.get("kill"):
+        arm(**job["kill"])
+
+
+def _fail_grading(every: int) -> None:
+    """Every so many responses, the grader times out."""
+    from spo_data.grading.pool import GraderPool
+    from spo_data.grading.verdict import Graded, Verdict
+
+    grade = GraderPool.grade
+
+    async def failing(self: Any, job: Any) -> Any:
+        if job.response is not None and sum(job.response.encode()) % every == 0:
+            return Graded.failed(Verdict.GRADER_TIMEOUT, "over 10 s")
+        return await grade(self, job)
+
+    GraderPool.grade = failing  # type: ignore[method-assign]
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm(at: str, nth: int = 1, when: str = "before", under: str = "", signal: int = signal.SIGKILL) -> None:
+    """Take a signal before or after the n-th call of `module:Class.function`, or of the journal's SQL (`sql:COMMIT`).
+
+    `under` counts only calls whose first argument, a path, lies there.
+    """
+    if at.startswith("sql"):
+        _arm_sql(at.removeprefix("sql").removeprefix(":"), nth, when)
+        return
+    die = functools.partial(os.kill, os.getpid(), signal)
+    module, _, names = at.partition(":")
+    *outer, name = names.split(".")
+    owner = functools.reduce(getattr, outer, importlib.import_module(module))
+    original = getattr(owner, name)
+    calls = itertools.count(1)
+
+    def hit(arguments: Sequence[Any]) -> bool:
+        return str(arguments[0] if arguments else "").startswith(under) and next(calls) == nth
+
+    def wrapped(*arguments: Any, **named: Any) -> Any:
+        here = hit(arguments)
+        if here and when == "before":
+            die()
+        result = original(*arguments, **named)
+        if here:
+            die()
+        return result
+
+    async def wrapped_coroutine(*arguments: Any, **named: Any) -> Any:
+        here = hit(arguments)
+        if here and when == "before":
+            die()
+        result = await original(*arguments, **named)
+        if here:
+            die()
+        return result
+
+    setattr(owner, name, wrapped_coroutine if asyncio.iscoroutinefunction(original) else wrapped)
+
+
+def _arm_sql(statement: str, nth: int, when: str) -> None:
+    import spo_data.journal
+
+    calls = itertools.count(1)
+
+    class Dying(sqlite3.Connection):
+        def _run(self, run: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+            here = statement in sql and next(calls) == nth
+            if here and when == "before":
+                _die()
+            if here and when == "half":
+                super().execute(sql.strip().partition(";")[0])
+                _die()
+            result = run(sql, *arguments)
+            if here:
+                _die()
+            return result
+
+        def execute(self, sql: str, *arguments: Any) -> Any:
+            return self._run(super().execute, sql, *arguments)
+
+        def executemany(self, sql: str, *arguments: Any) -> Any:
+            return self._run(super().executemany, sql, *arguments)
+
+        def executescript(self, sql: str) -> Any:
+            return self._run(super().executescript, sql)
+
+    connect = functools.partial(sqlite3.connect, factory=Dying)
+    spo_data.journal.sqlite3 = SimpleNamespace(connect=connect, Error=sqlite3.Error, Connection=sqlite3.Connection)
+
+
+if __name__ == "__main__":
+    main()

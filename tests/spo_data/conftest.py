@@ -1,0 +1,108 @@
+"""Fixtures of the library's tests: a loopback hub with real clients, and Hypothesis without a clock."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+HUB = Path(__file__).parents[1] / "hub.py"
+
+# The clients read their environment when they are imported, so they run in a process of their own. Their pauses between
+# retries are cut out; a step {"remove": PATH} takes something off the hub between two calls.
+CLIENT = """
+import importlib, json, shutil, sys, time
+time.sleep = lambda seconds: None
+from spo_data.errors import UserError
+
+answers = {}
+for label, step in json.load(sys.stdin).items():
+    if "remove" in step:
+        shutil.rmtree(step["remove"])
+        continue
+    module, function = step["call"].rsplit(".", 1)
+    try:
+        found = getattr(importlib.import_module(module), function)(*step["args"], **step["kwargs"])
+    except UserError as error:
+        answers[label] = {"user_error": str(error)}
+    except Exception as error:
+        answers[label] = {"crash": f"{type(error).__name__}: {error}"}
+    else:
+        answers[label] = {**vars(found), "rows": [dict(row) for row in getattr(found, "rows", ())]}
+json.dump(answers, sys.stdout)
+"""
+
+settings.register_profile("spo", deadline=None, derandomize=True, database=None)
+settings.load_profile("spo")
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A running loopback hub and the clients that ask it."""
+
+    root: Path
+    address: str
+    home: Path
+    """HF_HOME of the clients: what one has downloaded, the next finds in its cache."""
+
+    def write(self, repository: str, files: Mapping[str, str], branch: str = "main") -> None:
+        """Put files on a branch of `datasets/ORG/NAME` or `models/ORG/NAME`."""
+        for name, text in files.items():
+            path = self.root / repository / branch / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def ask(self, steps: Mapping[str, Mapping[str, Any]], **environment: str) -> dict[str, dict[str, Any]]:
+        """Run labelled steps in one client process; an answer is the found object, a `user_error` or a `crash`."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+        client = subprocess.run(
+            [sys.executable, "-c", CLIENT],
+            input=json.dumps(steps),
+            env={
+                **inherited,
+                "HF_ENDPOINT": self.address,
+                "HF_HOME": str(self.home),
+                "HF_HUB_DISABLE_XET": "1",
+                "HF_HUB_DISABLE_TELEMETRY": "1",
+                "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+                "NO_PROXY": "127.0.0.1",
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        answers: dict[str, dict[str, Any]] = json.loads(client.stdout)
+        return answers
+
+    def requests(self) -> list[str]:
+        """Every request so far, as `METHOD PATH`."""
+        return (self.root / "requests.log").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """An empty hub of this test module's own."""
+    root = tmp_path_factory.mktemp("hub")
+    with subprocess.Popen([sys.executable, str(HUB), str(root)], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield Hub(root, server.stdout.readline().strip(), tmp_path_factory.mktemp("home"))
+        finally:
+            server.terminate()
+
+
+@pytest.fixture(scope="session")
+def nowhere() -> str:
+    """The address of a hub that refuses connections."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"

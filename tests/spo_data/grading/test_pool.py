@@ -1,0 +1,221 @@
+"""The grading processes: what hangs, crashes or grows there stays there."""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Coroutine
+from typing import TypeVar
+
+import psutil
+import pytest
+
+from spo_data.errors import SpoError, UserError
+from spo_data.grading.pool import GradeJob, GraderPool
+from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verifiers import load_verifier
+
+T = TypeVar("T")
+
+HANGS = r"\boxed{(10^{9})!}"
+HUGE = r"\boxed{2^{5000000000}}"
+RIGHT = GradeJob("<answer>a</answer>", "a")
+SLOW = GradeJob("\\boxed{" + "a" * 3_000_000 + "}", "b")
+"""Some tenths of a second for `exact`, which walks through a box one character at a time."""
+VERY_SLOW = GradeJob("\\boxed{" + "a" * 30_000_000 + "}", "b")
+
+
+def run(coroutine: Coroutine[None, None, T]) -> T:
+    return asyncio.run(asyncio.wait_for(coroutine, 60))
+
+
+def workers() -> list[psutil.Process]:
+    children = psutil.Process().children(recursive=True)
+    return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+
+async def until_busy(worker: psutil.Process) -> None:
+    idle = worker.cpu_times().user
+    while worker.cpu_times().user < idle + 0.3:
+        await asyncio.sleep(0.02)
+
+
+def test_a_job_that_hangs_or_explodes_fails_alone_and_the_others_are_graded() -> None:
+    """math-verify's own timeout said "wrong" when it fired, and never fired while C code ran."""
+    easy = [GradeJob(rf"\boxed{{\frac{{{k}}}{{2}}}}", str(k / 2)) for k in range(12)]
+    wrong = GradeJob(r"\boxed{x+1}", "x+2")
+    raises = GradeJob(r"\boxed{1/0}", r"\frac{1}{0}")
+
+    async def grade() -> list[Graded]:
+        async with GraderPool("math-verify", workers=2, seconds=2) as pool:
+            jobs = [GradeJob(HANGS, "5"), *easy, GradeJob(HUGE, "5"), wrong, raises]
+            return await asyncio.gather(*map(pool.grade, jobs))
+
+    hung, *right, huge, differs, raised = run(grade())
+    assert (hung.verdict, hung.score, hung.detail) == (Verdict.GRADER_TIMEOUT, None, "over 2 s")
+    assert [graded.verdict for graded in right] == [Verdict.CORRECT] * len(easy)
+    assert huge.verdict in (Verdict.GRADER_TIMEOUT, Verdict.GRADER_ERROR)
+    assert huge.score is None
+    assert (differs.verdict, differs.score) == (Verdict.WRONG, 0.0)
+    assert (raised.verdict, raised.score) == (Verdict.GRADER_ERROR, None)
+    assert raised.detail is not None
+    assert raised.detail.startswith("ValueError: ")
+
+
+def test_the_clock_starts_with_the_job_and_not_with_the_queue() -> None:
+    started = time.monotonic()
+    load_verifier("exact").grade(str(SLOW.response), SLOW.ground_truth, None)
+    one = time.monotonic() - started
+    limit = max(1.0, 5 * one)
+    n_jobs = math.ceil(1.5 * limit / one)
+
+    async def grade() -> tuple[list[Graded], float]:
+        async with GraderPool("exact", workers=1, seconds=limit) as pool:
+            await pool.grade(RIGHT)
+            begun = time.monotonic()
+            graded = await asyncio.gather(*(pool.grade(SLOW) for _ in range(n_jobs)))
+            return graded, time.monotonic() - begun
+
+    graded, elapsed = run(grade())
+    assert {one_graded.verdict for one_graded in graded} == {Verdict.WRONG}
+    assert elapsed > limit, "the jobs were too quick to tell"
+
+
+def test_a_worker_killed_in_a_job_costs_that_job_alone() -> None:
+    async def grade() -> list[Graded]:
+        async with GraderPool("exact", workers=1, seconds=30) as pool:
+            await pool.grade(RIGHT)
+            (worker,) = workers()
+            jobs = [asyncio.create_task(pool.grade(job)) for job in (VERY_SLOW, RIGHT, RIGHT, RIGHT)]
+            await until_busy(worker)
+            worker.kill()
+            return [*await asyncio.gather(*jobs), await pool.grade(RIGHT)]
+
+    killed, *others = run(grade())
+    assert (killed.verdict, killed.score) == (Verdict.GRADER_ERROR, None)
+    assert [graded.verdict for graded in others] == [Verdict.CORRECT] * 4
+
+
+def test_a_worker_killed_while_it_waits_is_replaced() -> None:
+    """An idle process that the out-of-memory killer took broke the pool for good: every later job raised SpoError."""
+
+    async def grade() -> Graded:
+        async with GraderPool("exact", workers=2, seconds=10) as pool:
+            await pool.grade(RIGHT)
+            workers()[0].kill()
+            await asyncio.sleep(0.5)
+            return await pool.grade(RIGHT)
+
+    assert run(grade()).verdict is Verdict.CORRECT
+
+
+def test_a_cancelled_job_frees_its_process() -> None:
+    async def grade() -> tuple[Graded, float]:
+        async with GraderPool("exact", workers=1, seconds=30) as pool:
+            await pool.grade(RIGHT)
+            (worker,) = workers()
+            slow = asyncio.create_task(pool.grade(GradeJob("\\boxed{" + "a" * 100_000_000 + "}", "b")))
+            await until_busy(worker)
+            slow.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await slow
+            begun = time.monotonic()
+            return await pool.grade(RIGHT), time.monotonic() - begun
+
+    graded, elapsed = run(grade())
+    assert graded.verdict is Verdict.CORRECT
+    assert elapsed < 5
+
+
+@pytest.mark.parametrize(("memory_gb", "verdict"), [(0.4, Verdict.GRADER_ERROR), (4.0, Verdict.WRONG)])
+def test_a_job_gets_no_more_memory_than_its_process_may_have(memory_gb: float, verdict: Verdict) -> None:
+    """The 24 MB of the response become half a GB of words."""
+    greedy = GradeJob("<answer>" + "ab " * 8_000_000 + "</answer>", "b")
+
+    async def grade() -> tuple[Graded, Graded]:
+        async with GraderPool("exact", workers=1, seconds=30, memory_gb=memory_gb) as pool:
+            return await pool.grade(greedy), await pool.grade(RIGHT)
+
+    graded, after = run(grade())
+    assert graded.verdict is verdict
+    assert graded.detail is None or "MemoryError" in graded.detail
+    assert after.verdict is Verdict.CORRECT
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_verdicts_do_not_depend_on_the_pool_or_the_order(n_workers: int) -> None:
+    answers = ["4", "4.0", r"\frac{8}{2}", "5", "x+1", "1+x", r"\{1,2\}", "2,1", "(1,2)", "yes", "", "2^{2}"]
+    golds = ["4", "x+1", r"\{1,2\}", "(1,2)", "yes", "?"]
+    jobs = [GradeJob(f"\\boxed{{{answer}}}", gold) for answer in answers for gold in golds]
+    jobs += [GradeJob(None, gold) for gold in golds]
+    verifier = load_verifier("math-verify")
+    expected = {
+        (job.response, job.ground_truth): verifier.check_gold(job.ground_truth, None)
+        if job.response is None
+        else verifier.grade(job.response, job.ground_truth, None)
+        for job in jobs
+    }
+    assert {graded.verdict for graded in expected.values()} == {
+        Verdict.CORRECT,
+        Verdict.WRONG,
+        Verdict.NO_ANSWER,
+        Verdict.GOLD_UNPARSEABLE,
+    }
+
+    async def grade() -> list[tuple[GradeJob, Graded]]:
+        async with GraderPool("math-verify", workers=n_workers) as pool:
+            graded = []
+            for seed in (1, 2):
+                shuffled = random.Random(seed).sample(jobs, len(jobs))
+                graded += list(zip(shuffled, await asyncio.gather(*map(pool.grade, shuffled)), strict=True))
+            return graded
+
+    for job, graded in run(grade()):
+        assert graded == expected[job.response, job.ground_truth], job
+
+
+@pytest.mark.parametrize("error", [None, KeyError("leaves the block")])
+def test_the_processes_are_gone_after_the_pool_closes_even_when_busy(error: Exception | None) -> None:
+    seen: list[psutil.Process] = []
+
+    async def grade() -> None:
+        async with GraderPool("exact", workers=2, seconds=60) as pool:
+            await pool.grade(RIGHT)
+            seen.extend(workers())
+            job = asyncio.create_task(pool.grade(VERY_SLOW))
+            await asyncio.sleep(0.3)
+            if error is not None:
+                raise error
+        job.cancel()
+
+    if error is None:
+        run(grade())
+    else:
+        with pytest.raises(KeyError):
+            run(grade())
+    assert len(seen) == 2
+    assert not any(process.is_running() for process in seen)
+    assert workers() == []
+
+
+def test_a_pool_that_was_never_used_starts_no_process_and_closes() -> None:
+    async def enter() -> list[psutil.Process]:
+        async with GraderPool("exact", workers=2):
+            return workers()
+
+    assert run(enter()) == []
+
+
+def test_a_closed_pool_raises_one_line_rather_than_a_verdict() -> None:
+    async def grade() -> Graded:
+        async with GraderPool("exact", workers=1) as pool:
+            pass
+        return await pool.grade(RIGHT)
+
+    with pytest.raises(SpoError, match="the grading processes do not start"):
+        run(grade())
+
+
+def test_an_unknown_verifier_is_refused_before_a_process_starts() -> None:
+    with pytest.raises(UserError, match="math-verify, exact, reasoning-gym"):
+        GraderPool("guess")

@@ -1,0 +1,167 @@
+"""`run.json`: what a run's values belong to."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spo_data.errors import UserError
+from spo_data.manifest import (
+    SCHEMA_VERSION,
+    Counts,
+    DatasetRecord,
+    GraderRecord,
+    Manifest,
+    PolicyRecord,
+    Timings,
+    package_versions,
+    policy_differences,
+    read_manifest,
+)
+
+POLICY = PolicyRecord(
+    model="Qwen/Qwen3-8B",
+    revision="abc",
+    temperature=0.7,
+    top_p=0.1,
+    top_k=-1,
+    max_tokens=16384,
+    stop=("</answer>", "\n\0"),
+    max_model_len=40960,
+    dtype="auto",
+    engine_args={"hf_overrides": {"rope_scaling": [1, 2.5, None]}, "quantization": "fp8"},
+    template="boxed",
+    system="Sei knapp: é🙂",
+    chat_template="0123",
+)
+MANIFEST = Manifest(
+    policy=POLICY,
+    dataset=DatasetRecord(
+        source="org/name",
+        config="en",
+        split="train",
+        revision="def",
+        layout="dapo",
+        rows=10,
+        duplicates=2,
+        fingerprint="f",
+    ),
+    grader=GraderRecord(verifier="math-verify", version="math-verify 0.9.0 rules 1"),
+    n=8,
+    seed=2**62,
+    logprobs=False,
+    command="spo-data estimate --out 'a b'",
+    packages={"vllm": "0.24.0"},
+    counts=Counts(dropped={"empty_prompt": 1}, prompts=7, samples=56, verdicts={"correct": 56}, undrawn=0, missing=0),
+    timings=Timings(sampling_seconds=1.5, sampled=56, sampled_tokens=999),
+)
+
+
+def test_a_manifest_reads_back_as_it_was_written_and_leaves_no_other_file(tmp_path: Path) -> None:
+    MANIFEST.model_copy(update={"n": 4}).write(tmp_path)
+    MANIFEST.write(tmp_path)
+    assert read_manifest(tmp_path) == MANIFEST
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["schema_version"] == SCHEMA_VERSION
+
+
+def test_a_folder_without_run_json_has_no_manifest(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path) is None
+    assert read_manifest(tmp_path / "absent") is None
+
+
+OTHER: dict[str, Any] = {
+    "model": "Qwen/Qwen3-4B",
+    "revision": "abd",
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 20,
+    "max_tokens": 8192,
+    "stop": ("</answer>",),
+    "max_model_len": 32768,
+    "dtype": "float32",
+    "engine_args": {},
+    "template": "none",
+    "system": None,
+    "chat_template": "4567",
+    "tools": "retool",
+}
+
+
+@pytest.mark.parametrize("field", PolicyRecord.model_fields)
+def test_every_field_of_the_policy_is_a_difference_with_its_name_and_both_values(field: str) -> None:
+    other = MANIFEST.model_copy(update={"policy": POLICY.model_copy(update={field: OTHER[field]})})
+    assert policy_differences(MANIFEST, other) == {field: (getattr(POLICY, field), OTHER[field])}
+
+
+@pytest.mark.parametrize(("field", "value"), [("verifier", "exact"), ("version", "rules 2")])
+def test_another_grader_is_a_difference(field: str, value: str) -> None:
+    other = MANIFEST.model_copy(update={"grader": MANIFEST.grader.model_copy(update={field: value})})
+    assert policy_differences(MANIFEST, other) == {field: (getattr(MANIFEST.grader, field), value)}
+
+
+@pytest.mark.parametrize(("field", "value"), [("seed", 1), ("logprobs", True)])
+def test_another_seed_or_log_probs_are_a_difference(field: str, value: Any) -> None:
+    other = MANIFEST.model_copy(update={field: value})
+    assert policy_differences(MANIFEST, other) == {field: (getattr(MANIFEST, field), value)}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("n", 16), ("command", "x"), ("packages", {}), ("counts", None), ("timings", Timings(sampled=1))],
+)
+def test_an_account_is_no_difference(field: str, value: Any) -> None:
+    assert policy_differences(MANIFEST, MANIFEST.model_copy(update={field: value})) == {}
+
+
+def test_several_differences_are_all_named(tmp_path: Path) -> None:
+    MANIFEST.write(tmp_path)
+    read = read_manifest(tmp_path)
+    assert read is not None
+    policy = POLICY.model_copy(update={"temperature": 1.0, "stop": ()})
+    other = MANIFEST.model_copy(update={"policy": policy, "seed": 3})
+    assert list(policy_differences(read, other)) == ["temperature", "stop", "seed"]
+
+
+def _changed(**fields: Any) -> str:
+    return json.dumps({**json.loads(MANIFEST.model_dump_json()), **fields})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not a run manifest: Invalid JSON"),
+        ("{", "is not a run manifest: Invalid JSON"),
+        ("\xff\xfe", "is not a run manifest"),
+        ("[]", "is not a run manifest"),
+        ("{}", "is not a run manifest: policy: Field required"),
+        (_changed(n="many"), "is not a run manifest: n: "),
+        (_changed(policy={}), "is not a run manifest: policy.model: Field required"),
+        (_changed(surprise=1), "is not a run manifest: surprise: "),
+        (_changed(schema_version=SCHEMA_VERSION + 1), f"has schema version {SCHEMA_VERSION + 1}, this spo-data reads"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_a_one_line_error_naming_the_file(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "run.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError) as raised:
+        read_manifest(tmp_path)
+    assert message in str(raised.value)
+    assert str(tmp_path / "run.json") in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_newer_manifest_is_called_newer_although_it_has_fields_we_do_not_know(tmp_path: Path) -> None:
+    """The fields were checked before the version, so a newer run was "not a run manifest"."""
+    (tmp_path / "run.json").write_text(_changed(schema_version=SCHEMA_VERSION + 1, surprise=1), encoding="utf-8")
+    with pytest.raises(UserError, match=f"has schema version {SCHEMA_VERSION + 1}"):
+        read_manifest(tmp_path)
+
+
+def test_the_versions_of_installed_packages_are_recorded_and_absent_ones_left_out() -> None:
+    versions = package_versions()
+    assert versions["math-verify"].startswith("0.9")
+    assert all(versions.values())
+    assert "spo-data" in versions

@@ -1,0 +1,86 @@
+"""Options: every value that cannot work is refused in one line that names the option."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from spo_data.errors import UserError
+from spo_data.options import DTYPES, PRESETS, EngineOptions, GraderOptions, PromptOptions, Sampling, help_of
+
+ALL = (PromptOptions, Sampling, EngineOptions, GraderOptions)
+NAN, INF = float("nan"), float("inf")
+
+BAD: list[tuple[type, str, Any]] = [
+    *((PromptOptions, "limit", value) for value in (0, -1)),
+    *((Sampling, "n", value) for value in (0, -8)),
+    *((Sampling, "temperature", value) for value in (-0.1, NAN, INF)),
+    *((Sampling, "top_p", value) for value in (0, -1, 1.01, NAN, INF)),
+    *((Sampling, "top_k", value) for value in (0, -2)),
+    *((Sampling, "max_tokens", value) for value in (0, -1)),
+    *((EngineOptions, "tensor_parallel_size", value) for value in (0, -1)),
+    *((EngineOptions, "gpu_memory_utilization", value) for value in (0, -0.5, 1.5, NAN)),
+    *((EngineOptions, "max_model_len", value) for value in (0, 1, -1)),
+    *((EngineOptions, "max_num_seqs", value) for value in (0, -1)),
+    *((EngineOptions, "dtype", value) for value in ("int8", "", "FLOAT32")),
+    *((GraderOptions, "grader_workers", value) for value in (0, -1)),
+    *((GraderOptions, "grader_seconds", value) for value in (0, -1, NAN)),
+    *((GraderOptions, "grader_memory_gb", value) for value in (0, 0.5, -1, NAN, INF)),
+]
+
+
+@pytest.mark.parametrize(("options", "name", "value"), BAD)
+def test_a_value_that_cannot_work_is_refused_by_its_options_name(options: type, name: str, value: Any) -> None:
+    """Infinity got through: as a temperature it made run.json unreadable, as a memory limit it raised OverflowError."""
+    with pytest.raises(UserError) as raised:
+        options(**{name: value})
+    message = str(raised.value)
+    assert message.startswith(f"--{name.replace('_', '-')} {value}: ")
+    assert len(message.splitlines()) == 1
+    assert raised.value.exit_status == 2
+
+
+GOOD: list[tuple[type, str, Any]] = [
+    *((PromptOptions, "limit", value) for value in (None, 1)),
+    *((Sampling, "n", value) for value in (1, 4096)),
+    *((Sampling, "temperature", value) for value in (0, 2.5)),
+    *((Sampling, "top_p", value) for value in (1e-6, 1)),
+    *((Sampling, "top_k", value) for value in (-1, 1)),
+    (Sampling, "max_tokens", 1),
+    (EngineOptions, "tensor_parallel_size", 1),
+    *((EngineOptions, "gpu_memory_utilization", value) for value in (None, 0.01, 1)),
+    *((EngineOptions, "max_model_len", value) for value in (None, 2)),
+    *((EngineOptions, "max_num_seqs", value) for value in (None, 1)),
+    *((EngineOptions, "dtype", value) for value in DTYPES),
+    *((GraderOptions, "grader_workers", value) for value in (None, 1)),
+    (GraderOptions, "grader_seconds", 0.1),
+    (GraderOptions, "grader_memory_gb", 1),
+]
+
+
+@pytest.mark.parametrize(("options", "name", "value"), GOOD)
+def test_a_value_at_the_edge_is_taken(options: type, name: str, value: Any) -> None:
+    assert getattr(options(**{name: value}), name) == value
+
+
+def test_the_defaults_are_the_training_policys() -> None:
+    sampling = Sampling()
+    assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.n) == (1.0, 1.0, -1, 8)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_valid_sampling(name: str) -> None:
+    assert Sampling(**PRESETS[name]) != Sampling()
+
+
+@pytest.mark.parametrize(("options", "name"), [(options, field.name) for options in ALL for field in fields(options)])
+def test_every_option_has_one_sentence_of_help(options: type, name: str) -> None:
+    text = help_of(options, name)
+    assert text.endswith((".", ")."))
+    assert "\n" not in text
+
+
+def test_options_share_no_default_with_each_other() -> None:
+    first, second = EngineOptions(), EngineOptions()
+    first.engine_arg["seed"] = 1
+    assert second.engine_arg == {}
