@@ -28,8 +28,8 @@ class Chat:
 
     @property
     def template_sha256(self) -> str:
-        """The chat template's checksum, with its arguments: part of the policy."""
-        canonical = json.dumps([self.tokenizer.chat_template, dict(self.template_kwargs)], sort_keys=True)
+        """The chat template's checksum: part of the policy, as its arguments are."""
+        canonical = json.dumps(self.tokenizer.chat_template, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def render(self, messages: Sequence[Message]) -> str:

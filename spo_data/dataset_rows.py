@@ -13,9 +13,10 @@ import contextlib
 import csv
 import glob
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
@@ -50,13 +51,13 @@ def load_rows(
         _refuse(dataset, "a generator", config=config, split=split, revision=revision)
         return _generated(dataset)
     path = Path(dataset).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         _refuse(dataset, "a local folder", revision=revision)
         return _folder(path, config=config, split=split, source=dataset)
-    if path.is_file() or any(character in dataset for character in "*?["):
+    if os.path.isfile(path) or any(character in dataset for character in "*?["):
         _refuse(dataset, "local files", config=config, revision=revision)
         _chosen(split, ["train"], dataset)
-        return _files([str(path)] if path.is_file() else sorted(glob.glob(str(path), recursive=True)), dataset)
+        return _files([str(path)] if os.path.isfile(path) else sorted(glob.glob(str(path), recursive=True)), dataset)
     if path.suffix in FILE_FORMATS or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1:
         raise UserError(f"--dataset {dataset}: no such file or folder")
     return _hub(dataset, config=config, split=split, revision=revision)
@@ -136,7 +137,8 @@ def _folder(folder: Path, *, config: str | None, split: str | None, source: str)
     except (FileNotFoundError, EmptyDatasetError) as error:
         raise UserError(f"--dataset {source}: the folder holds no data files") from error
     splits = {name: sorted(set(files)) for name, files in splits.items()}
-    return _files(splits[_chosen(split, splits, source)], source)
+    chosen = _chosen(split, splits, source)
+    return replace(_files(splits[chosen], source), split=chosen)
 
 
 def _files(names: list[str], source: str) -> Rows:

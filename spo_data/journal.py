@@ -96,7 +96,7 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not self.read_only:
+            if not self.read_only and not isinstance(error, sqlite3.Error):
                 self.commit()
         finally:
             self._db.close()
@@ -138,6 +138,10 @@ class Journal:
             " WHERE prompt_number = ? AND sample_index = ?",
             (graded.answer, graded.verdict, graded.score, graded.detail, self._number(prompt_id), sample_index),
         )
+
+    def forget_prompts(self) -> None:
+        """Forget the prompts of a run that has no sample yet."""
+        self._db.execute("DELETE FROM prompts WHERE NOT EXISTS (SELECT 1 FROM samples)")
 
     def set_prompts(self, prompts: Sequence[Prompt], dropped: Iterable[Dropped]) -> None:
         """Store the run's prompts in their order, and the rows that were dropped; known prompts keep their samples."""
@@ -231,7 +235,12 @@ class _Transaction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+        try:
+            if kind is None:
+                self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:  # SQLite has rolled back by itself where the disk is full
+                self._db.execute("ROLLBACK")
 
 
 _OBSERVED = ", ".join(f"'{verdict}'" for verdict in sorted(OBSERVATIONS))

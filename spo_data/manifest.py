@@ -46,7 +46,8 @@ class PolicyRecord(_Record):
     template: str
     system: str | None
     chat_template: str
-    """Checksum of the model's chat template and its arguments."""
+    """Checksum of the model's chat template."""
+    chat_template_kwargs: dict[str, Any]
     tools: str | None = None
 
 

@@ -10,6 +10,7 @@ files) is part of the policy: values of one set of weights are not values of ano
 
 import difflib
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class Model:
 def resolve_model(name: str, revision: str | None = None) -> Model:
     """Resolve a model name; raises UserError with suggestions where it means nothing."""
     path = Path(name).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         if not (path / "config.json").is_file():
             raise UserError(f"--model {name}: the folder has no config.json")
         return _local(str(path.resolve()), path, name, revision)

@@ -70,6 +70,7 @@ class Sampling:
         _require(0 <= self.temperature < math.inf, f"--temperature {self.temperature:g}: at least 0")
         _require(0 < self.top_p <= 1, f"--top-p {self.top_p:g}: above 0, at most 1")
         _require(self.top_k == -1 or self.top_k >= 1, f"--top-k {self.top_k}: at least 1, or -1 for off")
+        _require(all(self.stop), "--stop '': an empty string would end every response")
         _require(self.max_tokens >= 1, f"--max-tokens {self.max_tokens}: at least 1")
 
 

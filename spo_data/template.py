@@ -10,6 +10,7 @@ them is `none`, for everything else `boxed`.
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,7 +59,7 @@ def load_template(name: str) -> AnswerTemplate:
     if name in BUILT_IN:
         return AnswerTemplate(name, BUILT_IN[name])
     path = Path(name)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, false for a template given in place of its file's name
         raise UserError(f"--template {name}: choose one of {', '.join(BUILT_IN)}, or an existing FILE.jinja")
     try:
         source = path.read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ class Display:
 
     def __init__(self) -> None:
         self._stream = terminal()
-        self._console = Console(file=self._stream, highlight=False, soft_wrap=True)
+        self._console = Console(file=self._stream, highlight=False, soft_wrap=True, emoji=False)
         self._bar: Bar | None = None
         self._started: float | None = None
         self._shown = 0.0
@@ -88,9 +88,10 @@ class Display:
         self._shown = now
         speed = progress.tokens / max(now - self._started, 1e-9)
         verdicts = ", ".join(f"{name} {count:,}" for name, count in progress.verdicts.most_common())
-        failed = f", failed {progress.failed:,}" if progress.failed else ""
+        if progress.failed:
+            verdicts = f"{verdicts}, failed {progress.failed:,}".removeprefix(", ")
         mean = f"{progress.score_sum / progress.n_scored:.3f}" if progress.n_scored else "-"
-        text = f"{speed:,.0f} tokens/s · mean {mean} · {verdicts}{failed}"
+        text = f"{speed:,.0f} tokens/s · mean {mean} · {verdicts}"
         if self._console.is_terminal:
             self._show_bar(progress, text)
         else:

@@ -152,6 +152,8 @@ def _report(outcome: Any, out: Path, *, allow_missing: bool, as_json: bool) -> i
 
     summary = outcome.summary
     if summary is None:
+        if as_json:
+            print(json.dumps(outcome.plan.as_dict(), indent=2, ensure_ascii=False))
         return 0
     if as_json:
         print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))

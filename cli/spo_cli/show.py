@@ -1,15 +1,18 @@
 """`spo-data show`: a run's summary again."""
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spo_cli.exits import clean_exit
-from spo_data.errors import UserError
+from spo_data.errors import SpoError, UserError, first_line
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from spo_data.summary import Example, Summary
 
 BAR = 40
@@ -28,8 +31,11 @@ def show(
         manifest = read_manifest(run)
         if manifest is None or not (run / "journal.sqlite").is_file():
             raise UserError(f"{run} is not a run folder: `spo-data estimate … --out {run}` makes one")
-        with Journal(run / "journal.sqlite", read_only=True) as journal:
-            summary = summarize(journal, manifest)
+        try:
+            with Journal(run / "journal.sqlite", read_only=True) as journal:
+                summary = summarize(journal, manifest)
+        except sqlite3.Error as error:
+            raise SpoError(f"{run / 'journal.sqlite'} cannot be read: {first_line(error)}") from error
         if as_json:
             print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
         else:
@@ -40,11 +46,12 @@ def print_summary(summary: "Summary", run: Path) -> None:
     """Print a summary on stdout."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     grid = Table.grid(padding=(0, 2))
     for name, text in _facts(summary, run):
-        grid.add_row(name, text)
+        grid.add_row(name, Text(text))
     console.print(grid)
     if summary.value_mean is None:
         return
@@ -90,14 +97,14 @@ def _facts(summary: "Summary", run: Path) -> list[tuple[str, str]]:
     return facts
 
 
-def _examples(examples: "list[Example]") -> "object":
+def _examples(examples: "list[Example]") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
+    from spo_data.prompt_set import excerpt
+
     table = Table.grid(padding=(0, 2))
-    table.add_column()
-    table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
-    table.add_column(no_wrap=True, overflow="ellipsis", max_width=20)
     for example in examples:
-        table.add_row(f"{example.value:.3f}", Text(example.prompt), Text(f"→ {example.ground_truth}"))
+        prompt, answer = excerpt(example.prompt, 50), excerpt(example.ground_truth, 14)
+        table.add_row(f"{example.value:.3f}", Text(prompt), Text(f"→ {answer}"))
     return table

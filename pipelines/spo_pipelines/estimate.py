@@ -10,6 +10,7 @@ what is finished is graded, journaled and tabled.
 
 import asyncio
 import contextlib
+import os
 import shlex
 import signal
 import sqlite3
@@ -25,7 +26,7 @@ from spo_data.engine import Engine, EngineError
 from spo_data.errors import Interrupted, SpoError, UserError, first_line
 from spo_data.grading.pool import GraderPool
 from spo_data.journal import Journal
-from spo_data.manifest import Manifest, Timings, policy_differences, read_manifest
+from spo_data.manifest import MANIFEST, Manifest, Timings, policy_differences, read_manifest
 from spo_data.prompt_set import excerpt
 from spo_data.summary import Summary, summarize
 from spo_data.tables import write_tables
@@ -95,11 +96,10 @@ async def estimate(
             seconds=grading.grader_seconds,
             memory_gb=grading.grader_memory_gb,
         ) as pool:
-            plan = await make_plan(options, read, pool)
+            plan = await make_plan(options, read, pool, _trusted(out))
             if dry_run:
                 watcher.planned(plan, sum(map(len, _admitted(plan)[1].values())))
                 return Outcome(plan, None)
-            out.mkdir(parents=True, exist_ok=True)
             with _lock(out):
                 old, done = _admitted(plan)
                 watcher.planned(plan, sum(map(len, done.values())))
@@ -116,12 +116,14 @@ async def _run(
 ) -> Outcome:
     out = plan.options.out
     manifest = plan.manifest.model_copy(update={"timings": old.timings if old else Timings()})
-    manifest.write(out)
     stop = asyncio.Event()
     signals: list[int] = []
     death: EngineError | None = None
     try:
+        manifest.write(out)
         with Journal(out / JOURNAL) as journal:
+            if old is None:
+                journal.forget_prompts()
             journal.set_prompts(plan.prompt_set.prompts, plan.prompt_set.dropped)
             prompts = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
             await regrade_failed(prompts, pool, journal)
@@ -140,6 +142,8 @@ async def _run(
             summary = _write_results(journal, manifest, out)
     except sqlite3.Error as error:
         raise SpoError(f"{out / JOURNAL} cannot be written: {first_line(error)}") from error
+    except OSError as error:
+        raise SpoError(f"{error.filename or out} cannot be written: {error.strerror or first_line(error)}") from error
     return Outcome(plan, summary, signals[0] if signals else None, death)
 
 
@@ -162,9 +166,16 @@ def _write_results(journal: Journal, manifest: Manifest, out: Path) -> Summary:
 
 
 def _check_folder(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file")
-    if out.is_dir() and read_manifest(out) is None and any(name.name != ".lock" for name in out.iterdir()):
+    try:
+        names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+        if not out.is_dir():
+            os.stat(out)
+            raise UserError(f"--out {out} is a file")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be used: {error.strerror}") from error
+    if read_manifest(out) is None and names - {".lock", f".{MANIFEST}.new"}:
         raise UserError(f"--out {out} is neither a run nor empty: choose another folder")
 
 
@@ -174,6 +185,9 @@ def _admitted(plan: Plan) -> tuple[Manifest | None, dict[str, set[int]]]:
     old = read_manifest(out)
     if old is None:
         return None, {}
+    done, difference = _journaled(out, plan)
+    if not done:
+        return None, {}  # nothing was sampled yet, so there is nothing to mix
     differences = policy_differences(old, plan.manifest)
     if differences:
         named = ", ".join(f"{name} {before!r} (now {after!r})" for name, (before, after) in differences.items())
@@ -182,13 +196,34 @@ def _admitted(plan: Plan) -> tuple[Manifest | None, dict[str, set[int]]]:
         raise UserError(
             f"{out} has n = {old.n}: --n {plan.manifest.n} would not take samples away\n{_right_commands(plan, old)}"
         )
+    if difference:
+        raise UserError(f"{out} was made from another dataset: {difference}\n{_right_commands(plan, old)}")
+    return old, done
+
+
+def _journaled(out: Path, plan: Plan) -> tuple[dict[str, set[int]], str | None]:
+    """The samples that the run has by prompt id, and how its prompts differ from the plan's."""
     if not (out / JOURNAL).is_file():
-        return old, {}
-    with Journal(out / JOURNAL, read_only=True) as journal:
-        difference = _dataset_difference(journal, plan)
-        if difference:
-            raise UserError(f"{out} was made from another dataset: {difference}\n{_right_commands(plan, old)}")
-        return old, journal.done()
+        return {}, None
+    try:
+        with Journal(out / JOURNAL, read_only=True) as journal:
+            return journal.done(), _dataset_difference(journal, plan)
+    except sqlite3.Error as error:
+        raise SpoError(f"{out / JOURNAL} cannot be read: {first_line(error)}") from error
+
+
+def _trusted(out: Path) -> frozenset[tuple[str, str]]:
+    """(prompt id, ground truth) of the run's prompts, whose ground truths were checked when they came in.
+
+    Checking them again could drop one that only timed out this time, and make the dataset look like another.
+    """
+    if not (out / JOURNAL).is_file():
+        return frozenset()
+    try:
+        with Journal(out / JOURNAL, read_only=True) as journal:
+            return frozenset((prompt.prompt_id, prompt.ground_truth) for prompt in journal.prompts())
+    except sqlite3.Error as error:
+        raise SpoError(f"{out / JOURNAL} cannot be read: {first_line(error)}") from error
 
 
 def _dataset_difference(journal: Journal, plan: Plan) -> str | None:
@@ -224,10 +259,17 @@ def _lock(out: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     try:
-        with FileLock(out / ".lock", timeout=0):
-            yield
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock", timeout=0)
+        lock.acquire()
     except Timeout as error:
         raise UserError(f"another spo-data is writing to {out}: wait for it or end it") from error
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

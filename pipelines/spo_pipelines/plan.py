@@ -9,9 +9,10 @@ all before a GPU is touched. A prompt that leaves no room for a response is drop
 
 import asyncio
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from spo_data.dataset_rows import Rows, load_rows
 from spo_data.engine import SampleRequest
 from spo_data.errors import UserError
 from spo_data.grading.pool import GradeJob, GraderPool
-from spo_data.grading.verdict import Verdict
+from spo_data.grading.verdict import Graded, Verdict
 from spo_data.grading.verifiers import is_number, load_verifier, verifier_version
 from spo_data.manifest import DatasetRecord, GraderRecord, Manifest, PolicyRecord, package_versions
 from spo_data.model import Model, resolve_model
@@ -78,6 +79,18 @@ class Plan:
         """Response tokens at most, for the whole run."""
         return self.options.sampling.n * sum(self.max_tokens(prompt_id) for prompt_id in self.token_ids)
 
+    def as_dict(self) -> dict[str, Any]:
+        """For the JSON of a dry run."""
+        return {
+            "rows": self.prompt_set.n_rows,
+            "duplicates": self.prompt_set.n_duplicates,
+            "dropped": self.prompt_set.dropped_by_reason(),
+            "prompts": len(self.prompt_set.prompts),
+            "samples": self.n_samples,
+            "token_bound": self.token_bound,
+            "manifest": self.manifest.model_dump(mode="json"),
+        }
+
     def max_tokens(self, prompt_id: str) -> int:
         """Response tokens that the sampling options and the context leave to a prompt."""
         return min(self.options.sampling.max_tokens, self.context_length - len(self.token_ids[prompt_id]))
@@ -133,13 +146,21 @@ def _default_verifier(prompt_set: PromptSet) -> str:
     return "math-verify"
 
 
-async def make_plan(options: EstimateOptions, read: PromptsRead, pool: GraderPool) -> Plan:
-    """Check and measure the prompts; raises UserError for everything that is wrong with what the user asked for."""
+async def make_plan(
+    options: EstimateOptions,
+    read: PromptsRead,
+    pool: GraderPool,
+    trusted: Collection[tuple[str, str]] = frozenset(),
+) -> Plan:
+    """Check and measure the prompts; `trusted` are (prompt id, ground truth) pairs that were checked before.
+
+    Raises UserError for everything that is wrong with what the user asked for.
+    """
     wanted, rows, prompt_set = options.prompts, read.rows, read.prompt_set
     model = resolve_model(options.model, options.model_revision)
     chat = load_chat(model, wanted.chat_template_kwargs)
     context_length = options.engine.max_model_len or chat.context_length
-    prompt_set = prompt_set.without(await _unverifiable(prompt_set, pool))
+    prompt_set = prompt_set.without(await _unverifiable(prompt_set, pool, trusted))
     token_ids = _tokenized(prompt_set.prompts, chat)
     prompt_set = prompt_set.without(_too_long(prompt_set, token_ids, context_length))
     if not prompt_set.prompts:
@@ -168,17 +189,31 @@ async def make_plan(options: EstimateOptions, read: PromptsRead, pool: GraderPoo
     )
 
 
-async def _unverifiable(prompt_set: PromptSet, pool: GraderPool) -> list[Dropped]:
+async def _unverifiable(prompt_set: PromptSet, pool: GraderPool, trusted: Collection[tuple[str, str]]) -> list[Dropped]:
     """The prompts whose ground truth does not verify against itself: any verdict on them would be false."""
+    numbered = [
+        (prompt, row)
+        for prompt, row in zip(prompt_set.prompts, prompt_set.rows, strict=True)
+        if (prompt.prompt_id, prompt.ground_truth) not in trusted
+    ]
     dropped = []
-    numbered = list(zip(prompt_set.prompts, prompt_set.rows, strict=True))
     for start in range(0, len(numbered), 1024):
         batch = numbered[start : start + 1024]
-        jobs = [GradeJob(None, prompt.ground_truth, prompt.task) for prompt, _ in batch]
-        for (_, row), graded in zip(batch, await asyncio.gather(*map(pool.grade, jobs)), strict=True):
-            if graded.verdict is not Verdict.CORRECT:
-                dropped.append(Dropped(row, str(graded.verdict), graded.detail or ""))
+        checks = await asyncio.gather(*(_gold_checked(prompt, pool) for prompt, _ in batch))
+        dropped += [
+            Dropped(row, str(graded.verdict), graded.detail or "")
+            for (_, row), graded in zip(batch, checks, strict=True)
+            if graded.verdict is not Verdict.CORRECT
+        ]
     return dropped
+
+
+async def _gold_checked(prompt: Prompt, pool: GraderPool) -> Graded:
+    job = GradeJob(None, prompt.ground_truth, prompt.task)
+    graded = await pool.grade(job)
+    if graded.verdict in (Verdict.GRADER_TIMEOUT, Verdict.GRADER_ERROR):
+        return await pool.grade(job)  # that was our failure, and may pass
+    return graded
 
 
 def _tokenized(prompts: Sequence[Prompt], chat: Chat) -> dict[str, np.ndarray]:
@@ -215,6 +250,7 @@ def _policy(
         template=prompt_set.template.name,
         system=options.prompts.system,
         chat_template=chat.template_sha256,
+        chat_template_kwargs=dict(chat.template_kwargs),
     )
 
 

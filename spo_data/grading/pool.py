@@ -15,7 +15,7 @@ import logging
 import multiprocessing
 import os
 import resource
-import signal
+import time
 from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as JobTimeoutError
@@ -31,6 +31,10 @@ from spo_data.grading.verifiers import Verifier, load_verifier
 
 RECYCLE_AFTER = 20_000
 """Jobs after which a process is replaced: sympy's caches grow."""
+ATTEMPTS = 3
+"""How often a job is given to a new pool before it is taken for the one that breaks them."""
+START_SECONDS = 60.0
+"""What processes may take to start, above the time limit of a job, before the pool is taken for stuck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class GraderPool:
         self._verifier = verifier
         self._seconds = seconds
         self._memory_bytes = int(memory_gb * (1 << 30))
+        self._patience = seconds + START_SECONDS
+        self._last_end = time.monotonic()
         self._graded = self._closed = False
         self._pool = self._new_pool()
 
@@ -62,24 +68,41 @@ class GraderPool:
         return 8 * self.workers
 
     async def grade(self, job: GradeJob) -> Graded:
-        """Grade one response. Raises SpoError if no process ever starts: everything else is a verdict."""
-        pool = self._pool
-        try:
-            graded = await asyncio.wrap_future(pool.schedule(_grade, args=(job,), timeout=self._seconds))
-        except JobTimeoutError:
+        """Grade one response. Raises SpoError if the processes do not start: everything else is a verdict."""
+        detail = ""
+        for _ in range(ATTEMPTS):
+            pool = self._pool
+            try:
+                future = asyncio.wrap_future(pool.schedule(_grade, args=(job,), timeout=self._seconds))
+            except RuntimeError as error:
+                detail = first_line(error)
+                await self._replace(pool, detail)
+                continue
+            try:
+                while not future.done():
+                    await asyncio.wait([future], timeout=self._patience)
+                    if not future.done() and time.monotonic() - self._last_end > self._patience:
+                        await self._replace(pool, "no answer from any of them")
+            except asyncio.CancelledError:
+                future.cancel()
+                raise
+            if future.cancelled() or isinstance(future.exception(), BrokenExecutor):
+                detail = "the process pool broke"
+                await self._replace(pool, detail)
+                continue
+            self._last_end = time.monotonic()
+            return self._ended(future)
+        return Graded.failed(Verdict.GRADER_ERROR, f"{detail}, {ATTEMPTS} times")
+
+    def _ended(self, future: asyncio.Future[Graded]) -> Graded:
+        error = future.exception()
+        if error is None:
+            self._graded = True
+            return future.result()
+        if isinstance(error, JobTimeoutError):
             return Graded.failed(Verdict.GRADER_TIMEOUT, f"over {self._seconds:g} s")
-        except RuntimeError as error:
-            # pebble gives a whole pool up when a process dies without a job, as when memory runs out elsewhere.
-            if pool.active and not isinstance(error, BrokenExecutor):
-                return Graded.failed(Verdict.GRADER_ERROR, f"{type(error).__name__}: {first_line(error)}")
-            await self._replace(pool, error)
-            return await self.grade(job)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # a dead process, a result that does not pickle: this job's failure alone
-            return Graded.failed(Verdict.GRADER_ERROR, f"{type(error).__name__}: {first_line(error)}")
-        self._graded = True
-        return graded
+        # A dead process, a result that does not pickle: this job's failure alone.
+        return Graded.failed(Verdict.GRADER_ERROR, f"{type(error).__name__}: {first_line(error)}")
 
     def _new_pool(self) -> ProcessPool:
         return ProcessPool(
@@ -90,15 +113,18 @@ class GraderPool:
             context=multiprocessing.get_context("spawn"),
         )
 
-    async def _replace(self, broken: ProcessPool, error: RuntimeError) -> None:
-        """Start a new pool in place of a broken one; a pool that never graded anything would break again."""
+    async def _replace(self, broken: ProcessPool, why: str) -> None:
+        """Start a new pool in place of a broken one, unless that was done already.
+
+        pebble gives a pool up, or waits for a lock that nobody holds any more, when something else kills a process
+        that has no job (memory that runs out elsewhere, a signal to a whole process group).
+        """
         if broken is not self._pool:
             return
-        if self._closed:
-            raise SpoError("the grading processes are closed") from error
-        if not self._graded:
-            raise SpoError(f"the grading processes do not start: {first_line(error)}") from error
-        self._graded = self._closed = False
+        if self._closed or not self._graded:
+            raise SpoError(f"the grading processes {'are closed' if self._closed else f'do not start: {why}'}")
+        self._graded = False
+        self._last_end = time.monotonic()
         self._pool = self._new_pool()
         broken.stop()
         await asyncio.to_thread(broken.join)
@@ -119,7 +145,7 @@ _verifier: Verifier
 
 def _start_process(verifier: str, memory_bytes: int) -> None:
     global _verifier  # a process has one verifier for life
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle: it drains us first
+    os.setpgid(0, 0)  # a signal to the command's process group is the parent's to handle: it drains us first
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeout is off, which is our doing
     _verifier = load_verifier(verifier)
     if verifier == "math-verify":
@@ -134,4 +160,6 @@ def _grade(job: GradeJob) -> Graded:
             return _verifier.check_gold(job.ground_truth, job.task)
         return _verifier.grade(job.response, job.ground_truth, job.task)
     except Exception as error:  # a verifier that raises has not judged the policy
+        if job.response is None:
+            return Graded.failed(Verdict.GOLD_UNPARSEABLE, f"{type(error).__name__}: {first_line(error)}")
         return Graded.failed(Verdict.GRADER_ERROR, f"{type(error).__name__}: {first_line(error)}")

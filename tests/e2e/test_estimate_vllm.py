@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from spo_pipelines.estimate import Outcome, estimate
+from spo_pipelines.plan import EstimateOptions, Plan
+
 from spo_data.engine import Engine
 from spo_data.model import resolve_model
 from spo_data.options import EngineOptions, PromptOptions, Sampling
 from spo_data.prompt import Message, prompt_id, sample_seed
 from spo_data.vllm_engine import VllmEngine, start_vllm
-from spo_pipelines.estimate import Outcome, estimate
-from spo_pipelines.plan import EstimateOptions, Plan
 
 pytestmark = pytest.mark.engine
 
@@ -129,9 +130,7 @@ def test_samples_carry_their_own_seeds_and_real_tokens(complete_run: tuple[Path,
         assert (row["verdict"] == "truncated") == (row["finish_reason"] == "length")
 
 
-def test_two_runs_with_one_seed_have_the_same_seeds_and_another_seed_has_none_of_them(
-    run: Run, tmp_path: Path
-) -> None:
+def test_two_runs_with_one_seed_have_the_same_seeds_and_another_seed_has_none_of_them(run: Run, tmp_path: Path) -> None:
     seeds = {}
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
         run(tmp_path / name, limit=4, n=2, seed=seed)
@@ -140,9 +139,7 @@ def test_two_runs_with_one_seed_have_the_same_seeds_and_another_seed_has_none_of
     assert not set(seeds["a"].values()) & set(seeds["c"].values())
 
 
-def test_raising_n_from_4_to_8_leaves_the_first_four_rows_of_each_prompt_as_they_were(
-    run: Run, tmp_path: Path
-) -> None:
+def test_raising_n_from_4_to_8_leaves_the_first_four_rows_of_each_prompt_as_they_were(run: Run, tmp_path: Path) -> None:
     run(tmp_path / "run", limit=6, n=4)
     first = pq.read_table(tmp_path / "run" / "samples")
     run(tmp_path / "run", limit=6, n=8)
@@ -164,8 +161,9 @@ def test_a_finished_run_is_a_hugging_face_dataset(complete_run: tuple[Path, Outc
 def test_logprobs_are_those_that_transformers_gives_the_same_tokens(run: Run, tmp_path: Path) -> None:
     """The engine computes in bfloat16, transformers here in float32: they differ by about 0.03 a token."""
     import torch
-    from spo_data.chat import load_chat
     from transformers import AutoModelForCausalLM
+
+    from spo_data.chat import load_chat
 
     run(tmp_path / "run", limit=3, n=2, logprobs=True)
     model = resolve_model("smollm2-135m")
@@ -212,9 +210,7 @@ def test_a_sigkill_of_the_real_command_loses_nothing_that_was_journaled(tmp_path
 
 def test_sigterm_ends_the_real_command_cleanly(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = subprocess.Popen(
-        [*COMMAND, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*COMMAND, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_samples(out, 10, process)
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=120)
@@ -251,9 +247,7 @@ def wait_until_gone(pid: int, out: Path) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         left = [
-            entry.name
-            for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and holds(entry, out / "engine.log")
+            entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit() and holds(entry, out / "engine.log")
         ]
         if not left:
             return

@@ -213,7 +213,7 @@ def test_a_torn_write_ahead_log_costs_its_last_transactions_only(
     torn: int, dataset: Path, undisturbed: dict[tuple[str, ...], Path], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    killed = call(dataset, run, WHOLE, kill={"at": "sql:COMMIT", "nth": 4, "when": "after"})
+    killed = call(dataset, run, WHOLE, kill={"at": "sql:COMMIT", "nth": 5, "when": "after"})
     assert killed["status"] == -9
     whole = scripted.journal_rows(run)
     assert len(whole) == 15
@@ -228,7 +228,7 @@ def test_a_torn_write_ahead_log_costs_its_last_transactions_only(
 
 def test_a_reader_of_a_killed_run_sees_what_was_committed(dataset: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    assert call(dataset, run, WHOLE, kill={"at": "sql:COMMIT", "nth": 3, "when": "after"})["status"] == -9
+    assert call(dataset, run, WHOLE, kill={"at": "sql:COMMIT", "nth": 4, "when": "after"})["status"] == -9
     shown = scripted.server().run({"argv": ["show", str(run)]})
     assert shown["status"] == 0, shown["stderr"]
     assert "incomplete" in shown["stdout"]

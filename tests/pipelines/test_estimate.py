@@ -137,7 +137,7 @@ REFUSED = [
     ({"engine_arg": {"quantization": "fp8"}}, "engine_args {} (now {'quantization': 'fp8'})"),
     ({"template": "dapo"}, "template 'boxed' (now 'dapo')"),
     ({"system": "Be terse."}, "system None (now 'Be terse.')"),
-    ({"chat_template_kwargs": {"enable_thinking": False}}, "chat_template '"),
+    ({"chat_template_kwargs": {"enable_thinking": False}}, "chat_template_kwargs {} (now {'enable_thinking': False})"),
     ({"verifier": "math-verify"}, "verifier 'exact' (now 'math-verify')"),
     ({"n": 2}, "n = 4: --n 2"),
     ({"limit": 3}, "3 of its 6 prompts"),
@@ -220,9 +220,7 @@ def test_a_ground_truth_check_that_we_failed_is_no_other_dataset(
     """A grader timeout while a ground truth was checked on resume made the run one of "another dataset"."""
     dataset, run = finished
     fail_grading(monkeypatch, lambda job: job.response is None and job.ground_truth == "7")
-    with pytest.raises(SpoError) as refused:
-        estimate(options(dataset, run))
-    assert "another dataset" not in str(refused.value)
+    assert estimate(options(dataset, run)).summary.complete
 
 
 # Folders.

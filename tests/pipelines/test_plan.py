@@ -182,7 +182,8 @@ def test_the_manifest_says_what_the_values_are(dataset: Path, tmp_path: Path) ->
 def test_chat_template_arguments_are_part_of_the_policy(dataset: Path, tmp_path: Path) -> None:
     plain = planned(options(dataset, tmp_path / "run"))
     thinking = planned(options(dataset, tmp_path / "run", chat_template_kwargs={"enable_thinking": True}))
-    assert plain.manifest.policy.chat_template != thinking.manifest.policy.chat_template
+    assert plain.manifest.policy.chat_template_kwargs == {}
+    assert thinking.manifest.policy.chat_template_kwargs == {"enable_thinking": True}
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def make_manifest(model: str = "org/model", source: str = "org/data") -> Manifes
             template="boxed",
             system=None,
             chat_template="c",
+            chat_template_kwargs={},
         ),
         dataset=DatasetRecord(
             source=source, config=None, split=None, revision=None, layout="x", rows=2, duplicates=0, fingerprint="f"

@@ -81,18 +81,13 @@ def test_the_embedded_tokenizer_ends_at_im_end_and_pads_with_it(chat: Chat) -> N
     assert chat.context_length == 8192
 
 
-def test_template_arguments_reach_the_template_and_its_checksum(tmp_path: Path) -> None:
+def test_template_arguments_reach_the_template(tmp_path: Path) -> None:
     template = "{{ messages[0]['content'] }}{% if not thinking %}<think></think>{% endif %}"
     model = resolve_model(_model_folder(tmp_path / "model", chat_template__jinja=template))
     on, off, plain = (load_chat(model, kwargs) for kwargs in ({"thinking": True}, {"thinking": False}, None))
     assert on.render(CONVERSATIONS[0]) == "What is 2 + 2?"
     assert off.render(CONVERSATIONS[0]) == plain.render(CONVERSATIONS[0]) == "What is 2 + 2?<think></think>"
-    assert len({on.template_sha256, off.template_sha256, plain.template_sha256}) == 3
-
-
-def test_the_checksum_does_not_depend_on_the_order_of_arguments(chat: Chat) -> None:
-    one, other = (dataclasses.replace(chat, template_kwargs=kwargs) for kwargs in ({"a": 1, "b": 2}, {"b": 2, "a": 1}))
-    assert one.template_sha256 == other.template_sha256 != chat.template_sha256
+    assert len({on.template_sha256, off.template_sha256, plain.template_sha256}) == 1
 
 
 def test_the_checksum_changes_with_the_template(chat: Chat, tmp_path: Path) -> None:

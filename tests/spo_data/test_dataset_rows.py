@@ -115,7 +115,7 @@ def test_a_folder_of_two_formats_is_refused_as_a_glob_of_two_formats_is(tmp_path
     """The more frequent format was read and the other files' rows were silently left out."""
     _write(tmp_path / "a.jsonl", TABLE)
     _write(tmp_path / "b.csv", OTHER)
-    assert "all of one format" in _refusal(f"{tmp_path}/*")
+    assert "files of several formats, csv and json" in _refusal(f"{tmp_path}/*")
     assert str(tmp_path) in _refusal(tmp_path)
 
 
@@ -214,7 +214,7 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path: Path, name: str) -> None:
         ("file", {"revision": "main"}, "local files: --revision main does not apply to it"),
         ("file", {"split": "test"}, "has no split 'test': choose --split train"),
         ("folder", {"revision": "main"}, "a local folder: --revision main does not apply to it"),
-        ("folder", {"config": "en"}, "another --dataset-config"),
+        ("folder", {"config": "en"}, "--dataset-config en does not apply to it"),
         ("generator", {"config": "en"}, "a generator: --dataset-config en does not apply to it"),
         ("generator", {"split": "train"}, "a generator: --split train does not apply to it"),
         ("generator", {"revision": "main"}, "a generator: --revision main does not apply to it"),

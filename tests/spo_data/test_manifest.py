@@ -34,6 +34,7 @@ POLICY = PolicyRecord(
     template="boxed",
     system="Sei knapp: é🙂",
     chat_template="0123",
+    chat_template_kwargs={},
 )
 MANIFEST = Manifest(
     policy=POLICY,
@@ -85,6 +86,7 @@ OTHER: dict[str, Any] = {
     "template": "none",
     "system": None,
     "chat_template": "4567",
+    "chat_template_kwargs": {"enable_thinking": False},
     "tools": "retool",
 }
 
@@ -135,7 +137,7 @@ def _changed(**fields: Any) -> str:
         ("{", "is not a run manifest: Invalid JSON"),
         ("\xff\xfe", "is not a run manifest"),
         ("[]", "is not a run manifest"),
-        ("{}", "is not a run manifest: policy: Field required"),
+        ("{}", "is not a run manifest: schema_version: Field required"),
         (_changed(n="many"), "is not a run manifest: n: "),
         (_changed(policy={}), "is not a run manifest: policy.model: Field required"),
         (_changed(surprise=1), "is not a run manifest: surprise: "),

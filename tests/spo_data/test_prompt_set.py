@@ -91,13 +91,16 @@ def test_fingerprint_does_not_depend_on_the_order_of_rows(rows: list[dict[str, A
         [FOUR],
         [FOUR, SIX, TEN],
         [FOUR, _row("3+3?", "6")],
-        [FOUR, {**SIX, "data_source": "elsewhere"}],
         [_row("2 + 2?", "6"), _row("3 + 3?", "4")],
     ],
-    ids=["gold", "fewer", "more", "wording", "data source", "swapped golds"],
+    ids=["gold", "fewer", "more", "wording", "swapped golds"],
 )
-def test_fingerprint_changes_with_any_prompt_gold_or_data_source(other: list[dict[str, Any]]) -> None:
+def test_fingerprint_changes_with_any_prompt_or_gold(other: list[dict[str, Any]]) -> None:
     assert _set(other).fingerprint != _set([FOUR, SIX]).fingerprint
+
+
+def test_fingerprint_does_not_depend_on_where_a_file_lies() -> None:
+    assert _set([FOUR, {**SIX, "data_source": "elsewhere"}]).fingerprint == _set([FOUR, SIX]).fingerprint
 
 
 def test_fingerprint_changes_with_the_instruction_and_the_system_prompt() -> None:

@@ -41,6 +41,7 @@ def make_manifest(n: int, **fields: Any) -> Manifest:
         template="boxed",
         system=None,
         chat_template="c",
+        chat_template_kwargs={},
     )
     dataset = DatasetRecord(
         source="org/data", config=None, split=None, revision=None, layout="x", rows=40, duplicates=3, fingerprint="f"

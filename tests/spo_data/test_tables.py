@@ -249,6 +249,7 @@ def test_load_dataset_finds_both_tables_by_the_card(tmp_path: Path) -> None:
             template="boxed",
             system=None,
             chat_template="c",
+            chat_template_kwargs={},
         ),
         dataset=DatasetRecord(
             source="d: #1", config=None, split=None, revision=None, layout="x", rows=4, duplicates=0, fingerprint="f"

@@ -212,7 +212,7 @@ def test_a_closed_pool_raises_one_line_rather_than_a_verdict() -> None:
             pass
         return await pool.grade(RIGHT)
 
-    with pytest.raises(SpoError, match="the grading processes do not start"):
+    with pytest.raises(SpoError, match="the grading processes are closed"):
         run(grade())
 
 
