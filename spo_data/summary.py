@@ -125,7 +125,7 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
 
 
 def _values(journal: Journal) -> list[tuple[int, PromptValue]]:
-    undrawn = dict(journal.query("SELECT prompt_number, count(*) FROM failures GROUP BY 1"))  # type: ignore[arg-type]
+    undrawn = dict(journal.query("SELECT prompt_number, count(*) FROM failures GROUP BY 1"))
     rows = journal.query(
         "SELECT position, prompt_number, verdict, score FROM prompts JOIN samples USING (prompt_number)"
         " ORDER BY position, sample_index"

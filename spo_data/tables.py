@@ -35,7 +35,7 @@ def write_tables(journal: Journal, run: Path) -> None:
 def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
     """One row per prompt with a value: a prompt without a valid sample is not a failure, it has no row."""
     undrawn: dict[str, int] = dict(
-        journal.query("SELECT prompt_id, count(*) FROM failures JOIN prompts USING (prompt_number) GROUP BY 1")  # type: ignore[arg-type]
+        journal.query("SELECT prompt_id, count(*) FROM failures JOIN prompts USING (prompt_number) GROUP BY 1")
     )
     grouped = groupby(journal.samples(), key=lambda sample: sample.prompt_id)
     by_prompt = ((prompt_id, list(samples)) for prompt_id, samples in grouped)

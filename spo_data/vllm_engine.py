@@ -51,7 +51,7 @@ async def start_vllm(
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
     offset = log.stat().st_size if log.exists() else 0
     with output_to(log):
-        arguments = _engine_arguments(model, options, max_model_len)
+        arguments = engine_arguments(model, options, max_model_len)
         try:
             from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -90,7 +90,7 @@ class VllmEngine:
         try:
             async for output in self._client.generate(  # noqa: B007 # the last one is the finished one
                 {"prompt_token_ids": request.prompt_token_ids.tolist()},
-                self._sampling_params(request),
+                sampling_params(self._sampling, request),
                 request_id=f"{request.prompt_id}-{request.sample_index}",
             ):
                 pass
@@ -105,20 +105,22 @@ class VllmEngine:
             raise RequestError(f"vLLM ended the request with finish reason {reason!r}")
         return _completion(output.outputs[0], self._sampling.logprobs)
 
-    def _sampling_params(self, request: SampleRequest) -> Any:
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
 
-        return SamplingParams(
-            temperature=self._sampling.temperature,
-            top_p=self._sampling.top_p,
-            top_k=self._sampling.top_k,
-            max_tokens=request.max_tokens,
-            seed=request.seed,
-            stop=list(self._sampling.stop),
-            logprobs=0 if self._sampling.logprobs else None,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
+def sampling_params(sampling: Sampling, request: SampleRequest) -> Any:
+    """vLLM's SamplingParams of one request."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        max_tokens=request.max_tokens,
+        seed=request.seed,
+        stop=list(sampling.stop),
+        logprobs=0 if sampling.logprobs else None,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
 
 
 def _completion(output: Any, with_logprobs: bool) -> Completion:
@@ -130,7 +132,8 @@ def _completion(output: Any, with_logprobs: bool) -> Completion:
     return Completion(output.text, token_ids, output.finish_reason, logprobs)
 
 
-def _engine_arguments(model: Model, options: EngineOptions, max_model_len: int) -> Any:
+def engine_arguments(model: Model, options: EngineOptions, max_model_len: int) -> Any:
+    """vLLM's AsyncEngineArgs; raises UserError for what vLLM does not know or refuses."""
     try:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform

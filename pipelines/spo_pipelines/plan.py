@@ -98,7 +98,7 @@ class Plan:
     def requests(self, done: Mapping[str, set[int]]) -> Iterator[SampleRequest]:
         """The samples that are not there yet, lazily, in prompt order."""
         for prompt in self.prompt_set.prompts:
-            have = done.get(prompt.prompt_id, frozenset())
+            have: Collection[int] = done.get(prompt.prompt_id, ())
             for index in range(self.options.sampling.n):
                 if index not in have:
                     yield SampleRequest(

@@ -1,0 +1,179 @@
+"""How much of raw vLLM's speed the pipeline keeps, and how fast the pipeline is alone.
+
+    python benchmarks/throughput.py engine      the same long-tailed requests through
+                                                (a) one LLM.generate call: the ceiling
+                                                (b) this pipeline, graded and journaled
+                                                (c) LLM.generate in blocks of 96 with a barrier, ungraded
+    python benchmarks/throughput.py pipeline    an engine that answers at once: samples/s and memory
+    python benchmarks/throughput.py             both
+
+Responses are the embedded model's at temperature 1, so their lengths have the long tail that real ones have. All arms
+get the same prompts, seeds and engine settings, one after the other; ratios are what to look at, tokens/s depend on
+the machine.
+"""
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import psutil
+from spo_pipelines.estimate import estimate
+from spo_pipelines.plan import EstimateOptions, Plan
+from spo_pipelines.stream import Progress
+
+from spo_data.engine import Completion, Engine, SampleRequest
+from spo_data.engine_log import output_to
+from spo_data.options import EngineOptions, PromptOptions, Sampling
+
+BLOCK = 96
+ENGINE = EngineOptions(max_num_seqs=BLOCK, max_model_len=1024, enforce_eager=True)
+MEMORY_POINTS = (10_000, 50_000, 100_000, 150_000, 200_000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=("engine", "pipeline"), help="only this part")
+    parser.add_argument("--prompts", type=int, default=48, help="prompts of the engine part, 8 samples each")
+    parser.add_argument("--max-tokens", type=int, default=384, help="response tokens at most, in the engine part")
+    parser.add_argument("--samples", type=int, default=200_000, help="samples of the pipeline part")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="spo-benchmark-") as folder:
+        if arguments.part != "pipeline":
+            measure_engine(Path(folder), arguments.prompts, arguments.max_tokens)
+        if arguments.part != "engine":
+            measure_pipeline(Path(folder), arguments.samples)
+
+
+def measure_engine(folder: Path, n_prompts: int, max_tokens: int) -> None:
+    """Print tokens/s of the three arms and their ratios."""
+    options = EstimateOptions(
+        model="smollm2-135m",
+        out=folder / "run",
+        prompts=PromptOptions(dataset=f"reasoning-gym:chain_sum?max_terms=3&max_digits=2&size={n_prompts}"),
+        sampling=Sampling(max_tokens=max_tokens),
+        engine=ENGINE,
+    )
+    plan = asyncio.run(estimate(options, Quiet(), dry_run=True)).plan
+    whole, blocks = raw_arms(plan, folder / "raw.log")
+    outcome = asyncio.run(estimate(options, Quiet()))
+    summary = outcome.summary
+    assert summary is not None
+    assert summary.complete, "an arm that drops samples is not comparable"
+    assert summary.tokens_per_second is not None
+    print(
+        f"{summary.drawn:,} requests of {summary.response_tokens_mean:,.0f} tokens on average, at most {max_tokens:,}"
+    )
+    for name, speed in (
+        ("(a) LLM.generate, one call", whole),
+        ("(b) pipeline, graded and journaled", summary.tokens_per_second),
+        (f"(c) LLM.generate, blocks of {BLOCK}", blocks),
+    ):
+        print(f"{name:<36} {speed:8,.1f} tokens/s")
+    print(f"b/a {summary.tokens_per_second / whole:.3f}   b/c {summary.tokens_per_second / blocks:.3f}")
+
+
+def raw_arms(plan: Plan, log: Path) -> tuple[float, float]:
+    """Tokens/s of all requests in one call, and in blocks with a barrier, on one vLLM engine."""
+    from spo_data.vllm_engine import engine_arguments, sampling_params
+
+    requests = list(plan.requests({}))
+    prompts = [{"prompt_token_ids": request.prompt_token_ids.tolist()} for request in requests]
+    parameters = [sampling_params(plan.options.sampling, request) for request in requests]
+    with output_to(log):
+        from vllm import LLM
+
+        arguments = engine_arguments(plan.model, ENGINE, plan.engine_length)
+        llm = LLM.from_engine_args(arguments)
+        llm.generate(prompts[:8], parameters[:8], use_tqdm=False)
+
+        def generate(start: int, end: int) -> int:
+            outputs = llm.generate(prompts[start:end], parameters[start:end], use_tqdm=False)
+            return sum(len(output.outputs[0].token_ids) for output in outputs)
+
+        started = time.monotonic()
+        tokens = generate(0, len(prompts))
+        whole = tokens / (time.monotonic() - started)
+        started = time.monotonic()
+        tokens = sum(generate(start, start + BLOCK) for start in range(0, len(prompts), BLOCK))
+        blocks = tokens / (time.monotonic() - started)
+        llm.llm_engine.engine_core.shutdown()
+    return whole, blocks
+
+
+def measure_pipeline(folder: Path, n_samples: int) -> None:
+    """Print samples/s with an engine that answers at once, and memory at several points of the run."""
+    n_prompts = 1_000
+    watcher = MemoryWatcher()
+    options = EstimateOptions(
+        model="smollm2-135m",
+        out=folder / "instant",
+        prompts=PromptOptions(dataset=f"reasoning-gym:chain_sum?min_digits=3&max_digits=4&size={n_prompts}"),
+        sampling=Sampling(n=n_samples // n_prompts, max_tokens=128),
+    )
+    summary = asyncio.run(estimate(options, watcher, start_engine=instant_engine)).summary
+    assert summary is not None
+    assert summary.drawn == summary.asked, "every sample reaches the journal"
+    verdicts = ", ".join(f"{name} {count / summary.drawn:.0%}" for name, count in summary.verdicts.items())
+    print(f"{summary.drawn:,} samples with an engine that answers at once ({verdicts})")
+    print(f"{summary.samples_per_second:,.0f} samples/s graded and journaled")
+    for count, megabytes in watcher.points:
+        print(f"  after {count:>9,} samples: {megabytes:,.0f} MB")
+
+
+class Quiet:
+    """A watcher that tells nobody."""
+
+    def planned(self, plan: Plan, present: int) -> None: ...
+
+    def stage(self, text: str) -> None: ...
+
+    def sampled(self, progress: Progress) -> None: ...
+
+
+class MemoryWatcher(Quiet):
+    """Notes the process's resident memory, with its grading processes', at some counts of samples."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[int, float]] = []
+
+    def sampled(self, progress: Progress) -> None:
+        if progress.sampled in MEMORY_POINTS:
+            process = psutil.Process()
+            family = [process, *process.children(recursive=True)]
+            resident = sum(member.memory_info().rss for member in family)
+            self.points.append((progress.sampled, resident / 1e6))
+
+
+class InstantEngine:
+    """Answers at once: right and wrong integers, fractions, no answer, and truncated responses."""
+
+    capacity = 64
+
+    def __init__(self, plan: Plan) -> None:
+        self._prompts = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
+
+    async def submit(self, request: SampleRequest) -> Completion:
+        random = np.random.default_rng(request.seed)
+        kind, gold = random.random(), self._prompts[request.prompt_id].ground_truth
+        token_ids = random.integers(0, 49_152, size=int(random.integers(64, 128)), dtype=np.int32)
+        thoughts = " ".join(map(str, token_ids[:64].tolist()))
+        if kind < 0.1:
+            return Completion(thoughts, token_ids, "length")
+        if kind < 0.2:
+            return Completion("I do not know the answer to this problem.", token_ids, "stop")
+        answer = gold if kind < 0.5 else str(random.integers(1_000)) if kind < 0.9 else f"\\frac{{{gold}}}{{1}}"
+        return Completion(f"{thoughts} so the answer is \\boxed{{{answer}}}", token_ids, "stop")
+
+
+@asynccontextmanager
+async def instant_engine(plan: Plan) -> AsyncIterator[Engine]:
+    yield InstantEngine(plan)
+
+
+if __name__ == "__main__":
+    main()
