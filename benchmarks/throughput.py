@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -83,12 +84,14 @@ def raw_arms(plan: Plan, log: Path) -> tuple[float, float]:
 
     requests = list(plan.requests({}))
     prompts = [{"prompt_token_ids": request.prompt_token_ids.tolist()} for request in requests]
-    parameters = [sampling_params(plan.options.sampling, request) for request in requests]
     with output_to(log):
-        from vllm import LLM
+        from vllm import LLM, EngineArgs
 
-        arguments = engine_arguments(plan.model, ENGINE, plan.engine_length)
-        llm = LLM.from_engine_args(arguments)
+        parameters = [sampling_params(plan.options.sampling, request) for request in requests]
+        ours = engine_arguments(plan.model, ENGINE, plan.engine_length)
+        llm = LLM.from_engine_args(
+            EngineArgs(**{field.name: getattr(ours, field.name) for field in fields(EngineArgs)})
+        )
         llm.generate(prompts[:8], parameters[:8], use_tqdm=False)
 
         def generate(start: int, end: int) -> int:
