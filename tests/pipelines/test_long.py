@@ -1,0 +1,61 @@
+"""What takes minutes: many kills at random moments, and memory over a hundred thousand samples."""
+
+import importlib.util
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+pytestmark = pytest.mark.long
+
+ROOT = Path(__file__).parents[2]
+
+
+def _load(name: str, path: Path) -> ModuleType:
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+scripted = _load("scripted", ROOT / "tests" / "scripted.py")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    dataset = scripted.write_rows(tmp_path / "sums.jsonl", 6)
+
+    def call(out: str, **job: object) -> dict[str, object]:
+        argv = ["estimate", "--model", scripted.MODEL, "--dataset", str(dataset), "--out", str(tmp_path / out)]
+        argv += ["--max-tokens", "64", "--verifier", "exact", "--grader-workers", "1", "--n", "6"]
+        return dict(scripted.server().run({"argv": argv, "commit_samples": chance.randint(1, 6), **job}))
+
+    assert call("undisturbed")["status"] == 0
+    kills = 0
+    for _ in range(4):
+        when = chance.choice(["before", "after"])
+        kills += call("killed", kill={"at": "sql:", "nth": chance.randint(1, 60), "when": when})["status"] == -9
+    assert kills, "a kill that never happens shows nothing"
+    assert call("killed")["status"] == 0
+    rows = scripted.journal_rows(tmp_path / "killed")
+    assert rows == scripted.journal_rows(tmp_path / "undisturbed")
+    assert len({row[:2] for row in rows}) == len(rows) == 36
+    assert scripted.tables(tmp_path / "killed") == scripted.tables(tmp_path / "undisturbed")
+
+
+def test_memory_is_flat_over_a_hundred_thousand_samples() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "throughput.py"), "pipeline", "--samples", "100000"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    megabytes = [float(found.replace(",", "")) for found in re.findall(r"samples: ([\d,]+) MB", printed)]
+    assert len(megabytes) == 3, printed
+    assert max(megabytes) < 1.1 * megabytes[0], printed
