@@ -46,7 +46,7 @@ clean:
 .venv/ready: requirements/cpu.txt requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 with venv found: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet $$(grep '^torch==' requirements/cpu.txt)
-	$(BIN)/python -m pip install --quiet --no-deps -r requirements/cpu.txt -r requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install -qq $$(grep '^torch==' requirements/cpu.txt)
+	$(BIN)/python -m pip install -qq --no-deps -r requirements/cpu.txt -r requirements/dev.txt
+	$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --editable .
 	touch $@

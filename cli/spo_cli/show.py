@@ -105,6 +105,6 @@ def _examples(examples: "list[Example]") -> "Table":
 
     table = Table.grid(padding=(0, 2))
     for example in examples:
-        prompt, answer = excerpt(example.prompt, 50), excerpt(example.ground_truth, 14)
-        table.add_row(f"{example.value:.3f}", Text(prompt), Text(f"→ {answer}"))
+        answer = Text(f"→ {excerpt(example.ground_truth, 20)}", no_wrap=True)
+        table.add_row(f"{example.value:.3f}", Text(example.prompt), answer)
     return table
