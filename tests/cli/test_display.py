@@ -1,22 +1,18 @@
 """What an estimate shows on stderr: plain lines in a file, a bar on a terminal."""
 
-import importlib
 import os
 import pty
 import re
-import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+import scripted
 import spo_cli.display
 from rich.console import Console
 from spo_cli.display import Display
 from spo_pipelines.stream import Progress
-
-sys.path.append(str(Path(__file__).parents[1]))
-scripted = importlib.import_module("scripted")
 
 ESCAPE = "\x1b["
 

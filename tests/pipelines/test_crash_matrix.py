@@ -1,20 +1,16 @@
 """A run that SIGKILL ends anywhere ends, once it is resumed, with the bytes of one that nothing disturbed."""
 
-import importlib
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import scripted
 
 from spo_data import sample_seed
 from spo_data.journal import Journal
 from spo_data.manifest import read_manifest
-
-sys.path.append(str(Path(__file__).parents[1]))
-scripted = importlib.import_module("scripted")
 
 ROWS = 6
 SMALL, WHOLE, MORE = ("--limit", "3", "--n", "4"), ("--n", "4"), ("--n", "6")

@@ -1,18 +1,17 @@
 """One estimation: what it refuses, what it survives, what it leaves behind."""
 
 import asyncio
-import importlib
 import json
 import shlex
 import shutil
 import signal
 import sqlite3
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import scripted
 
 from spo_data import SpoError, UserError, sample_seed
 from spo_data.engine import EngineError
@@ -22,22 +21,7 @@ from spo_data.journal import Journal
 from spo_data.manifest import Manifest, read_manifest
 from spo_data.model import Model, resolve_model
 
-sys.path.append(str(Path(__file__).parents[1]))
-scripted = importlib.import_module("scripted")
 Script, estimate, options = scripted.Script, scripted.estimate, scripted.options
-
-
-@pytest.fixture(autouse=True)
-def _cheap(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    import datasets
-
-    scripted.cheap_chat(monkeypatch)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    return scripted.write_rows(tmp_path / "sums.jsonl")
 
 
 @pytest.fixture(scope="module")

@@ -1,33 +1,17 @@
 """What takes minutes: many kills at random moments, and memory over a hundred thousand samples."""
 
-import importlib.util
 import random
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import scripted
 
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
-
-
-def _load(name: str, path: Path) -> ModuleType:
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-scripted = _load("scripted", ROOT / "tests" / "scripted.py")
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -1,21 +1,18 @@
 """The plan: everything about an estimate that is known before an engine starts."""
 
 import asyncio
-import importlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import scripted
 from spo_pipelines.plan import Plan, make_plan, read_prompts
 
 from spo_data import UserError, sample_seed
 from spo_data.grading.pool import GradeJob
 from spo_data.grading.verdict import Graded, Verdict
 
-sys.path.append(str(Path(__file__).parents[1]))
-scripted = importlib.import_module("scripted")
 options = scripted.options
 
 
@@ -32,19 +29,6 @@ class Pool:
         if job.ground_truth == self._bad:
             return Graded.failed(Verdict.GOLD_UNPARSEABLE, "does not verify")
         return Graded.scored(1.0, job.ground_truth)
-
-
-@pytest.fixture(autouse=True)
-def _cheap(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    import datasets
-
-    scripted.cheap_chat(monkeypatch)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
-
-
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    return scripted.write_rows(tmp_path / "sums.jsonl")
 
 
 def planned(asked: Any, pool: Any = None) -> Plan:

@@ -1,8 +1,6 @@
 """The stream: nothing waits for a slow sibling, nothing is drawn ahead, and what is finished is in the journal."""
 
 import asyncio
-import importlib
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scripted
 import spo_pipelines.stream as stream_module
 from spo_pipelines.stream import Progress, regrade_failed, stream
 
@@ -21,8 +20,6 @@ from spo_data.grading.pool import GradeJob
 from spo_data.grading.verdict import Graded, Verdict
 from spo_data.journal import Journal, Sample
 
-sys.path.append(str(Path(__file__).parents[1]))
-scripted = importlib.import_module("scripted")
 Script = scripted.Script
 
 PROMPTS = {

@@ -1,48 +1,18 @@
 """The dataset card of a run folder."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from records import make_manifest
 
 from spo_data.card import write_card
 from spo_data.grading.verdict import Verdict
 from spo_data.journal import Journal, Sample
-from spo_data.manifest import DatasetRecord, GraderRecord, Manifest, PolicyRecord
+from spo_data.manifest import GraderRecord, Manifest
 from spo_data.prompt import Message, Prompt
 from spo_data.summary import Summary, summarize
-
-
-def make_manifest(model: str = "org/model", source: str = "org/data") -> Manifest:
-    return Manifest(
-        policy=PolicyRecord(
-            model=model,
-            revision="abc123",
-            temperature=0.6,
-            top_p=0.95,
-            top_k=20,
-            max_tokens=16384,
-            stop=(),
-            max_model_len=40960,
-            dtype="auto",
-            engine_args={},
-            template="boxed",
-            system=None,
-            chat_template="c",
-            chat_template_kwargs={},
-        ),
-        dataset=DatasetRecord(
-            source=source, config=None, split=None, revision=None, layout="x", rows=2, duplicates=0, fingerprint="f"
-        ),
-        grader=GraderRecord(verifier="math-verify", version="math-verify 0.9.0 rules 1"),
-        n=2,
-        seed=0,
-        logprobs=False,
-        command="",
-        packages={},
-    )
 
 
 def summary_of(folder: Path, manifest: Manifest, drawn: list[tuple[Verdict, float | None]]) -> Summary:
@@ -56,8 +26,18 @@ def summary_of(folder: Path, manifest: Manifest, drawn: list[tuple[Verdict, floa
         return summarize(journal, manifest)
 
 
-def card(folder: Path, drawn: list[tuple[Verdict, float | None]], **fields: Any) -> str:
-    manifest = make_manifest(**fields)
+def card_manifest(model: str = "org/model", source: str = "org/data") -> Manifest:
+    return make_manifest(
+        policy={"model": model, "temperature": 0.6, "top_p": 0.95, "top_k": 20, "max_tokens": 16384},
+        dataset={"source": source},
+        grader=GraderRecord(verifier="math-verify", version="math-verify 0.9.0 rules 1"),
+    )
+
+
+def card(
+    folder: Path, drawn: list[tuple[Verdict, float | None]], model: str = "org/model", source: str = "org/data"
+) -> str:
+    manifest = card_manifest(model, source)
     write_card(folder, manifest, summary_of(folder, manifest, drawn))
     return (folder / "README.md").read_text(encoding="utf-8")
 
@@ -106,7 +86,7 @@ def test_a_name_with_braces_dashes_or_unicode_is_copied(tmp_path: Path, name: st
 
 def test_the_same_run_gives_the_same_card_and_leaves_no_other_file(tmp_path: Path) -> None:
     first = card(tmp_path, [(Verdict.CORRECT, 1.0)])
-    manifest = make_manifest()
+    manifest = card_manifest()
     with Journal(tmp_path / "journal.sqlite", read_only=True) as journal:
         write_card(tmp_path, manifest, summarize(journal, manifest))
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == first

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from records import make_manifest
 
 from spo_data.grading.verdict import Verdict
 from spo_data.journal import Journal, Sample
-from spo_data.manifest import Counts, DatasetRecord, GraderRecord, Manifest, PolicyRecord, Timings
+from spo_data.manifest import Counts, Timings
 from spo_data.prompt import Message, Prompt
 from spo_data.prompt_set import Dropped
 from spo_data.summary import EXAMPLES, Summary, summarize
@@ -24,33 +25,6 @@ LETTERS = {
     "g": (Verdict.GRADER_ERROR, None),
 }
 """One letter a sample; `x` could not be drawn, `-` was not tried yet."""
-
-
-def make_manifest(n: int, **fields: Any) -> Manifest:
-    policy = PolicyRecord(
-        model="org/model",
-        revision="r",
-        temperature=1,
-        top_p=1,
-        top_k=-1,
-        max_tokens=9,
-        stop=(),
-        max_model_len=99,
-        dtype="auto",
-        engine_args={},
-        template="boxed",
-        system=None,
-        chat_template="c",
-        chat_template_kwargs={},
-    )
-    dataset = DatasetRecord(
-        source="org/data", config=None, split=None, revision=None, layout="x", rows=40, duplicates=3, fingerprint="f"
-    )
-    grader = GraderRecord(verifier="exact", version="rules 1")
-    manifest = Manifest(
-        policy=policy, dataset=dataset, grader=grader, n=n, seed=0, logprobs=False, command="", packages={}
-    )
-    return manifest.model_copy(update=fields)
 
 
 @pytest.fixture
@@ -79,7 +53,7 @@ def fill(journal: Journal, outcomes: list[str], dropped: tuple[Dropped, ...] = (
 
 def summary_of(journal: Journal, outcomes: list[str], **fields: Any) -> Summary:
     fill(journal, outcomes)
-    return summarize(journal, make_manifest(max(map(len, outcomes)), **fields))
+    return summarize(journal, make_manifest(n=max(map(len, outcomes)), **fields))
 
 
 def test_a_complete_run_is_counted(journal: Journal) -> None:
@@ -140,7 +114,7 @@ def test_errors_of_the_engine_and_dropped_rows_are_counted_by_reason(journal: Jo
     dropped = (Dropped(1, "empty_prompt"), Dropped(5, "too_long", "9 tokens"), Dropped(9, "too_long", "8 tokens"))
     (prompt,) = fill(journal, ["cxx"], dropped)
     journal.add_failure(prompt.prompt_id, 2, "other")
-    summary = summarize(journal, make_manifest(3))
+    summary = summarize(journal, make_manifest(n=3))
     assert (summary.errors, summary.undrawn) == ({"other": 1, "too long": 1}, 2)
     assert summary.dropped == {"too_long": 2, "empty_prompt": 1}
     assert summary.counts() == Counts(
@@ -155,14 +129,14 @@ def test_errors_of_the_engine_and_dropped_rows_are_counted_by_reason(journal: Jo
 
 def test_a_dropped_row_makes_a_run_incomplete(journal: Journal) -> None:
     fill(journal, ["cw"], (Dropped(1, "empty_prompt"),))
-    summary = summarize(journal, make_manifest(2))
+    summary = summarize(journal, make_manifest(n=2))
     assert (summary.missing, summary.complete) == (0, False)
 
 
 def test_the_hardest_and_easiest_prompts_are_in_order_and_ties_in_the_datasets(journal: Journal) -> None:
     outcomes = ["cc", "ww", "cw", "gg", "cc", "ww", "cw", "cc", "ww", "ww"]
     prompts = fill(journal, outcomes)
-    summary = summarize(journal, make_manifest(2))
+    summary = summarize(journal, make_manifest(n=2))
     place = {prompt.prompt_id: k for k, prompt in enumerate(prompts)}
     assert [place[example.prompt_id] for example in summary.hardest] == [1, 5, 8, 9, 2]
     assert [place[example.prompt_id] for example in summary.easiest] == [0, 4, 7, 2, 6]
@@ -179,7 +153,7 @@ def test_speed_is_what_was_sampled_over_the_seconds_it_took(journal: Journal) ->
 
 def test_an_empty_run_has_counts_and_no_means(journal: Journal) -> None:
     fill(journal, ["--", "--"])
-    summary = summarize(journal, make_manifest(2))
+    summary = summarize(journal, make_manifest(n=2))
     assert (summary.drawn, summary.missing, summary.prompts_without_value) == (0, 4, 2)
     assert (summary.value_mean, summary.value_low, summary.value_high) == (None, None, None)
     assert (summary.response_tokens_mean, summary.samples_per_second, summary.tokens_per_second) == (None, None, None)

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from records import make_manifest
 
 from spo_data import tables
 from spo_data.card import write_card
 from spo_data.grading.verdict import Verdict
 from spo_data.journal import Journal, Sample
-from spo_data.manifest import DatasetRecord, GraderRecord, Manifest, PolicyRecord
 from spo_data.prompt import Message, Prompt
 from spo_data.summary import summarize
 from spo_data.tables import write_tables
@@ -234,33 +234,7 @@ def test_a_journal_without_samples_gives_empty_tables(tmp_path: Path) -> None:
 
 def test_load_dataset_finds_both_tables_by_the_card(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_samples(logprobs=True))
-    manifest = Manifest(
-        policy=PolicyRecord(
-            model="m",
-            revision="r",
-            temperature=1,
-            top_p=1,
-            top_k=-1,
-            max_tokens=9,
-            stop=(),
-            max_model_len=99,
-            dtype="auto",
-            engine_args={},
-            template="boxed",
-            system=None,
-            chat_template="c",
-            chat_template_kwargs={},
-        ),
-        dataset=DatasetRecord(
-            source="d: #1", config=None, split=None, revision=None, layout="x", rows=4, duplicates=0, fingerprint="f"
-        ),
-        grader=GraderRecord(verifier="exact", version="rules 1"),
-        n=4,
-        seed=0,
-        logprobs=True,
-        command="spo-data estimate",
-        packages={},
-    )
+    manifest = make_manifest(dataset={"source": "d: #1"}, n=4, logprobs=True)
     with Journal(run / "journal.sqlite", read_only=True) as journal:
         write_card(run, manifest, summarize(journal, manifest))
     program = (

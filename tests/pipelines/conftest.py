@@ -1,0 +1,21 @@
+"""Fixtures of the pipelines' tests."""
+
+from pathlib import Path
+
+import pytest
+import scripted
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One tokenizer for all tests, and no file in the user's cache."""
+    import datasets
+
+    scripted.cheap_chat(monkeypatch)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """A small file of problems."""
+    return scripted.write_rows(tmp_path / "sums.jsonl")

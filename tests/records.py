@@ -1,0 +1,48 @@
+"""Records that several tests start from."""
+
+from typing import Any
+
+from spo_data.manifest import DatasetRecord, GraderRecord, Manifest, PolicyRecord
+
+
+def make_manifest(
+    policy: dict[str, Any] | None = None, dataset: dict[str, Any] | None = None, **fields: Any
+) -> Manifest:
+    """A whole manifest with some of its fields changed."""
+    return Manifest.model_validate(
+        {
+            "policy": PolicyRecord(
+                model="org/model",
+                revision="abc123",
+                temperature=1,
+                top_p=1,
+                top_k=-1,
+                max_tokens=9,
+                stop=(),
+                max_model_len=99,
+                dtype="auto",
+                engine_args={},
+                template="boxed",
+                system=None,
+                chat_template="c",
+                chat_template_kwargs={},
+            ).model_copy(update=policy or {}),
+            "dataset": DatasetRecord(
+                source="org/data",
+                config=None,
+                split=None,
+                revision=None,
+                layout="x",
+                rows=40,
+                duplicates=3,
+                fingerprint="f",
+            ).model_copy(update=dataset or {}),
+            "grader": GraderRecord(verifier="exact", version="rules 1"),
+            "n": 2,
+            "seed": 0,
+            "logprobs": False,
+            "command": "",
+            "packages": {},
+            **fields,
+        }
+    )
