@@ -7,6 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 from spo_pipelines.plan import Plan
 from spo_pipelines.stream import Progress
 
@@ -103,12 +104,12 @@ class Display:
     def _show_bar(self, progress: Progress, text: str) -> None:
         if self._bar is None:
             self._bar = Bar(
-                MofNCompleteColumn(),
-                BarColumn(bar_width=24),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.description}"),
+                MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(progress.total)) + 1)),
+                BarColumn(bar_width=16),
+                TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+                TextColumn("left", table_column=Column(no_wrap=True, min_width=4)),
+                TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
                 console=self._console,
             )
             self._bar.add_task(text, total=progress.total, completed=progress.present)
