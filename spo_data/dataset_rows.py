@@ -162,7 +162,7 @@ def _text_files(names: list[str], read: Callable[[TextIO], Iterator[Row]], sourc
     def rows() -> Iterator[Row]:
         for name in names:
             try:
-                with Path(name).open(encoding="utf-8", newline="") as file:
+                with Path(name).open(encoding="utf-8-sig", newline="") as file:
                     yield from read(file)
             except (OSError, ValueError, csv.Error) as error:
                 raise UserError(f"--dataset {source} cannot be read: {name}: {first_line(error)}") from error

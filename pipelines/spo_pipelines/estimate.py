@@ -26,7 +26,7 @@ from spo_data.engine import Engine, EngineError
 from spo_data.errors import Interrupted, SpoError, UserError, first_line
 from spo_data.grading.pool import GraderPool
 from spo_data.journal import Journal
-from spo_data.manifest import MANIFEST, Manifest, Timings, policy_differences, read_manifest
+from spo_data.manifest import MANIFEST, GraderRecord, Manifest, Timings, policy_differences, read_manifest
 from spo_data.prompt_set import excerpt
 from spo_data.summary import Summary, summarize
 from spo_data.tables import write_tables
@@ -91,12 +91,12 @@ async def estimate(
         watcher.stage("reading prompts")
         read = read_prompts(options)
         async with GraderPool(
-            read.verifier,
+            read.grader.verifier,
             workers=grading.grader_workers,
             seconds=grading.grader_seconds,
             memory_gb=grading.grader_memory_gb,
         ) as pool:
-            plan = await make_plan(options, read, pool, _trusted(out))
+            plan = await make_plan(options, read, pool, _trusted(out, read.grader))
             if dry_run:
                 watcher.planned(plan, sum(map(len, _admitted(plan)[1].values())))
                 return Outcome(plan, None)
@@ -116,6 +116,10 @@ async def _run(
 ) -> Outcome:
     out = plan.options.out
     manifest = plan.manifest.model_copy(update={"timings": old.timings if old else Timings()})
+    if old is not None and old.packages != manifest.packages:
+        changed = {name for name, _ in old.packages.items() ^ manifest.packages.items()}
+        versions = (f"{name} {old.packages.get(name)} → {manifest.packages.get(name)}" for name in sorted(changed))
+        watcher.stage(f"note: versions changed since the last call: {', '.join(versions)}")
     stop = asyncio.Event()
     signals: list[int] = []
     death: EngineError | None = None
@@ -212,12 +216,13 @@ def _journaled(out: Path, plan: Plan) -> tuple[dict[str, set[int]], str | None]:
         raise SpoError(f"{out / JOURNAL} cannot be read: {first_line(error)}") from error
 
 
-def _trusted(out: Path) -> frozenset[tuple[str, str]]:
-    """(prompt id, ground truth) of the run's prompts, whose ground truths were checked when they came in.
+def _trusted(out: Path, grader: GraderRecord) -> frozenset[tuple[str, str]]:
+    """(prompt id, ground truth) of the run's prompts, whose ground truths this grader checked when they came in.
 
     Checking them again could drop one that only timed out this time, and make the dataset look like another.
     """
-    if not (out / JOURNAL).is_file():
+    old = read_manifest(out)
+    if old is None or old.grader != grader or not (out / JOURNAL).is_file():
         return frozenset()
     try:
         with Journal(out / JOURNAL, read_only=True) as journal:

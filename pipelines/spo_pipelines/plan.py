@@ -116,8 +116,8 @@ class PromptsRead:
 
     rows: Rows
     prompt_set: PromptSet
-    verifier: str
-    """The one asked for, or the default for these ground truths."""
+    grader: GraderRecord
+    """The verifier asked for, or the default for these ground truths."""
 
 
 def read_prompts(options: EstimateOptions) -> PromptsRead:
@@ -135,7 +135,8 @@ def read_prompts(options: EstimateOptions) -> PromptsRead:
         limit=wanted.limit,
         shuffle_seed=wanted.shuffle_seed,
     )
-    return PromptsRead(rows, prompt_set, options.grader.verifier or _default_verifier(prompt_set))
+    verifier = options.grader.verifier or _default_verifier(prompt_set)
+    return PromptsRead(rows, prompt_set, GraderRecord(verifier=verifier, version=verifier_version(verifier)))
 
 
 def _default_verifier(prompt_set: PromptSet) -> str:
@@ -177,7 +178,6 @@ async def make_plan(
         duplicates=prompt_set.n_duplicates,
         fingerprint=prompt_set.fingerprint,
     )
-    grader = GraderRecord(verifier=read.verifier, version=verifier_version(read.verifier))
     return Plan(
         options=options,
         model=model,
@@ -185,7 +185,7 @@ async def make_plan(
         token_ids=kept,
         context_length=context_length,
         preview=chat.render(prompt_set.prompts[0].messages),
-        manifest=_manifest(options, _policy(options, model, prompt_set, chat, context_length), dataset, grader),
+        manifest=_manifest(options, _policy(options, model, prompt_set, chat, context_length), dataset, read.grader),
     )
 
 

@@ -207,6 +207,15 @@ def test_a_ground_truth_check_that_we_failed_is_no_other_dataset(
     assert estimate(options(dataset, run)).summary.complete
 
 
+def test_a_ground_truth_is_checked_again_when_another_verifier_begins_the_run(dataset: Path, tmp_path: Path) -> None:
+    """A call that ended before its first sample left prompts behind, which the next call's verifier took on trust."""
+    scripted.write_rows(dataset, r2={"answer": "\\frac{"})
+    estimate(options(dataset, tmp_path / "run", verifier="exact"), Script(die_after=1))
+    outcome = estimate(options(dataset, tmp_path / "run", verifier="math-verify"))
+    assert outcome.summary.dropped == {"gold_unparseable": 1}
+    assert outcome.summary.prompts == 5
+
+
 # Folders.
 
 

@@ -142,8 +142,8 @@ def test_the_preview_is_what_the_model_reads(dataset: Path, tmp_path: Path) -> N
 def test_the_default_verifier_fits_the_ground_truths(
     source: str | None, verifier: str, dataset: Path, tmp_path: Path
 ) -> None:
-    assert read_prompts(options(source or dataset, tmp_path / "run", verifier=None)).verifier == verifier
-    assert read_prompts(options(source or dataset, tmp_path / "run", verifier="exact")).verifier == "exact"
+    assert read_prompts(options(source or dataset, tmp_path / "run", verifier=None)).grader.verifier == verifier
+    assert read_prompts(options(source or dataset, tmp_path / "run", verifier="exact")).grader.verifier == "exact"
 
 
 def test_the_manifest_says_what_the_values_are(dataset: Path, tmp_path: Path) -> None:
