@@ -23,6 +23,7 @@ from typing import Any, TextIO
 from urllib.parse import parse_qsl
 
 from spo_data.errors import UserError, first_line
+from spo_data.hub_errors import clear_hub_errors
 
 GENERATOR_PREFIX = "reasoning-gym:"
 FILE_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv"}
@@ -197,38 +198,10 @@ def _json_rows(file: TextIO) -> Iterator[Row]:
 
 
 def _hub(dataset: str, *, config: str | None, split: str | None, revision: str | None) -> Rows:
-    import httpx
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import HfApi
 
-    try:
+    with clear_hub_errors(f"--dataset {dataset}", absent="no such file or folder", revision=revision):
         commit = HfApi().dataset_info(dataset, revision=revision, timeout=30).sha
-    except HFValidationError as error:
-        raise UserError(f"--dataset {dataset}: neither a path nor a Hub id ({first_line(error)})") from error
-    except GatedRepoError as error:
-        raise UserError(f"--dataset {dataset} is gated: accept its terms on its page, then `hf auth login`") from error
-    except RevisionNotFoundError as error:
-        raise UserError(f"--dataset {dataset} has no revision {revision!r}") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(
-            f"--dataset {dataset}: no such file, folder or Hub dataset (a private one wants `hf auth login`)"
-        ) from error
-    except OfflineModeIsEnabled as error:
-        raise UserError(
-            f"--dataset {dataset} is on the Hub and HF_HUB_OFFLINE is set: unset it or name a file"
-        ) from error
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        raise UserError(
-            f"--dataset {dataset}: no such file or folder, and the Hub at {constants.ENDPOINT} did not answer"
-            f" ({first_line(error)})"
-        ) from error
     return _loaded(dataset, config=config, split=split, revision=commit, source=dataset)
 
 

@@ -14,7 +14,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from spo_data.errors import UserError, first_line
+from spo_data.errors import UserError
+from spo_data.hub_errors import clear_hub_errors
 
 EMBEDDED = "smollm2-135m"
 
@@ -116,35 +117,12 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def _hub_commit(repository: str, revision: str | None) -> str:
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    try:
-        config = hf_hub_download(repository, "config.json", revision=revision)
-    except GatedRepoError as error:
-        raise UserError(f"--model {repository} is gated: accept its terms on its page, then `hf auth login`") from error
-    except RevisionNotFoundError as error:
-        raise UserError(f"--model {repository} has no revision {revision!r}") from error
-    except RepositoryNotFoundError as error:
-        raise UserError(f"--model {repository}: no such Hub model (a private one wants `hf auth login`)") from error
-    except LocalEntryNotFoundError as error:
-        raise UserError(
-            f"--model {repository} is neither a folder nor in the cache, and "
-            + (
-                "HF_HUB_OFFLINE is set"
-                if constants.HF_HUB_OFFLINE
-                else f"the Hub at {constants.ENDPOINT} did not answer"
-            )
-        ) from error
-    except EntryNotFoundError as error:
-        raise UserError(f"--model {repository} has no config.json: not a transformers model") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise UserError(f"--model {repository}: {first_line(error)}") from error
+    with clear_hub_errors(f"--model {repository}", absent="no such folder", revision=revision):
+        try:
+            config = hf_hub_download(repository, "config.json", revision=revision)
+        except RemoteEntryNotFoundError as error:
+            raise UserError(f"--model {repository} has no config.json: not a transformers model") from error
     return Path(config).parent.name

@@ -355,11 +355,11 @@ def test_a_configuration_is_chosen_by_name(answers: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        ("missing", "--dataset acme/nothing: no such file, folder or Hub dataset"),
-        ("one word", "--dataset nothing: no such file, folder or Hub dataset"),
+        ("missing", "--dataset acme/nothing: no such file or folder, and not on the Hub"),
+        ("one word", "--dataset nothing: no such file or folder, and not on the Hub"),
         ("bad revision", "--dataset acme/math has no revision 'nope'"),
         ("bad split", "--dataset acme/math has no split 'test': choose --split train"),
-        ("bad id", "--dataset not an id!: neither a path nor a Hub id"),
+        ("bad id", "--dataset not an id!: no such file or folder, nor a Hub id"),
         ("gated", "--dataset acme/gated-math is gated: accept its terms on its page, then `hf auth login`"),
         ("no config", "needs another --dataset-config: Config name is missing. Please pick one among"),
         ("bad config", "needs another --dataset-config: BuilderConfig 'fr' not found. Available: ['en', 'de']"),
@@ -374,7 +374,7 @@ def test_what_the_hub_refuses_is_one_line(answers: Mapping[str, Any], label: str
 def test_a_deleted_repository_is_not_served_from_the_cache(answers: Mapping[str, Any]) -> None:
     """`datasets.load_dataset(id)` silently serves a stale cache where the repository is gone."""
     assert answers["before it goes"]["rows"]
-    assert "no such file, folder or Hub dataset" in answers["gone"]["user_error"]
+    assert "no such file or folder, and not on the Hub" in answers["gone"]["user_error"]
 
 
 def test_an_unreachable_hub_is_one_line_though_the_cache_has_the_rows(
@@ -389,4 +389,4 @@ def test_an_unreachable_hub_is_one_line_though_the_cache_has_the_rows(
 def test_offline_mode_is_one_line_though_the_cache_has_the_rows(hub: "Hub", answers: Mapping[str, Any]) -> None:
     assert answers["default"]["rows"]
     (answer,) = hub.ask({"offline": _load("acme/math")}, HF_HUB_OFFLINE="1").values()
-    assert "acme/math is on the Hub and HF_HUB_OFFLINE is set: unset it or name a file" in answer["user_error"]
+    assert "acme/math: no such file or folder, not in the cache, and HF_HUB_OFFLINE is set" in answer["user_error"]

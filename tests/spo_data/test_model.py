@@ -181,7 +181,7 @@ def test_a_short_name_is_resolved_on_the_hub_whatever_its_case(answers: Mapping[
 @pytest.mark.parametrize(
     ("label", "said"),
     [
-        ("missing", "--model acme/nothing: no such Hub model"),
+        ("missing", "--model acme/nothing: no such folder, and not on the Hub"),
         ("bad revision", "--model acme/tiny has no revision 'nope'"),
         ("gated", "--model acme/gated-tiny is gated: accept its terms on its page, then `hf auth login`"),
         ("no configuration", "--model acme/gguf-only has no config.json: not a transformers model"),
@@ -199,7 +199,7 @@ def test_without_a_hub_a_cached_model_keeps_its_commit_and_another_is_refused(
     environment = {"HF_HUB_OFFLINE": "1"} if offline else {"HF_ENDPOINT": nowhere}
     found = hub.ask({"cached": _resolve("acme/tiny"), "other": _resolve("acme/other")}, **environment)
     assert found["cached"] == answers["default"]
-    assert "--model acme/other is neither a folder nor in the cache" in found["other"]["user_error"]
+    assert "--model acme/other: no such folder, " in found["other"]["user_error"]
 
 
 def test_offline_mode_is_named_as_the_reason(hub: "Hub") -> None:
