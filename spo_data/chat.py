@@ -53,13 +53,16 @@ class Chat:
         return [np.asarray(ids, dtype=np.int32) for ids in encoded]
 
 
-def load_chat(model: Model, template_kwargs: Mapping[str, Any] | None = None) -> Chat:
+def load_chat(
+    model: Model, template_kwargs: Mapping[str, Any] | None = None, *, trust_remote_code: bool = False
+) -> Chat:
     """Load a model's tokenizer and context length; raises UserError where it has no chat template."""
     from transformers import AutoConfig, AutoTokenizer
 
+    source = {"revision": model.hub_revision, "trust_remote_code": trust_remote_code}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model.path, revision=model.hub_revision)
-        config = AutoConfig.from_pretrained(model.path, revision=model.hub_revision)
+        tokenizer = AutoTokenizer.from_pretrained(model.path, **source)
+        config = AutoConfig.from_pretrained(model.path, **source)
     except Exception as error:  # OSError, ValueError, KeyError; tokenizers raises Exception itself
         raise UserError(
             f"--model {model.name}: its tokenizer or configuration cannot be loaded: {first_line(error)}"

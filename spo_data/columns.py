@@ -18,14 +18,11 @@ from dataclasses import dataclass
 from datetime import date, time
 from typing import Any
 
+from spo_data.dataset_rows import BadRowError
 from spo_data.errors import UserError
 from spo_data.prompt import Message
 
 GSM8K_MARK = "####"
-
-
-class BadRowError(ValueError):
-    """One row cannot become a prompt; the message says why. The row is counted and dropped, the rest goes on."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import parse_qsl
@@ -31,11 +31,15 @@ FILE_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".js
 Row = Mapping[str, Any]
 
 
+class BadRowError(ValueError):
+    """One row cannot become a prompt; the message says why. The row is counted and dropped, the rest goes on."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """The rows in order, the columns they share, and where they came from."""
 
-    rows: Iterable[Row]
+    rows: Iterable[Row | BadRowError]
     columns: tuple[str, ...]
     source: str
     config: str | None = None
@@ -82,6 +86,8 @@ def _generated(dataset: str) -> Rows:
                 entry = generator[index]
             except Exception as error:  # what a generator raises for parameters that its own check let pass
                 raise UserError(f"{dataset} cannot make problem {index}: {first_line(error)}") from error
+            if entry["answer"] is None:
+                raise UserError(f"{dataset} has no ground truths, only a scorer of its own: not supported")
             yield {
                 "question": entry["question"],
                 "answer": entry["answer"],
@@ -157,10 +163,10 @@ def _files(names: list[str], source: str) -> Rows:
     return _text_files(names, _csv_rows if formats == {"csv"} else _json_rows, source)
 
 
-def _text_files(names: list[str], read: Callable[[TextIO], Iterator[Row]], source: str) -> Rows:
+def _text_files(names: list[str], read: Callable[[TextIO], Iterator[Row | BadRowError]], source: str) -> Rows:
     """Rows as they are written: type inference makes 007 a 7.0, 2^100 a float and "None" a missing value."""
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[Row | BadRowError]:
         for name in names:
             try:
                 with Path(name).open(encoding="utf-8-sig", newline="") as file:
@@ -169,32 +175,34 @@ def _text_files(names: list[str], read: Callable[[TextIO], Iterator[Row]], sourc
                 raise UserError(f"--dataset {source} cannot be read: {name}: {first_line(error)}") from error
 
     stream = rows()
-    first = next(stream, None)
-    if first is None:
-        raise UserError(f"--dataset {source} has no rows")
-    return Rows(chain([first], stream), tuple(first), source, split="train")
+    first = list(islice(stream, 100))
+    columns = next((tuple(row) for row in first if not isinstance(row, BadRowError)), ())
+    if not columns:
+        raise UserError(f"--dataset {source} has no rows" + (f" that can be read ({first[0]})" if first else ""))
+    return Rows(chain(first, stream), columns, source, split="train")
 
 
-def _csv_rows(file: TextIO) -> Iterator[Row]:
+def _csv_rows(file: TextIO) -> Iterator[Row | BadRowError]:
     csv.field_size_limit(sys.maxsize)
-    return csv.DictReader(file, strict=True)
+    for row in csv.DictReader(file, strict=True):
+        yield BadRowError("more_fields_than_columns") if None in row else row
 
 
-def _json_rows(file: TextIO) -> Iterator[Row]:
-    """JSON objects, one a line or in one array."""
-    is_array = file.read(1) == "["
+def _json_rows(file: TextIO) -> Iterator[Row | BadRowError]:
+    """JSON objects, one a line or in one array. A line that is none is one bad row."""
+    is_array = file.read(4096).lstrip().startswith("[")
     file.seek(0)
-    for number, text in [(1, file.read())] if is_array else enumerate(file, 1):
+    for text in [file.read()] if is_array else file:
         if not text.strip():
             continue
         try:
             value = json.loads(text, parse_float=str)
         except ValueError as error:
-            raise ValueError(f"line {number} is not JSON ({first_line(error)})") from error
+            if is_array:
+                raise
+            value = error
         for row in value if is_array else [value]:
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is not a JSON object")
-            yield row
+            yield row if isinstance(row, dict) else BadRowError("not_a_json_object")
 
 
 def _hub(dataset: str, *, config: str | None, split: str | None, revision: str | None) -> Rows:

@@ -22,5 +22,5 @@ def die_with_parent() -> None:
     if starter is None or starter == str(os.getpid()) or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:  # it ended before we asked
+    if os.getppid() == 1 and starter != "1":  # it ended before we asked (in a container it may be process 1 itself)
         os._exit(1)

@@ -28,7 +28,8 @@ from spo_data.prompt import Message, Prompt
 from spo_data.prompt_set import Dropped
 
 COMMIT_SAMPLES = 256
-COMMIT_SECONDS = 1.0
+COMMIT_SECONDS = 0.75
+"""With a look every quarter of a second, no sample waits longer than one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Journal:
             self.commit()
 
     def commit_if_due(self) -> None:
-        """Commit if the oldest uncommitted sample may have waited a second."""
+        """Commit if the oldest uncommitted sample may have waited for `COMMIT_SECONDS`."""
         if time.monotonic() - self._last_commit >= COMMIT_SECONDS:
             self.commit()
 
@@ -139,13 +140,14 @@ class Journal:
             (graded.answer, graded.verdict, graded.score, graded.detail, self._number(prompt_id), sample_index),
         )
 
-    def forget_prompts(self) -> None:
-        """Forget the prompts of a run that has no sample yet."""
-        self._db.execute("DELETE FROM prompts WHERE NOT EXISTS (SELECT 1 FROM samples)")
-
     def set_prompts(self, prompts: Sequence[Prompt], dropped: Iterable[Dropped]) -> None:
-        """Store the run's prompts in their order, and the rows that were dropped; known prompts keep their samples."""
+        """Store the prompts of the call that begins, in their order, and the rows that it dropped.
+
+        Prompts that have samples stay. The others are replaced, and so are the failures: this call tries them again.
+        """
         with self._transaction():
+            self._db.execute("DELETE FROM failures")
+            self._db.execute("DELETE FROM prompts WHERE prompt_number NOT IN (SELECT prompt_number FROM samples)")
             self._db.executemany(
                 "INSERT INTO prompts (position, prompt_id, messages, ground_truth, data_source, task)"
                 " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (prompt_id) DO UPDATE SET position = excluded.position",
@@ -192,11 +194,7 @@ class Journal:
 
     def samples(self) -> Iterator[Sample]:
         """All samples, by prompt order and sample index."""
-        rows = self._db.execute(
-            "SELECT prompt_id, sample_index, seed, response, token_ids, finish_reason, answer, verdict, score, detail,"
-            " tool_turns, token_logprobs FROM prompts JOIN samples USING (prompt_number)"
-            " ORDER BY position, sample_index"
-        )
+        rows = self._db.execute(SAMPLES_IN_ORDER)
         for prompt_id, index, seed, response, ids, reason, answer, verdict, score, detail, turns, logprobs in rows:
             yield Sample(
                 prompt_id=prompt_id,
@@ -243,6 +241,13 @@ class _Transaction:
                 self._db.execute("ROLLBACK")
 
 
+# CROSS JOIN makes prompts the outer loop: sorting the samples would copy every response into a temporary file.
+SAMPLES_IN_ORDER = """
+SELECT prompt_id, sample_index, seed, response, token_ids, finish_reason, answer, verdict, score, detail, tool_turns,
+    token_logprobs
+FROM prompts CROSS JOIN samples USING (prompt_number) ORDER BY position, prompt_number, sample_index
+"""
+
 _OBSERVED = ", ".join(f"'{verdict}'" for verdict in sorted(OBSERVATIONS))
 
 _SCHEMA = """
@@ -255,6 +260,7 @@ CREATE TABLE IF NOT EXISTS prompts (
     data_source TEXT NOT NULL,
     task TEXT
 );
+CREATE INDEX IF NOT EXISTS prompts_in_order ON prompts (position, prompt_number);
 CREATE TABLE IF NOT EXISTS samples (
     prompt_number INTEGER NOT NULL REFERENCES prompts,
     sample_index INTEGER NOT NULL,

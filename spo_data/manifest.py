@@ -140,7 +140,8 @@ def policy_differences(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any
     differences: dict[str, tuple[Any, Any]] = {}
     for before, after in ((old.policy, new.policy), (old.grader, new.grader)):
         for name in type(before).model_fields:
-            if getattr(before, name) != getattr(after, name):
+            moved = name == "model" and old.policy.revision == new.policy.revision  # the same files in another folder
+            if getattr(before, name) != getattr(after, name) and not moved:
                 differences[name] = getattr(before, name), getattr(after, name)
     for name in ("seed", "logprobs"):
         if getattr(old, name) != getattr(new, name):

@@ -39,9 +39,6 @@ SHORT_NAMES = {
     "DeepSeek-R1-Distill-Qwen-7B": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
 }
 
-_LARGE = 8 << 20
-_EDGE = 1 << 20
-
 
 @dataclass(frozen=True)
 class Model:
@@ -99,20 +96,12 @@ def _local(name: str, path: Path, given: str, revision: str | None) -> Model:
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """A SHA-256 over the folder's model files: small ones whole, weights by size and their first and last MiB."""
+    """A SHA-256 over the folder's model files, weights included: a checkpoint overwritten in place is another model."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix not in {".json", ".jinja", ".safetensors", ".bin", ".model", ".txt", ".gguf"}:
-            continue
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        with path.open("rb") as file:
-            if size <= _LARGE:
-                digest.update(file.read())
-            else:
-                digest.update(file.read(_EDGE))
-                file.seek(-_EDGE, 2)
-                digest.update(file.read())
+        if path.suffix in {".json", ".jinja", ".safetensors", ".bin", ".model", ".txt", ".gguf"}:
+            with path.open("rb") as file:
+                digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
     return f"sha256:{digest.hexdigest()[:40]}"
 
 

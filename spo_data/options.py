@@ -96,6 +96,8 @@ class EngineOptions:
     engine_arg: dict[str, Any] = _option({}, "Any other vLLM engine argument as KEY=VALUE; may be given several times.")
 
     def __post_init__(self) -> None:
+        for name, instead in _NOT_AN_ENGINE_ARG.items():
+            _require(name not in self.engine_arg, f"--engine-arg {name}=…: {instead}")
         _require(self.tensor_parallel_size >= 1, f"--tensor-parallel-size {self.tensor_parallel_size}: at least 1")
         _require(
             self.max_model_len is None or self.max_model_len >= 2, f"--max-model-len {self.max_model_len}: at least 2"
@@ -125,6 +127,21 @@ class GraderOptions:
         )
         _require(0 < self.grader_seconds < math.inf, f"--grader-seconds {self.grader_seconds:g}: above 0")
         _require(1 <= self.grader_memory_gb < math.inf, f"--grader-memory-gb {self.grader_memory_gb:g}: at least 1")
+
+
+_NOT_AN_ENGINE_ARG = {
+    **dict.fromkeys(("model", "tokenizer"), "use --model"),
+    **dict.fromkeys(("revision", "tokenizer_revision", "code_revision"), "use --model-revision"),
+    **{
+        name: f"use --{name.replace('_', '-')}"
+        for name in (
+            *("tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "max_num_seqs", "dtype"),
+            *("enforce_eager", "seed"),
+        )
+    },
+    "hf_token": "it would be written into run.json; set HF_TOKEN in the environment",
+    "skip_tokenizer_init": "responses could not be graded without their text",
+}
 
 
 def _require(holds: bool, otherwise: str) -> None:

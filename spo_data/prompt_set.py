@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from spo_data.columns import BadRowError, Layout, recognise, row_ground_truth, row_messages
-from spo_data.dataset_rows import Rows
+from spo_data.columns import Layout, recognise, row_ground_truth, row_messages
+from spo_data.dataset_rows import BadRowError, Rows
 from spo_data.errors import UserError
 from spo_data.prompt import Message, Prompt
 from spo_data.template import AnswerTemplate, load_template
@@ -98,7 +98,10 @@ def build_prompt_set(
     if not peeked:
         raise UserError(f"--dataset {rows.source} has no rows")
     layout = recognise(
-        rows.columns, [row for _, row in peeked], prompt_column=prompt_column, answer_column=answer_column
+        rows.columns,
+        [row for _, row in peeked if not isinstance(row, BadRowError)],
+        prompt_column=prompt_column,
+        answer_column=answer_column,
     )
     instruction = load_template(template or ("none" if layout.is_messages else "boxed"))
     first_row: dict[str, tuple[int, Prompt]] = {}
@@ -107,6 +110,8 @@ def build_prompt_set(
     for number, row in chain(peeked, stream):
         n_rows += 1
         try:
+            if isinstance(row, BadRowError):
+                raise row
             prompt = _prompt(row, layout, instruction, system, rows.source)
         except BadRowError as error:
             dropped.append(Dropped(number, str(error)))

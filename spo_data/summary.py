@@ -31,7 +31,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Summary:
-    """A run in numbers. Values are means over prompts; None where no prompt has one."""
+    """A run in numbers.
+
+    `value_mean` is the mean over the prompts that have a value, the bounds are means over all that were tried; None
+    where there is none.
+    """
 
     model: str
     dataset: str
@@ -112,8 +116,8 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         missing=n_prompts * manifest.n - valid,
         prompts_without_value=n_prompts - len(known),
         value_mean=_mean([mean for mean, _ in known]),
-        value_low=_mean([value.value_low for _, value in values if value.value is not None]),
-        value_high=_mean([value.value_high for _, value in values if value.value is not None]),
+        value_low=_mean([value.value_low for _, value in values]),
+        value_high=_mean([value.value_high for _, value in values]),
         histogram=histogram,
         response_tokens=tokens,
         response_tokens_mean=tokens / drawn if drawn else None,
@@ -125,15 +129,19 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
 
 
 def _values(journal: Journal) -> list[tuple[int, PromptValue]]:
+    """(position, value) of the prompts that were tried; one whose samples all failed has bounds 0 and 1."""
     undrawn = dict(journal.query("SELECT prompt_number, count(*) FROM failures GROUP BY 1"))
     rows = journal.query(
-        "SELECT position, prompt_number, verdict, score FROM prompts JOIN samples USING (prompt_number)"
+        "SELECT position, prompt_number, verdict, score FROM prompts LEFT JOIN samples USING (prompt_number)"
         " ORDER BY position, sample_index"
     )
-    return [
-        (position, prompt_value(((Verdict(verdict), score) for *_, verdict, score in group), undrawn.get(number, 0)))
-        for (position, number), group in groupby(rows, key=lambda row: (row[0], row[1]))
-    ]
+    values = []
+    for (position, number), group in groupby(rows, key=lambda row: (row[0], row[1])):
+        samples = [(Verdict(verdict), score) for *_, verdict, score in group if verdict is not None]
+        value = prompt_value(samples, undrawn.get(number, 0))
+        if value.n:
+            values.append((position, value))
+    return values
 
 
 def _counts(journal: Journal, sql: str) -> dict[str, int]:

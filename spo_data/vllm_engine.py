@@ -26,19 +26,6 @@ from spo_data.errors import UserError, first_line
 from spo_data.model import Model
 from spo_data.options import EngineOptions, Sampling
 
-_OWN = {
-    "model": "--model",
-    "revision": "--model-revision",
-    "tokenizer": "--model",
-    "max_model_len": "--max-model-len",
-    "tensor_parallel_size": "--tensor-parallel-size",
-    "gpu_memory_utilization": "--gpu-memory-utilization",
-    "max_num_seqs": "--max-num-seqs",
-    "dtype": "--dtype",
-    "enforce_eager": "--enforce-eager",
-    "seed": "--seed",
-}
-
 
 @asynccontextmanager
 async def start_vllm(
@@ -53,17 +40,20 @@ async def start_vllm(
     with output_to(log):
         arguments = engine_arguments(model, options, max_model_len)
         try:
+            from vllm.usage.usage_lib import UsageContext
             from vllm.v1.engine.async_llm import AsyncLLM
 
-            client = AsyncLLM.from_engine_args(arguments)
+            # vLLM's defaults for offline work: as many sequences at once as the device can take, not 128.
+            client = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
         except Exception as error:  # vLLM raises bare RuntimeError, ValueError, pydantic and torch errors here
-            cause = last_error(log, offset) or f"{type(error).__name__}: {first_line(error)}"
+            cause = last_error(log, offset) or "an engine process ended without a word"
             raise EngineError(f"vLLM does not start: {cause} (all of it: {log})") from error
+        engine = VllmEngine(client, sampling, log, offset)
         try:
-            yield VllmEngine(client, sampling, log, offset)
+            yield engine
         finally:
             client.shutdown()
-            del client
+            engine._client = client = None
             gc.collect()  # its __del__ fails noisily when the interpreter is already going down
 
 
@@ -181,8 +171,6 @@ def _cpu_arguments(options: EngineOptions, max_model_len: int) -> dict[str, Any]
 
 def _check_names(engine_arg: Mapping[str, Any], known: list[str]) -> None:
     for name in engine_arg:
-        if name in _OWN:
-            raise UserError(f"--engine-arg {name}=…: use {_OWN[name]}")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3)
             hint = f"; did you mean {', '.join(near)}?" if near else ""

@@ -293,7 +293,7 @@ def main() -> None:
 def _once_per_model(load: Callable[..., Any]) -> Callable[..., Any]:
     loaded: dict[str, Any] = {}
 
-    def cached(model: Any, template_kwargs: Mapping[str, Any] | None = None) -> Any:
+    def cached(model: Any, template_kwargs: Mapping[str, Any] | None = None, **_: object) -> Any:
         if model.path not in loaded:
             loaded[model.path] = load(model, {})
         import dataclasses

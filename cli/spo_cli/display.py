@@ -26,7 +26,6 @@ class Display:
         self._stream = terminal()
         self._console = Console(file=self._stream, highlight=False, soft_wrap=True, emoji=False)
         self._bar: Bar | None = None
-        self._started: float | None = None
         self._shown = 0.0
 
     def __enter__(self) -> Self:
@@ -60,15 +59,17 @@ class Display:
             f" {prompts.n_rows:,} rows, {len(prompts.prompts):,} unique prompts,"
             f" {prompts.n_duplicates:,} duplicates{dropped or ', none dropped'}"
         )
-        for drop in prompts.dropped[:3]:
+        for drop in prompts.dropped[:5]:
             self._line(f"          row {drop.row}: {drop.reason} {excerpt(drop.detail)}".rstrip())
+        if len(prompts.dropped) > 5:
+            self._line(f"          … and {len(prompts.dropped) - 5:,} more")
         self._line(
             f"policy    temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, top_k {top_k},"
             f" template {prompts.template.name}, verifier {plan.manifest.grader.verifier}"
         )
         self._line(
             f"plan      {len(prompts.prompts):,} prompts x {sampling.n} = {plan.n_samples:,} samples"
-            f" ({present:,} there already), at most {plan.token_bound:,} response tokens\n"
+            f" ({present:,} there already), at most {plan.token_bound:,} response tokens in all\n"
         )
         shortest = min(map(plan.max_tokens, plan.token_ids))
         if shortest < sampling.max_tokens:
@@ -80,14 +81,13 @@ class Display:
     def sampled(self, progress: Progress) -> None:
         """Show how far it is, at most a few times a second."""
         now = time.monotonic()
-        if self._started is None:
-            self._started = self._shown = now
         pause = REFRESH_SECONDS if self._console.is_terminal else PLAIN_SECONDS
+        shown = self._shown if self._console.is_terminal else max(self._shown, progress.started)
         last = progress.present + progress.sampled + progress.failed == progress.total
-        if now - self._shown < pause and not last:
+        if now - shown < pause and not last:
             return
         self._shown = now
-        speed = progress.tokens / max(now - self._started, 1e-9)
+        speed = progress.tokens / max(now - progress.started, 1e-9)
         verdicts = ", ".join(f"{name} {count:,}" for name, count in progress.verdicts.most_common())
         if progress.failed:
             verdicts = f"{verdicts}, failed {progress.failed:,}".removeprefix(", ")
@@ -97,7 +97,7 @@ class Display:
             self._show_bar(progress, text)
         else:
             done = progress.present + progress.sampled
-            rate = progress.sampled / max(now - self._started, 1e-9)
+            rate = progress.sampled / max(now - progress.started, 1e-9)
             left = (progress.total - done) / rate if rate else 0.0
             self._line(f"{done:,}/{progress.total:,} samples · {text} · about {left:,.0f} s left")
 

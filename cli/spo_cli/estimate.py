@@ -15,10 +15,8 @@ from spo_data.options import PRESETS, EngineOptions, GraderOptions, PromptOption
 
 def _option(options: type, name: str, panel: str, default: str | None = None) -> Any:
     # The name is spelled out so that a flag has no --no- twin.
-    shown = default if default is not None else False
-    return typer.Option(
-        f"--{name.replace('_', '-')}", help=help_of(options, name), rich_help_panel=panel, show_default=shown
-    )
+    help_text = help_of(options, name) if default is None else f"{help_of(options, name)} (default: {default})"
+    return typer.Option(f"--{name.replace('_', '-')}", help=help_text, rich_help_panel=panel, show_default=False)
 
 
 def _prompts(name: str) -> Any:
@@ -166,11 +164,10 @@ def _report(outcome: Any, out: Path, *, allow_missing: bool, as_json: bool) -> i
         sys.stderr.write(f"{INTERRUPTED}\n")
         return 128 + int(outcome.signal)
     if not summary.complete and not allow_missing:
-        sys.stderr.write(
-            f"incomplete: {summary.missing:,} of {summary.asked:,} samples are not valid and"
-            f" {sum(summary.dropped.values()):,} rows were dropped; the same command tries the samples again,"
-            " --allow-missing accepts this\n"
-        )
+        missing = f"{summary.missing:,} of {summary.asked:,} samples are not valid (the same command tries them again)"
+        dropped = f"{sum(summary.dropped.values()):,} rows were dropped"
+        what = " and ".join([missing] * bool(summary.missing) + [dropped] * bool(summary.dropped))
+        sys.stderr.write(f"incomplete: {what}; --allow-missing accepts this\n")
         return 1
     return 0
 

@@ -1,6 +1,7 @@
 """`spo-data show`: a run's summary again."""
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from spo_data.summary import Example, Summary
 
 BAR = 40
+PIPED_WIDTH = 160
+"""Columns where stdout is no terminal: what is piped into grep should not be wrapped at 80."""
 
 
 def show(
@@ -49,6 +52,8 @@ def print_summary(summary: "Summary", run: Path) -> None:
     from rich.text import Text
 
     console = Console(highlight=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_WIDTH
     grid = Table.grid(padding=(0, 2))
     for name, text in _facts(summary, run):
         grid.add_row(name, Text(text))

@@ -15,14 +15,16 @@ import shlex
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Protocol
 
 from spo_data.card import write_card
 from spo_data.engine import Engine, EngineError
+from spo_data.engine_log import output_to
 from spo_data.errors import Interrupted, SpoError, UserError, first_line
 from spo_data.grading.pool import GraderPool
 from spo_data.journal import Journal
@@ -89,7 +91,10 @@ async def estimate(
         _check_folder(out)
         grading = options.grader
         watcher.stage("reading prompts")
-        read = read_prompts(options)
+        begun = read_manifest(out)
+        read = read_prompts(options, begun_with=begun.grader.verifier if begun else None)
+        with output_to(Path(os.devnull)):  # Python's resource tracker, which would comment on killed engines later
+            resource_tracker.ensure_running()
         async with GraderPool(
             read.grader.verifier,
             workers=grading.grader_workers,
@@ -126,22 +131,21 @@ async def _run(
     try:
         manifest.write(out)
         with Journal(out / JOURNAL) as journal:
-            if old is None:
-                journal.forget_prompts()
             journal.set_prompts(plan.prompt_set.prompts, plan.prompt_set.dropped)
             prompts = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
-            await regrade_failed(prompts, pool, journal)
+            if ungraded := journal.ungraded():
+                watcher.stage(f"grading {len(ungraded):,} stored responses again")
+                await regrade_failed(ungraded, prompts, pool, journal)
             present = sum(map(len, done.values()))
             if present < plan.n_samples:
                 watcher.stage(f"starting the engine (its log: {out / ENGINE_LOG})")
-                progress = Progress(plan.n_samples, present)
                 async with start_engine(plan) as engine:
-                    started = time.monotonic()
+                    progress = Progress(plan.n_samples, present)
                     with _stopping_signals(stop, signals):
                         death = await stream(
                             engine, plan.requests(done), prompts, pool, journal, progress, watcher.sampled, stop
                         )
-                    manifest = _with_timings(manifest, progress, time.monotonic() - started)
+                    manifest = _with_timings(manifest, progress, time.monotonic() - progress.started)
             watcher.stage("writing tables")
             summary = _write_results(journal, manifest, out)
     except sqlite3.Error as error:
@@ -196,9 +200,10 @@ def _admitted(plan: Plan) -> tuple[Manifest | None, dict[str, set[int]]]:
     if differences:
         named = ", ".join(f"{name} {before!r} (now {after!r})" for name, (before, after) in differences.items())
         raise UserError(f"{out} was made with {named}\n{_right_commands(plan, old)}")
-    if plan.manifest.n < old.n:
+    drawn = 1 + max(max(indices) for indices in done.values())
+    if plan.manifest.n < drawn:
         raise UserError(
-            f"{out} has n = {old.n}: --n {plan.manifest.n} would not take samples away\n{_right_commands(plan, old)}"
+            f"{out} has n = {drawn}: --n {plan.manifest.n} would not take samples away\n{_right_commands(plan, old)}"
         )
     if difference:
         raise UserError(f"{out} was made from another dataset: {difference}\n{_right_commands(plan, old)}")
@@ -211,7 +216,8 @@ def _journaled(out: Path, plan: Plan) -> tuple[dict[str, set[int]], str | None]:
         return {}, None
     try:
         with Journal(out / JOURNAL, read_only=True) as journal:
-            return journal.done(), _dataset_difference(journal, plan)
+            done = journal.done()
+            return done, _dataset_difference(journal, done, plan)
     except sqlite3.Error as error:
         raise SpoError(f"{out / JOURNAL} cannot be read: {first_line(error)}") from error
 
@@ -231,10 +237,10 @@ def _trusted(out: Path, grader: GraderRecord) -> frozenset[tuple[str, str]]:
         raise SpoError(f"{out / JOURNAL} cannot be read: {first_line(error)}") from error
 
 
-def _dataset_difference(journal: Journal, plan: Plan) -> str | None:
-    """What the run has and the dataset lacks or contradicts; more prompts than before are no difference."""
+def _dataset_difference(journal: Journal, done: Mapping[str, set[int]], plan: Plan) -> str | None:
+    """What the sampled prompts have and the dataset lacks or contradicts; more prompts are no difference."""
     now = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
-    before = {prompt.prompt_id: prompt for prompt in journal.prompts()}
+    before = {prompt.prompt_id: prompt for prompt in journal.prompts() if prompt.prompt_id in done}
     gone = [prompt for prompt_id, prompt in before.items() if prompt_id not in now]
     if gone:
         return (

@@ -29,9 +29,16 @@ from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampli
 from spo_data.prompt import Prompt, sample_seed
 from spo_data.prompt_set import Dropped, PromptSet, build_prompt_set
 
-# The engine arguments beyond our own options that change what is sampled; the others only change how fast.
-POLICY_ENGINE_ARGS = frozenset(
-    {"quantization", "kv_cache_dtype", "hf_overrides", "load_format", "tokenizer_mode", "logits_processors"}
+# Engine arguments that change how fast samples are drawn, not which: any other is part of the policy.
+SPEED_ENGINE_ARGS = frozenset(
+    {
+        *("async_scheduling", "attention_backend", "block_size", "compilation_config", "cpu_offload_gb"),
+        *("data_parallel_backend", "data_parallel_size", "disable_cascade_attn", "disable_custom_all_reduce"),
+        *("disable_log_stats", "distributed_executor_backend", "download_dir", "enable_chunked_prefill"),
+        *("enable_expert_parallel", "enable_prefix_caching", "kv_cache_memory_bytes"),
+        *("max_num_batched_tokens", "max_num_partial_prefills", "num_gpu_blocks_override", "optimization_level"),
+        *("pipeline_parallel_size", "scheduling_policy", "swap_space", "trust_remote_code"),
+    }
 )
 
 
@@ -120,8 +127,11 @@ class PromptsRead:
     """The verifier asked for, or the default for these ground truths."""
 
 
-def read_prompts(options: EstimateOptions) -> PromptsRead:
-    """Read and word the prompts; raises UserError for everything that is wrong with the dataset."""
+def read_prompts(options: EstimateOptions, begun_with: str | None = None) -> PromptsRead:
+    """Read and word the prompts; raises UserError for everything that is wrong with the dataset.
+
+    `begun_with` is the verifier of the run that is there: it stays the default when more prompts come in.
+    """
     wanted = options.prompts
     if options.grader.verifier is not None:
         load_verifier(options.grader.verifier)
@@ -135,7 +145,7 @@ def read_prompts(options: EstimateOptions) -> PromptsRead:
         limit=wanted.limit,
         shuffle_seed=wanted.shuffle_seed,
     )
-    verifier = options.grader.verifier or _default_verifier(prompt_set)
+    verifier = options.grader.verifier or begun_with or _default_verifier(prompt_set)
     return PromptsRead(rows, prompt_set, GraderRecord(verifier=verifier, version=verifier_version(verifier)))
 
 
@@ -159,7 +169,8 @@ async def make_plan(
     """
     wanted, rows, prompt_set = options.prompts, read.rows, read.prompt_set
     model = resolve_model(options.model, options.model_revision)
-    chat = load_chat(model, wanted.chat_template_kwargs)
+    trust_remote_code = bool(options.engine.engine_arg.get("trust_remote_code", False))
+    chat = load_chat(model, wanted.chat_template_kwargs, trust_remote_code=trust_remote_code)
     context_length = options.engine.max_model_len or chat.context_length
     prompt_set = prompt_set.without(await _unverifiable(prompt_set, pool, trusted))
     token_ids = _tokenized(prompt_set.prompts, chat)
@@ -246,7 +257,7 @@ def _policy(
         stop=sampling.stop,
         max_model_len=context_length,
         dtype=options.engine.dtype,
-        engine_args={key: value for key, value in options.engine.engine_arg.items() if key in POLICY_ENGINE_ARGS},
+        engine_args={key: value for key, value in options.engine.engine_arg.items() if key not in SPEED_ENGINE_ARGS},
         template=prompt_set.template.name,
         system=options.prompts.system,
         chat_template=chat.template_sha256,

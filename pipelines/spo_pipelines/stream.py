@@ -8,8 +8,9 @@ being generated; what is finished is still graded and journaled before the strea
 """
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,8 +18,11 @@ from spo_data.engine import Completion, Engine, EngineError, RequestError, Sampl
 from spo_data.errors import first_line
 from spo_data.grading.pool import GradeJob, GraderPool
 from spo_data.grading.verdict import TRUNCATED
-from spo_data.journal import COMMIT_SECONDS, Journal, Sample
+from spo_data.journal import Journal, Sample
 from spo_data.prompt import Prompt
+
+COMMIT_TICK_SECONDS = 0.25
+"""How often the stream looks whether samples have waited long enough for a commit."""
 
 
 @dataclass
@@ -33,6 +37,8 @@ class Progress:
     tokens: int = 0
     failed: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
+    started: float = field(default_factory=time.monotonic)
+    """When the engine was ready, on the monotonic clock."""
     score_sum: float = 0.0
     n_scored: int = 0
 
@@ -113,7 +119,7 @@ async def stream(
 
     async def commit() -> None:
         while True:
-            await asyncio.sleep(COMMIT_SECONDS / 4)
+            await asyncio.sleep(COMMIT_TICK_SECONDS)
             journal.commit_if_due()
 
     async def abort() -> None:
@@ -137,9 +143,10 @@ async def stream(
     return death
 
 
-async def regrade_failed(prompts: Mapping[str, Prompt], pool: GraderPool, journal: Journal) -> None:
-    """Grade again, from the stored responses, the samples that an earlier call failed to grade."""
-    ungraded = journal.ungraded()
+async def regrade_failed(
+    ungraded: Sequence[tuple[str, int, str]], prompts: Mapping[str, Prompt], pool: GraderPool, journal: Journal
+) -> None:
+    """Grade the stored (prompt id, sample index, response) again that an earlier call failed to grade."""
     for start in range(0, len(ungraded), pool.concurrency):
         batch = ungraded[start : start + pool.concurrency]
         jobs = [GradeJob(response, prompts[pid].ground_truth, prompts[pid].task) for pid, _, response in batch]

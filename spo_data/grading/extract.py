@@ -8,7 +8,7 @@ An answer inside the thinking, or in thinking that never ends, is not an answer.
 
 import re
 
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)  # `--stop </answer>` cuts the closing tag
 _LINE = re.compile(r"^[ \t*]*Answer:[ \t*]*(\S.*?)[ \t*]*$", re.MULTILINE)
 _LAST_LINE = re.compile(r"^[ \t]*####(?!#)[ \t]*(\S.*?)\s*\Z", re.MULTILINE)
 

@@ -15,7 +15,7 @@ They run inside the pool's processes, on the main thread, without a timeout of t
 
 import importlib.metadata
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -85,13 +85,13 @@ class MathVerifier:
             return Graded.scored(float(gold_integer == answer_integer), answer)
         if _WORDS.fullmatch(ground_truth):
             return Graded.scored(float(_words(answer) == _words(ground_truth)), answer)
-        from math_verify import verify
-
         gold = _parsed(ground_truth)
         if not gold:
             return Graded.failed(Verdict.GOLD_UNPARSEABLE, f"math-verify cannot parse {ground_truth[:200]!r}", answer)
         parsed = _parsed(answer)
-        equal = bool(parsed) and verify(list(gold), list(parsed), timeout_seconds=None, raise_on_error=True)
+        equal = bool(parsed) and _math_verify().verify(
+            list(gold), list(parsed), timeout_seconds=None, raise_on_error=True
+        )
         return Graded.scored(float(equal), answer)
 
 
@@ -153,14 +153,43 @@ def is_number(text: str) -> bool:
 
 def _last_expression(response: str) -> str | None:
     """What math-verify itself takes for the answer of a response that marks none, as the response words it."""
-    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
-
     visible = strip_thinking(response)
     if visible is None or not any(character.isdigit() or character in "$\\" for character in visible):
         return None
-    found = parse(visible, [LatexExtractionConfig(), ExprExtractionConfig()], parsing_timeout=None)
+    configs = [_math_verify().LatexExtractionConfig(), _math_verify().ExprExtractionConfig()]
+    found = _parse(visible, configs, fallback_mode="first_match")
     words = found[-1] if len(found) > 1 else None
     return words if isinstance(words, str) and words.strip() else None
+
+
+def _parse(text: str, configs: list[Any], fallback_mode: str) -> list[Any]:
+    try:
+        return list(_math_verify().parse(text, configs, fallback_mode=fallback_mode, parsing_timeout=None))
+    except _ParserFailedError as error:
+        raise MemoryError(f"math-verify ran out of memory or stack on {text[:80]!r}") from error
+
+
+class _ParserFailedError(BaseException):
+    """math-verify takes every Exception in its parser for "no expression here", which would score 0."""
+
+
+@lru_cache(maxsize=1)
+def _math_verify() -> Any:
+    import math_verify
+    import math_verify.parser
+
+    def loud(parse: Callable[..., Any]) -> Callable[..., Any]:
+        def parse_or_fail(*arguments: Any, **named: Any) -> Any:
+            try:
+                return parse(*arguments, **named)
+            except (MemoryError, RecursionError) as error:
+                raise _ParserFailedError from error
+
+        return parse_or_fail
+
+    for name in ("latex2sympy", "parse_expr"):
+        setattr(math_verify.parser, name, loud(getattr(math_verify.parser, name)))
+    return math_verify
 
 
 def _words(text: str) -> str:
@@ -170,12 +199,9 @@ def _words(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _parsed(expression: str) -> tuple[Any, ...]:
-    from math_verify import LatexExtractionConfig, parse
-
     expression = _bare(expression)
-    config = LatexExtractionConfig(boxed_match_priority=0)
-    found = parse(f"\\boxed{{{expression}}}", [config], fallback_mode="no_fallback", parsing_timeout=None)
-    return tuple(found)
+    config = _math_verify().LatexExtractionConfig(boxed_match_priority=0)
+    return tuple(_parse(f"\\boxed{{{expression}}}", [config], fallback_mode="no_fallback"))
 
 
 @lru_cache(maxsize=64)

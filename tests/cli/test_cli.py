@@ -87,7 +87,7 @@ REFUSED = [
     (["--dataset", "{}/absent.jsonl"], "absent.jsonl: no such file or folder"),
     (["--dataset", "{}/*.csv"], "no file matches"),
     (["--dataset", "{}/empty.jsonl"], "empty.jsonl"),
-    (["--dataset", "{}/broken.jsonl"], "broken.jsonl cannot be read"),
+    (["--dataset", "{}/broken.jsonl"], "broken.jsonl has no rows that can be read (not_a_json_object)"),
     (["--dataset", "{}/notes.md"], "notes.md is not one of .parquet"),
     (["--dataset", "{}/odd.jsonl"], "no known column layout in x, y"),
     (["--dataset", "{}/twice.jsonl"], "two ground truths: row 0 says '2', row 1 says '3'"),

@@ -107,18 +107,18 @@ def progressed(progress: Progress, samples: int, *, failed: int = 0) -> Progress
 
 
 def test_plain_lines_come_at_most_every_ten_seconds(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(total=2000, present=400)
+    progress = Progress(total=2000, present=400, started=clock.now)
     with Display() as display:
         for _ in range(100):
             clock.now += 0.5
             display.sampled(progressed(progress, 1))
     lines = capfd.readouterr().err.splitlines()
-    assert len(lines) == 4
-    assert lines[0].startswith("421/2,000 samples · 105 tokens/s · mean 0.500 · correct 21")
+    assert len(lines) == 5
+    assert lines[0].startswith("420/2,000 samples · 100 tokens/s · mean 0.500 · correct 20")
 
 
 def test_the_time_left_counts_what_is_not_there_yet(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
-    progress = Progress(total=1000, present=400)
+    progress = Progress(total=1000, present=400, started=clock.now)
     with Display() as display:
         display.sampled(progress)
         clock.now += 20

@@ -216,6 +216,32 @@ def test_a_ground_truth_is_checked_again_when_another_verifier_begins_the_run(da
     assert outcome.summary.prompts == 5
 
 
+def test_the_failures_of_an_earlier_call_do_not_stick_to_other_prompts(dataset: Path, tmp_path: Path) -> None:
+    """Prompt numbers were used again while old failures kept them: n and the bounds of other prompts were wrong."""
+    estimate(options(dataset, tmp_path / "run", n=8), Script(fail_all=True))
+    other = scripted.write_rows(tmp_path / "other.jsonl", 4)
+    outcome = estimate(options(other, tmp_path / "run", n=4, template="none"))
+    assert outcome.summary.complete
+    assert outcome.summary.undrawn == 0
+    assert {row["n"] for row in pq.read_table(tmp_path / "run" / "values").to_pylist()} == {4}
+
+
+def test_an_n_or_limit_that_was_never_drawn_can_be_taken_back(dataset: Path, tmp_path: Path) -> None:
+    """A mistyped --n 80 that ended before a sample made the run refuse --n 4 from then on."""
+    estimate(options(dataset, tmp_path / "run", n=2, limit=2))
+    estimate(options(dataset, tmp_path / "run", n=80), Script(fail_all=True))
+    assert estimate(options(dataset, tmp_path / "run", n=3, limit=3)).summary.complete
+
+
+def test_more_prompts_keep_the_verifier_that_the_run_began_with(tmp_path: Path) -> None:
+    """The default verifier depends on the ground truths: a higher limit met a text answer and was refused."""
+    source = "reasoning-gym:base_conversion?seed=1"
+    first = estimate(options(source, tmp_path / "run", n=1, limit=4, verifier=None))
+    more = estimate(options(source, tmp_path / "run", n=1, limit=9, verifier=None))
+    assert first.plan.manifest.grader == more.plan.manifest.grader
+    assert more.summary.drawn > first.summary.drawn
+
+
 # Folders.
 
 
@@ -513,7 +539,7 @@ def test_a_signal_before_the_engine_ends_the_call_at_once(
     ("engine", "more", "status", "says"),
     [
         ({}, (), 0, "(complete)"),
-        ({"fail_every": 3}, (), 1, "the same command tries the samples again"),
+        ({"fail_every": 3}, (), 1, "the same command tries them again"),
         ({"fail_every": 3}, ("--allow-missing",), 0, "ValueError: [/INST] the script refuses this request"),
         ({"die_after": 6}, (), 1, "error: vLLM died: RuntimeError: the script says so"),
         ({"die_after": 6}, ("--allow-missing",), 1, "the same command continues"),

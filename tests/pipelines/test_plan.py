@@ -148,14 +148,19 @@ def test_the_default_verifier_fits_the_ground_truths(
 
 def test_the_manifest_says_what_the_values_are(dataset: Path, tmp_path: Path) -> None:
     asked = options(
-        dataset, tmp_path / "run", temperature=0.6, top_k=20, stop=("###",), engine_arg={"quantization": "fp8", "x": 1}
+        dataset,
+        tmp_path / "run",
+        temperature=0.6,
+        top_k=20,
+        stop=("###",),
+        engine_arg={"quantization": "fp8", "block_size": 8},
     )
     plan = planned(asked)
     manifest = plan.manifest
     policy = manifest.policy
     assert (policy.model, policy.revision) == (scripted.MODEL, plan.model.revision)
     assert (policy.temperature, policy.top_p, policy.top_k, policy.stop) == (0.6, 1.0, 20, ("###",))
-    assert policy.engine_args == {"quantization": "fp8"}, "x changes only how fast"
+    assert policy.engine_args == {"quantization": "fp8"}, "block_size changes only how fast"
     assert (manifest.dataset.rows, manifest.dataset.duplicates) == (6, 0)
     assert manifest.dataset.fingerprint == plan.prompt_set.fingerprint
     assert manifest.command.startswith("spo-data estimate --model smollm2-135m --dataset ")

@@ -261,7 +261,7 @@ def test_a_cancelled_stream_leaves_no_task_behind(tmp_path: Path) -> None:
 
 
 def test_samples_are_durable_while_the_stream_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_module, "COMMIT_SECONDS", 0.02)
+    monkeypatch.setattr(stream_module, "COMMIT_TICK_SECONDS", 0.01)
     monkeypatch.setattr(spo_data.journal, "COMMIT_SECONDS", 0.02)
     run, durable = Run(tmp_path, Script(delay=0.02)), []
     run.script.hook = lambda number: durable.append(len(run.journaled())) if number == 50 else None
@@ -304,7 +304,7 @@ def test_only_what_we_failed_to_grade_is_graded_again(count: int, tmp_path: Path
             journal.add(sample(number))
         journal.commit()
         pool: Any = Pool()
-        asyncio.run(regrade_failed(PROMPTS, pool, journal))
+        asyncio.run(regrade_failed(journal.ungraded(), PROMPTS, pool, journal))
         assert len(pool.graded) == count
         verdicts = [found.verdict for found in journal.samples()]
         details = [found.detail for found in journal.samples()]

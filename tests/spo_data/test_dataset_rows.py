@@ -183,7 +183,7 @@ def test_an_unknown_format_is_refused_with_the_known_ones(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("broken.jsonl", b'{"question": "a"}\nnot json\n'),
+        ("broken.json", b'[{"question": "a"}, not json]'),
         ("broken.parquet", b"PAR1 not really"),
         ("latin.csv", b"question,answer\n\xe9,1\n"),
         ("latin.jsonl", b'{"question": "\xe9", "answer": "1"}\n'),

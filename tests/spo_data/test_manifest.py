@@ -91,10 +91,17 @@ OTHER: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("field", PolicyRecord.model_fields)
+@pytest.mark.parametrize("field", sorted(set(PolicyRecord.model_fields) - {"model"}))
 def test_every_field_of_the_policy_is_a_difference_with_its_name_and_both_values(field: str) -> None:
     other = MANIFEST.model_copy(update={"policy": POLICY.model_copy(update={field: OTHER[field]})})
     assert policy_differences(MANIFEST, other) == {field: (getattr(POLICY, field), OTHER[field])}
+
+
+def test_a_model_is_another_one_by_its_files_and_not_by_where_they_lie() -> None:
+    moved = MANIFEST.model_copy(update={"policy": POLICY.model_copy(update={"model": "/elsewhere"})})
+    other = MANIFEST.model_copy(update={"policy": POLICY.model_copy(update={"model": "/elsewhere", "revision": "x"})})
+    assert policy_differences(MANIFEST, moved) == {}
+    assert set(policy_differences(MANIFEST, other)) == {"model", "revision"}
 
 
 @pytest.mark.parametrize(("field", "value"), [("verifier", "exact"), ("version", "rules 2")])

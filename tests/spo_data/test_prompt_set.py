@@ -1,6 +1,7 @@
 """From rows to prompts: every row in exactly one place, contradictions refused, an order-free fingerprint."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spo_data import Message, UserError
-from spo_data.dataset_rows import Rows
+from spo_data.dataset_rows import Rows, load_rows
 from spo_data.prompt_set import Dropped, PromptSet, build_prompt_set, excerpt
 from spo_data.template import BUILT_IN
 
@@ -236,3 +237,13 @@ def test_rows_are_read_once_and_lazily_up_to_the_limit() -> None:
 @pytest.mark.parametrize(("text", "shown"), [("a\n b", "a b"), ("x" * 10, "xxxx…"), ("abcde", "abcde")])
 def test_an_excerpt_is_one_short_line(text: str, shown: str) -> None:
     assert excerpt(text, 5) == shown
+
+
+def test_a_line_that_is_no_json_and_a_row_with_too_many_fields_are_one_dropped_row_each(tmp_path: Path) -> None:
+    lines_of_json = '{"question": "1 + 1?", "answer": "2"}\n{"question": \n[1]\n'
+    (tmp_path / "a.jsonl").write_text(lines_of_json, encoding="utf-8-sig")
+    (tmp_path / "a.csv").write_text("question,answer\n1 + 1?,2,3\n2 + 2?,4\n", encoding="utf-8-sig")
+    lines = build_prompt_set(load_rows(str(tmp_path / "a.jsonl")))
+    fields = build_prompt_set(load_rows(str(tmp_path / "a.csv")))
+    assert (len(lines.prompts), lines.dropped_by_reason()) == (1, {"not_a_json_object": 2})
+    assert (len(fields.prompts), fields.dropped_by_reason()) == (1, {"more_fields_than_columns": 1})

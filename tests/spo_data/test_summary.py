@@ -98,9 +98,11 @@ def test_bounds_count_truncated_failed_and_undrawn_samples_but_not_those_still_t
     assert summary.value_high == pytest.approx((4 / 4 + 1 / 2) / 2)
 
 
-def test_prompts_without_a_value_are_in_no_mean_and_no_bin(journal: Journal) -> None:
+def test_prompts_without_a_value_are_in_no_mean_and_no_bin_but_widen_the_bounds(journal: Journal) -> None:
+    """The bounds left out prompts whose samples had all failed, as if nothing were unknown of them."""
     summary = summary_of(journal, ["gg", "cw", "xx", "--"])
-    assert (summary.value_low, summary.value_mean, summary.value_high) == (0.5, 0.5, 0.5)
+    assert summary.value_mean == 0.5
+    assert (summary.value_low, summary.value_high) == (0.5 / 3, 2.5 / 3)
     assert summary.histogram == [0, 1, 0]
 
 

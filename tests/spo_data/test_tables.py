@@ -17,7 +17,7 @@ from records import make_manifest
 from spo_data import tables
 from spo_data.card import write_card
 from spo_data.grading.verdict import Verdict
-from spo_data.journal import Journal, Sample
+from spo_data.journal import SAMPLES_IN_ORDER, Journal, Sample
 from spo_data.prompt import Message, Prompt
 from spo_data.summary import summarize
 from spo_data.tables import write_tables
@@ -255,3 +255,10 @@ def test_load_dataset_finds_both_tables_by_the_card(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"2 6 {2**63 - 2}", "system [1.0, 0.0, 0.0]"]
+
+
+def test_reading_samples_in_order_sorts_no_responses(tmp_path: Path) -> None:
+    """SQLite sorted whole samples, blobs included, in a temporary file as large as the journal."""
+    with Journal(tmp_path / "journal.sqlite") as journal:
+        plan = [row[-1] for row in journal.query(f"EXPLAIN QUERY PLAN {SAMPLES_IN_ORDER}")]
+    assert not any("TEMP B-TREE" in step for step in plan), plan

@@ -75,7 +75,7 @@ def test_thinking_is_stripped_and_thinking_that_never_ends_leaves_nothing(respon
         ("<answer>41</answer> no: <answer>42</answer>", "42"),
         ("<answer>4\n2</answer>", "4\n2"),
         ("<answer></answer>", None),
-        ("<answer>42", None),
+        ("<answer>42", "42"),
         (r"<answer>41</answer> \boxed{42}", "42"),
         (r"\boxed{42} <answer>41</answer>", "42"),
         (r"\boxed{} Answer: 42", None),

@@ -9,6 +9,7 @@ import pytest
 
 from spo_data.dataset_rows import reasoning_gym_dataset
 from spo_data.errors import UserError
+from spo_data.grading import verifiers
 from spo_data.grading.verdict import Verdict
 from spo_data.grading.verifiers import VERIFIERS, is_number, load_verifier, verifier_version
 
@@ -300,3 +301,21 @@ def test_a_version_names_the_libraries_behind_a_verdict_and_our_rules(name: str)
 )
 def test_plain_numbers_are_told_from_other_answers(text: str, expected: bool) -> None:
     assert is_number(text) is expected
+
+
+@pytest.mark.parametrize("error", [MemoryError, RecursionError])
+def test_a_parser_that_runs_out_is_no_wrong_answer(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """math-verify takes every exception of its parser for "no expression", which scored 0."""
+    import math_verify.parser
+
+    verifiers._math_verify.cache_clear()
+
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(math_verify.parser, "latex2sympy", failing)
+    monkeypatch.setattr(math_verify.parser, "parse_expr", math_verify.parser.parse_expr)
+    with pytest.raises(MemoryError):
+        load_verifier("math-verify").grade(r"\boxed{\sqrt{77}}", r"\sqrt{78}", None)
+    verifiers._math_verify.cache_clear()
+    math_verify.parser.parse_latex_cached.cache_clear()
