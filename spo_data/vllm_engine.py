@@ -33,12 +33,12 @@ async def start_vllm(
 ) -> AsyncIterator["VllmEngine"]:
     """Start AsyncLLM, its output in `log`; raises UserError for bad arguments, EngineError where it does not start."""
     os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
-    os.environ[STARTED_BY] = str(os.getpid())
     if options.deterministic:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
     offset = log.stat().st_size if log.exists() else 0
     with output_to(log):
         arguments = engine_arguments(model, options, max_model_len)
+        os.environ[STARTED_BY] = str(os.getpid())
         try:
             from vllm.usage.usage_lib import UsageContext
             from vllm.v1.engine.async_llm import AsyncLLM
@@ -48,6 +48,8 @@ async def start_vllm(
         except Exception as error:  # vLLM raises bare RuntimeError, ValueError, pydantic and torch errors here
             cause = last_error(log, offset) or "an engine process ended without a word"
             raise EngineError(f"vLLM does not start: {cause} (all of it: {log})") from error
+        finally:
+            del os.environ[STARTED_BY]  # its processes have it; engines that others start later must not
         engine = VllmEngine(client, sampling, log, offset)
         try:
             yield engine
