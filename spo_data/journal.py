@@ -15,6 +15,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from spo_data.engine import Completion
+from spo_data.errors import SpoError, first_line
 from spo_data.grading.verdict import OBSERVATIONS, Graded, Verdict
 from spo_data.prompt import Message, Prompt
 from spo_data.prompt_set import Dropped
@@ -221,6 +223,16 @@ class Journal:
 
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._db)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Journal]:
+    """A journal opened to read; raises SpoError in one line where it cannot be read."""
+    try:
+        with Journal(path, read_only=True) as journal:
+            yield journal
+    except sqlite3.Error as error:
+        raise SpoError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 class _Transaction:

@@ -2,14 +2,13 @@
 
 import json
 import os
-import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spo_cli.exits import clean_exit
-from spo_data.errors import SpoError, UserError, first_line
+from spo_data.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,18 +26,15 @@ def show(
 ) -> None:
     """Show a run: verdicts, values, bounds, speed, the hardest and the easiest prompts."""
     with clean_exit():
-        from spo_data.journal import Journal
+        from spo_data.journal import reading
         from spo_data.manifest import read_manifest
         from spo_data.summary import summarize
 
         manifest = read_manifest(run)
         if manifest is None or not (run / "journal.sqlite").is_file():
             raise UserError(f"{run} is not a run folder: `spo-data estimate … --out {run}` makes one")
-        try:
-            with Journal(run / "journal.sqlite", read_only=True) as journal:
-                summary = summarize(journal, manifest)
-        except sqlite3.Error as error:
-            raise SpoError(f"{run / 'journal.sqlite'} cannot be read: {first_line(error)}") from error
+        with reading(run / "journal.sqlite") as journal:
+            summary = summarize(journal, manifest)
         if as_json:
             print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
         else:

@@ -27,7 +27,7 @@ from spo_data.engine import Engine, EngineError
 from spo_data.engine_log import output_to
 from spo_data.errors import Interrupted, SpoError, UserError, first_line
 from spo_data.grading.pool import GraderPool
-from spo_data.journal import Journal
+from spo_data.journal import Journal, reading
 from spo_data.manifest import MANIFEST, GraderRecord, Manifest, Timings, policy_differences, read_manifest
 from spo_data.prompt_set import excerpt
 from spo_data.summary import Summary, summarize
@@ -214,12 +214,9 @@ def _journaled(out: Path, plan: Plan) -> tuple[dict[str, set[int]], str | None]:
     """The samples that the run has by prompt id, and how its prompts differ from the plan's."""
     if not (out / JOURNAL).is_file():
         return {}, None
-    try:
-        with Journal(out / JOURNAL, read_only=True) as journal:
-            done = journal.done()
-            return done, _dataset_difference(journal, done, plan)
-    except sqlite3.Error as error:
-        raise SpoError(f"{out / JOURNAL} cannot be read: {first_line(error)}") from error
+    with reading(out / JOURNAL) as journal:
+        done = journal.done()
+        return done, _dataset_difference(journal, done, plan)
 
 
 def _trusted(out: Path, grader: GraderRecord) -> frozenset[tuple[str, str]]:
@@ -230,11 +227,8 @@ def _trusted(out: Path, grader: GraderRecord) -> frozenset[tuple[str, str]]:
     old = read_manifest(out)
     if old is None or old.grader != grader or not (out / JOURNAL).is_file():
         return frozenset()
-    try:
-        with Journal(out / JOURNAL, read_only=True) as journal:
-            return frozenset((prompt.prompt_id, prompt.ground_truth) for prompt in journal.prompts())
-    except sqlite3.Error as error:
-        raise SpoError(f"{out / JOURNAL} cannot be read: {first_line(error)}") from error
+    with reading(out / JOURNAL) as journal:
+        return frozenset((prompt.prompt_id, prompt.ground_truth) for prompt in journal.prompts())
 
 
 def _dataset_difference(journal: Journal, done: Mapping[str, set[int]], plan: Plan) -> str | None:
