@@ -114,13 +114,16 @@ class GraderOptions:
 
     verifier: str | None = _option(
         None,
-        "math-verify, exact or reasoning-gym (default: math-verify; reasoning-gym for generated text answers).",
+        "math-verify, dapo, exact, choice, reasoning-gym or FILE.py:FUNCTION with verl's compute_score signature"
+        " (default: math-verify; reasoning-gym for generated text answers).",
     )
+    also: str | None = _option(None, "A second verifier, whose verdicts are kept beside and compared, never scored.")
     grader_workers: int | None = _option(None, "Grading processes (default: one a core, 16 at most).")
     grader_seconds: float = _option(10.0, "Time limit of grading one response; queueing does not count.")
     grader_memory_gb: float = _option(4.0, "Memory limit of a grading process.")
 
     def __post_init__(self) -> None:
+        _require(self.also is None or self.also != self.verifier, f"--also {self.also}: that is the verifier already")
         _require(
             self.grader_workers is None or self.grader_workers >= 1,
             f"--grader-workers {self.grader_workers}: at least 1",

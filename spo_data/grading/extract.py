@@ -2,15 +2,44 @@ r"""The answer in a response: thinking stripped, then the last box, else the las
 "Answer:" line, else a last line after "####" (elsewhere that is a heading).
 
     extract_answer(r"<think>\boxed{1}</think> It is \boxed{2}.")     # "2"
+    extract_answer(r"The roots are \boxed{2} and \boxed{3}.")        # "2, 3"
 
-An answer inside the thinking, or in thinking that never ends, is not an answer.
+An answer inside the thinking, or in thinking that never ends, is not an answer. Boxes that only commas, "and" or "or"
+join are one answer with several parts; of any others the last counts. Every step is linear in the response's length.
 """
 
 import re
 
+_THINKING = re.compile(
+    r"<(?P<end>/?)(?:think|thinking|thought)>|\[(?P<end2>/?)THINK\]|\u25c1(?P<end3>/?)think\u25b7"
+    r"|<\|(?:begin|(?P<end4>end))_of_thought\|>",
+    re.IGNORECASE,
+)
 _TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)  # `--stop </answer>` cuts the closing tag
-_LINE = re.compile(r"^[ \t*]*Answer:[ \t*]*(\S.*?)[ \t*]*$", re.MULTILINE)
-_LAST_LINE = re.compile(r"^[ \t]*####(?!#)[ \t]*(\S.*?)\s*\Z", re.MULTILINE)
+_LINE = re.compile(r"^[ \t*#]*(?:Final[ \t]+)?Answer[ \t*]*:[ \t*]*(\S[^\n]*)$", re.MULTILINE | re.IGNORECASE)
+_LAST_LINE = re.compile(r"^[ \t]*####(?!#)[ \t]*(\S[^\n]*)\Z", re.MULTILINE)
+_BOX = re.compile(r"\\{1,4}(?:boxed|fbox)")
+_BRACES = re.compile(
+    r"(?P<box>\\{1,4}(?:boxed|fbox)\s*\{)|\\{1,4}boxed[ ]{1,4}(?P<bare>[+-]?\d[\w/^]*(?:\.\d+)?|[A-Za-z](?!\w))"
+    r"|\\.|(?P<brace>[{}])",
+    re.DOTALL,
+)
+_FILLER = r"(?:[\s$*~]|\\[,;:! ()\[\]]|\\q?quad(?![A-Za-z]))*"
+_JOINT = re.compile(
+    rf"{_FILLER}(?:[,;]|(?:\\text\s*\{{\s*)?,?\s*\b(?:and|or|maybe|perhaps|possibly)\b\s*\}}?){_FILLER}"
+    rf"(?:\b(?:and|or|maybe|perhaps|possibly|even)\b{_FILLER})*(?:[A-Za-z](?:_\{{?\w\}}?)?\s*=\s*)?{_FILLER}",
+    re.IGNORECASE,
+)
+_MINUS = re.compile(r"(?:^|[=$(\s])-\$?\Z")
+_REST = re.compile(r"/\s*\d+|\.\d+|\^\{?\d+\}?|\s*\\?%|\s*(?:\\text\s*\{\s*)?(?:hundred|[mbtr]+illion|thousand)\s*\}?")
+"""What directly follows a box and makes another value of it."""
+_ANNOUNCED = re.compile(
+    r"\A(?:\\text\s*\{)?\s*(?:the\s+)?(?:correct\s+|final\s+)?answer\s*(?:is|:|=)\s*:?\s*\}?\s*(?=\S)", re.IGNORECASE
+)
+_HOPE = re.compile(r"\s*I hope it is correct\s*\.?\s*\Z", re.IGNORECASE)
+
+JOINT_CHARACTERS = 40
+"""More than this between two boxes is prose, and the second answer takes the first one's place."""
 
 
 def extract_answer(response: str) -> str | None:
@@ -20,36 +49,75 @@ def extract_answer(response: str) -> str | None:
         return None
     boxed = last_boxed(visible)
     if boxed is not None:
-        return boxed or None
-    marked = _TAG.findall(visible) or _LINE.findall(visible) or _LAST_LINE.findall(visible)
-    return marked[-1].strip() or None if marked else None
+        return _ANNOUNCED.sub("", boxed) or None
+    marked = _last(_TAG, visible) or _last(_LINE, visible) or _last(_LAST_LINE, visible.rstrip())
+    if not marked:
+        return None
+    return _HOPE.sub("", _ANNOUNCED.sub("", marked.strip(" \t\r\n*"))).strip() or None
 
 
 def strip_thinking(response: str) -> str | None:
     """What follows the thinking; None where the thinking never ends."""
-    before, mark, visible = response.rpartition("</think>")
-    if "<think>" in (visible if mark else response):
-        return None
-    return visible if mark else before + visible
+    tags = list(_THINKING.finditer(response))
+    if not tags:
+        return response
+    return response[tags[-1].end() :] if any(tags[-1].groups()) else None
 
 
 def last_boxed(text: str) -> str | None:
-    r"""The stripped content of the last `\boxed{…}` or `\fbox{…}` whose braces close; None where there is none."""
-    for match in reversed(list(re.finditer(r"\\(?:boxed|fbox)\s*\{", text))):
-        depth = 1
-        position = match.end()
-        while position < len(text):
-            character = text[position]
-            if character == "\\":
-                position += 1  # an escaped brace is not a brace
-            elif character == "{":
-                depth += 1
-            elif character == "}":
-                depth -= 1
-                if depth == 0:
-                    return _unquoted(text[match.end() : position].strip())
-            position += 1
-    return None
+    r"""The stripped content of the last `\boxed{…}` or `\fbox{…}` whose braces close; None where there is none.
+
+    Boxes before it that only a comma, "and" or "or" separates from it belong to the same answer, joined by ", ".
+    """
+    boxes = _boxes(text)
+    if not boxes:
+        return None
+    start, begins, ends, _ = boxes[-1]
+    parts = [text[begins:ends]]
+    for earlier_start, begins, ends, end in reversed(boxes[:-1]):
+        if end > start:
+            continue  # it holds the later one
+        if start - end > JOINT_CHARACTERS or not _JOINT.fullmatch(text, end, start):
+            break
+        parts.append(text[begins:ends])
+        start = earlier_start
+    if len(parts) > 1:
+        return ", ".join(_unquoted(part.strip()) for part in reversed(parts))
+    content, minus, rest = _unquoted(parts[0].strip()), _MINUS.search(text[:start]), _REST.match(text, boxes[-1][3])
+    return f"{'-' if minus and content else ''}{content}{rest[0] if rest and content else ''}"
+
+
+def all_boxed(text: str) -> list[str]:
+    """The contents of all boxes that close, in order."""
+    return [text[begins:ends].strip() for _, begins, ends, _ in _boxes(text)]
+
+
+def _boxes(text: str) -> list[tuple[int, int, int, int]]:
+    """(start, start of content, end of content, end) of the boxes that close, by start."""
+    first = _BOX.search(text)
+    if first is None:
+        return []
+    boxes = []
+    opened: list[tuple[int, int] | None] = []
+    for token in _BRACES.finditer(text, first.start()):  # braces before it close none of them
+        if token["box"]:
+            opened.append((token.start(), token.end()))
+        elif token["bare"]:
+            boxes.append((token.start(), token.start("bare"), token.end("bare"), token.end()))
+        elif token["brace"] == "{":
+            opened.append(None)
+        elif token["brace"] and opened:
+            box = opened.pop()
+            if box is not None:
+                boxes.append((*box, token.start(), token.end()))
+    return sorted(boxes)
+
+
+def _last(pattern: re.Pattern[str], text: str) -> str | None:
+    found = None
+    for match in pattern.finditer(text):
+        found = match[1]
+    return found
 
 
 def _unquoted(text: str) -> str:

@@ -4,8 +4,13 @@ Only `correct`, `wrong`, `no_answer` and `truncated` are observations of the pol
 they carry no score, they are retried or reported, and they never count as a failure of the policy.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+ExtraInfo = Mapping[str, Any] | None
+"""What a verifier may need beyond the ground truth: see `Prompt.extra_info`."""
 
 
 class Verdict(StrEnum):
@@ -48,6 +53,25 @@ class Graded:
     def failed(verdict: Verdict, detail: str, answer: str | None = None) -> "Graded":
         """We failed to grade; there is no score."""
         return Graded(verdict, None, answer, detail)
+
+    def as_gold_check(self, ground_truth: str) -> "Graded":
+        """The verdict on a ground truth from its verdict as an answer to itself."""
+        if self.verdict is Verdict.CORRECT:
+            return self
+        detail = self.detail or f"{ground_truth[:200]!r} does not verify against itself"
+        return Graded.failed(Verdict.GOLD_UNPARSEABLE, detail)
+
+
+MAX_ANSWER_CHARACTERS = 10_000
+"""A longer answer is not given to a parser; no ground truth that people write comes near."""
+
+
+def too_long(answer: str) -> Graded | None:
+    """What becomes of an answer that is longer than any parser should be given; None for all others."""
+    if len(answer) <= MAX_ANSWER_CHARACTERS:
+        return None
+    detail = f"the answer has {len(answer):,} characters, {MAX_ANSWER_CHARACTERS:,} are parsed at most"
+    return Graded.failed(Verdict.GRADER_ERROR, detail, answer)
 
 
 NO_ANSWER = Graded(Verdict.NO_ANSWER, 0.0)

@@ -34,7 +34,7 @@ from spo_data.grading.extract import extract_answer, last_boxed, strip_thinking
         (r"\boxed{\frac{1}{2}", None),
         (r"\boxed{42\}", None),
         ("\\boxed{42\\", None),
-        (r"\boxed 42", None),
+        (r"\boxed 42", "42"),
         ("boxed{42}", None),
         ("no box", None),
         ("", None),

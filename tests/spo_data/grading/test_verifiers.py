@@ -9,9 +9,10 @@ import pytest
 
 from spo_data.dataset_rows import reasoning_gym_dataset
 from spo_data.errors import UserError
-from spo_data.grading import verifiers
+from spo_data.grading import math_equal
+from spo_data.grading.numbers import is_number
 from spo_data.grading.verdict import Verdict
-from spo_data.grading.verifiers import VERIFIERS, is_number, load_verifier, verifier_version
+from spo_data.grading.verifiers import VERIFIERS, load_verifier, verifier_version
 
 CORRECT, WRONG, NO_ANSWER = Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER
 UNPARSEABLE = Verdict.GOLD_UNPARSEABLE
@@ -117,7 +118,10 @@ WHOLE = [
     ("42", r"<answer>\frac{</answer>", WRONG, "an answer that does not parse"),
     ("42", "Answer: }", WRONG, "a brace that would close the box"),
     ("A", "Answer: A", CORRECT, "a choice on an answer line"),
-    ("yes", "The answer is yes.", NO_ANSWER, "an unmarked word cannot be told from others"),
+    ("yes", "The answer is yes.", CORRECT, "an unmarked word after the answer is"),
+    ("yes", "I think that it is so\n**Yes**", CORRECT, "a last line of one word"),
+    ("yes", "The answer is no.", WRONG, "another unmarked word"),
+    ("yes", "It is hard to say whether yes or no would be right here.", NO_ANSWER, "words in a sentence"),
     ("42", "I do not know.", NO_ANSWER, "words alone"),
     ("42", "", NO_ANSWER, "nothing"),
 ]
@@ -283,7 +287,7 @@ def test_integers_and_words_are_compared_without_sympy() -> None:
 
 @pytest.mark.parametrize("name", ["", "math_verify", "Exact", "dapo "])
 def test_an_unknown_verifier_is_refused_with_the_names_there_are(name: str) -> None:
-    with pytest.raises(UserError, match=f"--verifier {name}: choose one of math-verify, exact, reasoning-gym"):
+    with pytest.raises(UserError, match=f"--verifier {name}: choose one of math-verify, dapo, exact, choice, "):
         load_verifier(name)
 
 
@@ -291,7 +295,7 @@ def test_an_unknown_verifier_is_refused_with_the_names_there_are(name: str) -> N
 def test_a_version_names_the_libraries_behind_a_verdict_and_our_rules(name: str) -> None:
     version = verifier_version(name)
     assert "rules " in version
-    if name != "exact":
+    if name in ("math-verify", "reasoning-gym"):
         assert f"{name} {importlib.metadata.version(name)}" in version
 
 
@@ -308,7 +312,7 @@ def test_a_parser_that_runs_out_is_no_wrong_answer(error: type[Exception], monke
     """math-verify takes every exception of its parser for "no expression", which scored 0."""
     import math_verify.parser
 
-    verifiers._math_verify.cache_clear()
+    math_equal._math_verify.cache_clear()
 
     def failing(*_: object, **__: object) -> None:
         raise error
@@ -317,5 +321,5 @@ def test_a_parser_that_runs_out_is_no_wrong_answer(error: type[Exception], monke
     monkeypatch.setattr(math_verify.parser, "parse_expr", math_verify.parser.parse_expr)
     with pytest.raises(MemoryError):
         load_verifier("math-verify").grade(r"\boxed{\sqrt{77}}", r"\sqrt{78}", None)
-    verifiers._math_verify.cache_clear()
+    math_equal._math_verify.cache_clear()
     math_verify.parser.parse_latex_cached.cache_clear()

@@ -1,0 +1,139 @@
+r"""How many responses are graded in a second, beside plain math-verify in as many processes.
+
+    python benchmarks/grading.py                      # 16,000 responses, one process a core
+
+The mix is made to look like a mathematics set with 8 responses a prompt: 70 % integers, the rest fractions, decimals,
+percentages, roots, powers, polynomials, tuples, sets, intervals and words; half of the answers right, wrong ones
+repeating; 2,000 to 6,000 characters of reasoning before them; one in ten without a box. Plain math-verify is
+`verify(parse(gold), parse(response))` with its defaults, in a pool of processes without limits.
+"""
+
+import argparse
+import asyncio
+import logging
+import multiprocessing
+import os
+import random
+import time
+from collections import Counter
+
+from spo_data.grading.pool import GraderPool
+from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.worker import GradeJob
+
+SAMPLES_PER_PROMPT = 8
+Pair = tuple[str, str]
+"""(ground truth, response)."""
+
+
+def main() -> None:
+    """Measure both in one run, and print them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--prompts", type=int, default=2000)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    pairs = realistic_mix(arguments.prompts)
+    print(f"{len(pairs):,} responses to {arguments.prompts:,} prompts, {arguments.workers} processes")
+    ours, seconds = asyncio.run(in_the_pool(pairs, arguments.workers))
+    print(f"GraderPool(math-verify)  {len(pairs) / seconds:8,.0f} samples/s")
+    plain, plain_seconds = plain_math_verify(pairs, arguments.workers)
+    print(f"plain math-verify        {len(pairs) / plain_seconds:8,.0f} samples/s")
+    print(f"ratio                    {plain_seconds / seconds:8.1f}")
+    report_differences(pairs, ours, plain)
+
+
+def realistic_mix(n_prompts: int) -> list[Pair]:
+    """Ground truths with responses, prompt by prompt as a stream of samples would bring them."""
+    rng = random.Random(0)
+    pairs = []
+    for _ in range(n_prompts):
+        gold, right, wrong = _problem(rng)
+        for _ in range(SAMPLES_PER_PROMPT):
+            answer = right if rng.random() < 0.5 else rng.choice(wrong)
+            pairs.append((gold, _response(rng, answer)))
+    return pairs
+
+
+async def in_the_pool(pairs: list[Pair], workers: int) -> tuple[list[Graded], float]:
+    """Verdicts, and the seconds they took once the processes were there."""
+    async with GraderPool("math-verify", workers=workers) as pool:
+        await asyncio.gather(*(pool.grade(GradeJob(r"\boxed{x+1}", "1+x")) for _ in range(4 * workers)))
+        graded: list[Graded | None] = [None] * len(pairs)
+        left = iter(range(len(pairs)))
+
+        async def work() -> None:
+            for k in left:
+                gold, response = pairs[k]
+                graded[k] = await pool.grade(GradeJob(response, gold))
+
+        begun = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(pool.concurrency)))
+        return [one for one in graded if one is not None], time.perf_counter() - begun
+
+
+def plain_math_verify(pairs: list[Pair], workers: int) -> tuple[list[bool], float]:
+    """What math-verify alone says, and the seconds it took once the processes were there."""
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        pool.map(_plain, pairs[: 4 * workers], chunksize=1)
+        begun = time.perf_counter()
+        return pool.map(_plain, pairs, chunksize=64), time.perf_counter() - begun
+
+
+def report_differences(pairs: list[Pair], ours: list[Graded], plain: list[bool]) -> None:
+    """Where the two disagree, with one example each way."""
+    counts: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    for (gold, _), graded, theirs in zip(pairs, ours, plain, strict=True):
+        if (graded.verdict is Verdict.CORRECT) != theirs:
+            kind = f"{graded.verdict} here, {'correct' if theirs else 'wrong'} there"
+            counts[kind] += 1
+            examples.setdefault(kind, f"gold {gold!r}, answer {graded.answer!r}")
+    print(f"verdicts                 {Counter(graded.verdict.value for graded in ours).most_common()}")
+    for kind, count in counts.most_common():
+        print(f"{count:6,} {kind}: {examples[kind]}")
+
+
+def _plain(pair: Pair) -> bool:
+    from math_verify import parse, verify
+
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    gold, response = pair
+    return bool(verify(parse(f"${gold}$"), parse(response)))
+
+
+def _problem(rng: random.Random) -> tuple[str, str, list[str]]:
+    """A ground truth, a right answer in other words, and the wrong answers that a policy gives to it."""
+    a, b = rng.randint(2, 99), rng.randint(2, 99)
+    kind = rng.random()
+    if kind < 0.70:
+        value = rng.choice([a, a * b, -a, a * b * 100])
+        return str(value), rng.choice([str(value), f"{value:,}"]), [str(value + 1), str(value - b), str(2 * value)]
+    if kind < 0.78:
+        return rf"\frac{{{a}}}{{{b}}}", rf"\dfrac{{{2 * a}}}{{{2 * b}}}", [rf"\frac{{{b}}}{{{a + b}}}", f"{a}/{b + 1}"]
+    if kind < 0.83:
+        return f"{a}.{b}", f"{a}.{b}0", [f"{b}.{a}1", f"{a}"]
+    if kind < 0.85:
+        return rf"{a}\%", rf"{a}\%", [rf"{a + 1}\%", str(b + 100)]
+    if kind < 0.90:
+        return rf"{a}\sqrt{{{b}}}", rf"\sqrt{{{a * a * b}}}", [rf"{a + 1}\sqrt{{{b}}}", str(a * b)]
+    if kind < 0.93:
+        return f"x^2+{a}x+{b}", f"{b}+{a}x+x^2", [f"x^2-{a}x+{b}", f"{a}x+{b}"]
+    if kind < 0.95:
+        return f"2^{{{a}}}", f"4^{{{a}/2}}", [f"2^{{{a + 1}}}", str(2 * a)]
+    if kind < 0.97:
+        return f"({a}, {b})", rf"\left({a},{b}\right)", [f"({b}, {a + 1})", str(a)]
+    if kind < 0.985:
+        return rf"\{{{a}, {b + 100}\}}", f"{b + 100}, {a}", [f"{a}", rf"\{{{a}, {b}\}}"]
+    return rng.choice([("A", "A", ["B", "C"]), ("yes", "Yes", ["no"]), (rf"(0, {a}]", rf"(0,{a}]", [f"[0,{a}]"])])
+
+
+def _response(rng: random.Random, answer: str) -> str:
+    step = r"We note that $x_{1} + 3 = 7$, so that the sum over all cases is 12 and the next step follows. "
+    reasoning = step * rng.randint(2000 // len(step), 6000 // len(step))
+    if rng.random() < 0.1:
+        return f"{reasoning}\nSo the answer is ${answer}$."
+    return rf"{reasoning}Therefore the final answer is $\boxed{{{answer}}}$."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Every case of the corpus gets the verdict that it deserves, whatever was graded before it."""
+
+import importlib.util
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spo_data.grading import math_equal, math_verifier
+from spo_data.grading.verdict import Verdict
+from spo_data.grading.verifiers import load_verifier
+
+
+def _corpus() -> Any:
+    """By its path: below tests/ the package spo_data is the product's."""
+    spec = importlib.util.spec_from_file_location("grading_corpus", Path(__file__).with_name("corpus.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CASES = _corpus().CASES
+
+
+def _id(case: Any) -> str:
+    return f"{case.verifier}: {case.reason.removeprefix(case.verifier + ': ')}"
+
+
+SCORES = {Verdict.CORRECT: 1.0, Verdict.WRONG: 0.0, Verdict.NO_ANSWER: 0.0, Verdict.GOLD_UNPARSEABLE: None}
+
+
+@pytest.mark.parametrize("case", CASES, ids=[_id(case) for case in CASES])
+def test_a_response_gets_the_verdict_that_it_deserves(case: Any) -> None:
+    graded = load_verifier(case.verifier).grade(case.response, case.gold)
+    assert graded.verdict is case.verdict, (case.reason, graded)
+    assert graded.score == SCORES[case.verdict]
+    if case.verdict is not Verdict.GOLD_UNPARSEABLE:  # a gold may be refused before the response is read
+        assert (graded.answer is None) == (case.verdict is Verdict.NO_ANSWER)
+
+
+def test_the_corpus_is_large_and_says_why_of_every_case() -> None:
+    assert len({(case.verifier, case.gold, case.response) for case in CASES}) == len(CASES) >= 320
+    reasons = [case.reason for case in CASES]
+    assert all(reason.strip() for reason in reasons)
+    repeated = {reason for reason in reasons if reasons.count(reason) > 1}
+    assert not repeated
+
+
+def test_the_corpus_has_every_verdict_of_every_verifier() -> None:
+    seen = {(case.verifier, case.verdict) for case in CASES}
+    for verifier in ("math-verify", "choice", "exact", "dapo"):
+        assert {(verifier, verdict) for verdict in (Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER)} <= seen
+    assert {("math-verify", Verdict.GOLD_UNPARSEABLE), ("choice", Verdict.GOLD_UNPARSEABLE)} <= seen
+
+
+def _forget() -> None:
+    import math_verify.parser
+    from sympy.core.cache import clear_cache
+
+    math_verifier._remembered.cache_clear()
+    math_equal._parsed.cache_clear()
+    math_verify.parser.parse_latex_cached.cache_clear()
+    clear_cache()
+
+
+def _said(case: Any) -> str:
+    try:
+        return load_verifier(case.verifier).grade(case.response, case.gold).verdict.value
+    except Exception as error:  # the pool's grader_error
+        return type(error).__name__
+
+
+@pytest.mark.parametrize("forgetful", [True, False], ids=["nothing remembered", "all remembered"])
+def test_the_order_of_grading_does_not_matter(forgetful: bool) -> None:
+    expected = {case: _said(case) for case in CASES}
+    for seed in (1, 2, 3):
+        if forgetful:
+            _forget()
+        shuffled = list(CASES)
+        random.Random(seed).shuffle(shuffled)
+        assert {case: verdict for case in shuffled if (verdict := _said(case)) != expected[case]} == {}, seed
