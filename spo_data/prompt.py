@@ -25,14 +25,14 @@ class Message(NamedTuple):
 class Prompt:
     """The chat messages after the answer instruction and the system prompt, with the ground truth they are graded by.
 
-    `task` locates a generated problem (`{"generator", "parameters", "index"}`) for verifiers that need more than a
-    ground truth; it is None for rows of ordinary datasets.
+    `extra_info` is for verifiers that need more than a ground truth: verl's column of that name, or where a generated
+    problem came from (`{"generator", "parameters", "index"}`). None where a row has neither.
     """
 
     messages: tuple[Message, ...]
     ground_truth: str
     data_source: str
-    task: dict[str, Any] | None = None
+    extra_info: dict[str, Any] | None = None
 
     @cached_property
     def prompt_id(self) -> str:

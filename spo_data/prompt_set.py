@@ -1,13 +1,14 @@
 """From a dataset's rows to the prompts of a run: columns, system prompt, instruction, duplicates, contradictions.
 
-Every row ends in exactly one of three places: a prompt, a duplicate of one (same id, same ground truth), or the
-dropped rows with a reason. The same prompt with two different ground truths has no value, so it stops everything.
+Every row ends in exactly one of four places: a prompt, a duplicate of one (same id, same ground truth), a contradiction
+of one (same id, another ground truth), or the dropped rows with a reason. A prompt with two ground truths has no value.
 """
 
 import hashlib
+import json
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -30,6 +31,13 @@ class Dropped:
 
 
 @dataclass(frozen=True)
+class Contradiction(Dropped):
+    """A row whose prompt is there already with another ground truth."""
+
+    prompt_id: str = ""
+
+
+@dataclass(frozen=True)
 class PromptSet:
     """The unique prompts in order, and the account of every row."""
 
@@ -37,10 +45,17 @@ class PromptSet:
     rows: tuple[int, ...]
     """For each prompt, the position of the row it came from."""
     n_rows: int
-    n_duplicates: int
+    repeats: Mapping[int, int]
+    """How many further rows repeat the prompt that came from a row."""
     dropped: tuple[Dropped, ...]
+    contradictions: tuple[Contradiction, ...]
     layout: Layout
     template: AnswerTemplate
+
+    @property
+    def n_duplicates(self) -> int:
+        """Rows that repeat a prompt and its ground truth."""
+        return sum(self.repeats.values())
 
     @property
     def fingerprint(self) -> str:
@@ -56,11 +71,27 @@ class PromptSet:
             tuple(prompt for prompt, _ in kept),
             tuple(row for _, row in kept),
             self.n_rows,
-            self.n_duplicates,
+            self.repeats,
             (*self.dropped, *dropped),
+            self.contradictions,
             self.layout,
             self.template,
         )
+
+    def contradicted(self) -> list[Dropped]:
+        """The prompts that a later row contradicts."""
+        rows = {prompt.prompt_id: row for prompt, row in zip(self.prompts, self.rows, strict=True)}
+        return [
+            Dropped(rows[prompt_id], "contradictory_ground_truth")
+            for prompt_id in {found.prompt_id for found in self.contradictions} & rows.keys()
+        ]
+
+    def refuse_contradictions(self) -> None:
+        """Raise UserError where the same prompt has two ground truths, naming both."""
+        if self.contradictions:
+            first, *others = self.contradictions
+            more = f" (and {len(others):,} more: spo-data check lists them)" if others else ""
+            raise UserError(f"the same prompt has two ground truths: {first.detail}{more}")
 
     def dropped_by_reason(self) -> dict[str, int]:
         """How many rows were dropped, by reason; duplicates are not among them."""
@@ -85,8 +116,7 @@ def build_prompt_set(
 ) -> PromptSet:
     """Turn rows into prompts.
 
-    `limit` counts rows, after the shuffle. Raises UserError for an unknown layout, for the same prompt with two
-    ground truths, and where no prompt is left.
+    `limit` counts rows, after the shuffle. Raises UserError for an unknown layout and where no prompt is left.
     """
     numbered: Iterable[tuple[int, Any]] = enumerate(rows.rows)
     if shuffle_seed is not None:
@@ -106,6 +136,8 @@ def build_prompt_set(
     instruction = load_template(template or ("none" if layout.is_messages else "boxed"))
     first_row: dict[str, tuple[int, Prompt]] = {}
     dropped: list[Dropped] = []
+    contradictions: list[Contradiction] = []
+    repeats: Counter[int] = Counter()
     n_rows = 0
     for number, row in chain(peeked, stream):
         n_rows += 1
@@ -118,18 +150,22 @@ def build_prompt_set(
             continue
         earlier, twin = first_row.setdefault(prompt.prompt_id, (number, prompt))
         if twin.ground_truth != prompt.ground_truth:
-            raise UserError(
-                f"the same prompt has two ground truths: row {earlier} says {twin.ground_truth!r}, row {number} says"
-                f" {prompt.ground_truth!r}: {excerpt(prompt.text)}"
+            detail = (
+                f"row {earlier} says {twin.ground_truth!r}, row {number} says {prompt.ground_truth!r}:"
+                f" {excerpt(prompt.text)}"
             )
+            contradictions.append(Contradiction(number, "contradictory_ground_truth", detail, prompt.prompt_id))
+        elif earlier != number:
+            repeats[earlier] += 1
     if not first_row:
         raise UserError(f"--dataset {rows.source}: none of {n_rows} rows is a prompt ({dropped[0].reason})")
     return PromptSet(
         tuple(prompt for _, prompt in first_row.values()),
         tuple(number for number, _ in first_row.values()),
         n_rows,
-        n_rows - len(first_row) - len(dropped),
+        repeats,
         tuple(dropped),
+        tuple(contradictions),
         layout,
         instruction,
     )
@@ -143,8 +179,15 @@ def _prompt(row: Any, layout: Layout, template: AnswerTemplate, system: str | No
         messages=messages,
         ground_truth=row_ground_truth(row, layout),
         data_source=str(row.get("data_source") or source),
-        task=row.get("task") if source.startswith("reasoning-gym:") else None,
+        extra_info=row["task"] if source.startswith("reasoning-gym:") else _extra_info(row),
     )
+
+
+def _extra_info(row: Any) -> dict[str, Any] | None:
+    extra_info = row.get("extra_info")
+    if not isinstance(extra_info, dict) or not extra_info:
+        return None
+    return dict(json.loads(json.dumps(extra_info, default=str)))  # as the journal will hold it
 
 
 def excerpt(text: str, length: int = 160) -> str:

@@ -5,15 +5,17 @@ summary.histogram[3]      # prompts whose value is nearest to 3/n
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from spo_data.grading.verdict import OBSERVATIONS, Verdict
+from spo_data.grading.verdict import Verdict
 from spo_data.journal import Journal
-from spo_data.manifest import Counts, Manifest
+from spo_data.manifest import Counts, GraderRecord, Manifest
 from spo_data.prompt_set import excerpt
+from spo_data.suspect import LEAST_ANSWERS, agreed_answer
 from spo_data.values import PromptValue, prompt_value
 
 EXAMPLES = 5
@@ -30,6 +32,44 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Suspect:
+    """A prompt whose samples agree on an answer that is not the ground truth."""
+
+    prompt_id: str
+    ground_truth: str
+    answer: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """Where a second verifier disagrees: samples that both judged, and that only one calls correct."""
+
+    verifier: str
+    compared: int
+    """Samples that both graders judged."""
+    disagree: int
+    pairs: dict[str, int]
+    """How many samples have which pair of verdicts, "first → second", those that agree in score left out."""
+    value_mean: float | None
+    """Mean over the prompts of the second verifier's values."""
+    worst: list["Disagreement"]
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A prompt on whose samples two verifiers disagree."""
+
+    prompt_id: str
+    samples: int
+    ground_truth: str
+    prompt: str
+    first_answer: str | None
+    """The first such sample's answer, as the run's verifier read it."""
+    second_answer: str | None
+
+
+@dataclass(frozen=True)
 class Summary:
     """A run in numbers.
 
@@ -39,6 +79,7 @@ class Summary:
 
     model: str
     dataset: str
+    verifier: str
     n: int
     rows: int
     duplicates: int
@@ -65,6 +106,9 @@ class Summary:
     tokens_per_second: float | None
     hardest: list[Example]
     easiest: list[Example]
+    suspects: list[Suspect]
+    """All of them, in prompt order."""
+    second: SecondOpinion | None
 
     @property
     def complete(self) -> bool:
@@ -91,7 +135,7 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
     """Count a run's journal."""
     ((n_prompts,),) = journal.query("SELECT count(*) FROM prompts")
     ((drawn, tokens),) = journal.query("SELECT count(*), coalesce(sum(response_tokens), 0) FROM samples")
-    verdicts = _counts(journal, "SELECT verdict, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC, 1")
+    verdicts = _counts(journal, "SELECT verdict, count(*) FROM graded GROUP BY 1 ORDER BY 2 DESC, 1")
     errors = _counts(journal, "SELECT error, count(*) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1")
     values = _values(journal)
     known = [(value.value, position) for position, value in values if value.value is not None]
@@ -99,10 +143,11 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
     for mean, _ in known:
         histogram[round(mean * manifest.n)] += 1
     seconds = manifest.timings.sampling_seconds
-    valid = sum(count for verdict, count in verdicts.items() if verdict in OBSERVATIONS)
+    valid = sum(value.n_valid for _, value in values)
     return Summary(
         model=manifest.policy.model,
         dataset=manifest.dataset.source,
+        verifier=manifest.grader.verifier,
         n=manifest.n,
         rows=manifest.dataset.rows,
         duplicates=manifest.dataset.duplicates,
@@ -125,23 +170,72 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         tokens_per_second=manifest.timings.sampled_tokens / seconds if seconds else None,
         hardest=_examples(journal, sorted(known)),
         easiest=_examples(journal, sorted(known, key=lambda pair: (-pair[0], pair[1]))),
+        suspects=_suspects(journal),
+        second=None if manifest.also is None else _second_opinion(journal, manifest.also),
     )
+
+
+def _suspects(journal: Journal) -> list[Suspect]:
+    # Answers are read only of prompts that no sample solved and three answered: the others cannot be suspect.
+    rows = journal.query(
+        "SELECT prompt_number, verdict, answer FROM prompts CROSS JOIN graded USING (prompt_number)"
+        " WHERE prompt_number IN (SELECT prompt_number FROM graded GROUP BY 1 HAVING sum(verdict = 'correct') = 0"
+        f" AND sum(verdict = 'wrong') >= {LEAST_ANSWERS}) ORDER BY position, sample_index"
+    )
+    suspects = []
+    for number, group in groupby(rows, key=lambda row: row[0]):
+        answer = agreed_answer((Verdict(verdict), answer) for _, verdict, answer in group)
+        if answer is not None:
+            prompt_id, text, ground_truth = _prompt(journal, "prompt_number", number)
+            suspects.append(Suspect(prompt_id, ground_truth, answer, excerpt(text)))
+    return suspects
+
+
+def _second_opinion(journal: Journal, second: GraderRecord) -> SecondOpinion:
+    both = [
+        count
+        for (ours, theirs), count in journal.confusion(second).items()
+        if ours.is_observation and theirs.is_observation and ours is not Verdict.TRUNCATED
+    ]
+    differing = journal.differing(second)
+    pairs = Counter((ours.verdict, theirs.verdict) for _, _, ours, theirs in differing)
+    by_prompt = Counter(number for number, *_ in differing)
+    first = {number: (ours, theirs) for number, _, ours, theirs in reversed(differing)}
+    worst = []
+    for number, samples in sorted(by_prompt.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]:
+        ours, theirs = first[number]
+        prompt_id, text, ground_truth = _prompt(journal, "prompt_number", number)
+        worst.append(Disagreement(prompt_id, samples, ground_truth, excerpt(text), ours.answer, theirs.answer))
+    return SecondOpinion(
+        verifier=second.verifier,
+        compared=sum(both),
+        disagree=len(differing),
+        pairs={f"{ours} → {theirs}": count for (ours, theirs), count in pairs.most_common()},
+        value_mean=_mean(list(journal.values(second).values())),
+        worst=worst,
+    )
+
+
+def _prompt(journal: Journal, column: str, value: int) -> tuple[str, str, str]:
+    """Id, first user message and ground truth."""
+    ((prompt_id, messages, ground_truth),) = journal.query(
+        f"SELECT prompt_id, messages, ground_truth FROM prompts WHERE {column} = ?", (value,)
+    )
+    return prompt_id, next(content for role, content in json.loads(messages) if role == "user"), ground_truth
 
 
 def _values(journal: Journal) -> list[tuple[int, PromptValue]]:
     """(position, value) of the prompts that were tried; one whose samples all failed has bounds 0 and 1."""
     undrawn = dict(journal.query("SELECT prompt_number, count(*) FROM failures GROUP BY 1"))
-    rows = journal.query(
-        "SELECT position, prompt_number, verdict, score FROM prompts LEFT JOIN samples USING (prompt_number)"
-        " ORDER BY position, sample_index"
-    )
-    values = []
-    for (position, number), group in groupby(rows, key=lambda row: (row[0], row[1])):
-        samples = [(Verdict(verdict), score) for *_, verdict, score in group if verdict is not None]
-        value = prompt_value(samples, undrawn.get(number, 0))
-        if value.n:
-            values.append((position, value))
-    return values
+    # Without `prompts` in it, the query walks two indexes and never reads a response.
+    rows = journal.query("SELECT prompt_number, verdict, score FROM graded ORDER BY prompt_number, sample_index")
+    samples = {
+        number: [(Verdict(verdict), score) for _, verdict, score in group]
+        for number, group in groupby(rows, key=lambda row: row[0])
+    }
+    positions = journal.query("SELECT position, prompt_number FROM prompts ORDER BY position")
+    values = ((position, prompt_value(samples.get(n, ()), undrawn.get(n, 0))) for position, n in positions)
+    return [(position, value) for position, value in values if value.n]
 
 
 def _counts(journal: Journal, sql: str) -> dict[str, int]:
@@ -156,9 +250,6 @@ def _mean(numbers: Sequence[float | None]) -> float | None:
 def _examples(journal: Journal, ranked: Iterable[tuple[float, int]]) -> list[Example]:
     examples = []
     for value, position in list(ranked)[:EXAMPLES]:
-        ((prompt_id, messages, ground_truth),) = journal.query(
-            "SELECT prompt_id, messages, ground_truth FROM prompts WHERE position = ?", (position,)
-        )
-        text = next(content for role, content in json.loads(messages) if role == "user")
+        prompt_id, text, ground_truth = _prompt(journal, "position", position)
         examples.append(Example(prompt_id, value, excerpt(text), ground_truth))
     return examples

@@ -13,7 +13,9 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spo_data.journal import Journal, Sample
+from spo_data.journal import Journal
+from spo_data.sample import Sample
+from spo_data.suspect import agreed_answer
 from spo_data.values import prompt_value
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
             "n_failed": value.n_failed,
             "response_tokens_mean": sum(len(s.token_ids) for s in samples) / len(samples),
             "tool_turns_mean": sum(s.tool_turns for s in samples) / len(samples),
+            "suspect_gold": agreed_answer((s.verdict, s.answer) for s in samples),
         }
 
 
@@ -106,6 +109,7 @@ def _values_schema() -> "pa.Schema":
             *counts,
             ("response_tokens_mean", pa.float64()),
             ("tool_turns_mean", pa.float64()),
+            ("suspect_gold", pa.string()),
         ]
     )
 

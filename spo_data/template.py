@@ -53,6 +53,12 @@ class AnswerTemplate:
             raise UserError(f"--template {self.name} does not render: {first_line(error)}") from error
         return (*before, Message(last.role, content))
 
+    def without_instruction(self, text: str) -> str:
+        """The problem inside a worded message; the whole text where the template words problems in different ways."""
+        before, _, after = _compiled(self.source).render(prompt=_PROBE).partition(_PROBE)
+        inside = len(before) + len(after) <= len(text) and text.startswith(before) and text.endswith(after)
+        return text[len(before) : len(text) - len(after)] if inside else text
+
 
 def load_template(name: str) -> AnswerTemplate:
     """A built-in template, or the one in a file; raises UserError where there is none or it does not compile."""

@@ -7,7 +7,8 @@ value_low   every truncated, ungraded or undrawable sample counted wrong
 value_high  every such sample counted right
 
 A truncated response scores 0 in training, so it is in `value` as 0; it may have become right with more tokens, so it
-spreads the bounds.
+spreads the bounds. A prompt of which one sample found the ground truth unparseable has no value, and no sample of it is
+valid: a truncated one was not wrong about it either.
 """
 
 from collections.abc import Iterable
@@ -39,7 +40,8 @@ def prompt_value(samples: Iterable[tuple[Verdict, float | None]], n_undrawn: int
     """The value of one prompt from its (verdict, score) pairs in sample order, and how many could not be drawn."""
     pairs = list(samples)
     verdicts = [verdict for verdict, _ in pairs]
-    vhat = tuple(score for verdict, score in pairs if verdict.is_observation and score is not None)
+    bad_gold = Verdict.GOLD_UNPARSEABLE in verdicts
+    vhat = tuple(score for verdict, score in pairs if verdict.is_observation and score is not None and not bad_gold)
     n, n_truncated = len(pairs) + n_undrawn, verdicts.count(Verdict.TRUNCATED)
     n_failed = n - len(vhat)
     total = sum(vhat)
@@ -47,7 +49,7 @@ def prompt_value(samples: Iterable[tuple[Verdict, float | None]], n_undrawn: int
         vhat=vhat,
         value=total / len(vhat) if vhat else None,
         value_low=total / n if n else None,
-        value_high=(total + n_truncated + n_failed) / n if n else None,
+        value_high=(total + (0 if bad_gold else n_truncated) + n_failed) / n if n else None,
         n=n,
         n_valid=len(vhat),
         n_correct=verdicts.count(Verdict.CORRECT),

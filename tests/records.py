@@ -1,8 +1,12 @@
 """Records that several tests start from."""
 
+from pathlib import Path
 from typing import Any
 
-from spo_data.manifest import DatasetRecord, GraderRecord, Manifest, PolicyRecord
+from spo_data.journal import Journal
+from spo_data.manifest import DatasetRecord, GraderRecord, Manifest, PolicyRecord, read_manifest
+
+GRADER = GraderRecord(verifier="exact", version="rules 1")
 
 
 def make_manifest(
@@ -26,6 +30,7 @@ def make_manifest(
                 system=None,
                 chat_template="c",
                 chat_template_kwargs={},
+                opens_thinking=False,
             ).model_copy(update=policy or {}),
             "dataset": DatasetRecord(
                 source="org/data",
@@ -37,7 +42,7 @@ def make_manifest(
                 duplicates=3,
                 fingerprint="f",
             ).model_copy(update=dataset or {}),
-            "grader": GraderRecord(verifier="exact", version="rules 1"),
+            "grader": GRADER,
             "n": 2,
             "seed": 0,
             "logprobs": False,
@@ -46,3 +51,10 @@ def make_manifest(
             **fields,
         }
     )
+
+
+def journal_of(run: Path) -> Journal:
+    """A run's journal with its current verdicts, to read."""
+    manifest = read_manifest(run)
+    assert manifest is not None
+    return Journal(run / "journal.sqlite", manifest.grader, read_only=True)

@@ -5,19 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from records import make_manifest
+from records import GRADER, make_manifest
 
 from spo_data.card import write_card
 from spo_data.grading.verdict import Verdict
-from spo_data.journal import Journal, Sample
+from spo_data.journal import Journal
 from spo_data.manifest import GraderRecord, Manifest
 from spo_data.prompt import Message, Prompt
+from spo_data.sample import Sample
 from spo_data.summary import Summary, summarize
 
 
 def summary_of(folder: Path, manifest: Manifest, drawn: list[tuple[Verdict, float | None]]) -> Summary:
     prompt = Prompt((Message("user", "?"),), "4", "d")
-    with Journal(folder / "journal.sqlite") as journal:
+    with Journal(folder / "journal.sqlite", GRADER) as journal:
         journal.set_prompts([prompt], [])
         for index, (verdict, score) in enumerate(drawn):
             ids = np.zeros(1, dtype=np.int32)
@@ -87,7 +88,7 @@ def test_a_name_with_braces_dashes_or_unicode_is_copied(tmp_path: Path, name: st
 def test_the_same_run_gives_the_same_card_and_leaves_no_other_file(tmp_path: Path) -> None:
     first = card(tmp_path, [(Verdict.CORRECT, 1.0)])
     manifest = card_manifest()
-    with Journal(tmp_path / "journal.sqlite", read_only=True) as journal:
+    with Journal(tmp_path / "journal.sqlite", GRADER, read_only=True) as journal:
         write_card(tmp_path, manifest, summarize(journal, manifest))
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == first
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".sqlite"] == ["README.md"]

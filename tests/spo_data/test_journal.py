@@ -20,12 +20,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from records import GRADER
 
 from spo_data.engine import Completion
 from spo_data.grading.verdict import OBSERVATIONS, Graded, Verdict
-from spo_data.journal import COMMIT_SAMPLES, Journal, Sample
+from spo_data.journal import COMMIT_SAMPLES, Journal
 from spo_data.prompt import Message, Prompt
 from spo_data.prompt_set import Dropped
+from spo_data.sample import Sample
 
 TEXT = st.text() | st.sampled_from(["", "\0", "a\0b", "日本語 🙂", "\r\n", "\u2028"])
 
@@ -67,13 +69,13 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def journal(path: Path) -> Iterator[Journal]:
-    with Journal(path) as journal:
+    with Journal(path, GRADER) as journal:
         journal.set_prompts(make_prompts(4), [])
         yield journal
 
 
 def committed(path: Path) -> int:
-    with Journal(path, read_only=True) as reader:
+    with Journal(path, GRADER, read_only=True) as reader:
         ((count,),) = reader.query("SELECT count(*) FROM samples")
         return int(count)
 
@@ -110,7 +112,7 @@ class JournalMachine(RuleBasedStateMachine):
     def open(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.path = self.folder / "journal.sqlite"
-        self.journal = Journal(self.path)
+        self.journal = Journal(self.path, GRADER)
         self.order = PROMPTS[:2]
         self.journal.set_prompts(self.order, [])
         self.samples: dict[tuple[str, int], Sample] = {}
@@ -140,7 +142,7 @@ class JournalMachine(RuleBasedStateMachine):
         if ungraded:
             key = ungraded[which % len(ungraded)]
             score = 0.25 if verdict in OBSERVATIONS else None
-            self.journal.regrade(*key, Graded(verdict, score, answer, "again"))
+            self.journal.regrade([(*key, Graded(verdict, score, answer, "again"))])
             regraded = replace(self.samples[key], verdict=verdict, score=score, answer=answer, detail="again")
             self.samples[key] = regraded
 
@@ -153,21 +155,23 @@ class JournalMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.journal.__exit__(None, None, None)
-        self.journal = Journal(self.path)
+        self.journal = Journal(self.path, GRADER)
 
     @invariant()
     def what_is_there_is_what_was_added(self) -> None:
         self.journal.commit()
         position = {prompt.prompt_id: place for place, prompt in enumerate(self.order)}
         keys = sorted(self.samples, key=lambda key: (position[key[0]], key[1]))
-        with Journal(self.path, read_only=True) as reader:
+        with Journal(self.path, GRADER, read_only=True) as reader:
             assert [plain(sample) for sample in reader.samples()] == [plain(self.samples[key]) for key in keys]
             assert reader.done() == {
                 prompt_id: {index for other, index in keys if other == prompt_id} for prompt_id, _ in keys
             }
             assert reader.ungraded() == [
-                (*key, self.samples[key].response) for key in keys if self.samples[key].verdict not in OBSERVATIONS
+                key for key in keys if self.samples[key].verdict not in OBSERVATIONS | {Verdict.GOLD_UNPARSEABLE}
             ]
+            for key in keys[:3]:
+                assert reader.response(*key) == self.samples[key].response
             assert list(reader.prompts()) == self.order
             rows = reader.query(
                 "SELECT prompt_id, sample_index, error FROM failures JOIN prompts USING (prompt_number)"
@@ -187,7 +191,7 @@ TestJournalMachine.settings = settings(max_examples=50, stateful_step_count=12, 
 @given(st.lists(samples(), max_size=5))
 @settings(max_examples=50, deadline=None)
 def test_samples_read_back_equal_to_those_written(written: list[Sample]) -> None:
-    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.sqlite") as journal:
+    with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.sqlite", GRADER) as journal:
         journal.set_prompts(PROMPTS, [])
         written = [replace(sample, prompt_id=PROMPTS[0].prompt_id, sample_index=k) for k, sample in enumerate(written)]
         for sample in reversed(written):
@@ -196,15 +200,15 @@ def test_samples_read_back_equal_to_those_written(written: list[Sample]) -> None
         assert [plain(sample) for sample in journal.samples()] == [plain(sample) for sample in written]
 
 
-def test_prompts_read_back_with_their_messages_and_task_in_their_order(path: Path) -> None:
+def test_prompts_read_back_with_their_messages_and_extra_info_in_their_order(path: Path) -> None:
     prompts = [
         Prompt((Message("system", "Be\0brief."), Message("user", " 2 + 2? 🙂 ")), "4", "a"),
         Prompt((Message("user", "x"), Message("assistant", ""), Message("user", "y")), "\\frac{1}{2}", "b"),
         Prompt((Message("user", "made"),), "5", "c", {"generator": "gcd", "parameters": {"seed": 0}, "index": 3}),
     ]
-    with Journal(path) as journal:
+    with Journal(path, GRADER) as journal:
         journal.set_prompts(prompts, [Dropped(5, "prompt_too_long", "9 tokens"), Dropped(2, "no_ground_truth")])
-    with Journal(path) as journal:
+    with Journal(path, GRADER) as journal:
         assert list(journal.prompts()) == prompts
         assert journal.dropped() == [Dropped(2, "no_ground_truth", ""), Dropped(5, "prompt_too_long", "9 tokens")]
         journal.set_prompts(list(reversed(prompts)), [])
@@ -225,7 +229,7 @@ def test_more_prompts_and_another_order_keep_the_samples(journal: Journal) -> No
 @pytest.mark.parametrize("committed_between", [True, False])
 def test_a_second_sample_for_the_same_place_raises_and_changes_nothing(path: Path, committed_between: bool) -> None:
     (prompt,) = make_prompts(1)
-    journal = Journal(path)
+    journal = Journal(path, GRADER)
     journal.set_prompts([prompt], [])
     journal.add(make_sample(prompt, response="first"))
     if committed_between:
@@ -234,7 +238,7 @@ def test_a_second_sample_for_the_same_place_raises_and_changes_nothing(path: Pat
     with pytest.raises(sqlite3.IntegrityError):
         journal.commit()
     journal._db.close()
-    with Journal(path, read_only=True) as reader:
+    with Journal(path, GRADER, read_only=True) as reader:
         assert [sample.response for sample in reader.samples()] == ["first"] * committed_between
 
 
@@ -286,7 +290,7 @@ def test_leaving_the_block_commits(path: Path, error: Exception | None) -> None:
     prompts = make_prompts(1)
 
     def write() -> None:
-        with Journal(path) as journal:
+        with Journal(path, GRADER) as journal:
             journal.set_prompts(prompts, [])
             journal.add(make_sample(prompts[0]))
             if error is not None:
@@ -320,9 +324,10 @@ def test_samples_that_we_failed_to_grade_can_be_regraded_from_their_response(jou
     journal.add(make_sample(first, 1, response="", **failed))
     journal.add(make_sample(first, 0, verdict=Verdict.TRUNCATED, score=0.0))
     journal.commit()
-    assert journal.ungraded() == [(first.prompt_id, 1, ""), (second.prompt_id, 0, "late")]
-    journal.regrade(second.prompt_id, 0, Graded(Verdict.WRONG, 0.0, "5"))
-    assert journal.ungraded() == [(first.prompt_id, 1, "")]
+    assert journal.ungraded() == [(first.prompt_id, 1), (second.prompt_id, 0)]
+    assert [journal.response(*key) for key in journal.ungraded()] == ["", "late"]
+    journal.regrade([(second.prompt_id, 0, Graded(Verdict.WRONG, 0.0, "5"))])
+    assert journal.ungraded() == [(first.prompt_id, 1)]
     regraded = list(journal.samples())[-1]
     expected = make_sample(second, 0, response="late", verdict=Verdict.WRONG, score=0.0, answer="5")
     assert plain(regraded) == plain(expected)
@@ -332,7 +337,7 @@ def test_a_reader_can_open_while_a_writer_is_live_and_sees_what_is_committed(jou
     first, second, *_ = make_prompts(4)
     journal.add(make_sample(first))
     journal.commit()
-    with Journal(path, read_only=True) as reader:
+    with Journal(path, GRADER, read_only=True) as reader:
         journal.add(make_sample(second))
         assert reader.done() == {first.prompt_id: {0}}
         journal.commit()
@@ -341,21 +346,21 @@ def test_a_reader_can_open_while_a_writer_is_live_and_sees_what_is_committed(jou
 
 def test_a_reader_cannot_write_and_creates_no_file(journal: Journal, path: Path, tmp_path: Path) -> None:
     prompt = make_prompts(1)[0]
-    with Journal(path, read_only=True) as reader:
+    with Journal(path, GRADER, read_only=True) as reader:
         with pytest.raises(sqlite3.OperationalError):
             reader.add_failure(prompt.prompt_id, 0, "x")
         with pytest.raises(sqlite3.OperationalError):
             reader.set_prompts(make_prompts(5), [])
     assert list(journal.prompts()) == make_prompts(4)
     with pytest.raises(sqlite3.OperationalError):
-        Journal(tmp_path / "absent.sqlite", read_only=True)
+        Journal(tmp_path / "absent.sqlite", GRADER, read_only=True)
     assert not (tmp_path / "absent.sqlite").exists()
 
 
 def test_a_reader_finds_an_empty_journal_where_the_writer_was_killed_before_its_tables(path: Path) -> None:
     """A writer killed between making the file and its tables left a run that could be neither shown nor resumed."""
     path.touch()
-    with Journal(path, read_only=True) as reader:
+    with Journal(path, GRADER, read_only=True) as reader:
         assert list(reader.prompts()) == []
         assert reader.done() == {}
 
@@ -365,11 +370,13 @@ import sys, time
 import numpy as np
 from pathlib import Path
 from spo_data.grading.verdict import Verdict
-from spo_data.journal import Journal, Sample
+from spo_data.journal import Journal
+from spo_data.sample import Sample
+from spo_data.manifest import GraderRecord
 from spo_data.prompt import Message, Prompt
 
 prompt = Prompt((Message("user", "?"),), "4", "x")
-journal = Journal(Path(sys.argv[1]))
+journal = Journal(Path(sys.argv[1]), GraderRecord(verifier="exact", version="rules 1"))
 journal.set_prompts([prompt], [])
 for index in range(300):
     ids = np.arange(50, dtype=np.int32)
@@ -391,7 +398,7 @@ def test_a_writer_killed_after_a_commit_loses_nothing_of_it(path: Path, read_onl
         assert writer.stdout.readline() == "ready\n"
         writer.send_signal(signal.SIGKILL)
         writer.wait()
-    with Journal(path, read_only=read_only) as journal:
+    with Journal(path, GRADER, read_only=read_only) as journal:
         (indices,) = journal.done().values()
         assert indices == set(range(290))
         assert all(sample.token_ids.tolist() == list(range(50)) for sample in journal.samples())
@@ -402,7 +409,7 @@ def test_a_torn_log_holds_whole_batches_only_and_opens_without_error(path: Path,
     rng = random.Random(0)
     prompts = make_prompts(3)
     boundaries = {0}
-    with Journal(path) as journal:
+    with Journal(path, GRADER) as journal:
         journal.set_prompts(prompts, [])
         empty = path.with_name("journal.sqlite-wal").stat().st_size
         total = 0
@@ -423,13 +430,13 @@ def test_a_torn_log_holds_whole_batches_only_and_opens_without_error(path: Path,
         torn.parent.mkdir()
         torn.write_bytes(database)
         torn.with_name("journal.sqlite-wal").write_bytes(log[:cut])
-        with Journal(torn) as reopened:
+        with Journal(torn, GRADER) as reopened:
             count = len(list(reopened.samples()))
             assert count == sum(map(len, reopened.done().values()))
             assert reopened.query("PRAGMA integrity_check") == [("ok",)]
             reopened.set_prompts(prompts, [])
             reopened.add(make_sample(prompts[0], 999))
-        with Journal(torn, read_only=True) as reader:
+        with Journal(torn, GRADER, read_only=True) as reader:
             assert len(list(reader.samples())) == count + 1
         found.append(count)
     assert set(found) <= boundaries
@@ -441,7 +448,7 @@ def test_a_torn_log_holds_whole_batches_only_and_opens_without_error(path: Path,
 def test_a_log_with_a_flipped_byte_holds_the_batches_before_it(path: Path, tmp_path: Path) -> None:
     prompt = make_prompts(1)[0]
     sizes = []
-    with Journal(path) as journal:
+    with Journal(path, GRADER) as journal:
         journal.set_prompts([prompt], [])
         for index in range(4):
             journal.add(make_sample(prompt, index))
@@ -452,5 +459,5 @@ def test_a_log_with_a_flipped_byte_holds_the_batches_before_it(path: Path, tmp_p
         torn = tmp_path / "torn.sqlite"
         torn.write_bytes(path.read_bytes())
         torn.with_name("torn.sqlite-wal").write_bytes(log)
-    with Journal(torn) as reopened:
+    with Journal(torn, GRADER) as reopened:
         assert [sample.sample_index for sample in reopened.samples()] == [0, 1]

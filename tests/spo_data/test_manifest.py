@@ -35,6 +35,7 @@ POLICY = PolicyRecord(
     system="Sei knapp: é🙂",
     chat_template="0123",
     chat_template_kwargs={},
+    opens_thinking=False,
 )
 MANIFEST = Manifest(
     policy=POLICY,
@@ -87,6 +88,7 @@ OTHER: dict[str, Any] = {
     "system": None,
     "chat_template": "4567",
     "chat_template_kwargs": {"enable_thinking": False},
+    "opens_thinking": True,
     "tools": "retool",
 }
 

@@ -1,5 +1,6 @@
 """From rows to prompts: every row in exactly one place, contradictions refused, an order-free fingerprint."""
 
+import datetime
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -122,16 +123,24 @@ def test_raw_dapo_with_every_prompt_a_hundred_times_gives_each_once() -> None:
 
 
 def test_one_prompt_with_two_golds_is_an_error_that_names_both() -> None:
+    found = _set([FOUR, SIX, _row("2 + 2?", "5"), _row("2 + 2?", "6"), FOUR])
     with pytest.raises(UserError) as caught:
-        _set([FOUR, SIX, _row("2 + 2?", "5")])
+        found.refuse_contradictions()
     assert str(caught.value).startswith("the same prompt has two ground truths: row 0 says '4', row 2 says '5': 2 + 2?")
+    assert str(caught.value).endswith("(and 1 more: spo-data check lists them)")
     assert "\n" not in str(caught.value)
+    assert [(row.row, row.reason) for row in found.contradictions] == [
+        (2, "contradictory_ground_truth"),
+        (3, "contradictory_ground_truth"),
+    ]
+    assert [row.row for row in found.contradicted()] == [0]
+    assert found.n_rows == len(found.prompts) + found.n_duplicates + len(found.contradictions) == 5
 
 
 def test_a_contradiction_far_behind_the_first_rows_is_found() -> None:
     rows = [_row(f"{number} + 1?", str(number + 1)) for number in range(250)]
     with pytest.raises(UserError, match="row 3 says '4', row 250 says '0'"):
-        _set([*rows, _row("3 + 1?", "0")])
+        _set([*rows, _row("3 + 1?", "0")]).refuse_contradictions()
 
 
 def test_limit_counts_rows_not_prompts() -> None:
@@ -201,11 +210,22 @@ def test_data_source_is_the_rows_or_the_datasets_name() -> None:
     assert [prompt.data_source for prompt in found.prompts] == ["math_dapo", "acme/math", "acme/math"]
 
 
-def test_only_generated_rows_bring_a_task() -> None:
+def test_a_generated_row_brings_its_task_and_any_other_its_extra_info() -> None:
     row = {**FOUR, "task": {"generator": "chain_sum", "parameters": {}, "index": 0}}
     generated = build_prompt_set(Rows([row], tuple(row), source="reasoning-gym:chain_sum"))
-    assert generated.prompts[0].task == row["task"]
-    assert _set([row]).prompts[0].task is None
+    assert generated.prompts[0].extra_info == row["task"]
+    assert _set([row]).prompts[0].extra_info is None
+    assert _set([{**FOUR, "extra_info": {"index": 3, "tests": ["a"]}}]).prompts[0].extra_info == {
+        "index": 3,
+        "tests": ["a"],
+    }
+    for nothing in (None, {}, "text", 5):
+        assert _set([{**FOUR, "extra_info": nothing}]).prompts[0].extra_info is None
+
+
+def test_extra_info_is_what_json_can_hold_so_that_a_resumed_run_grades_with_the_same() -> None:
+    row = {**FOUR, "extra_info": {"when": datetime.date(2024, 5, 6), "raw": b"x", "deep": {"n": (1, 2)}}}
+    assert _set([row]).prompts[0].extra_info == {"when": "2024-05-06", "raw": "b'x'", "deep": {"n": [1, 2]}}
 
 
 def test_named_columns_are_used() -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from records import make_manifest
+from records import GRADER, make_manifest
 
 from spo_data.grading.verdict import Verdict
-from spo_data.journal import Journal, Sample
+from spo_data.journal import Journal
 from spo_data.manifest import Counts, Timings
 from spo_data.prompt import Message, Prompt
 from spo_data.prompt_set import Dropped
+from spo_data.sample import Sample
 from spo_data.summary import EXAMPLES, Summary, summarize
 
 LETTERS = {
@@ -29,7 +30,7 @@ LETTERS = {
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    with Journal(tmp_path / "journal.sqlite") as journal:
+    with Journal(tmp_path / "journal.sqlite", GRADER) as journal:
         yield journal
 
 

@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from records import make_manifest
+from records import GRADER, make_manifest
 
 from spo_data import tables
 from spo_data.card import write_card
 from spo_data.grading.verdict import Verdict
-from spo_data.journal import SAMPLES_IN_ORDER, Journal, Sample
+from spo_data.journal import SAMPLES_IN_ORDER, Journal
 from spo_data.prompt import Message, Prompt
+from spo_data.sample import Sample
 from spo_data.summary import summarize
 from spo_data.tables import write_tables
 
@@ -55,7 +56,7 @@ def make_samples(logprobs: bool = False) -> list[Sample]:
 
 def make_run(run: Path, samples: list[Sample]) -> Path:
     run.mkdir()
-    with Journal(run / "journal.sqlite") as journal:
+    with Journal(run / "journal.sqlite", GRADER) as journal:
         journal.set_prompts(PROMPTS, [])
         for sample in samples:
             journal.add(sample)
@@ -67,7 +68,7 @@ def make_run(run: Path, samples: list[Sample]) -> Path:
 
 
 def rewrite(run: Path) -> None:
-    with Journal(run / "journal.sqlite", read_only=True) as journal:
+    with Journal(run / "journal.sqlite", GRADER, read_only=True) as journal:
         write_tables(journal, run)
 
 
@@ -114,6 +115,7 @@ def test_values_has_the_columns_of_the_design(tmp_path: Path) -> None:
         ("n_failed", count),
         ("response_tokens_mean", number),
         ("tool_turns_mean", number),
+        ("suspect_gold", pa.string()),
     ]
 
 
@@ -165,6 +167,7 @@ def test_a_row_of_values_says_what_the_samples_say(tmp_path: Path) -> None:
         "n_failed": 1,
         "response_tokens_mean": 3.0,
         "tool_turns_mean": 0.0,
+        "suspect_gold": None,
     }
     assert (second["vhat"], second["value"], second["value_low"], second["value_high"]) == ([1.0], 1.0, 0.5, 1.0)
     assert (second["n"], second["n_failed"]) == (2, 1)
@@ -235,7 +238,7 @@ def test_a_journal_without_samples_gives_empty_tables(tmp_path: Path) -> None:
 def test_load_dataset_finds_both_tables_by_the_card(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_samples(logprobs=True))
     manifest = make_manifest(dataset={"source": "d: #1"}, n=4, logprobs=True)
-    with Journal(run / "journal.sqlite", read_only=True) as journal:
+    with Journal(run / "journal.sqlite", GRADER, read_only=True) as journal:
         write_card(run, manifest, summarize(journal, manifest))
     program = (
         "import sys, datasets\n"
@@ -259,6 +262,6 @@ def test_load_dataset_finds_both_tables_by_the_card(tmp_path: Path) -> None:
 
 def test_reading_samples_in_order_sorts_no_responses(tmp_path: Path) -> None:
     """SQLite sorted whole samples, blobs included, in a temporary file as large as the journal."""
-    with Journal(tmp_path / "journal.sqlite") as journal:
+    with Journal(tmp_path / "journal.sqlite", GRADER) as journal:
         plan = [row[-1] for row in journal.query(f"EXPLAIN QUERY PLAN {SAMPLES_IN_ORDER}")]
     assert not any("TEMP B-TREE" in step for step in plan), plan

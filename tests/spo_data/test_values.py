@@ -12,11 +12,13 @@ from spo_data.values import prompt_value
 Pair = tuple[Verdict, float | None]
 
 FAILURES = sorted(set(Verdict) - OBSERVATIONS)
+SINGLE_FAILURES = sorted({*FAILURES} - {Verdict.GOLD_UNPARSEABLE})
+"""Failures of one sample; an unparseable ground truth is the prompt's."""
 _BINARY = st.sampled_from(
     [(Verdict.CORRECT, 1.0), (Verdict.WRONG, 0.0), (Verdict.NO_ANSWER, 0.0), (Verdict.TRUNCATED, 0.0)]
 )
 _PARTIAL = st.floats(0, 1, exclude_max=True).map(lambda score: (Verdict.WRONG, score))
-_FAILED: st.SearchStrategy[Pair] = st.sampled_from(FAILURES).map(lambda verdict: (verdict, None))
+_FAILED: st.SearchStrategy[Pair] = st.sampled_from(SINGLE_FAILURES).map(lambda verdict: (verdict, None))
 BINARY: st.SearchStrategy[list[Pair]] = st.lists(_BINARY | _FAILED, max_size=40)
 ANY: st.SearchStrategy[list[Pair]] = st.lists(_BINARY | _PARTIAL | _FAILED, max_size=40)
 UNDRAWN = st.integers(0, 10)
@@ -45,7 +47,7 @@ def test_values_are_the_means_that_they_are_said_to_be(pairs: list[Pair], undraw
     value = prompt_value(pairs, undrawn)
     correct = sum(verdict is Verdict.CORRECT for verdict, _ in pairs)
     truncated = sum(verdict is Verdict.TRUNCATED for verdict, _ in pairs)
-    failed = sum(verdict in FAILURES for verdict, _ in pairs) + undrawn
+    failed = sum(verdict in SINGLE_FAILURES for verdict, _ in pairs) + undrawn
     n = len(pairs) + undrawn
     assert (value.n, value.n_valid, value.n_failed) == (n, n - failed, failed)
     assert (value.n_correct, value.n_truncated) == (correct, truncated)
@@ -76,6 +78,15 @@ def test_a_truncated_sample_is_zero_in_the_value_and_one_in_the_upper_bound() ->
     value = prompt_value([(Verdict.CORRECT, 1.0), (Verdict.TRUNCATED, 0.0)])
     assert (value.value_low, value.value, value.value_high) == (0.5, 0.5, 1.0)
     assert (value.n_valid, value.n_failed, value.vhat) == (2, 0, (1.0, 0.0))
+
+
+@given(ANY, UNDRAWN, st.integers(0, 40))
+def test_a_prompt_with_an_unparseable_ground_truth_has_no_value(pairs: list[Pair], undrawn: int, where: int) -> None:
+    """Its truncated samples, which no grader had seen, scored 0 and gave it the value 0."""
+    value = prompt_value([*pairs[:where], (Verdict.GOLD_UNPARSEABLE, None), *pairs[where:]], undrawn)
+    assert (value.value, value.vhat, value.n_valid) == (None, (), 0)
+    assert value.n_failed == value.n == len(pairs) + 1 + undrawn
+    assert (value.value_low, value.value_high) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("verdict", FAILURES)

@@ -1,0 +1,106 @@
+"""The journal's tables, and how a journal of the first schema becomes one of this.
+
+`samples` holds what the engine made, `verdicts` what each grader said of it, `gradings` who they are.
+"""
+
+import sqlite3
+
+from spo_data.manifest import GraderRecord
+
+SCHEMA_VERSION = 2
+
+
+def make_schema(db: sqlite3.Connection, grader: GraderRecord) -> None:
+    """Make the tables where they are not, all or none. `grader` is whose verdicts a first-schema journal holds."""
+    if _version(db) == SCHEMA_VERSION:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if _version(db) == 0:  # nobody else has made them meanwhile
+            in_first_schema = db.execute("SELECT 1 FROM pragma_table_info('samples') WHERE name = 'verdict'").fetchone()
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            if in_first_schema:
+                for statement in _FROM_FIRST_SCHEMA.split(";"):
+                    db.execute(statement)
+                db.execute(
+                    "INSERT INTO gradings VALUES (1, ?, ?, ?)", (grader.identity, grader.version, grader.verifier)
+                )
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+GRADED = """
+CREATE TEMP VIEW graded AS
+SELECT samples.*, answer, coalesce(verdict, 'grader_error') AS verdict, score,
+    CASE WHEN verdict IS NULL THEN 'not graded yet' ELSE detail END AS detail
+FROM samples LEFT JOIN verdicts ON verdicts.grading = {grading}
+    AND verdicts.prompt_number = samples.prompt_number AND verdicts.sample_index = samples.sample_index
+"""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS prompts (
+    prompt_number INTEGER PRIMARY KEY,
+    position INTEGER NOT NULL,
+    prompt_id TEXT NOT NULL UNIQUE,
+    messages TEXT NOT NULL,
+    ground_truth TEXT NOT NULL,
+    data_source TEXT NOT NULL,
+    extra_info TEXT
+);
+CREATE INDEX IF NOT EXISTS prompts_in_order ON prompts (position, prompt_number);
+CREATE TABLE IF NOT EXISTS samples (
+    prompt_number INTEGER NOT NULL REFERENCES prompts,
+    sample_index INTEGER NOT NULL,
+    seed INTEGER NOT NULL,
+    finish_reason TEXT NOT NULL,
+    response_tokens INTEGER NOT NULL,
+    tool_turns INTEGER NOT NULL,
+    response BLOB NOT NULL,
+    token_ids BLOB NOT NULL,
+    token_logprobs BLOB,
+    UNIQUE (prompt_number, sample_index)
+);
+CREATE TABLE IF NOT EXISTS gradings (
+    grading INTEGER PRIMARY KEY,
+    identity TEXT NOT NULL,
+    version TEXT NOT NULL,
+    verifier TEXT NOT NULL,
+    UNIQUE (identity, version)
+);
+CREATE TABLE IF NOT EXISTS verdicts (
+    grading INTEGER NOT NULL REFERENCES gradings,
+    prompt_number INTEGER NOT NULL,
+    sample_index INTEGER NOT NULL,
+    answer TEXT,
+    verdict TEXT NOT NULL,
+    score REAL,
+    detail TEXT,
+    PRIMARY KEY (grading, prompt_number, sample_index)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS failures (
+    prompt_number INTEGER NOT NULL REFERENCES prompts,
+    sample_index INTEGER NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY (prompt_number, sample_index)
+);
+CREATE TABLE IF NOT EXISTS dropped (row INTEGER PRIMARY KEY, reason TEXT NOT NULL, detail TEXT NOT NULL);
+"""
+
+# In the first schema a sample's row held its only verdict.
+_FROM_FIRST_SCHEMA = """
+INSERT INTO verdicts SELECT 1, prompt_number, sample_index, answer, verdict, score, detail FROM samples;
+ALTER TABLE samples DROP COLUMN answer;
+ALTER TABLE samples DROP COLUMN verdict;
+ALTER TABLE samples DROP COLUMN score;
+ALTER TABLE samples DROP COLUMN detail;
+ALTER TABLE prompts RENAME COLUMN task TO extra_info
+"""
