@@ -26,7 +26,7 @@ test: .venv/ready
 	$(BIN)/python -m pytest -m "not long"
 
 test-fast: .venv/ready
-	$(BIN)/python -m pytest -m "not long and not engine" -q --ignore tests/pipelines/test_crash_matrix.py
+	$(BIN)/python -m pytest -m "not long and not engine and not slow" -q
 
 test-long: .venv/ready
 	$(BIN)/python -m pytest -m long
@@ -38,6 +38,7 @@ lint: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/grading.py
 
 clean:
 	rm -rf .venv runs

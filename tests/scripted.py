@@ -149,6 +149,7 @@ def journal_rows(run: Path) -> list[tuple[str, int, int, str]]:
         try:
             return database.execute(
                 "SELECT prompt_id, sample_index, seed, verdict FROM samples JOIN prompts USING (prompt_number)"
+                " JOIN verdicts USING (prompt_number, sample_index)"
                 " ORDER BY position, sample_index"
             ).fetchall()
         except sqlite3.OperationalError:

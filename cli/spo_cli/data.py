@@ -1,7 +1,9 @@
-"""`spo-data`: estimate offline values, look at them.
+"""`spo-data`: check a dataset, estimate offline values, look at them, grade them again.
 
+    spo-data check 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --limit 32 --model smollm2-135m
     spo-data estimate --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo
     spo-data show runs/demo
+    spo-data regrade runs/demo --verifier dapo
 
 Exit status: 0 when every prompt has its n valid samples, 1 when something is missing or failed, 2 for wrong input,
 128 + the signal's number after SIGINT or SIGTERM.
@@ -9,7 +11,9 @@ Exit status: 0 when every prompt has its n valid samples, 1 when something is mi
 
 import typer
 
+from spo_cli.check import check
 from spo_cli.estimate import estimate
+from spo_cli.regrade import regrade
 from spo_cli.show import show
 
 app = typer.Typer(
@@ -20,8 +24,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command(no_args_is_help=True)(check)
 app.command(no_args_is_help=True)(estimate)
 app.command(no_args_is_help=True)(show)
+app.command(no_args_is_help=True)(regrade)
 
 
 def main() -> None:

@@ -63,9 +63,17 @@ class Display:
             self._line(f"          row {drop.row}: {drop.reason} {excerpt(drop.detail)}".rstrip())
         if len(prompts.dropped) > 5:
             self._line(f"          … and {len(prompts.dropped) - 5:,} more")
+        if plan.leaks:
+            rows = ", ".join(str(leak.row) for leak in plan.leaks[:5]) + (" …" if len(plan.leaks) > 5 else "")
+            self._line(
+                f"note      {len(plan.leaks):,} prompts state their own ground truth (row {rows}):"
+                " `spo-data check` lists them"
+            )
+        also = plan.manifest.also
         self._line(
             f"policy    temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, top_k {top_k},"
             f" template {prompts.template.name}, verifier {plan.manifest.grader.verifier}"
+            + (f", also {also.verifier}" if also else "")
         )
         self._line(
             f"plan      {len(prompts.prompts):,} prompts x {sampling.n} = {plan.n_samples:,} samples"
@@ -77,6 +85,13 @@ class Display:
                 f"note      the context of {plan.context_length:,} tokens ends responses before --max-tokens"
                 f" {sampling.max_tokens:,}: after {shortest:,} at the earliest\n"
             )
+
+    def graded(self, verifier: str, done: int, total: int) -> None:
+        """Show how far grading stored responses is."""
+        now = time.monotonic()
+        if done == total or now - self._shown >= PLAIN_SECONDS:
+            self._shown = now
+            self._line(f"{done:,}/{total:,} stored responses graded by {verifier}")
 
     def sampled(self, progress: Progress) -> None:
         """Show how far it is, at most a few times a second."""

@@ -9,72 +9,59 @@ from typing import Annotated, Any
 import typer
 
 from spo_cli.exits import INTERRUPTED, clean_exit
+from spo_cli.parameters import (
+    SKIP_CHECK,
+    engine_option,
+    grader_option,
+    json_object,
+    prompts_option,
+    sampling_option,
+)
 from spo_data.errors import UserError
-from spo_data.options import PRESETS, EngineOptions, GraderOptions, PromptOptions, Sampling, help_of
-
-
-def _option(options: type, name: str, panel: str, default: str | None = None) -> Any:
-    # The name is spelled out so that a flag has no --no- twin.
-    help_text = help_of(options, name) if default is None else f"{help_of(options, name)} (default: {default})"
-    return typer.Option(f"--{name.replace('_', '-')}", help=help_text, rich_help_panel=panel, show_default=False)
-
-
-def _prompts(name: str) -> Any:
-    return _option(PromptOptions, name, "Prompts")
-
-
-def _sampling(name: str) -> Any:
-    default = Sampling.__dataclass_fields__[name].default
-    return _option(Sampling, name, "Sampling", None if default in ((), False) else str(default))
-
-
-def _engine(name: str) -> Any:
-    return _option(EngineOptions, name, "Engine (vLLM's names)")
-
-
-def _grader(name: str) -> Any:
-    return _option(GraderOptions, name, "Grading")
+from spo_data.options import PRESETS, EngineOptions, GraderOptions, PromptOptions, Sampling
 
 
 def estimate(
     model: Annotated[str, typer.Option(help="A folder, org/name on the Hub, or a short name such as Qwen3-8B.")],
-    dataset: Annotated[str, _prompts("dataset")],
+    dataset: Annotated[str, prompts_option("dataset")],
     out: Annotated[Path, typer.Option(help="Run folder; the same command continues what is there.")],
     model_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
-    dataset_config: Annotated[str | None, _prompts("dataset_config")] = None,
-    split: Annotated[str | None, _prompts("split")] = None,
-    revision: Annotated[str | None, _prompts("revision")] = None,
-    prompt_column: Annotated[str | None, _prompts("prompt_column")] = None,
-    answer_column: Annotated[str | None, _prompts("answer_column")] = None,
-    template: Annotated[str | None, _prompts("template")] = None,
-    system: Annotated[str | None, _prompts("system")] = None,
-    chat_template_kwargs: Annotated[str | None, _prompts("chat_template_kwargs")] = None,
-    limit: Annotated[int | None, _prompts("limit")] = None,
-    shuffle_seed: Annotated[int | None, _prompts("shuffle_seed")] = None,
+    dataset_config: Annotated[str | None, prompts_option("dataset_config")] = None,
+    split: Annotated[str | None, prompts_option("split")] = None,
+    revision: Annotated[str | None, prompts_option("revision")] = None,
+    prompt_column: Annotated[str | None, prompts_option("prompt_column")] = None,
+    answer_column: Annotated[str | None, prompts_option("answer_column")] = None,
+    template: Annotated[str | None, prompts_option("template")] = None,
+    system: Annotated[str | None, prompts_option("system")] = None,
+    chat_template_kwargs: Annotated[str | None, prompts_option("chat_template_kwargs")] = None,
+    limit: Annotated[int | None, prompts_option("limit")] = None,
+    shuffle_seed: Annotated[int | None, prompts_option("shuffle_seed")] = None,
     preset: Annotated[
         str | None,
         typer.Option(help="Sampling of the published values: reference (0.6 / 0.95 / 20).", rich_help_panel="Sampling"),
     ] = None,
-    n: Annotated[int | None, _sampling("n")] = None,
-    temperature: Annotated[float | None, _sampling("temperature")] = None,
-    top_p: Annotated[float | None, _sampling("top_p")] = None,
-    top_k: Annotated[int | None, _sampling("top_k")] = None,
-    max_tokens: Annotated[int | None, _sampling("max_tokens")] = None,
-    seed: Annotated[int | None, _sampling("seed")] = None,
-    stop: Annotated[list[str] | None, _sampling("stop")] = None,
-    logprobs: Annotated[bool, _sampling("logprobs")] = False,
-    verifier: Annotated[str | None, _grader("verifier")] = None,
-    grader_workers: Annotated[int | None, _grader("grader_workers")] = None,
-    grader_seconds: Annotated[float, _grader("grader_seconds")] = 10.0,
-    grader_memory_gb: Annotated[float, _grader("grader_memory_gb")] = 4.0,
-    tensor_parallel_size: Annotated[int, _engine("tensor_parallel_size")] = 1,
-    gpu_memory_utilization: Annotated[float | None, _engine("gpu_memory_utilization")] = None,
-    max_model_len: Annotated[int | None, _engine("max_model_len")] = None,
-    max_num_seqs: Annotated[int | None, _engine("max_num_seqs")] = None,
-    dtype: Annotated[str, _engine("dtype")] = "auto",
-    enforce_eager: Annotated[bool, _engine("enforce_eager")] = False,
-    deterministic: Annotated[bool, _engine("deterministic")] = False,
-    engine_arg: Annotated[list[str] | None, _engine("engine_arg")] = None,
+    n: Annotated[int | None, sampling_option("n")] = None,
+    temperature: Annotated[float | None, sampling_option("temperature")] = None,
+    top_p: Annotated[float | None, sampling_option("top_p")] = None,
+    top_k: Annotated[int | None, sampling_option("top_k")] = None,
+    max_tokens: Annotated[int | None, sampling_option("max_tokens")] = None,
+    seed: Annotated[int | None, sampling_option("seed")] = None,
+    stop: Annotated[list[str] | None, sampling_option("stop")] = None,
+    logprobs: Annotated[bool, sampling_option("logprobs")] = False,
+    verifier: Annotated[str | None, grader_option("verifier")] = None,
+    also: Annotated[str | None, grader_option("also")] = None,
+    skip_check: Annotated[bool, SKIP_CHECK] = False,
+    grader_workers: Annotated[int | None, grader_option("grader_workers")] = None,
+    grader_seconds: Annotated[float, grader_option("grader_seconds")] = 10.0,
+    grader_memory_gb: Annotated[float, grader_option("grader_memory_gb")] = 4.0,
+    tensor_parallel_size: Annotated[int, engine_option("tensor_parallel_size")] = 1,
+    gpu_memory_utilization: Annotated[float | None, engine_option("gpu_memory_utilization")] = None,
+    max_model_len: Annotated[int | None, engine_option("max_model_len")] = None,
+    max_num_seqs: Annotated[int | None, engine_option("max_num_seqs")] = None,
+    dtype: Annotated[str, engine_option("dtype")] = "auto",
+    enforce_eager: Annotated[bool, engine_option("enforce_eager")] = False,
+    deterministic: Annotated[bool, engine_option("deterministic")] = False,
+    engine_arg: Annotated[list[str] | None, engine_option("engine_arg")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the preview, the counts and the plan; sample nothing.")
     ] = False,
@@ -107,7 +94,7 @@ def estimate(
             answer_column=answer_column,
             template=template,
             system=system,
-            chat_template_kwargs=_json_object("--chat-template-kwargs", chat_template_kwargs),
+            chat_template_kwargs=json_object("--chat-template-kwargs", chat_template_kwargs),
             limit=limit,
             shuffle_seed=shuffle_seed,
         )
@@ -121,7 +108,7 @@ def estimate(
             deterministic=deterministic,
             engine_arg=_engine_arguments(engine_arg or []),
         )
-        grader = GraderOptions(verifier, grader_workers, grader_seconds, grader_memory_gb)
+        grader = GraderOptions(verifier, also, grader_workers, grader_seconds, grader_memory_gb)
         checked_sampling = Sampling(**sampling, logprobs=logprobs)
 
         from spo_pipelines.estimate import estimate as run_estimate
@@ -137,6 +124,7 @@ def estimate(
             engine=engine,
             grader=grader,
             model_revision=model_revision,
+            skip_check=skip_check,
             command=("spo-data", *sys.argv[1:]),
         )
         with Display() as display:
@@ -178,18 +166,6 @@ def _preset(name: str | None) -> dict[str, Any]:
     if name not in PRESETS:
         raise UserError(f"--preset {name}: choose one of {', '.join(PRESETS)}")
     return dict(PRESETS[name])
-
-
-def _json_object(option: str, text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {}
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{option} {text}: not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{option} {text}: not a JSON object such as '{{\"enable_thinking\": false}}'")
-    return value
 
 
 def _engine_arguments(pairs: list[str]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """`spo-data show`: a run's summary again."""
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +10,14 @@ from spo_cli.exits import clean_exit
 from spo_data.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
-    from spo_data.summary import Example, Summary
+    from spo_data.summary import Example, SecondOpinion, Summary, Suspect
 
 BAR = 40
-PIPED_WIDTH = 160
-"""Columns where stdout is no terminal: what is piped into grep should not be wrapped at 80."""
+SHOWN = 10
+"""Suspect ground truths that are printed."""
 
 
 def show(
@@ -33,7 +33,7 @@ def show(
         manifest = read_manifest(run)
         if manifest is None or not (run / "journal.sqlite").is_file():
             raise UserError(f"{run} is not a run folder: `spo-data estimate … --out {run}` makes one")
-        with reading(run / "journal.sqlite") as journal:
+        with reading(run / "journal.sqlite", manifest.grader) as journal:
             summary = summarize(journal, manifest)
         if as_json:
             print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
@@ -43,17 +43,12 @@ def show(
 
 def print_summary(summary: "Summary", run: Path) -> None:
     """Print a summary on stdout."""
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
-    console = Console(highlight=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPED_WIDTH
-    grid = Table.grid(padding=(0, 2))
-    for name, text in _facts(summary, run):
-        grid.add_row(name, Text(text))
-    console.print(grid)
+    from spo_cli import tables
+
+    console = tables.console()
+    tables.facts(console, _facts(summary, run))
     if summary.value_mean is None:
         return
     console.print(f"\nvalues, to the nearest k/{summary.n}", markup=False)
@@ -65,6 +60,48 @@ def print_summary(summary: "Summary", run: Path) -> None:
     for title, examples in (("hardest", summary.hardest), ("easiest", summary.easiest)):
         console.print(f"\n{title}", markup=False)
         console.print(_examples(examples))
+    if summary.suspects:
+        print_suspects(console, summary.suspects)
+    if summary.second is not None:
+        print_second_opinion(console, summary.second, summary.verifier)
+
+
+def print_suspects(console: "Console", suspects: "list[Suspect]") -> None:
+    """Print the prompts whose samples agree on another answer than the ground truth."""
+    from spo_cli.tables import add_row, table
+    from spo_data.prompt_set import excerpt
+
+    console.print("\nsuspect ground truths: all answers agree on another one", markup=False)
+    found = table("ground truth", "all answer", "prompt id", "prompt")
+    for suspect in suspects[:SHOWN]:
+        add_row(
+            found, excerpt(suspect.ground_truth, 20), excerpt(suspect.answer, 20), suspect.prompt_id, suspect.prompt
+        )
+    console.print(found)
+    if len(suspects) > SHOWN:
+        console.print(f"… and {len(suspects) - SHOWN:,} more: values with a suspect_gold, or --json", markup=False)
+
+
+def print_second_opinion(console: "Console", second: "SecondOpinion", verifier: str) -> None:
+    """Print where a second verifier disagrees with the run's."""
+    from spo_cli.tables import add_row, table
+    from spo_data.prompt_set import excerpt
+
+    share = f" ({second.disagree / second.compared:.1%})" if second.compared else ""
+    mean = "" if second.value_mean is None else f"; its mean value is {second.value_mean:.4f}"
+    console.print(
+        f"\nsecond opinion: {second.verifier} disagrees with {verifier} on {second.disagree:,} of {second.compared:,}"
+        f" samples{share}{mean}",
+        markup=False,
+    )
+    for pair, count in second.pairs.items():
+        console.print(f"  {count:>7,}  {pair}", markup=False)
+    if second.worst:
+        found = table("samples", "ground truth", "first reads", "second reads", "prompt")
+        for worst in second.worst:
+            answers = (excerpt(answer or "no answer", 20) for answer in (worst.first_answer, worst.second_answer))
+            add_row(found, str(worst.samples), excerpt(worst.ground_truth, 20), *answers, worst.prompt)
+        console.print(found)
 
 
 def _facts(summary: "Summary", run: Path) -> list[tuple[str, str]]:
@@ -75,6 +112,7 @@ def _facts(summary: "Summary", run: Path) -> list[tuple[str, str]]:
         ("model", summary.model),
         ("dataset", f"{summary.dataset}: {summary.rows:,} rows, {summary.duplicates:,} duplicates{dropped}"),
         ("samples", f"{summary.prompts:,} prompts x {summary.n}: {summary.drawn:,} of {summary.asked:,} drawn"),
+        ("verifier", summary.verifier),
         ("verdicts", verdicts or "none yet"),
     ]
     if summary.missing:

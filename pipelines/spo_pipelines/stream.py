@@ -1,6 +1,6 @@
 """The stream: requests to engine to grader to journal, one sample at a time and without a barrier anywhere.
 
-    ended = await stream(engine, requests, prompts, pool, journal, progress, stop)
+    ended = await stream(engine, requests, prompts, graders, journal, progress, listen, stop)
 
 Slightly more requests are submitted than the engine runs at once, so it never waits for us; each finished response
 goes to the grader while the engine keeps generating, and from there to the journal. Setting `stop` aborts what is
@@ -10,16 +10,17 @@ being generated; what is finished is still graded and journaled before the strea
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from spo_data.engine import Completion, Engine, EngineError, RequestError, SampleRequest
 from spo_data.errors import first_line
-from spo_data.grading.pool import GradeJob, GraderPool
 from spo_data.grading.verdict import TRUNCATED
-from spo_data.journal import Journal, Sample
+from spo_data.journal import Journal
 from spo_data.prompt import Prompt
+from spo_data.sample import Sample
+from spo_pipelines.grade import Graders
 
 COMMIT_TICK_SECONDS = 0.25
 """How often the stream looks whether samples have waited long enough for a commit."""
@@ -62,7 +63,7 @@ async def stream(
     engine: Engine,
     requests: Iterable[SampleRequest],
     prompts: Mapping[str, Prompt],
-    pool: GraderPool,
+    graders: Graders,
     journal: Journal,
     progress: Progress,
     listen: ProgressListener,
@@ -109,11 +110,14 @@ async def stream(
         while (item := await finished.get()) is not None:
             request, completion = item
             prompt = prompts[request.prompt_id]
-            graded = TRUNCATED
+            graded, others = TRUNCATED, dict.fromkeys(graders.others, TRUNCATED)
             if completion.finish_reason == "stop":
-                graded = await pool.grade(GradeJob(completion.text, prompt.ground_truth, prompt.task))
+                graded, *seconds = await asyncio.gather(
+                    *(graders.grade(prompt, completion.text, grader) for grader in (graders.current, *graders.others))
+                )
+                others = dict(zip(graders.others, seconds, strict=True))
             sample = Sample.of(request.prompt_id, request.sample_index, request.seed, completion, graded)
-            journal.add(sample)
+            journal.add(sample, others)
             progress.add(sample)
             listen(progress)
 
@@ -130,25 +134,14 @@ async def stream(
     try:
         async with asyncio.TaskGroup() as group:
             attendants = [group.create_task(commit()), group.create_task(abort())]
-            graders = [group.create_task(grade()) for _ in range(pool.concurrency)]
+            grading = [group.create_task(grade()) for _ in range(graders.pool.concurrency)]
             await asyncio.wait([group.create_task(sample()) for _ in range(n_samplers)])
-            for _ in graders:
+            for _ in grading:
                 await finished.put(None)
-            await asyncio.wait(graders)
+            await asyncio.wait(grading)
             for attendant in attendants:
                 attendant.cancel()
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from errors  # one thing went wrong; the others were cancelled for it
     journal.commit()
     return death
-
-
-async def regrade_failed(
-    ungraded: Sequence[tuple[str, int, str]], prompts: Mapping[str, Prompt], pool: GraderPool, journal: Journal
-) -> None:
-    """Grade the stored (prompt id, sample index, response) again that an earlier call failed to grade."""
-    for start in range(0, len(ungraded), pool.concurrency):
-        batch = ungraded[start : start + pool.concurrency]
-        jobs = [GradeJob(response, prompts[pid].ground_truth, prompts[pid].task) for pid, _, response in batch]
-        for (prompt_id, index, _), graded in zip(batch, await asyncio.gather(*map(pool.grade, jobs)), strict=True):
-            journal.regrade(prompt_id, index, graded)

@@ -114,7 +114,10 @@ REFUSED = [
     (["--tensor-parallel-size", "0"], "--tensor-parallel-size 0: at least 1"),
     (["--gpu-memory-utilization", "1.5"], "--gpu-memory-utilization 1.5: above 0, at most 1"),
     (["--max-model-len", "1"], "--max-model-len 1: at least 2"),
-    (["--max-model-len", "9"], "no prompt is left to sample (6 prompt_too_long)"),
+    (
+        ["--max-model-len", "9"],
+        "left to sample (6 prompt_too_long; row 5: 56 tokens leave no room in a context of 9)",
+    ),
     (["--max-num-seqs", "0"], "--max-num-seqs 0: at least 1"),
     (["--dtype", "int4"], "--dtype int4: choose one of auto"),
     (["--out", "{}/sums.jsonl"], "--out {}/sums.jsonl is a file"),

@@ -6,6 +6,7 @@ One engine serves the whole session; the tests of the command itself (its signal
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from records import journal_of
 from spo_pipelines.estimate import Outcome, estimate
 from spo_pipelines.plan import EstimateOptions, Plan
 
 from spo_data.engine import Engine
 from spo_data.model import resolve_model
-from spo_data.options import EngineOptions, PromptOptions, Sampling
+from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling
 from spo_data.prompt import Message, prompt_id, sample_seed
 from spo_data.vllm_engine import VllmEngine, start_vllm
 
@@ -61,12 +63,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         async def shared(plan: Plan) -> AsyncIterator[Engine]:
             yield VllmEngine(engine._client, plan.options.sampling, log, 0)
 
-        def run(out: Path, *, limit: int = 12, logprobs: bool = False, **sampling: int) -> Outcome:
+        def run(
+            out: Path, *, limit: int = 12, logprobs: bool = False, also: str | None = None, **sampling: int
+        ) -> Outcome:
             options = EstimateOptions(
                 model="smollm2-135m",
                 out=out,
                 prompts=PromptOptions(dataset=DATASET, limit=limit),
                 sampling=Sampling(max_tokens=MAX_TOKENS, logprobs=logprobs, **sampling),
+                grader=GraderOptions(also=also),
                 engine=EngineOptions(enforce_eager=True, max_model_len=512),
                 command=("spo-data", "estimate"),
             )
@@ -80,7 +85,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 def complete_run(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
     """A finished run of 24 rows, n = 8."""
     out = tmp_path_factory.mktemp("complete") / "run"
-    return out, run(out, limit=24, n=8)
+    return out, run(out, limit=24, n=8, also="dapo")
 
 
 def samples(out: Path) -> list[dict[str, object]]:
@@ -128,6 +133,51 @@ def test_samples_carry_their_own_seeds_and_real_tokens(complete_run: tuple[Path,
         assert tokenizer.decode(row["token_ids"], skip_special_tokens=True) == row["response"]
         assert row["finish_reason"] == ("stop" if row["token_ids"][-1] == tokenizer.eos_token_id else "length")  # type: ignore[index]
         assert (row["verdict"] == "truncated") == (row["finish_reason"] == "length")
+
+
+def test_a_second_opinion_is_recorded_for_every_sample_and_compared(complete_run: tuple[Path, Outcome]) -> None:
+    out, outcome = complete_run
+    assert outcome.summary is not None
+    second = outcome.summary.second
+    assert second is not None
+    graded = [row for row in samples(out) if row["verdict"] != "truncated"]
+    assert (second.verifier, second.compared) == ("dapo", len(graded))
+    unboxed = sum(row["verdict"] == "correct" and "\\boxed{" not in str(row["response"]) for row in samples(out))
+    assert second.disagree >= unboxed > 0, "the strict box takes no unmarked answer"
+    with journal_of(out) as journal:
+        assert [grader.verifier for grader in journal.graders()] == ["math-verify", "dapo"]
+
+
+def test_the_command_checks_the_dataset_and_grades_the_run_again_and_back(
+    complete_run: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(complete_run[0], out)
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        program = Path(sys.executable).with_name("spo-data")
+        return subprocess.run([str(program), *words], capture_output=True, text=True, check=False, timeout=300)
+
+    checked = command("check", DATASET, "--limit", "24", "--model", "smollm2-135m")
+    assert (checked.returncode, "clean" in checked.stdout) == (0, True), checked.stderr
+    before = {path.name: path.read_bytes() for path in sorted(out.glob("*/*.parquet"))}
+    reward = tmp_path / "reward.py"
+    reward.write_text(
+        "def compute_score(data_source, solution_str, ground_truth, extra_info):\n"
+        "    assert extra_info['generator'] == 'chain_sum' and data_source.startswith('reasoning-gym:')\n"
+        "    return float(ground_truth in solution_str)\n"
+    )
+    again = command("regrade", str(out), "--verifier", f"{reward}:compute_score", "--json")
+    assert again.returncode == 0, again.stderr
+    changed = json.loads(again.stdout)
+    assert changed["value_mean"]["after"] > changed["value_mean"]["before"]
+    assert sum(cell["samples"] for cell in changed["confusion"]) == len(samples(out))
+    for row in samples(out):
+        expected = "truncated" if row["finish_reason"] == "length" else None
+        assert row["verdict"] == (expected or ("correct" if row["score"] else "wrong"))
+    back = command("regrade", str(out), "--verifier", "math-verify", "--also", "dapo")
+    assert back.returncode == 0, back.stderr
+    assert {path.name: path.read_bytes() for path in sorted(out.glob("*/*.parquet"))} == before
 
 
 def test_two_runs_with_one_seed_have_the_same_seeds_and_another_seed_has_none_of_them(run: Run, tmp_path: Path) -> None:
@@ -233,10 +283,8 @@ def wait_for_samples(out: Path, count: int, process: subprocess.Popen[str] | sub
 
 
 def journaled(out: Path) -> dict[tuple[str, int], list[int]]:
-    from spo_data.journal import Journal
-
     try:
-        with Journal(out / "journal.sqlite", read_only=True) as journal:
+        with journal_of(out) as journal:
             return {(s.prompt_id, s.sample_index): s.token_ids.tolist() for s in journal.samples()}
     except sqlite3.OperationalError:
         return {}

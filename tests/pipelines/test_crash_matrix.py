@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import scripted
+from records import journal_of
 
 from spo_data import sample_seed
-from spo_data.journal import Journal
 from spo_data.manifest import read_manifest
+
+pytestmark = pytest.mark.slow
 
 ROWS = 6
 SMALL, WHOLE, MORE = ("--limit", "3", "--n", "4"), ("--n", "4"), ("--n", "6")
@@ -51,6 +53,7 @@ def in_folder(name: str, at: str, **where: Any) -> Scenario:
 
 
 ESTIMATE = "spo_pipelines.estimate:"
+RUN_FOLDER = "spo_pipelines.run_folder:"
 JOURNAL = "spo_data.journal:Journal."
 TRANSACTION = "spo_data.journal:_Transaction."
 SUBMIT = "__main__:ScriptedEngine.submit"
@@ -59,7 +62,7 @@ WRITER = "pyarrow.parquet:ParquetWriter."
 SCENARIOS = [
     in_folder("before the folder is made", "mkdir"),
     in_folder("when the folder is made", "mkdir", when="after"),
-    once("when the folder is locked", f"{ESTIMATE}_admitted"),
+    once("when the folder is locked", f"{ESTIMATE}admitted"),
     in_folder("before the first manifest is in its place", "replace"),
     in_folder("when the first manifest is in its place", "replace", when="after"),
     once("before the journal has a schema", "sql:CREATE TABLE"),
@@ -67,7 +70,8 @@ SCENARIOS = [
     once("when the journal has a schema", "sql:CREATE TABLE", when="after"),
     once("before the prompts are stored", f"{JOURNAL}set_prompts"),
     once("within the prompts' transaction", "sql:INSERT INTO prompts", when="after"),
-    once("before the prompts' commit", "sql:COMMIT"),
+    once("before the schema's commit", "sql:COMMIT"),
+    once("before the prompts' commit", "sql:COMMIT", nth=2),
     once("when the prompts are stored", f"{JOURNAL}set_prompts", when="after"),
     once("at the first request", SUBMIT),
     once("at the 11th request", SUBMIT, nth=11),
@@ -78,14 +82,14 @@ SCENARIOS = [
     once("when 4 samples wait for a commit", f"{JOURNAL}add", nth=4, when="after"),
     once("when the last sample is taken", f"{JOURNAL}add", nth=24, when="after"),
     once("within the first batch's transaction", "sql:INSERT INTO samples", when="after"),
-    once("before the first batch's commit", "sql:COMMIT", nth=2),
-    once("after the first batch's commit", "sql:COMMIT", nth=2, when="after"),
+    once("before the first batch's commit", "sql:COMMIT", nth=3),
+    once("after the first batch's commit", "sql:COMMIT", nth=3, when="after"),
     once("before the third batch's commit", f"{TRANSACTION}__exit__", nth=4),
     once("after the third batch's commit", f"{JOURNAL}commit", nth=3, when="after"),
-    once("before the last commit", "sql:COMMIT", nth=6),
-    once("after the last commit", "sql:COMMIT", nth=6, when="after"),
+    once("before the last commit", "sql:COMMIT", nth=7),
+    once("after the last commit", "sql:COMMIT", nth=7, when="after"),
     once("when a failure is recorded", f"{JOURNAL}add_failure", when="after", engine=(("fail_every", 3),)),
-    once("before the summary", f"{ESTIMATE}summarize"),
+    once("before the summary", f"{RUN_FOLDER}summarize"),
     once("before the values' rows", f"{WRITER}write_table"),
     once("after the values' rows", f"{WRITER}write_table", when="after"),
     once("before the values' footer", f"{WRITER}close"),
@@ -93,7 +97,7 @@ SCENARIOS = [
     in_folder("before the values are in their place", "rename"),
     in_folder("between the two tables", "rename", when="after"),
     in_folder("before the samples are in their place", "rename", nth=2),
-    once("before the card", f"{ESTIMATE}write_card"),
+    once("before the card", f"{RUN_FOLDER}write_card"),
     in_folder("before the card is in its place", "replace", nth=2),
     once("before the last manifest", "spo_data.manifest:Manifest.write", nth=2),
     once("when all is written", "spo_data.manifest:Manifest.write", nth=2, when="after"),
@@ -104,8 +108,8 @@ SCENARIOS = [
     once("when n is raised and a batch is drawn", "sql:COMMIT", nth=2, when="after", start="whole", arguments=MORE),
     once("before more prompts are stored", f"{JOURNAL}set_prompts", start="small"),
     once("when more prompts are stored", "sql:COMMIT", when="after", start="small"),
-    once("before the first regrade", f"{JOURNAL}regrade", start="ungraded"),
-    once("after the second regrade", f"{JOURNAL}regrade", nth=2, when="after", start="ungraded"),
+    once("before the regrade", f"{JOURNAL}regrade", start="ungraded"),
+    once("after the regrade", f"{JOURNAL}regrade", when="after", start="ungraded"),
     Scenario("twice, in the run and in its resume", (Kill(f"{JOURNAL}add", 9), Kill("sql:COMMIT", 3, "after"))),
     Scenario(
         "three times, in the run, its resume and the tables",
@@ -152,7 +156,7 @@ def starts(dataset: Path, undisturbed: dict[tuple[str, ...], Path]) -> dict[str,
 
 
 def expected_samples(run: Path, n: int) -> set[tuple[str, int, int]]:
-    with Journal(run / "journal.sqlite", read_only=True) as journal:
+    with journal_of(run) as journal:
         ids = [prompt.prompt_id for prompt in journal.prompts()]
     return {(prompt_id, index, sample_seed(0, prompt_id, index)) for prompt_id in ids for index in range(n)}
 

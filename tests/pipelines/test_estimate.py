@@ -12,11 +12,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import scripted
+from records import journal_of
 
 from spo_data import SpoError, UserError, sample_seed
 from spo_data.engine import EngineError
-from spo_data.grading.pool import GradeJob, GraderPool
+from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.worker import GradeJob
 from spo_data.journal import Journal
 from spo_data.manifest import Manifest, read_manifest
 from spo_data.model import Model, resolve_model
@@ -158,7 +160,13 @@ def test_a_changed_option_is_refused_with_both_values_and_the_right_commands(
 def check_commands(message: str, run: Path, dataset: Path) -> None:
     first, *rest = message.splitlines()
     assert str(run) in first
-    own, another = (line.split(":", 1) for line in rest)
+    own, another, *regrade = (line.split(":", 1) for line in rest)
+    if "verifier" in first:
+        ((title, words),) = regrade
+        assert title.strip() == "to grade that run anew"
+        assert shlex.split(words)[:4] == ["spo-data", "regrade", str(run), "--verifier"]
+    else:
+        assert not regrade
     command = ["spo-data", "estimate", "--model", scripted.MODEL, "--dataset", str(dataset), "--out"]
     assert own[0].strip() == "to continue that run"
     assert shlex.split(own[1]) == [*command, str(run)]
@@ -436,7 +444,7 @@ def test_an_error_of_the_database_is_one_line(dataset: Path, tmp_path: Path, mon
     assert failed.value.exit_status == 1
 
 
-@pytest.mark.parametrize("where", ["spo_data.manifest:Manifest.write", "spo_pipelines.estimate:write_tables"])
+@pytest.mark.parametrize("where", ["spo_data.manifest:Manifest.write", "spo_pipelines.run_folder:write_tables"])
 def test_a_disk_that_fills_up_outside_the_journal_is_one_error_too(
     where: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -470,7 +478,7 @@ def test_over_long_prompts_are_dropped_and_counted(tmp_path: Path) -> None:
     assert outcome.summary.dropped == {"prompt_too_long": 1}
     assert (outcome.summary.prompts, outcome.summary.missing, outcome.summary.complete) == (5, 0, False)
     assert read_manifest(tmp_path / "run").counts.dropped == {"prompt_too_long": 1}  # type: ignore[union-attr]
-    with Journal(tmp_path / "run" / "journal.sqlite", read_only=True) as journal:
+    with journal_of(tmp_path / "run") as journal:
         (drop,) = journal.dropped()
     assert drop.row == 1
     assert "leave no room in a context of 100" in drop.detail
@@ -485,7 +493,7 @@ def test_prompts_whose_ground_truth_cannot_be_verified_are_dropped_and_counted(t
 
 
 def test_a_run_in_which_no_prompt_is_left_is_refused(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no prompt is left to sample \(6 prompt_too_long\)"):
+    with pytest.raises(UserError, match=r"is left to sample \(6 prompt_too_long; row 5: 56 tokens leave no"):
         estimate(options(dataset, tmp_path / "run", max_model_len=8))
     assert not (tmp_path / "run").exists()
 
@@ -572,7 +580,7 @@ def test_a_manifest_accounts_for_all_calls(dataset: Path, tmp_path: Path) -> Non
     assert second.timings.sampled_tokens == sum(row["response_tokens"] for row in samples)
     assert second.counts is not None
     assert second.counts.samples == 24
-    assert json.loads((run / "run.json").read_text())["schema_version"] == 1
+    assert json.loads((run / "run.json").read_text())["schema_version"] == 2
 
 
 def test_a_model_folder_without_weights_is_enough_to_plan(other_model: Path) -> None:

@@ -5,20 +5,23 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import scripted
 import spo_pipelines.stream as stream_module
-from spo_pipelines.stream import Progress, regrade_failed, stream
+from records import GRADER
+from spo_pipelines.grade import Graders, grade_stored
+from spo_pipelines.stream import Progress, stream
 
 import spo_data.journal
 from spo_data import Message, Prompt, SpoError, sample_seed
 from spo_data.engine import Completion, EngineError, SampleRequest
-from spo_data.grading.pool import GradeJob
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.journal import Journal, Sample
+from spo_data.grading.worker import GradeJob
+from spo_data.journal import Journal
+from spo_data.sample import Sample
 
 Script = scripted.Script
 
@@ -75,11 +78,11 @@ class Run:
             options=SimpleNamespace(sampling=SimpleNamespace(logprobs=False)),
         )
         engine = scripted.ScriptedEngine(self.script, plan)
-        with Journal(self.path) as journal:
+        with Journal(self.path, GRADER) as journal:
             journal.set_prompts(tuple(PROMPTS.values()), ())
-            pool: Any = self.pool
+            graders = Graders(cast(Any, self.pool), GRADER)
             asked = self.requests() if requests is None else requests
-            return await stream(engine, asked, PROMPTS, pool, journal, self.progress, self.listen, self.stop)
+            return await stream(engine, asked, PROMPTS, graders, journal, self.progress, self.listen, self.stop)
 
     def journaled(self) -> list[tuple[str, int]]:
         return [(row[0], row[1]) for row in scripted.journal_rows(self.path.parent)]
@@ -96,7 +99,7 @@ def test_every_request_is_answered_graded_and_journaled_once(tmp_path: Path) -> 
     assert run.heard == [(count, 0) for count in range(1, 61)]
     assert run.progress.verdicts.total() == run.progress.n_scored == 60
     assert run.progress.score_sum == run.progress.verdicts["correct"]
-    with Journal(run.path, read_only=True) as journal:
+    with Journal(run.path, GRADER, read_only=True) as journal:
         assert run.progress.tokens == sum(len(sample.token_ids) for sample in journal.samples())
 
 
@@ -124,11 +127,11 @@ def test_the_engine_is_slightly_over_full_until_the_requests_run_out(
     """The first sample finishes last, so one that waited for its siblings would empty the engine."""
 
     async def go() -> None:
-        with Journal(run.path) as journal:
+        with Journal(run.path, GRADER) as journal:
             journal.set_prompts(tuple(PROMPTS.values()), ())
-            pool: Any = run.pool
+            graders = Graders(cast(Any, run.pool), GRADER)
             streaming = asyncio.create_task(
-                stream(engine, run.requests(), PROMPTS, pool, journal, run.progress, run.listen, run.stop)
+                stream(engine, run.requests(), PROMPTS, graders, journal, run.progress, run.listen, run.stop)
             )
             for finished in range(60):
                 for _ in range(20):
@@ -228,7 +231,7 @@ def test_a_failed_request_is_recorded_and_the_others_go_on(tmp_path: Path) -> No
     failed = {(prompt_id, index) for prompt_id, index, seed in run.script.submitted if seed % 4 == 0}
     assert run.progress.failed == len(failed) > 0
     assert set(run.journaled()) == set(EVERYTHING) - failed
-    with Journal(run.path, read_only=True) as journal:
+    with Journal(run.path, GRADER, read_only=True) as journal:
         recorded = journal.query("SELECT prompt_id, sample_index FROM failures JOIN prompts USING (prompt_number)")
     assert set(recorded) == failed
 
@@ -278,10 +281,10 @@ def test_an_empty_response_is_a_sample(tmp_path: Path) -> None:
             return Completion("", np.zeros(0, dtype=np.int32), "stop")
 
     async def go() -> None:
-        with Journal(run.path) as journal:
+        with Journal(run.path, GRADER) as journal:
             journal.set_prompts(tuple(PROMPTS.values()), ())
-            pool: Any = Pool(verdict=lambda _: Graded(Verdict.NO_ANSWER, 0.0))
-            await stream(Silent(), run.requests(), PROMPTS, pool, journal, run.progress, run.listen, run.stop)
+            graders = Graders(cast(Any, Pool(verdict=lambda _: Graded(Verdict.NO_ANSWER, 0.0))), GRADER)
+            await stream(Silent(), run.requests(), PROMPTS, graders, journal, run.progress, run.listen, run.stop)
 
     run = Run(tmp_path)
     asyncio.run(go())
@@ -298,13 +301,13 @@ def test_only_what_we_failed_to_grade_is_graded_again(count: int, tmp_path: Path
         completion = Completion(f"{{{PROMPTS[prompt_id].ground_truth}}}", np.ones(2, dtype=np.int32), "stop")
         return Sample.of(prompt_id, index, number, completion, graded)
 
-    with Journal(tmp_path / "journal.sqlite") as journal:
+    with Journal(tmp_path / "journal.sqlite", GRADER) as journal:
         journal.set_prompts(tuple(PROMPTS.values()), ())
         for number in range(20):
             journal.add(sample(number))
         journal.commit()
         pool: Any = Pool()
-        asyncio.run(regrade_failed(journal.ungraded(), PROMPTS, pool, journal))
+        assert asyncio.run(grade_stored(journal, GRADER, PROMPTS, Graders(pool, GRADER))) == count
         assert len(pool.graded) == count
         verdicts = [found.verdict for found in journal.samples()]
         details = [found.detail for found in journal.samples()]

@@ -1,0 +1,270 @@
+"""Grading a run's stored responses again, without sampling.
+
+    outcome = asyncio.run(regrade(RegradeOptions(Path("runs/demo"), GraderOptions(verifier="dapo")), watcher))
+    outcome.confusion[Verdict.CORRECT, Verdict.WRONG]
+
+Each grader's verdicts are kept in the journal beside those of the ones before; the manifest says whose are current, and
+is replaced when the last response is graded, the tables after it. A call that ends before changes nothing that anybody
+reads, and the same call goes on where it ended. Going back to a grader that graded the run before takes no grading.
+"""
+
+import shlex
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from spo_data.errors import SpoError, UserError, first_line
+from spo_data.grading.pool import GraderPool
+from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verifiers import load_verifier, verifier_version
+from spo_data.journal import Journal
+from spo_data.manifest import GraderRecord, Manifest, grader_differs, package_versions, read_manifest
+from spo_data.options import GraderOptions
+from spo_data.prompt import Prompt
+from spo_data.prompt_set import excerpt
+from spo_data.summary import Summary
+from spo_pipelines.admission import with_option
+from spo_pipelines.check import gold_checks
+from spo_pipelines.grade import Graders, grade_stored
+from spo_pipelines.run_folder import JOURNAL, run_lock, write_results
+from spo_pipelines.signals import raising_signals
+
+MOVES = 10
+"""How many of the prompts whose values moved most are named."""
+
+
+@dataclass(frozen=True)
+class RegradeOptions:
+    """One regrading, as the user asked for it."""
+
+    run: Path
+    grader: GraderOptions = field(default_factory=GraderOptions)
+    skip_check: bool = False
+    """Trust the ground truths instead of checking them against themselves under the new verifier."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A prompt whose value is another one now; None where it has, or had, no valid sample."""
+
+    prompt_id: str
+    before: float | None
+    after: float | None
+    ground_truth: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Regraded:
+    """What a regrading changed."""
+
+    before: GraderRecord
+    after: GraderRecord
+    graded: int
+    """Responses that were graded now: not truncated, and without a verdict of this grader."""
+    confusion: dict[tuple[Verdict, Verdict], int]
+    """Samples by old and new verdict."""
+    mean_before: float | None
+    mean_after: float | None
+    rose: int
+    fell: int
+    unchanged: int
+    gained: int
+    """Prompts that have a value now and had none."""
+    lost: int
+    """Prompts that had a value and have none now."""
+    moves: list[Move]
+    """The largest moves first."""
+    unparseable: int
+    """Prompts whose ground truth does not verify against itself under the new verifier."""
+    summary: Summary
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "before": self.before.model_dump(),
+            "after": self.after.model_dump(),
+            "graded": self.graded,
+            "confusion": [
+                {"before": before, "after": after, "samples": count}
+                for (before, after), count in self.confusion.items()
+            ],
+            "value_mean": {"before": self.mean_before, "after": self.mean_after},
+            "prompts": {
+                "rose": self.rose,
+                "fell": self.fell,
+                "unchanged": self.unchanged,
+                "gained_a_value": self.gained,
+                "lost_their_value": self.lost,
+                "gold_unparseable": self.unparseable,
+            },
+            "moves": [vars(move) for move in self.moves],
+            "summary": self.summary.as_dict(),
+        }
+
+
+async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], None]) -> Regraded:
+    """Grade a run's stored responses with another verifier, or with this version of the run's own.
+
+    `listen` hears which verifier has graded how many of how many. Raises UserError where the folder is no run or no
+    ground truth verifies under the new verifier, SpoError where the journal cannot be written.
+    """
+    run = options.run
+    manifest = read_manifest(run)
+    if manifest is None or not (run / JOURNAL).is_file():
+        raise UserError(f"{run} is not a run folder: `spo-data estimate … --out {run}` makes one")
+    new = _record(options.grader.verifier or manifest.grader.verifier)
+    if options.grader.also == new.verifier:
+        raise UserError(f"--also {new.verifier}: that is the verifier already")
+    also = options.grader.also or (manifest.also.verifier if manifest.also else None)
+    second = None if also is None or also == new.verifier else _record(also, "--also")
+    others = () if second is None else (second,)
+    with raising_signals(), run_lock(run):
+        async with GraderPool.from_options(
+            options.grader, new.verifier, *(grader.verifier for grader in others)
+        ) as pool:
+            graders = Graders(pool, new, others, bool(manifest.policy.opens_thinking))
+            try:
+                with Journal(run / JOURNAL, manifest.grader) as journal:
+                    counts = await _grade(journal, graders, options, listen)
+                    return _switched(journal, manifest, new, second, counts, run)
+            except sqlite3.Error as error:
+                raise SpoError(f"{run / JOURNAL} cannot be written: {first_line(error)}") from error
+            except OSError as error:
+                raise SpoError(f"{error.filename or run} cannot be written: {error.strerror}") from error
+
+
+async def _grade(
+    journal: Journal,
+    graders: Graders,
+    options: RegradeOptions,
+    listen: Callable[[str, int, int], None],
+) -> tuple[int, int]:
+    """Grade what is not graded; returns how many responses were, and how many prompts' golds do not verify."""
+    prompts = {prompt.prompt_id: prompt for prompt in journal.prompts()}
+    bad: dict[str, Graded] = {}
+    if not options.skip_check:
+        bad = await _unverifiable(prompts, graders)
+        if bad and len(bad) == len(prompts):
+            first = next(iter(bad.values()))
+            raise UserError(
+                f"no ground truth of {options.run} verifies against itself under {graders.current.verifier}"
+                f" ({first.detail}): nothing was changed; --skip-check trusts them"
+            )
+    graded = await grade_stored(
+        journal, graders.current, prompts, graders, partial(listen, graders.current.verifier), bad_golds=bad
+    )
+    for other in graders.others:
+        graded += await grade_stored(journal, other, prompts, graders, partial(listen, other.verifier))
+    return graded, len(bad)
+
+
+async def _unverifiable(prompts: Mapping[str, Prompt], graders: Graders) -> dict[str, Graded]:
+    checks = await gold_checks(prompts.values(), graders.pool)
+    return {
+        prompt_id: graded.as_gold_check(prompts[prompt_id].ground_truth)
+        for prompt_id, graded in zip(prompts, checks, strict=True)
+        if graded.verdict is not Verdict.CORRECT
+    }
+
+
+def _switched(
+    old: Journal,
+    manifest: Manifest,
+    new: GraderRecord,
+    second: GraderRecord | None,
+    counts: tuple[int, int],
+    run: Path,
+) -> Regraded:
+    """Make the new verdicts the current ones, and say what that changes."""
+    before, after = old.values(manifest.grader), old.values(new)
+    confusion = old.confusion(new)
+    if grader_differs(manifest.grader, new):
+        _refuse_failure(confusion, manifest.grader, new, run)
+    packages = {name: version for name, version in package_versions().items() if name in _GRADING_PACKAGES}
+    switched = manifest.model_copy(
+        update={
+            "grader": new,
+            "also": second,
+            "command": shlex.join(_regraded_command(shlex.split(manifest.command), new, second)),
+            "packages": manifest.packages | packages,
+        }
+    )
+    switched.write(run)
+    with Journal(run / JOURNAL, new) as journal:
+        summary = write_results(journal, switched, run)
+    differences = {prompt_id: after[prompt_id] - before[prompt_id] for prompt_id in before.keys() & after.keys()}
+    ranked = sorted(differences, key=lambda prompt_id: (-abs(differences[prompt_id]), prompt_id))
+    moved = [
+        *sorted(before.keys() ^ after.keys()),
+        *(prompt_id for prompt_id in ranked if differences[prompt_id]),
+    ]
+    texts = {prompt.prompt_id: prompt for prompt in old.prompts()}
+    graded, unparseable = counts
+    return Regraded(
+        before=manifest.grader,
+        after=new,
+        graded=graded,
+        confusion=confusion,
+        mean_before=_mean(before),
+        mean_after=_mean(after),
+        rose=sum(difference > 0 for difference in differences.values()),
+        fell=sum(difference < 0 for difference in differences.values()),
+        unchanged=sum(difference == 0 for difference in differences.values()),
+        gained=len(after.keys() - before.keys()),
+        lost=len(before.keys() - after.keys()),
+        moves=[
+            Move(
+                prompt_id,
+                before.get(prompt_id),
+                after.get(prompt_id),
+                texts[prompt_id].ground_truth,
+                excerpt(texts[prompt_id].text),
+            )
+            for prompt_id in moved[:MOVES]
+        ],
+        unparseable=unparseable,
+        summary=summary,
+    )
+
+
+def _refuse_failure(
+    confusion: Mapping[tuple[Verdict, Verdict], int], before: GraderRecord, after: GraderRecord, run: Path
+) -> None:
+    """Raise SpoError where we failed to grade most responses: what is left would be values of a biased few."""
+    failed = Counter[str]()
+    for (_, verdict), count in confusion.items():
+        if not verdict.is_observation and verdict is not Verdict.GOLD_UNPARSEABLE:
+            failed[verdict] += count
+    graded = sum(count for (_, verdict), count in confusion.items() if verdict is not Verdict.TRUNCATED)
+    if 2 * failed.total() > graded:
+        said = ", ".join(f"{verdict} {count:,}" for verdict, count in failed.most_common())
+        raise SpoError(
+            f"{after.verifier} failed on {failed.total():,} of {graded:,} responses ({said}): {run} stays graded by"
+            f" {before.verifier}; the same command tries them again"
+        )
+
+
+_GRADING_PACKAGES = ("spo-data", "math-verify", "reasoning-gym")
+
+
+def _regraded_command(command: list[str], new: GraderRecord, second: GraderRecord | None) -> list[str]:
+    """The run's command, so that repeating it goes on with the verifiers that it has now."""
+    if not command:
+        return command
+    return with_option(
+        with_option(command, "--verifier", new.verifier), "--also", None if second is None else second.verifier
+    )
+
+
+def _record(verifier: str, option: str = "--verifier") -> GraderRecord:
+    load_verifier(verifier, option)
+    return GraderRecord(verifier=verifier, version=verifier_version(verifier))
+
+
+def _mean(values: Mapping[str, float]) -> float | None:
+    return sum(values.values()) / len(values) if values else None

@@ -1,0 +1,58 @@
+"""A run folder: who may write to it, and what is written when samples or verdicts are new."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from spo_data.card import write_card
+from spo_data.errors import UserError
+from spo_data.journal import Journal
+from spo_data.manifest import MANIFEST, Manifest, read_manifest
+from spo_data.summary import Summary, summarize
+from spo_data.tables import write_tables
+
+JOURNAL = "journal.sqlite"
+
+
+def check_folder(out: Path) -> None:
+    """Raise UserError where the folder is something else than a run or a place for one."""
+    try:
+        names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+        if not out.is_dir():
+            os.stat(out)
+            raise UserError(f"--out {out} is a file")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be used: {error.strerror}") from error
+    if read_manifest(out) is None and names - {".lock", f".{MANIFEST}.new"}:
+        raise UserError(f"--out {out} is neither a run nor empty: choose another folder")
+
+
+@contextlib.contextmanager
+def run_lock(out: Path) -> Iterator[None]:
+    """Hold a run folder for writing; raises UserError where another process holds it."""
+    from filelock import FileLock, Timeout
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"another spo-data is writing to {out}: wait for it or end it") from error
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_results(journal: Journal, manifest: Manifest, out: Path) -> Summary:
+    """Write the tables, the card and the manifest's counts from the journal."""
+    summary = summarize(journal, manifest)
+    write_tables(journal, out)
+    write_card(out, manifest, summary)
+    manifest.model_copy(update={"counts": summary.counts()}).write(out)
+    return summary

@@ -1,0 +1,608 @@
+r"""Grading a run again: new verdicts and what follows from them, and nothing else, whatever ends it."""
+
+import asyncio
+import json
+import shlex
+import shutil
+import sqlite3
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import scripted
+from filelock import FileLock
+from records import journal_of
+from spo_pipelines.admission import with_option
+from spo_pipelines.regrade import Regraded, RegradeOptions
+from spo_pipelines.regrade import regrade as run_regrade
+
+from spo_data import SpoError, UserError
+from spo_data.grading.pool import GraderPool
+from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.worker import GradeJob
+from spo_data.manifest import Manifest, read_manifest
+from spo_data.options import GraderOptions
+
+pytestmark = pytest.mark.slow
+
+estimate, options = scripted.estimate, scripted.options
+N, SEED = 4, 49
+"""With this seed some prompts have truncated samples and some have none."""
+
+# Right answers score 1 but where the ground truth is 7, any other box scores a half.
+HALF = r"""
+def compute_score(data_source, solution_str, ground_truth, extra_info):
+    if ground_truth == "7":
+        return float(solution_str == "\\boxed{7}")
+    if solution_str.endswith("\\boxed{" + ground_truth + "}"):
+        return 1.0
+    return 0.5 * ("\\boxed{" in solution_str)
+"""
+# Judges ground truths, and no response.
+PICKY = r"""
+def compute_score(data_source, solution_str, ground_truth, extra_info):
+    assert ground_truth not in ("3", "7")
+    return 1.0
+"""
+RAISING = r"""
+def compute_score(data_source, solution_str, ground_truth, extra_info):
+    if solution_str == "\\boxed{" + ground_truth + "}":
+        return 1.0
+    raise RuntimeError("not today")
+"""
+
+
+def half(row: dict[str, Any], gold: str) -> float:
+    """The score that HALF gives to a row of the samples table."""
+    if row["finish_reason"] == "length" or gold == "7" or "\\boxed{" not in row["response"]:
+        return 0.0
+    return 1.0 if row["response"].endswith(f"\\boxed{{{gold}}}") else 0.5
+
+
+def function(folder: Path, source: str, name: str = "reward.py") -> str:
+    (folder / name).write_text(source)
+    return f"{folder / name}:compute_score"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A dataset of five numbers and a letter, and a run on it that `exact` graded."""
+    folder = tmp_path_factory.mktemp("regrade")
+    with pytest.MonkeyPatch.context() as patch:
+        scripted.cheap_chat(patch)
+        dataset = scripted.write_rows(folder / "sums.jsonl", r4={"answer": "B"})
+        assert estimate(options(dataset, folder / "run", n=N, seed=SEED)).summary.complete
+    return dataset, folder / "run"
+
+
+@pytest.fixture
+def run(made: tuple[Path, Path], tmp_path: Path) -> Path:
+    """A copy of the run; its manifest's command is that of the copy."""
+    shutil.copytree(made[1], tmp_path / "run")
+    manifest = manifest_of(tmp_path / "run")
+    command = with_option(shlex.split(manifest.command), "--out", str(tmp_path / "run"))
+    manifest.model_copy(
+        update={"command": shlex.join([*command, "--n", str(N), "--seed", str(SEED), "--max-tokens", "64"])}
+    ).write(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def regrade(run: Path, verifier: str | None = None, also: str | None = None, **asked: Any) -> Regraded:
+    grader = GraderOptions(verifier=verifier, also=also, grader_workers=1)
+    return asyncio.run(run_regrade(RegradeOptions(run, grader, **asked), lambda *_: None))
+
+
+def manifest_of(run: Path) -> Manifest:
+    manifest = read_manifest(run)
+    assert manifest is not None
+    return manifest
+
+
+def rows_of(run: Path, table: str) -> list[dict[str, Any]]:
+    (path,) = (run / table).glob("*.parquet")
+    return list(pq.read_table(path).to_pylist())
+
+
+def values_of(run: Path) -> dict[str, float]:
+    return {row["prompt_id"]: row["value"] for row in rows_of(run, "values")}
+
+
+def golds_of(run: Path) -> dict[str, str]:
+    with journal_of(run) as journal:
+        return {prompt.prompt_id: prompt.ground_truth for prompt in journal.prompts()}
+
+
+def state_of(run: Path) -> dict[str, bytes]:
+    return {"run.json": (run / "run.json").read_bytes(), **scripted.tables(run)}
+
+
+def sampled(run: Path) -> list[tuple[Any, ...]]:
+    """All that the engine made, as the journal holds it."""
+    database = sqlite3.connect(run / "journal.sqlite")
+    try:
+        rows = database.execute("SELECT * FROM samples ORDER BY prompt_number, sample_index").fetchall()
+        return [*rows, *database.execute("SELECT * FROM prompts ORDER BY prompt_number").fetchall()]
+    finally:
+        database.close()
+
+
+def verdicts_of(run: Path) -> dict[tuple[str, int], Graded]:
+    with journal_of(run) as journal:
+        return {(one.prompt_id, one.sample_index): one.graded for one in journal.samples()}
+
+
+# What changes and what does not.
+
+
+def test_verdicts_tables_card_and_manifest_are_the_new_verifiers_and_nothing_else_changes(
+    run: Path, tmp_path: Path
+) -> None:
+    reward = function(tmp_path, HALF)
+    before, engine = manifest_of(run), sampled(run)
+    old = {name: rows_of(run, name) for name in ("samples", "values")}
+    card = (run / "README.md").read_bytes()
+    golds = golds_of(run)
+    outcome = regrade(run, reward)
+    assert sampled(run) == engine
+    new = {name: rows_of(run, name) for name in ("samples", "values")}
+    judged = {"verdict", "score", "answer"}
+    for was, now in zip(old["samples"], new["samples"], strict=True):
+        assert {k: v for k, v in was.items() if k not in judged} == {k: v for k, v in now.items() if k not in judged}
+        assert now["score"] == half(now, golds[now["prompt_id"]])
+    assert new["samples"] != old["samples"]
+    for row in new["values"]:
+        own = [half(one, golds[row["prompt_id"]]) for one in new["samples"] if one["prompt_id"] == row["prompt_id"]]
+        assert row["vhat"] == own
+        assert row["value"] == pytest.approx(sum(own) / N)
+    after = manifest_of(run)
+    assert after.grader.verifier == reward
+    assert shlex.split(after.command) == [*shlex.split(before.command), "--verifier", reward]
+    assert after.counts is not None
+    assert after.counts.verdicts == Counter(row["verdict"] for row in new["samples"])
+    changed = {"grader": before.grader, "command": before.command, "counts": before.counts}
+    assert after.model_copy(update=changed) == before
+    assert (run / "README.md").read_bytes() != card
+    assert outcome.summary.verifier == reward
+    assert outcome.graded == sum(row["finish_reason"] == "stop" for row in new["samples"])
+
+
+def test_going_back_restores_the_bytes_of_the_tables_without_grading(run: Path, tmp_path: Path) -> None:
+    before, manifest = scripted.tables(run), manifest_of(run)
+    regrade(run, function(tmp_path, HALF))
+    assert scripted.tables(run) != before
+    back = regrade(run, "exact")
+    assert back.graded == 0
+    assert scripted.tables(run) == before
+    after = manifest_of(run)
+    assert shlex.split(after.command) == [*shlex.split(manifest.command), "--verifier", "exact"]
+    assert after.model_copy(update={"command": manifest.command}) == manifest
+
+
+def test_the_confusion_counts_every_sample_once(run: Path, tmp_path: Path) -> None:
+    before = verdicts_of(run)
+    outcome = regrade(run, function(tmp_path, HALF))
+    after = verdicts_of(run)
+    assert outcome.confusion == Counter((before[key].verdict, after[key].verdict) for key in before)
+    assert sum(outcome.confusion.values()) == len(before) == 6 * N
+
+
+def test_moves_rises_and_falls_are_those_computed_by_hand(run: Path, tmp_path: Path) -> None:
+    golds, before = golds_of(run), values_of(run)
+    samples = rows_of(run, "samples")
+    after = {
+        prompt_id: sum(half(row, gold) for row in samples if row["prompt_id"] == prompt_id) / N
+        for prompt_id, gold in golds.items()
+    }
+    outcome = regrade(run, function(tmp_path, HALF))
+    moved = {prompt_id: after[prompt_id] - before[prompt_id] for prompt_id in golds}
+    assert outcome.rose == sum(by > 0 for by in moved.values()) > 0
+    assert outcome.fell == sum(by < 0 for by in moved.values())
+    assert outcome.unchanged == sum(by == 0 for by in moved.values())
+    assert (outcome.gained, outcome.lost) == (0, 0)
+    assert outcome.mean_before == pytest.approx(sum(before.values()) / 6)
+    assert outcome.mean_after == pytest.approx(sum(after.values()) / 6)
+    assert {move.prompt_id for move in outcome.moves} == {prompt_id for prompt_id, by in moved.items() if by}
+    sizes = [abs(moved[move.prompt_id]) for move in outcome.moves]
+    assert sizes == sorted(sizes, reverse=True)
+    for move in outcome.moves:
+        assert (move.before, move.after) == (before[move.prompt_id], pytest.approx(after[move.prompt_id]))
+        assert move.ground_truth == golds[move.prompt_id]
+        assert move.prompt.startswith("What is ")
+    back = regrade(run, "exact")
+    assert (back.rose, back.fell, back.unchanged) == (outcome.fell, outcome.rose, outcome.unchanged)
+
+
+def test_prompts_that_lose_their_value_and_gain_it_again_are_counted(run: Path, tmp_path: Path) -> None:
+    before = values_of(run)
+    outcome = regrade(run, function(tmp_path, PICKY))
+    lost = [move for move in outcome.moves if move.after is None]
+    assert outcome.lost == len(lost) == outcome.unparseable == 2
+    assert {move.ground_truth for move in lost} == {"3", "7"}
+    assert outcome.moves[: len(lost)] == lost
+    assert values_of(run).keys() == before.keys() - {move.prompt_id for move in lost}
+    assert not outcome.summary.complete
+    back = regrade(run, "exact")
+    assert (back.gained, back.lost) == (outcome.lost, 0)
+    assert values_of(run) == before
+
+
+def test_a_verifier_that_fails_on_most_responses_does_not_become_the_runs(run: Path, tmp_path: Path) -> None:
+    """A reward that hung on every response became current, and prompts with one truncated sample had the value 0."""
+    before = state_of(run)
+    reward = function(tmp_path, RAISING)
+    with pytest.raises(SpoError, match=r"failed on (\d+) of \1 responses .*: .* stays graded by exact"):
+        regrade(run, reward)
+    assert state_of(run) == before
+    reward_again = function(tmp_path, HALF)
+    assert regrade(run, reward_again).summary.complete
+
+
+def test_what_a_token_limit_ended_stays_truncated(run: Path, tmp_path: Path) -> None:
+    outcome = regrade(run, function(tmp_path, "def compute_score(*a, **k): return 1.0"))
+    cut = {(row["prompt_id"], row["sample_index"]) for row in rows_of(run, "samples") if row["verdict"] == "truncated"}
+    assert cut == {
+        (row["prompt_id"], row["sample_index"]) for row in rows_of(run, "samples") if row["finish_reason"] == "length"
+    }
+    assert outcome.confusion[Verdict.TRUNCATED, Verdict.TRUNCATED] == len(cut) > 0
+    assert not [pair for pair in outcome.confusion if (pair[0] is Verdict.TRUNCATED) != (pair[1] is Verdict.TRUNCATED)]
+
+
+def test_ground_truths_that_the_new_verifier_cannot_read_give_no_value(run: Path) -> None:
+    """`choice` can read "B" alone. A prompt of whose samples it can only say that some were cut off has no value: 0
+    would be the policy's failure at a problem that nobody can judge.
+    """
+    golds = golds_of(run)
+    outcome = regrade(run, "choice")
+    assert outcome.unparseable == 5
+    for (prompt_id, _), graded in verdicts_of(run).items():
+        if golds[prompt_id] != "B" and graded.verdict is not Verdict.TRUNCATED:
+            assert (graded.verdict, graded.score) == (Verdict.GOLD_UNPARSEABLE, None)
+            assert graded.detail
+    assert not outcome.summary.complete
+    assert {golds[prompt_id] for prompt_id in values_of(run)} == {"B"}
+    assert outcome.lost == 5
+
+
+def test_later_samples_of_an_unreadable_ground_truth_are_not_called_wrong(
+    made: tuple[Path, Path], run: Path, tmp_path: Path
+) -> None:
+    """A higher n took the run's ground truths for checked: of one that had failed the regrade's check, every new
+    sample was wrong, and its value 0.
+    """
+    reward = function(tmp_path, HALF.replace('float(solution_str == "\\\\boxed{7}")', "0.0"))
+    assert regrade(run, reward).unparseable == 1
+    estimate(options(made[0], run, seed=SEED, n=N + 4, verifier=reward))
+    golds = golds_of(run)
+    of_seven = [row for row in rows_of(run, "samples") if golds[row["prompt_id"]] == "7"]
+    assert {row["verdict"] for row in of_seven if row["finish_reason"] == "stop"} == {"gold_unparseable"}
+
+
+def test_unreadable_ground_truths_can_be_trusted(run: Path) -> None:
+    outcome = regrade(run, "dapo", skip_check=True)
+    assert outcome.unparseable == 0
+    assert outcome.summary.complete
+
+
+def test_a_verifier_that_can_read_no_ground_truth_is_refused_and_changes_nothing(dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    estimate(options(dataset, run, n=2))
+    before = state_of(run), verdicts_of(run)
+    with pytest.raises(UserError, match=r"no ground truth of .* under choice .*nothing was changed; --skip-check"):
+        regrade(run, "choice")
+    assert (state_of(run), verdicts_of(run)) == before
+    regrade(run, "exact")
+    assert scripted.tables(run) == {name: data for name, data in before[0].items() if name != "run.json"}
+
+
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[GradeJob]:
+    """Some responses time out; returns the jobs that are asked for."""
+    grade, asked = GraderPool.grade, []
+
+    async def fails(self: GraderPool, job: GradeJob) -> Graded:
+        asked.append(job)
+        if job.response is not None and len(job.response) % 3 == 0:
+            return Graded.failed(Verdict.GRADER_TIMEOUT, "over 10 s")
+        return await grade(self, job)
+
+    monkeypatch.setattr(GraderPool, "grade", fails)
+    return asked
+
+
+def test_the_same_verifier_again_grades_only_what_failed(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reward = function(tmp_path, HALF)
+    with monkeypatch.context() as patch:
+        failing(patch)
+        outcome = regrade(run, reward)
+    failed = sum(count for (_, after), count in outcome.confusion.items() if after is Verdict.GRADER_TIMEOUT)
+    assert 0 < failed < outcome.graded
+    again = regrade(run)
+    assert again.before == again.after
+    assert again.graded == failed
+    assert again.summary.complete
+    undisturbed, third = scripted.tables(run), regrade(run, reward)
+    assert third.graded == 0
+    assert scripted.tables(run) == undisturbed
+    assert [pair for pair in third.confusion if pair[0] is not pair[1]] == []
+
+
+def test_progress_is_heard_by_verifier(run: Path, tmp_path: Path) -> None:
+    reward, heard = function(tmp_path, HALF), []
+    grader = GraderOptions(verifier=reward, also="dapo", grader_workers=1)
+    outcome = asyncio.run(run_regrade(RegradeOptions(run, grader), lambda *said: heard.append(said)))
+    each = outcome.graded // 2
+    assert heard == [(name, done, each) for name in (reward, "dapo") for done in range(1, each + 1)]
+
+
+# Going on after it.
+
+
+def test_estimate_goes_on_with_the_new_verifier_and_refuses_the_old_one(
+    made: tuple[Path, Path], run: Path, tmp_path: Path
+) -> None:
+    dataset, reward = made[0], function(tmp_path, HALF)
+    regrade(run, reward)
+    before = state_of(run)
+    with pytest.raises(UserError) as refused:
+        estimate(options(dataset, run, seed=SEED, n=N))
+    assert f"verifier {reward!r} (now 'exact')" in str(refused.value)
+    assert state_of(run) == before
+    script = scripted.Script()
+    outcome = estimate(options(dataset, run, seed=SEED, n=N + 2, verifier=reward), script)
+    assert outcome.summary.complete
+    assert sorted({index for _, index, _ in script.submitted}) == [N, N + 1]
+    golds = golds_of(run)
+    assert all(row["score"] == half(row, golds[row["prompt_id"]]) for row in rows_of(run, "samples"))
+    back = regrade(run, "exact")
+    assert back.graded == sum(r["sample_index"] >= N and r["finish_reason"] == "stop" for r in rows_of(run, "samples"))
+    estimate(options(dataset, tmp_path / "at-once", n=N + 2, seed=SEED))
+    assert scripted.tables(run) == scripted.tables(tmp_path / "at-once")
+
+
+def spo_data(argv: list[str], **job: Any) -> dict[str, Any]:
+    return scripted.server().run({"argv": argv, **job})
+
+
+def test_the_commands_that_a_refusal_prints_work(made: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
+    dataset, reward = made[0], function(tmp_path, HALF)
+    regrade(run, reward)
+    with pytest.raises(UserError) as refused:
+        estimate(options(dataset, run, seed=SEED, n=N))
+    _, own, _, anew = str(refused.value).splitlines()
+    program, *command = shlex.split(own.partition(":")[2])
+    assert program == "spo-data"
+    ended = spo_data([*command, "--json"])
+    assert (ended["status"], ended["submitted"]) == (0, []), ended["stderr"]
+    assert json.loads(ended["stdout"])["verifier"] == reward
+    assert anew.strip().startswith("to grade that run anew:")
+    ended = spo_data(shlex.split(anew.partition(":")[2])[1:])
+    assert ended["status"] == 0, ended["stderr"]
+    assert manifest_of(run).grader.verifier == "exact"
+    assert estimate(options(dataset, run, seed=SEED, n=N)).summary.complete
+
+
+def test_a_changed_reward_function_is_refused_by_estimate_and_accepted_by_regrade(
+    made: tuple[Path, Path], run: Path, tmp_path: Path
+) -> None:
+    dataset, reward = made[0], function(tmp_path, HALF)
+    first = regrade(run, reward)
+    function(tmp_path, HALF.replace("0.5", "0.25"))
+    with pytest.raises(UserError, match=r"(?s)version 'compute_score sha256 .*to grade that run anew"):
+        estimate(options(dataset, run, seed=SEED, n=N, verifier=reward))
+    second = regrade(run, reward)
+    assert (second.before, second.before.verifier) == (first.after, second.after.verifier)
+    assert second.before.version != second.after.version
+    assert second.graded == first.graded
+    assert second.fell > 0 == second.rose
+    assert estimate(options(dataset, run, seed=SEED, n=N, verifier=reward)).summary.complete
+
+
+def test_a_reward_function_may_move_to_another_folder(made: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
+    regrade(run, function(tmp_path, HALF))
+    moved = function(run.parent, HALF, "elsewhere.py")
+    assert estimate(options(made[0], run, seed=SEED, n=N, verifier=moved)).summary.complete
+    assert regrade(run, moved).graded == 0
+
+
+# Second opinions.
+
+
+def test_a_second_opinion_is_added_kept_and_dropped_where_it_is_the_verifier(run: Path, tmp_path: Path) -> None:
+    added = regrade(run, None, also="dapo")
+    second = added.summary.second
+    assert second is not None
+    graded = sum(row["finish_reason"] == "stop" for row in rows_of(run, "samples"))
+    assert (second.verifier, second.compared, second.disagree) == ("dapo", graded, 0)
+    assert added.graded == sum(row["finish_reason"] == "stop" for row in rows_of(run, "samples"))
+    kept = regrade(run, function(tmp_path, HALF))
+    assert kept.summary.second is not None
+    assert kept.summary.second.verifier == "dapo"
+    assert kept.summary.second.disagree == sum(kept_score(run, key) for key in verdicts_of(run))
+    dropped = regrade(run, "dapo")
+    assert dropped.summary.second is None
+    assert manifest_of(run).also is None
+    assert dropped.graded == 0
+
+
+def kept_score(run: Path, key: tuple[str, int]) -> bool:
+    """Whether HALF and dapo score a sample differently."""
+    (row,) = (row for row in rows_of(run, "samples") if (row["prompt_id"], row["sample_index"]) == key)
+    gold = golds_of(run)[key[0]]
+    right = row["finish_reason"] == "stop" and row["response"].endswith(f"\\boxed{{{gold}}}")
+    return half(row, gold) != float(right)
+
+
+@pytest.mark.parametrize("then", [{"verifier": "dapo"}, {"verifier": "exact", "also": "math-verify"}], ids=str)
+def test_the_runs_command_still_works_when_its_second_opinion_became_another(
+    then: dict[str, str], made: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """The manifest's command is printed "to continue that run"; `--also dapo --verifier dapo` is refused."""
+    run = tmp_path / "run"
+    argv = ["estimate", "--model", scripted.MODEL, "--dataset", str(made[0]), "--out", str(run), "--n", "2"]
+    argv += ["--max-tokens", "64", "--verifier", "exact", "--also", "dapo", "--grader-workers", "1"]
+    assert spo_data(argv)["status"] == 0
+    regrade(run, **then)
+    before = manifest_of(run)
+    ended = spo_data(shlex.split(before.command)[1:])
+    assert (ended["status"], ended["submitted"]) == (0, []), ended["stderr"]
+    after = manifest_of(run)
+    assert (after.grader, after.also) == (before.grader, before.also)
+
+
+def test_an_option_that_is_there_twice_is_set_where_it_counts() -> None:
+    """The last of two `--verifier` is the one that a command goes by."""
+    for command in ("--verifier dapo --verifier exact", "--verifier dapo --verifier=exact"):
+        words = with_option(["estimate", *command.split()], "--verifier", "choice")
+        values = [word for word in " ".join(words).replace("=", " ").split() if word in ("dapo", "exact", "choice")]
+        assert values[-1] == "choice", words
+
+
+# Refusals.
+
+
+def test_a_run_that_another_process_writes_is_refused(run: Path) -> None:
+    before = state_of(run)
+    with FileLock(run / ".lock"), pytest.raises(UserError, match="another spo-data is writing to"):
+        regrade(run, "dapo")
+    assert state_of(run) == before
+
+
+@pytest.mark.parametrize("what", ["absent", "empty", "no journal"])
+def test_what_is_no_run_is_refused_and_left_as_it_is(what: str, made: tuple[Path, Path], tmp_path: Path) -> None:
+    place = tmp_path / "it"
+    if what != "absent":
+        place.mkdir()
+    if what == "no journal":
+        shutil.copy(made[1] / "run.json", place)
+    with pytest.raises(UserError, match="is not a run folder"):
+        regrade(place, "dapo")
+    assert place.exists() == (what != "absent")
+    assert {path.name for path in place.glob("*")} == ({"run.json"} if what == "no journal" else set())
+
+
+@pytest.mark.parametrize(
+    ("verifier", "says"),
+    [("bogus", "choose one of"), ("absent.py:f", "cannot be read"), ("reasoning-gym", "no ground truth of")],
+)
+def test_a_verifier_that_is_none_changes_nothing(verifier: str, says: str, run: Path) -> None:
+    before = state_of(run)
+    with pytest.raises(UserError, match=says):
+        regrade(run, verifier)
+    assert state_of(run) == before
+
+
+# Thinking.
+
+
+def test_responses_to_a_prompt_that_opened_the_thinking_begin_inside_it(run: Path) -> None:
+    """With `<think>` in the prompt, a response that never closes it has given no answer, whatever it holds."""
+    from spo_data.journal import _pack
+
+    manifest = manifest_of(run)
+    policy = manifest.policy.model_copy(update={"opens_thinking": True})
+    manifest.model_copy(update={"policy": policy}).write(run)
+    golds = golds_of(run)
+    first = next(row for row in rows_of(run, "samples") if row["finish_reason"] == "stop")
+    database = sqlite3.connect(run / "journal.sqlite")
+    said = f"\\boxed{{0}} hm</think> \\boxed{{{golds[first['prompt_id']]}}}"
+    database.execute(
+        "UPDATE samples SET response = ? WHERE sample_index = ? AND prompt_number ="
+        " (SELECT prompt_number FROM prompts WHERE prompt_id = ?)",
+        (_pack(said.encode()), first["sample_index"], first["prompt_id"]),
+    )
+    database.commit()
+    database.close()
+    regrade(run, "math-verify")
+    for row in rows_of(run, "samples"):
+        expected = "truncated" if row["finish_reason"] == "length" else "no_answer"
+        closed = (row["prompt_id"], row["sample_index"]) == (first["prompt_id"], first["sample_index"])
+        assert row["verdict"] == ("correct" if closed else expected)
+
+
+# Kills. A regrade that ends anywhere before its manifest is in place has changed nothing that anybody reads.
+
+POOL, JOURNAL = "spo_data.grading.pool:GraderPool.", "spo_data.journal:Journal."
+MANIFEST, TABLES = "spo_data.manifest:Manifest.", "spo_pipelines.run_folder:write_tables"
+LONG = pytest.mark.long
+# (where, which call, before or after it, the signal, whether the new verdicts are current by then)
+KILLS = [
+    pytest.param(f"{POOL}grade", 3, "before", 9, False, id="among the ground truths", marks=LONG),
+    pytest.param(f"{POOL}grade", 11, "before", 9, False, id="among the responses"),
+    pytest.param(f"{POOL}grade", 11, "before", 15, False, id="SIGTERM among the responses"),
+    pytest.param(f"{JOURNAL}mark_truncated", 1, "after", 9, False, id="truncated ones marked", marks=LONG),
+    pytest.param("sql:INSERT OR REPLACE INTO verdicts", 1, "after", 9, False, id="verdicts in, not committed"),
+    pytest.param("sql:COMMIT", 1, "before", 9, False, id="before the commit", marks=LONG),
+    pytest.param(f"{JOURNAL}regrade", 1, "after", 9, False, id="after the commit"),
+    pytest.param(f"{JOURNAL}regrade", 1, "after", 15, False, id="SIGTERM after the commit", marks=LONG),
+    pytest.param(f"{MANIFEST}write", 1, "before", 9, False, id="before the manifest"),
+    pytest.param(f"{MANIFEST}write", 1, "after", 9, True, id="between manifest and tables"),
+    pytest.param(f"{MANIFEST}write", 1, "after", 15, True, id="SIGTERM between manifest and tables", marks=LONG),
+    pytest.param(TABLES, 1, "after", 9, True, id="between tables and card", marks=LONG),
+    pytest.param(f"{MANIFEST}write", 2, "before", 9, True, id="before the counts"),
+    pytest.param(f"{MANIFEST}write", 2, "after", 9, True, id="when all is written", marks=LONG),
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(made: tuple[Path, Path]) -> tuple[Path, str, dict[str, Any], dict[str, Any]]:
+    """A regraded copy of the run, its verifier, and what show says before and after."""
+    folder = made[1].parent / "undisturbed"
+    reward = function(made[1].parent, HALF)
+    shutil.copytree(made[1], folder)
+    before = shown(folder)
+    ended = spo_data(["regrade", str(folder), "--verifier", reward, "--grader-workers", "1"])
+    assert ended["status"] == 0, ended["stderr"]
+    return folder, reward, before, shown(folder)
+
+
+def shown(run: Path) -> dict[str, Any]:
+    ended = spo_data(["show", str(run), "--json"])
+    assert ended["status"] == 0, ended["stderr"]
+    return dict(json.loads(ended["stdout"]))
+
+
+@pytest.mark.parametrize(("at", "nth", "when", "number", "switched"), KILLS)
+def test_a_killed_regrade_shows_one_verifiers_verdicts_and_ends_the_same_when_it_is_repeated(
+    at: str,
+    nth: int,
+    when: str,
+    number: int,
+    switched: bool,
+    made: tuple[Path, Path],
+    undisturbed: tuple[Path, str, dict[str, Any], dict[str, Any]],
+    tmp_path: Path,
+) -> None:
+    whole, reward, before, after = undisturbed
+    run = tmp_path / "run"
+    shutil.copytree(made[1], run)
+    command = ["regrade", str(run), "--verifier", reward, "--grader-workers", "1"]
+    kill = {"at": at, "nth": nth, "when": when}
+    ended = spo_data(command, kill=kill if number == 9 or at.startswith("sql") else {**kill, "signal": number})
+    assert ended["status"] == (-9 if number == 9 else 143), ended["stderr"]
+    assert "Traceback" not in ended["stderr"]
+    assert shown(run) == (after if switched else before)
+    if not switched:
+        assert state_of(run) == state_of(made[1])
+    ended = spo_data(command)
+    assert ended["status"] == 0, ended["stderr"]
+    assert scripted.tables(run) == scripted.tables(whole)
+    assert shown(run) == after
+    mine, theirs = manifest_of(run), manifest_of(whole)
+    assert (mine.grader, mine.counts, mine.command) == (theirs.grader, theirs.counts, theirs.command)
+    assert not [path.name for path in run.iterdir() if path.name.endswith((".new", ".old"))]
+
+
+def test_a_regrade_that_was_interrupted_keeps_what_it_graded(made: tuple[Path, Path], tmp_path: Path) -> None:
+    reward, run = function(tmp_path, HALF), tmp_path / "run"
+    shutil.copytree(made[1], run)
+    kill = {"at": f"{JOURNAL}response", "nth": 20, "signal": 15}
+    ended = spo_data(["regrade", str(run), "--verifier", reward, "--grader-workers", "1"], kill=kill)
+    assert ended["status"] == 143, ended["stderr"]
+    (line,) = [line for line in ended["stderr"].splitlines() if "interrupted" in line]
+    assert "the same command continues" in line
+    stops = sum(row["finish_reason"] == "stop" for row in rows_of(run, "samples"))
+    assert stops >= 20
+    assert regrade(run, reward).graded <= stops - 3, "16 are graded at once"
