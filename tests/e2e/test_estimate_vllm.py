@@ -283,6 +283,8 @@ def wait_for_samples(out: Path, count: int, process: subprocess.Popen[str] | sub
 
 
 def journaled(out: Path) -> dict[tuple[str, int], list[int]]:
+    if not (out / "journal.sqlite").exists() or not (out / "run.json").exists():
+        return {}
     try:
         with journal_of(out) as journal:
             return {(s.prompt_id, s.sample_index): s.token_ids.tolist() for s in journal.samples()}

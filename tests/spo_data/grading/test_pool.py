@@ -32,7 +32,8 @@ def run(coroutine: Coroutine[None, None, T]) -> T:
 
 
 def workers() -> list[psutil.Process]:
-    children = psutil.Process().children(recursive=True)
+    found = psutil.Process().children(recursive=True)
+    children = [child for child in found if child.status() != psutil.STATUS_ZOMBIE]
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
