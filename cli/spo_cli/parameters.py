@@ -27,7 +27,7 @@ def sampling_option(name: str) -> Any:
 
 
 def engine_option(name: str) -> Any:
-    """A engine option."""
+    """An engine option."""
     return _option(EngineOptions, name, "Engine (vLLM's names)")
 
 

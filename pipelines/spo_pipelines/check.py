@@ -140,8 +140,7 @@ def read_prompts(wanted: PromptOptions, verifier: str | None, begun_with: str | 
 
     `begun_with` is the verifier of the run that is there: it stays the default when more prompts come in.
     """
-    if verifier is not None:
-        load_verifier(verifier)
+    asked = None if verifier is None else grader_record(verifier)
     rows = load_rows(wanted.dataset, config=wanted.dataset_config, split=wanted.split, revision=wanted.revision)
     prompt_set = build_prompt_set(
         rows,
@@ -152,8 +151,13 @@ def read_prompts(wanted: PromptOptions, verifier: str | None, begun_with: str | 
         limit=wanted.limit,
         shuffle_seed=wanted.shuffle_seed,
     )
-    name = verifier or begun_with or _default_verifier(prompt_set)
-    return PromptsRead(rows, prompt_set, GraderRecord(verifier=name, version=verifier_version(name)))
+    return PromptsRead(rows, prompt_set, asked or grader_record(begun_with or _default_verifier(prompt_set)))
+
+
+def grader_record(verifier: str, option: str = "--verifier") -> GraderRecord:
+    """The verifier as it is here and now; raises UserError, which names the option, where there is none."""
+    load_verifier(verifier, option)
+    return GraderRecord(verifier=verifier, version=verifier_version(verifier))
 
 
 async def unverifiable(

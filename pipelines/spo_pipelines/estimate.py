@@ -23,13 +23,12 @@ from spo_data.engine import Engine, EngineError
 from spo_data.engine_log import output_to
 from spo_data.errors import SpoError, UserError, first_line
 from spo_data.grading.pool import GraderPool
-from spo_data.grading.verifiers import load_verifier, verifier_version
 from spo_data.journal import Journal
 from spo_data.manifest import GraderRecord, Manifest, Timings, read_manifest
 from spo_data.summary import Summary
 from spo_data.vllm_engine import start_vllm
 from spo_pipelines.admission import admitted, trusted
-from spo_pipelines.check import read_prompts
+from spo_pipelines.check import grader_record, read_prompts
 from spo_pipelines.grade import Graders, grade_stored
 from spo_pipelines.plan import EstimateOptions, Plan, make_plan
 from spo_pipelines.run_folder import JOURNAL, check_folder, run_lock, write_results
@@ -182,7 +181,7 @@ def _second_opinion(options: EstimateOptions, grader: GraderRecord, begun: Manif
     name = options.grader.also or (begun.also.verifier if begun and begun.also else None)
     if name is None:
         return None
-    load_verifier(name, "--also")
+    also = grader_record(name, "--also")
     if name == grader.verifier:
         raise UserError(f"--also {name}: that is the verifier already")
-    return GraderRecord(verifier=name, version=verifier_version(name))
+    return also

@@ -20,7 +20,6 @@ from typing import Any
 from spo_data.errors import SpoError, UserError, first_line
 from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.grading.verifiers import load_verifier, verifier_version
 from spo_data.journal import Journal
 from spo_data.manifest import GraderRecord, Manifest, grader_differs, package_versions, read_manifest
 from spo_data.options import GraderOptions
@@ -28,7 +27,7 @@ from spo_data.prompt import Prompt
 from spo_data.prompt_set import excerpt
 from spo_data.summary import Summary
 from spo_pipelines.admission import with_option
-from spo_pipelines.check import gold_checks
+from spo_pipelines.check import gold_checks, grader_record
 from spo_pipelines.grade import Graders, grade_stored
 from spo_pipelines.run_folder import JOURNAL, run_lock, write_results
 from spo_pipelines.signals import raising_signals
@@ -117,11 +116,11 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     manifest = read_manifest(run)
     if manifest is None or not (run / JOURNAL).is_file():
         raise UserError(f"{run} is not a run folder: `spo-data estimate … --out {run}` makes one")
-    new = _record(options.grader.verifier or manifest.grader.verifier)
+    new = grader_record(options.grader.verifier or manifest.grader.verifier)
     if options.grader.also == new.verifier:
         raise UserError(f"--also {new.verifier}: that is the verifier already")
     also = options.grader.also or (manifest.also.verifier if manifest.also else None)
-    second = None if also is None or also == new.verifier else _record(also, "--also")
+    second = None if also is None or also == new.verifier else grader_record(also, "--also")
     others = () if second is None else (second,)
     with raising_signals(), run_lock(run):
         async with GraderPool.from_options(
@@ -259,11 +258,6 @@ def _regraded_command(command: list[str], new: GraderRecord, second: GraderRecor
     return with_option(
         with_option(command, "--verifier", new.verifier), "--also", None if second is None else second.verifier
     )
-
-
-def _record(verifier: str, option: str = "--verifier") -> GraderRecord:
-    load_verifier(verifier, option)
-    return GraderRecord(verifier=verifier, version=verifier_version(verifier))
 
 
 def _mean(values: Mapping[str, float]) -> float | None:

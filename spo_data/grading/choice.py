@@ -10,6 +10,7 @@ that marks no answer is read for "the answer is B", "option B is correct", or a 
 
 import re
 
+from spo_data.grading.boxed_gold import BoxedGold
 from spo_data.grading.dressing import undressed
 from spo_data.grading.extract import extract_answer, strip_thinking
 from spo_data.grading.verdict import NO_ANSWER, ExtraInfo, Graded, Verdict
@@ -32,7 +33,7 @@ _ANOTHER = re.compile(rf"(?:{_JOINED}|[.]\s+(?:or|and)\b){_LABEL}\s*(?:$|[),./:]
 _COMMAND = re.compile(r"\\(?:text(?:bf|rm|it)?|math(?:rm|bf|it)|mbox)\s*\{([^{}]*)\}|\*\*|\$")
 
 
-class ChoiceVerifier:
+class ChoiceVerifier(BoxedGold):
     """`choice`."""
 
     reads_thinking = True
@@ -49,10 +50,6 @@ class ChoiceVerifier:
             return Graded.failed(Verdict.GOLD_UNPARSEABLE, f"choice wants a letter A to E, not {ground_truth[:200]!r}")
         answer = extract_answer(response) or _stated(response)
         return NO_ANSWER if answer is None else Graded.scored(float(chosen(answer) == gold), answer)
-
-    def check_gold(self, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Graded:
-        boxed = self.grade(f"\\boxed{{{ground_truth}}}", ground_truth, extra_info, data_source)
-        return boxed.as_gold_check(ground_truth)
 
 
 def chosen(answer: str) -> str | None:

@@ -5,6 +5,7 @@ stripped and nothing is normalised: what is trained with that reward is estimate
 the score is 0, and a response without such a box is `no_answer` rather than `wrong`.
 """
 
+from spo_data.grading.boxed_gold import BoxedGold
 from spo_data.grading.verdict import NO_ANSWER, ExtraInfo, Graded
 
 TAIL = 100
@@ -12,7 +13,7 @@ TAIL = 100
 _BOX = "\\boxed{"
 
 
-class DapoVerifier:
+class DapoVerifier(BoxedGold):
     """`dapo`."""
 
     reads_thinking = False
@@ -26,10 +27,6 @@ class DapoVerifier:
     ) -> Graded:
         answer = strict_box(response[-TAIL:])
         return NO_ANSWER if answer is None else Graded.scored(float(answer == ground_truth), answer)
-
-    def check_gold(self, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Graded:
-        boxed = self.grade(f"{_BOX}{ground_truth}}}", ground_truth, extra_info, data_source)
-        return boxed.as_gold_check(ground_truth)
 
 
 def strict_box(tail: str) -> str | None:

@@ -1,10 +1,11 @@
 """The verifier `exact`: equal text after white space is folded."""
 
+from spo_data.grading.boxed_gold import BoxedGold
 from spo_data.grading.extract import extract_answer
 from spo_data.grading.verdict import NO_ANSWER, ExtraInfo, Graded
 
 
-class ExactVerifier:
+class ExactVerifier(BoxedGold):
     """`exact`."""
 
     reads_thinking = True
@@ -20,7 +21,3 @@ class ExactVerifier:
         if answer is None:
             return NO_ANSWER
         return Graded.scored(float(answer.split() == ground_truth.split()), answer)
-
-    def check_gold(self, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Graded:
-        boxed = self.grade(f"\\boxed{{{ground_truth}}}", ground_truth, extra_info, data_source)
-        return boxed.as_gold_check(ground_truth)

@@ -95,12 +95,11 @@ _FONTS = re.compile(
 _UNIT_RATIO = re.compile(rf"(\\{_NAMES}\s*\{{[^{{}}]*)\}}(?:\^\{{?[23]\}}?)?\s*/\s*\\{_NAMES}\s*\{{(?=[^{{}}]*\}})")
 _TIME = re.compile(r"\d{1,2}:\d{2}(?:\s*(?:\\text\s*\{)?\s*[ap]\.?\s?m\.?\s*\}?)?", re.IGNORECASE)
 _ASSIGNMENT = re.compile(r"\s*([A-Za-z](?:_\{?\w+\}?)?)\s*=([^=<>]+)")
-_APPROXIMATION = re.compile(r"\\approx")
 _BRACKETS = re.compile(r"[(\[]|\\\{")
 _PLAIN_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?![\d,]|\s*,)|(?<![\d,.])\d{1,3}(?: \d{3})+(?!\d| \d)")
-_PLAIN_PI = re.compile(r"(?<![\\A-Za-z])(?:pi(?![A-Za-z])|π)")
+_PLAIN_PI = re.compile(r"(?<![\\A-Za-z])pi(?![A-Za-z])")
 _PLAIN_FUNCTION = re.compile(r"(?<![\\A-Za-z])(sin|cos|tan|cot|sec|csc|log|ln|exp)(?![A-Za-z])(?!\})")
-_LEADING = re.compile(r"^\s*(?:=|\\approx|≈)\s*")
+_LEADING = re.compile(r"^\s*(?:=|\\approx)\s*")
 _SEPARATORS = re.compile(
     rf"\\{_NAMES}\s*\{{\s*,?\s*{_SPLITTERS}\s*\}}|(?<![A-Za-z\\]){_SPLITTERS}(?![A-Za-z])(?=[^{{}}]*(?:$|\{{))"
 )
@@ -132,24 +131,8 @@ _CHOICE = re.compile(r"[A-Za-df-h]")
 _FUNCTIONS = frozenset(
     {
         *("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"),
-        *(
-            "pi",
-            "ln",
-            "log",
-            "exp",
-            "max",
-            "min",
-            "gcd",
-            "lcm",
-            "mod",
-            "det",
-            "lim",
-            "sqrt",
-            "deg",
-            "inf",
-            "sup",
-            "infinity",
-        ),
+        *("pi", "ln", "log", "exp", "max", "min", "gcd", "lcm", "mod", "det", "lim", "sqrt", "deg", "inf", "sup"),
+        *("infinity",),
     }
 )
 _MAGNITUDES = {
@@ -165,7 +148,7 @@ _NOT_UNITS = re.compile(
     r"(?:e|is|are|was|not|no|or|and|but|if|when|where|for|to|than|more|less|fewer|least|most|above|below|over|under|plus"
     r"|minus|times|mod|modulo|choose|factorial|squared|cubed|half|halves|thirds?|quarters?|\w+ths?|\w+illions?|percent"
     r"|couples?|mil|millones|millonen|permille|points?|doubled|halved|tripled|multiplied|squares?|cubes?|inverse|tens"
-    r"|negative|incorrect|false|isn|doesn|aren|fails|excluded|never|cannot|invalid|modulo|per\\s?cent|except|without"
+    r"|negative|incorrect|false|isn|doesn|aren|fails|excluded|never|cannot|invalid|except|without"
     r"|dozens?|score|gross|hundreds?|thousands?|lakhs?|crores?|wrong|remainder|none|[ap]m|[ap]"
     r"|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|\w+ty(?:\s\w+)?)"
 )
@@ -177,7 +160,7 @@ _CURRENCIES = set(" $\u20ac\u00a3\u00a5\u20b9")
 
 def _misses(text: str) -> bool:
     """Whether a number is said to be about another one that it is not near."""
-    sides = [read_number(side) for side in _APPROXIMATION.split(text)]
+    sides = [read_number(side) for side in text.split("\\approx")]
     known = [float(side.value) for side in sides if side is not None]
     return len(sides) > 1 and len(known) > 1 and abs(known[0] - known[-1]) > 0.05 * max(abs(known[0]), abs(known[-1]))
 
