@@ -27,7 +27,7 @@ from spo_pipelines.estimate import estimate
 from spo_pipelines.plan import EstimateOptions, Plan
 from spo_pipelines.stream import Progress
 
-from spo_data.engine import Completion, Engine, SampleRequest
+from spo_data.engine import Completion, Devices, Engine, SampleRequest
 from spo_data.engine_log import output_to
 from spo_data.options import EngineOptions, PromptOptions, Sampling
 
@@ -156,6 +156,7 @@ class InstantEngine:
     """Answers at once: right and wrong integers, fractions, no answer, and truncated responses."""
 
     capacity = 64
+    devices = Devices("no device", 1)
 
     def __init__(self, plan: Plan) -> None:
         self._prompts = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}

@@ -1,79 +1,120 @@
-"""The run folder's README: a dataset card whose `configs:` make `load_dataset("runs/demo")` find both tables.
+"""The dataset card: README.md of a run folder and of what is pushed.
 
-No timestamps: the same run gives the same card.
+    write_card(run, make_card(journal, manifest, summary))
+    merged_card(make_card(..., name="org/name"), readme_on_the_hub)
+
+Its `configs:` make `load_dataset("runs/demo")` find both tables, its `spo:` block holds the whole policy, dataset and
+grader. No timestamps: the same run gives the same card. What a user wrote survives: text outside our two marks, and
+keys of the header that are not ours (see `card_merge`).
 """
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from spo_data.manifest import Manifest
+from spo_data.card_merge import merged
+from spo_data.journal import Journal
+from spo_data.language import languages
+from spo_data.manifest import DatasetRecord, Manifest, PolicyRecord
 from spo_data.summary import Summary
 
-_CARD = """---
-configs:
-- config_name: values
-  default: true
-  data_files:
-  - split: train
-    path: values/train-*.parquet
-- config_name: samples
-  data_files:
-  - split: train
-    path: samples/train-*.parquet
-tags:
-- reinforcement-learning
-- offline-values
----
-
-# Offline values of {model}
-
-The success probability of `{model}` (revision `{revision}`) on each of {prompts:,} prompts of `{dataset}`,
-estimated from {n} samples each by spo-data, as offline values for
-[Single-stream Policy Optimization](https://arxiv.org/abs/2509.13232).
-
-```python
-from datasets import load_dataset
-
-values = load_dataset("PATH-OR-ID")["train"]              # prompt, vhat, value, value_low, value_high, ...
-samples = load_dataset("PATH-OR-ID", "samples")["train"]  # every response with its verdict
-```
-
-| | |
-|---|---|
-| mean value | {mean} |
-| bounds of the mean | {bounds} |
-| sampling | temperature {temperature:g}, top_p {top_p:g}, top_k {top_k}, at most {max_tokens:,} tokens |
-| answer instruction | {template} |
-| verifier | {verifier} ({version}) |
-| verdicts | {verdicts} |
-| not valid or missing | {missing:,} of {asked:,} samples |
-| suspect ground truths | {suspects:,} (column `suspect_gold`) |
-"""
+CARD = "README.md"
+HISTOGRAM = "histogram.png"
+HUB = "https://huggingface.co"
+TAGS = ("reinforcement-learning", "rlvr", "spo", "offline-values")
+LOCAL_NAME = "PATH-OR-ID"
+"""What a card calls the dataset that is not published yet."""
 
 
-def write_card(run: Path, manifest: Manifest, summary: Summary) -> None:
-    """Write README.md into the run folder, by temp file and rename."""
-    policy = manifest.policy
-    verdicts = ", ".join(f"{verdict} {count:,}" for verdict, count in summary.verdicts.items())
-    text = _CARD.format(
-        model=policy.model,
-        revision=policy.revision,
-        prompts=summary.prompts,
-        dataset=manifest.dataset.source,
+@dataclass(frozen=True)
+class Card:
+    """The header and the text that we write."""
+
+    header: dict[str, Any]
+    body: str
+
+
+def make_card(
+    journal: Journal, manifest: Manifest, summary: Summary, *, name: str = LOCAL_NAME, with_samples: bool = True
+) -> Card:
+    """The card of a run. `name` is what `load_dataset` is told; without samples there is no such config."""
+    header = {
+        "license": "unknown",
+        "language": languages(prompt.text for prompt in journal.prompts()),
+        "pretty_name": f"Offline values of {manifest.policy.model} on {manifest.dataset.source}",
+        "size_categories": [size_category(summary.prompts - summary.prompts_without_value)],
+        "task_categories": ["text-generation"],
+        "tags": list(TAGS),
+        "source_datasets": [manifest.dataset.source] if manifest.dataset.revision else [],
+        "configs": [_config("values", default=True)] + [_config("samples")] * with_samples,
+        "spo": manifest.provenance.model_dump(mode="json"),
+    }
+    return Card(
+        {key: value for key, value in header.items() if value != []}, _body(manifest, summary, name, with_samples)
+    )
+
+
+def write_card(run: Path, card: Card) -> None:
+    """Write README.md into the run folder, by temp file and rename; raises SpoError where its header is broken."""
+    path = run / CARD
+    text = merged_card(card, path.read_text(encoding="utf-8") if path.is_file() else None)
+    fresh = run / f".{CARD}.new"
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
+
+
+def merged_card(card: Card, existing: str | None) -> str:
+    """The whole README, with what a user wrote into the existing one."""
+    return merged(card.header, card.body, existing)
+
+
+def size_category(rows: int) -> str:
+    """The Hub's name for a number of rows."""
+    steps = ("1K", "10K", "100K", "1M", "10M", "100M")
+    limits = [10 ** (3 + position) for position in range(len(steps))]
+    below = next((position for position, limit in enumerate(limits) if rows < limit), None)
+    if below is None:
+        return f"n>{steps[-1]}"
+    return f"n<{steps[0]}" if below == 0 else f"{steps[below - 1]}<n<{steps[below]}"
+
+
+def _config(name: str, *, default: bool = False) -> dict[str, Any]:
+    return {
+        "config_name": name,
+        **({"default": True} if default else {}),
+        "data_files": [{"split": "train", "path": f"{name}/train-*.parquet"}],
+    }
+
+
+def _body(manifest: Manifest, summary: Summary, name: str, with_samples: bool) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(  # no escaping: Markdown, not HTML
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    source = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        name=name,
+        with_samples=with_samples,
+        manifest=manifest,
+        policy=manifest.policy,
+        summary=summary,
         n=manifest.n,
+        model=manifest.policy.model,
+        model_link=_model_link(manifest.policy),
+        dataset_link=_dataset_link(manifest.dataset),
         mean="none" if summary.value_mean is None else f"{summary.value_mean:.4f}",
         bounds="none" if summary.value_low is None else f"{summary.value_low:.4f} to {summary.value_high:.4f}",
-        temperature=policy.temperature,
-        top_p=policy.top_p,
-        top_k=policy.top_k,
-        max_tokens=policy.max_tokens,
-        template=policy.template,
-        verifier=manifest.grader.verifier,
-        version=manifest.grader.version,
-        verdicts=verdicts or "none",
-        missing=summary.missing,
-        suspects=len(summary.suspects),
-        asked=summary.asked,
+        device_hours={device: f"{seconds / 3600:,.2f}" for device, seconds in manifest.timings.device_seconds.items()},
     )
-    fresh = run / ".README.md.new"
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(run / "README.md")
+
+
+def _model_link(policy: PolicyRecord) -> str:
+    on_hub = policy.model.count("/") == 1 and not policy.revision.startswith("sha256:")
+    return f"[{policy.model}]({HUB}/{policy.model}/tree/{policy.revision})" if on_hub else f"`{policy.model}`"
+
+
+def _dataset_link(dataset: DatasetRecord) -> str:
+    if dataset.revision is None:
+        return f"`{dataset.source}`"
+    return f"[{dataset.source}]({HUB}/datasets/{dataset.source}/tree/{dataset.revision})"

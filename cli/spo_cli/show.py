@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spo_cli.exits import clean_exit
-from spo_data.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,14 +25,13 @@ def show(
 ) -> None:
     """Show a run: verdicts, values, bounds, speed, the hardest and the easiest prompts."""
     with clean_exit():
+        from spo_pipelines.run_folder import JOURNAL, read_run
+
         from spo_data.journal import reading
-        from spo_data.manifest import read_manifest
         from spo_data.summary import summarize
 
-        manifest = read_manifest(run)
-        if manifest is None or not (run / "journal.sqlite").is_file():
-            raise UserError(f"{run} is not a run folder: `spo-data estimate … --out {run}` makes one")
-        with reading(run / "journal.sqlite", manifest.grader) as journal:
+        manifest = read_run(run)
+        with reading(run / JOURNAL, manifest.grader) as journal:
             summary = summarize(journal, manifest)
         if as_json:
             print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))

@@ -19,7 +19,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Protocol
 
-from spo_data.engine import Engine, EngineError
+from spo_data.engine import Devices, Engine, EngineError
 from spo_data.engine_log import output_to
 from spo_data.errors import SpoError, UserError, first_line
 from spo_data.grading.pool import GraderPool
@@ -156,7 +156,8 @@ async def _run(
                             watcher.sampled,
                             stop,
                         )
-                    manifest = _with_timings(manifest, progress, time.monotonic() - progress.started)
+                    seconds = time.monotonic() - progress.started
+                    manifest = _with_timings(manifest, progress, seconds, engine.devices)
             watcher.stage("writing tables")
             summary = write_results(journal, manifest, out)
     except sqlite3.Error as error:
@@ -166,12 +167,14 @@ async def _run(
     return Outcome(plan, summary, signals[0] if signals else None, death)
 
 
-def _with_timings(manifest: Manifest, progress: Progress, seconds: float) -> Manifest:
+def _with_timings(manifest: Manifest, progress: Progress, seconds: float, devices: Devices) -> Manifest:
     before = manifest.timings
+    device_seconds = before.device_seconds.get(devices.name, 0.0) + seconds * devices.count
     timings = Timings(
         sampling_seconds=before.sampling_seconds + seconds,
         sampled=before.sampled + progress.sampled,
         sampled_tokens=before.sampled_tokens + progress.tokens,
+        device_seconds={**before.device_seconds, devices.name: device_seconds},
     )
     return manifest.model_copy(update={"timings": timings})
 

@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from spo_data.card import write_card
+from spo_data.card import HISTOGRAM, make_card, write_card
+from spo_data.charts import write_histogram_png
 from spo_data.errors import UserError
 from spo_data.journal import Journal
 from spo_data.manifest import MANIFEST, Manifest, read_manifest
@@ -13,6 +14,14 @@ from spo_data.summary import Summary, summarize
 from spo_data.tables import write_tables
 
 JOURNAL = "journal.sqlite"
+
+
+def read_run(run: Path) -> Manifest:
+    """The manifest of a run folder; raises UserError where the folder is none."""
+    manifest = read_manifest(run)
+    if manifest is None or not (run / JOURNAL).is_file():
+        raise UserError(f"{run} is not a run folder: `spo-data estimate … --out {run}` makes one")
+    return manifest
 
 
 def check_folder(out: Path) -> None:
@@ -50,9 +59,13 @@ def run_lock(out: Path) -> Iterator[None]:
 
 
 def write_results(journal: Journal, manifest: Manifest, out: Path) -> Summary:
-    """Write the tables, the card and the manifest's counts from the journal."""
+    """Write the tables, the manifest's counts, the picture and the card from the journal.
+
+    Raises SpoError where a user's words made the card unreadable; all else is written by then.
+    """
     summary = summarize(journal, manifest)
-    write_tables(journal, out)
-    write_card(out, manifest, summary)
+    write_tables(journal, out, manifest.provenance)
     manifest.model_copy(update={"counts": summary.counts()}).write(out)
+    write_histogram_png(summary.histogram, out / HISTOGRAM)
+    write_card(out, make_card(journal, manifest, summary))
     return summary

@@ -98,6 +98,7 @@ SCENARIOS = [
     in_folder("between the two tables", "rename", when="after"),
     in_folder("before the samples are in their place", "rename", nth=2),
     once("before the card", f"{RUN_FOLDER}write_card"),
+    once("before the picture", f"{RUN_FOLDER}write_histogram_png"),
     in_folder("before the card is in its place", "replace", nth=2),
     once("before the last manifest", "spo_data.manifest:Manifest.write", nth=2),
     once("when all is written", "spo_data.manifest:Manifest.write", nth=2, when="after"),

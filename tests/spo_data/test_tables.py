@@ -15,18 +15,20 @@ import pytest
 from records import GRADER, make_manifest
 
 from spo_data import tables
-from spo_data.card import write_card
+from spo_data.card import make_card, write_card
 from spo_data.grading.verdict import Verdict
 from spo_data.journal import SAMPLES_IN_ORDER, Journal
 from spo_data.prompt import Message, Prompt
 from spo_data.sample import Sample
 from spo_data.summary import summarize
+from spo_data.table_schemas import stored_provenance
 from spo_data.tables import write_tables
 
 PROMPTS = [
     Prompt((Message("system", "Be brief."), Message("user", f" What is {k} + {k}?\n")), str(2 * k), "sums")
     for k in range(4)
 ]
+PROVENANCE = make_manifest(n=4).provenance
 CORRECT, WRONG, TRUNCATED, FAILED = (Verdict.CORRECT, 1.0), (Verdict.WRONG, 0.0), (Verdict.TRUNCATED, 0.0), None
 
 
@@ -63,13 +65,13 @@ def make_run(run: Path, samples: list[Sample]) -> Path:
         journal.add_failure(PROMPTS[0].prompt_id, 3, "too long")
         journal.add_failure(PROMPTS[3].prompt_id, 0, "too long")
         journal.commit()
-        write_tables(journal, run)
+        write_tables(journal, run, PROVENANCE)
     return run
 
 
 def rewrite(run: Path) -> None:
     with Journal(run / "journal.sqlite", GRADER, read_only=True) as journal:
-        write_tables(journal, run)
+        write_tables(journal, run, PROVENANCE)
 
 
 def hashes(run: Path) -> dict[str, str]:
@@ -116,6 +118,7 @@ def test_values_has_the_columns_of_the_design(tmp_path: Path) -> None:
         ("response_tokens_mean", number),
         ("tool_turns_mean", number),
         ("suspect_gold", pa.string()),
+        ("extra_info", pa.string()),
     ]
 
 
@@ -168,6 +171,7 @@ def test_a_row_of_values_says_what_the_samples_say(tmp_path: Path) -> None:
         "response_tokens_mean": 3.0,
         "tool_turns_mean": 0.0,
         "suspect_gold": None,
+        "extra_info": None,
     }
     assert (second["vhat"], second["value"], second["value_low"], second["value_high"]) == ([1.0], 1.0, 0.5, 1.0)
     assert (second["n"], second["n_failed"]) == (2, 1)
@@ -229,6 +233,33 @@ def test_leftovers_of_a_killed_write_are_cleaned(tmp_path: Path) -> None:
     assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
 
 
+def test_every_file_says_what_its_numbers_belong_to(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_samples())
+    files = sorted(run.glob("*/*.parquet"))
+    assert [stored_provenance(pq.read_schema(path)) for path in files] == [PROVENANCE, PROVENANCE]
+
+
+def test_a_file_that_does_not_say_what_it_belongs_to_or_says_nonsense_has_no_provenance() -> None:
+    assert stored_provenance(pa.schema([])) is None
+    assert stored_provenance(pa.schema([], {b"spo": b'{"schema_version": 99}'})) is None
+
+
+def test_what_a_reward_function_needs_is_in_the_table(tmp_path: Path) -> None:
+    """A published table was not enough to train from: reasoning-gym's verifier asks where a problem came from."""
+    prompt = replace(PROMPTS[0], extra_info={"index": 3, "generator": "chain_sum"})
+    (tmp_path / "run").mkdir()
+    with Journal(tmp_path / "run" / "journal.sqlite", GRADER) as journal:
+        journal.set_prompts([prompt, PROMPTS[1]], [])
+        for sample in make_samples()[:5]:
+            journal.add(sample)
+        journal.commit()
+        write_tables(journal, tmp_path / "run", PROVENANCE)
+    assert [row["extra_info"] for row in rows(tmp_path / "run", "values")] == [
+        '{"generator": "chain_sum", "index": 3}',
+        None,
+    ]
+
+
 def test_a_journal_without_samples_gives_empty_tables(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", [])
     assert rows(run, "values") == []
@@ -239,7 +270,7 @@ def test_load_dataset_finds_both_tables_by_the_card(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_samples(logprobs=True))
     manifest = make_manifest(dataset={"source": "d: #1"}, n=4, logprobs=True)
     with Journal(run / "journal.sqlite", GRADER, read_only=True) as journal:
-        write_card(run, manifest, summarize(journal, manifest))
+        write_card(run, make_card(journal, manifest, summarize(journal, manifest)))
     program = (
         "import sys, datasets\n"
         "values = datasets.load_dataset(sys.argv[1])\n"
