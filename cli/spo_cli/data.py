@@ -13,6 +13,8 @@ import typer
 
 from spo_cli.check import check
 from spo_cli.estimate import estimate
+from spo_cli.join import join
+from spo_cli.push import push
 from spo_cli.regrade import regrade
 from spo_cli.show import show
 
@@ -28,6 +30,8 @@ app.command(no_args_is_help=True)(check)
 app.command(no_args_is_help=True)(estimate)
 app.command(no_args_is_help=True)(show)
 app.command(no_args_is_help=True)(regrade)
+app.command(no_args_is_help=True)(push)
+app.command(no_args_is_help=True)(join)
 
 
 def main() -> None:

@@ -1,0 +1,135 @@
+"""Publishing a run: its tables, card, picture and manifest, in one commit to a Hub dataset.
+
+    pushed = push(PushOptions("org/name", Path("runs/demo")), print)
+    pushed.commit, pushed.uploaded
+
+The tables are written from the journal first, so what is published is what was sampled and graded. The same run pushed
+again makes no commit. What is not ours in the repository stays: other files, words in the README outside our marks,
+keys of its header. The journal and the engine's log stay here.
+"""
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from spo_data.card import CARD, HISTOGRAM, Card, make_card, merged_card
+from spo_data.card_merge import user_text
+from spo_data.errors import SpoError, UserError
+from spo_data.hub_commit import Committed, Target, commit_files
+from spo_data.journal import reading
+from spo_data.manifest import MANIFEST, Manifest
+from spo_data.summary import Summary
+from spo_pipelines.run_folder import JOURNAL, read_run, run_lock, write_results
+
+OWNED = ("values/train-*.parquet", "samples/train-*.parquet")
+"""Files of these names that a commit does not write are of an earlier push, and go."""
+RUNS = Path("runs")
+"""Where README keeps runs: the one in there is pushed if none is named."""
+
+
+@dataclass(frozen=True)
+class PushOptions:
+    """One push, as the user asked for it."""
+
+    repo_id: str
+    run: Path
+    private: bool = False
+    revision: str | None = None
+    create_pr: bool = False
+    commit_message: str | None = None
+    token: str | None = None
+    samples: bool = True
+    """False leaves the samples table out, and takes away the one of an earlier push."""
+    allow_missing: bool = False
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What is on the Hub now."""
+
+    committed: Committed
+    url: str
+    summary: Summary
+
+
+def push(options: PushOptions, say: Callable[[str], None]) -> Pushed:
+    """Publish a run; `say` hears what takes a while.
+
+    Raises UserError for a folder that is no run, an incomplete run and a malformed repository id, SpoError for what the
+    Hub refuses.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    _check_repo_id(options.repo_id)
+    manifest = read_run(options.run)
+    api = HfApi(token=options.token or get_token())
+    with run_lock(options.run):
+        with reading(options.run / JOURNAL, manifest.grader) as journal:
+            say("writing tables from the journal")
+            summary = write_results(journal, manifest, options.run)
+            card = make_card(journal, manifest, summary, name=options.repo_id, with_samples=options.samples)
+        if not summary.complete and not options.allow_missing:
+            raise UserError(_incomplete(options, manifest, summary))
+        if api.token is None:
+            raise SpoError("no Hub token: `hf auth login`, or set HF_TOKEN, or give --token")
+        tables = [path for pattern in OWNED[: 1 + options.samples] for path in sorted(options.run.glob(pattern))]
+        files = {path.relative_to(options.run).as_posix(): path for path in tables}
+        files |= {name: options.run / name for name in (HISTOGRAM, MANIFEST)}
+        target = Target(
+            options.repo_id,
+            options.revision,
+            options.create_pr,
+            options.private,
+            options.commit_message
+            or f"Values of {manifest.policy.model} on {manifest.dataset.source}, n = {manifest.n}",
+        )
+        local = (options.run / CARD).read_text(encoding="utf-8")
+        readme = partial(_readme, card, local, say)
+        committed = commit_files(api, target, files, OWNED, readme, say)
+    return Pushed(committed, committed.pr_url or f"{api.endpoint}/datasets/{options.repo_id}", summary)
+
+
+def only_run() -> Path:
+    """The one run in `runs/`; raises UserError, naming the right commands, where there is not just one."""
+    runs = sorted(
+        (path.parent for path in RUNS.glob(f"*/{MANIFEST}")), key=lambda run: run.stat().st_mtime, reverse=True
+    )
+    if not runs:
+        raise UserError(f"no run in {RUNS}/: name its folder, as in `spo-data push ORG/NAME RUN`")
+    if len(runs) > 1:
+        commands = " or ".join(f"`spo-data push ORG/NAME {shlex.quote(str(run))}`" for run in runs[:3])
+        raise UserError(f"{len(runs)} runs in {RUNS}/: name the one that is meant, as in {commands}")
+    return runs[0]
+
+
+def _readme(card: Card, local: str, say: Callable[[str], None], existing: str | None) -> str:
+    """The README from ours and the one on the Hub; what the user wrote here goes along where nobody wrote there."""
+    if existing is None or not user_text(existing):
+        return merged_card(card, local if existing is None else existing)
+    if user_text(local) and user_text(local) != user_text(existing):
+        say("note: README.md has other words on the Hub than here; those on the Hub stay")
+    return merged_card(card, existing)
+
+
+def _check_repo_id(repo_id: str) -> None:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UserError(f"{repo_id}: not a Hub id such as org/name ({error})") from error
+    if repo_id.count("/") != 1:
+        raise UserError(f"{repo_id}: a Hub id has an owner, as in org/{repo_id}")
+
+
+def _incomplete(options: PushOptions, manifest: Manifest, summary: Summary) -> str:
+    dropped = f", {sum(summary.dropped.values()):,} rows were dropped" if summary.dropped else ""
+    push = f"spo-data push {options.repo_id} {shlex.quote(str(options.run))} --allow-missing"
+    again = f"`{manifest.command}` goes on with it" if manifest.command else "the run's own command goes on with it"
+    return (
+        f"{options.run} is incomplete: {summary.missing:,} of {summary.asked:,} samples are not valid{dropped}:"
+        f" {again}; `{push}` publishes it as it is"
+    )

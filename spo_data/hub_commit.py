@@ -1,0 +1,233 @@
+"""One atomic commit to a Hub dataset, repeated until it is there, never made twice.
+
+    commit = commit_files(HfApi(token=...), target, files, merge_readme, say)
+
+Every try begins at the head of the branch: what is there is compared with what should be, the difference goes into one
+`create_commit` on that head (`parent_commit`), so nobody ever sees half of it, and somebody else's commit in between
+makes the Hub refuse and us begin again. A try whose answer was lost may have arrived: the next finds nothing to change
+and says so. `huggingface_hub` repeats its uploads itself, but not the commit.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spo_data.errors import SpoError
+from spo_data.hub_errors import clear_push_errors, passes, retry_after
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+README = "README.md"
+TRIES = 6
+LONGEST_WAIT = 900.0
+"""Seconds that we wait when the Hub asks for it; asked for more, we end and say so."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a commit goes."""
+
+    repo_id: str
+    revision: str | None
+    create_pr: bool
+    private: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What is on the Hub now."""
+
+    commit: str
+    """The commit that holds the files: ours, or the head if nothing had to change."""
+    pr_url: str | None
+    uploaded: tuple[str, ...]
+    deleted: tuple[str, ...]
+    private: bool
+
+
+@dataclass
+class _Sent:
+    """What earlier tries may have brought about."""
+
+    uploaded: tuple[str, ...] = ()
+    deleted: tuple[str, ...] = ()
+
+
+def commit_files(
+    api: "HfApi",
+    target: Target,
+    files: Mapping[str, Path],
+    owned: tuple[str, ...],
+    readme: Callable[[str | None], str],
+    say: Callable[[str], None],
+) -> Committed:
+    """Make the repository hold `files` (path there, path here) and the README, and no other file that matches `owned`.
+
+    `readme` makes the README from the one that is there. Raises SpoError, in one line with the fix, for what the Hub
+    refuses, and where it does not take the commit after several tries.
+    """
+    from tenacity import RetryCallState, Retrying, retry_if_exception
+
+    sent = _Sent()
+
+    def wait(state: RetryCallState) -> float:
+        asked = retry_after(_error(state))
+        return min(2.0 ** (state.attempt_number - 1), 30.0) if asked is None else asked
+
+    def stop(state: RetryCallState) -> bool:
+        return state.attempt_number >= TRIES or (retry_after(_error(state)) or 0.0) > LONGEST_WAIT
+
+    def announce(state: RetryCallState) -> None:
+        seconds = state.next_action.sleep if state.next_action else 0.0
+        say(f"{_short(_error(state))}: trying again in {seconds:.0f} s")
+
+    with clear_push_errors(target.repo_id, target.revision):
+        tries = Retrying(retry=retry_if_exception(passes), wait=wait, stop=stop, before_sleep=announce, reraise=True)
+        return tries(lambda: _try(api, target, files, owned, readme, say, sent))
+
+
+def _try(
+    api: "HfApi",
+    target: Target,
+    files: Mapping[str, Path],
+    owned: tuple[str, ...],
+    readme: Callable[[str | None], str],
+    say: Callable[[str], None],
+    sent: _Sent,
+) -> Committed:
+    info = _repository(api, target)
+    head = str(info.sha)
+    adds, deletes = _changes(api, target.repo_id, head, files, owned, readme)
+    if not adds and not deletes:
+        return Committed(head, None, sent.uploaded, sent.deleted, bool(info.private))
+    if target.create_pr and (opened := _open_pull_request(api, target, files, owned, readme)):
+        number, commit = opened
+        url = f"{api.endpoint}/datasets/{target.repo_id}/discussions/{number}"
+        return Committed(commit, url, sent.uploaded, sent.deleted, bool(info.private))
+    sent.uploaded = tuple(add.path_in_repo for add in adds)
+    sent.deleted = tuple(delete.path_in_repo for delete in deletes)
+    size = sum(add.upload_info.size for add in adds)
+    say(f"uploading {len(adds)} files, {_bytes(size)}, to {target.repo_id}, in one commit on {head[:8]}")
+    made = api.create_commit(
+        target.repo_id,
+        [*adds, *deletes],
+        commit_message=target.message,
+        repo_type="dataset",
+        revision=target.revision,
+        create_pr=target.create_pr,
+        parent_commit=head,
+    )
+    return Committed(str(made.oid), made.pr_url, sent.uploaded, sent.deleted, bool(info.private))
+
+
+def _repository(api: "HfApi", target: Target) -> Any:
+    """The repository as it is, made where it is not there; raises SpoError where it is more public than asked for."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        info = api.dataset_info(target.repo_id, revision=target.revision)
+    except (GatedRepoError, RevisionNotFoundError):
+        raise
+    except RepositoryNotFoundError as error:
+        if target.create_pr:
+            raise SpoError(
+                f"{target.repo_id} is not on the Hub, so there is nothing to propose a change to: without --create-pr"
+                " it is made"
+            ) from error
+        api.create_repo(target.repo_id, repo_type="dataset", private=target.private or None, exist_ok=True)
+        info = api.dataset_info(target.repo_id, revision=target.revision)
+    if target.private and not info.private:
+        raise SpoError(
+            f"{target.repo_id} is there and public, --private would not hide what is pushed: `hf repos settings"
+            f" {target.repo_id} --type dataset --private` first, or push without --private"
+        )
+    return info
+
+
+def _changes(
+    api: "HfApi",
+    repo_id: str,
+    commit: str,
+    files: Mapping[str, Path],
+    owned: tuple[str, ...],
+    readme: Callable[[str | None], str],
+) -> "tuple[list[CommitOperationAdd], list[CommitOperationDelete]]":
+    """What must be added to and deleted from a commit's tree."""
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, hf_hub_download
+    from huggingface_hub.hf_api import RepoFile
+
+    tree = api.list_repo_tree(repo_id, recursive=True, revision=commit, repo_type="dataset")
+    there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+    existing = None
+    if README in there:
+        path = hf_hub_download(repo_id, README, repo_type="dataset", revision=commit, token=api.token)
+        try:
+            existing = Path(path).read_bytes().decode()
+        except UnicodeDecodeError as error:
+            raise SpoError(f"README.md of {repo_id} is not UTF-8 ({error}): mend it there") from error
+    contents: dict[str, Path | bytes] = {**files, README: readme(existing).encode()}
+    adds = [CommitOperationAdd(name, content) for name, content in sorted(contents.items())]
+    stale = [
+        name for name in sorted(there) if name not in contents and any(fnmatchcase(name, pattern) for pattern in owned)
+    ]
+    changed = [add for add in adds if add.path_in_repo not in there or not _same(add, there[add.path_in_repo])]
+    return changed, [CommitOperationDelete(name) for name in stale]
+
+
+def _same(add: "CommitOperationAdd", file: Any) -> bool:
+    from huggingface_hub.utils.sha import git_hash
+
+    if file.size != add.upload_info.size:
+        return False
+    if file.lfs is not None:
+        return bool(file.lfs.sha256 == add.upload_info.sha256.hex())
+    with add.as_file() as opened:
+        return bool(file.blob_id == git_hash(opened.read()))
+
+
+def _open_pull_request(
+    api: "HfApi",
+    target: Target,
+    files: Mapping[str, Path],
+    owned: tuple[str, ...],
+    readme: Callable[[str | None], str],
+) -> tuple[int, str] | None:
+    """Number and commit of an open pull request of ours that proposes just this, from an earlier try or call."""
+    me = api.whoami()["name"]
+    found = api.get_repo_discussions(
+        target.repo_id, author=me, discussion_type="pull_request", discussion_status="open", repo_type="dataset"
+    )
+    for request in found:
+        if request.title != target.message:
+            continue
+        commit = str(api.dataset_info(target.repo_id, revision=f"refs/pr/{request.num}").sha)
+        if _changes(api, target.repo_id, commit, files, owned, readme) == ([], []):
+            return int(request.num), commit
+    return None
+
+
+def _error(state: Any) -> BaseException:
+    error = state.outcome.exception()
+    assert error is not None  # we are asked after failures only
+    return error  # type: ignore[no-any-return]
+
+
+def _short(error: BaseException) -> str:
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"the Hub answered {response.status_code} {response.reason_phrase}".rstrip()
+    return f"the Hub did not answer ({re.sub(chr(10) + '.*', '', str(error)) or type(error).__name__})"
+
+
+def _bytes(size: int) -> str:
+    value, unit = float(size), "B"
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
