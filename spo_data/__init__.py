@@ -1,6 +1,6 @@
 """Offline values: a language model's success probability on every training prompt, before training.
 
-    from spo_data import Prompt, prompt_id, sample_seed
+    from spo_data import Prompt, load_values, prompt_id, sample_seed
 
 The library says what an offline value is and how one is made. It knows no command line, no Ray and, at import,
 no torch: `spo_pipelines` runs its parts together, `spo_cli` is what a user types.
@@ -8,7 +8,18 @@ no torch: `spo_pipelines` runs its parts together, `spo_cli` is what a user type
 
 from spo_data.errors import SpoError, UserError
 from spo_data.prompt import Message, Prompt, prompt_id, sample_seed
+from spo_data.value_table import ValueTable, load_values
 
 __version__ = "0.1.0"
 
-__all__ = ["Message", "Prompt", "SpoError", "UserError", "__version__", "prompt_id", "sample_seed"]
+__all__ = [
+    "Message",
+    "Prompt",
+    "SpoError",
+    "UserError",
+    "ValueTable",
+    "__version__",
+    "load_values",
+    "prompt_id",
+    "sample_seed",
+]

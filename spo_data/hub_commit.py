@@ -15,14 +15,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spo_data.errors import SpoError
-from spo_data.hub_errors import clear_push_errors, passes, retry_after
+from spo_data.errors import SpoError, first_line
+from spo_data.hub_errors import UploadError, clear_push_errors, passes, retry_after
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 README = "README.md"
 TRIES = 6
+TIMEOUT = 30.0
 LONGEST_WAIT = 900.0
 """Seconds that we wait when the Hub asks for it; asked for more, we end and say so."""
 
@@ -113,15 +114,20 @@ def _try(
     sent.deleted = tuple(delete.path_in_repo for delete in deletes)
     size = sum(add.upload_info.size for add in adds)
     say(f"uploading {len(adds)} files, {_bytes(size)}, to {target.repo_id}, in one commit on {head[:8]}")
-    made = api.create_commit(
-        target.repo_id,
-        [*adds, *deletes],
-        commit_message=target.message,
-        repo_type="dataset",
-        revision=target.revision,
-        create_pr=target.create_pr,
-        parent_commit=head,
-    )
+    try:
+        made = api.create_commit(
+            target.repo_id,
+            [*adds, *deletes],
+            commit_message=target.message,
+            repo_type="dataset",
+            revision=target.revision,
+            create_pr=target.create_pr,
+            parent_commit=head,
+        )
+    except RuntimeError as error:  # how the client says that a file could not be uploaded, whatever the reason
+        if error.__cause__ is not None and not passes(error.__cause__):
+            raise error.__cause__ from error
+        raise UploadError(f"{target.repo_id} was not pushed: {first_line(error.__cause__ or error)}") from error
     return Committed(str(made.oid), made.pr_url, sent.uploaded, sent.deleted, bool(info.private))
 
 
@@ -130,7 +136,7 @@ def _repository(api: "HfApi", target: Target) -> Any:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        info = api.dataset_info(target.repo_id, revision=target.revision)
+        info = api.dataset_info(target.repo_id, revision=target.revision, timeout=TIMEOUT)
     except (GatedRepoError, RevisionNotFoundError):
         raise
     except RepositoryNotFoundError as error:
@@ -139,14 +145,30 @@ def _repository(api: "HfApi", target: Target) -> Any:
                 f"{target.repo_id} is not on the Hub, so there is nothing to propose a change to: without --create-pr"
                 " it is made"
             ) from error
-        api.create_repo(target.repo_id, repo_type="dataset", private=target.private or None, exist_ok=True)
-        info = api.dataset_info(target.repo_id, revision=target.revision)
+        _create(api, target)
+        info = api.dataset_info(target.repo_id, revision=target.revision, timeout=TIMEOUT)
     if target.private and not info.private:
         raise SpoError(
             f"{target.repo_id} is there and public, --private would not hide what is pushed: `hf repos settings"
             f" {target.repo_id} --type dataset --private` first, or push without --private"
         )
     return info
+
+
+def _create(api: "HfApi", target: Target) -> None:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        api.create_repo(target.repo_id, repo_type="dataset", private=target.private or None)
+    except HfHubHTTPError as error:
+        if error.response.status_code == 403:
+            owner, said = target.repo_id.partition("/")[0], error.server_message or first_line(error)
+            raise SpoError(
+                f"this token may not make a dataset of {owner}'s ({said}): take one with write access"
+                " (`hf auth login`), or another name"
+            ) from error
+        if error.response.status_code != 409:  # somebody else was first, which is as good
+            raise
 
 
 def _changes(

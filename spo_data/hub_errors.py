@@ -44,6 +44,10 @@ def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iter
         ) from error
 
 
+class UploadError(SpoError):
+    """A file did not reach the Hub; it may at the next try."""
+
+
 def passes(error: BaseException) -> bool:
     """Whether what the Hub's client raised may be over at the next try."""
     import httpx
@@ -51,7 +55,7 @@ def passes(error: BaseException) -> bool:
 
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in PASSING
-    return isinstance(error, httpx.TransportError)
+    return isinstance(error, (httpx.TransportError, UploadError))
 
 
 def retry_after(error: BaseException) -> float | None:
@@ -107,7 +111,9 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
                 f"this token may not write to {repo_id} ({said}): take one with write access (`hf auth login`), or"
                 " propose the change with --create-pr"
             ) from error
-        more = "; the same command tries again" if passes(error) else ""
+        asked = retry_after(error)
+        wait = "" if asked is None else f" and asks to wait {asked:.0f} s"
+        more = f"{wait}; the same command tries again" if passes(error) else ""
         raise SpoError(f"{repo_id} was not pushed: {hub} answered {status} ({said}){more}") from error
     except httpx.HTTPError as error:
         raise SpoError(

@@ -53,7 +53,7 @@ class NearMisses:
             if (found := _affix(ordered, ours)) is not None:
                 position, in_values, affix = found
                 affix = affix if reason == "suffix" else affix[::-1]
-                where = f"{'end' if reason == 'suffix' else 'begin'} in"
+                where = "end with" if reason == "suffix" else "begin with"
                 who = "the values" if in_values else "the training prompts"
                 return NearMiss(reason, f"{who} {where} {excerpt(affix, 80)!r}", self._prompts[position].prompt_id)
         return NearMiss("not in the values")
@@ -64,10 +64,11 @@ class NearMisses:
 
 def _affix(ordered: Sequence[tuple[str, int]], text: str) -> tuple[int, bool, str] | None:
     """(position, whether the longer one has the value, what it has more) of an entry that begins as `text` does."""
-    place = bisect_left(ordered, (text, -1))
-    if place < len(ordered):
+    for place in range(bisect_left(ordered, (text, -1)), len(ordered)):
         longer, position = ordered[place]
-        if longer.startswith(text) and len(longer) - len(text) >= SHORTEST_AFFIX:
+        if not longer.startswith(text):
+            break
+        if len(longer) - len(text) >= SHORTEST_AFFIX:
             return position, True, longer[len(text) :]
     begin = text[:-SHORTEST_AFFIX]
     while begin:  # an entry that `text` begins with is not longer than what the entry before `begin` shares with it

@@ -55,7 +55,7 @@ class AnswerTemplate:
 
     def without_instruction(self, text: str) -> str:
         """The problem inside a worded message; the whole text where the template words problems in different ways."""
-        before, _, after = _compiled(self.source).render(prompt=_PROBE).partition(_PROBE)
+        before, after = _around(self.source)
         inside = len(before) + len(after) <= len(text) and text.startswith(before) and text.endswith(after)
         return text[len(before) : len(text) - len(after)] if inside else text
 
@@ -75,6 +75,13 @@ def load_template(name: str) -> AnswerTemplate:
     if _PROBE not in rendered:
         raise UserError(f"--template {name} drops the problem: it must contain {{{{ prompt }}}}")
     return AnswerTemplate(f"{path.name}@{hashlib.sha256(source.encode()).hexdigest()[:12]}", source)
+
+
+@lru_cache(maxsize=8)
+def _around(source: str) -> tuple[str, str]:
+    """What a template writes before and after the problem."""
+    before, _, after = _compiled(source).render(prompt=_PROBE).partition(_PROBE)
+    return before, after
 
 
 @lru_cache(maxsize=8)

@@ -82,7 +82,7 @@ def _print(pushed: "Pushed", repo_id: str) -> None:
     named = [
         ("dataset", f"{pushed.url} ({'private' if committed.private else 'public'})"),
         ("commit", committed.commit),
-        ("changed", changed or "nothing: the Hub has this already"),
+        ("changed", changed or "nothing: it is there already"),
         (
             "values",
             f"{summary.prompts - summary.prompts_without_value:,} of {summary.prompts:,} prompts"
@@ -90,5 +90,5 @@ def _print(pushed: "Pushed", repo_id: str) -> None:
         ),
     ]
     if committed.pr_url is None:
-        named.append(("load", f'load_dataset("{repo_id}", revision="{committed.commit[:12]}")["train"]'))
+        named.append(("load", f'load_dataset("{repo_id}", revision="{committed.commit}")["train"]'))
     facts(console(), named)

@@ -1,7 +1,6 @@
 """Fixtures of the library's tests: a loopback hub with real clients, and Hypothesis without a clock."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -11,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hub_running import client_environment, running_hub
 from hypothesis import settings
-
-HUB = Path(__file__).parents[1] / "hub.py"
 
 # The clients read their environment when they are imported, so they run in a process of their own. Their pauses between
 # retries are cut out; a step {"remove": PATH} takes something off the hub between two calls.
@@ -61,20 +59,10 @@ class Hub:
 
     def ask(self, steps: Mapping[str, Mapping[str, Any]], **environment: str) -> dict[str, dict[str, Any]]:
         """Run labelled steps in one client process; an answer is the found object, a `user_error` or a `crash`."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
         client = subprocess.run(
             [sys.executable, "-c", CLIENT],
             input=json.dumps(steps),
-            env={
-                **inherited,
-                "HF_ENDPOINT": self.address,
-                "HF_HOME": str(self.home),
-                "HF_HUB_DISABLE_XET": "1",
-                "HF_HUB_DISABLE_TELEMETRY": "1",
-                "HF_UPDATE_DOWNLOAD_COUNTS": "0",
-                "NO_PROXY": "127.0.0.1",
-                **environment,
-            },
+            env={**client_environment(self.address, self.home), **environment},
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -91,13 +79,8 @@ class Hub:
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """An empty hub of this test module's own."""
-    root = tmp_path_factory.mktemp("hub")
-    with subprocess.Popen([sys.executable, str(HUB), str(root)], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            yield Hub(root, server.stdout.readline().strip(), tmp_path_factory.mktemp("home"))
-        finally:
-            server.terminate()
+    with running_hub(tmp_path_factory.mktemp("hub")) as server:
+        yield Hub(server.root, server.address, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="session")
