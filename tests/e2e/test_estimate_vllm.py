@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hub_running import client_environment, running_hub
 from records import journal_of
 from spo_pipelines.estimate import Outcome, estimate
 from spo_pipelines.plan import EstimateOptions, Plan
@@ -180,6 +181,44 @@ def test_the_command_checks_the_dataset_and_grades_the_run_again_and_back(
     assert {path.name: path.read_bytes() for path in sorted(out.glob("*/*.parquet"))} == before
 
 
+def test_the_commands_publish_load_report_join_and_export_a_real_run(
+    complete_run: tuple[Path, Outcome], tmp_path: Path
+) -> None:
+    out, program = complete_run[0], Path(sys.executable).with_name("spo-data")
+    (tmp_path / "hub").mkdir()
+    with running_hub(tmp_path / "hub") as server:
+        environment = client_environment(server.address, tmp_path / "home") | {"HF_TOKEN": "hf_writer"}
+
+        def command(*words: str | Path) -> str:
+            done = subprocess.run(
+                [str(program), *map(str, words)], env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        pushed = json.loads(command("push", "me/values", out, "--json"))
+        loaded = subprocess.run(
+            [sys.executable, "-c", REFERENCE_LOADER, "me/values"],
+            env=environment | {"HF_HOME": str(tmp_path / "fresh")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(loaded.stdout) == {row["prompt"]: row["vhat"] for row in values(out)}
+        joined = json.loads(command("join", "me/values", f"{DATASET}&size=24", "--json"))
+        assert (joined["coverage"], joined["unused"], joined["revision"]) == (1.0, 0, pushed["commit"])
+        command("export", "me/values", "--format", "spo-json", "--out", tmp_path / "values.json")
+        command("import", tmp_path / "values.json", "--out", tmp_path / "imported")
+        command("export", tmp_path / "imported", "--format", "spo-json", "--out", tmp_path / "again.json")
+        assert (tmp_path / "again.json").read_bytes() == (tmp_path / "values.json").read_bytes()
+        command("export", out, "--format", "verl", "--out", tmp_path / "train.parquet")
+        verl = json.loads(command("join", out, tmp_path / "train.parquet", "--json"))
+        assert (verl["coverage"], verl["template"]) == (1.0, "none")
+        command("export", out, "--format", "a-star-po", "--out", tmp_path / "a_star.parquet")
+        command("report", out)
+        assert (out / "report.html").stat().st_size > 10_000
+
+
 def test_two_runs_with_one_seed_have_the_same_seeds_and_another_seed_has_none_of_them(run: Run, tmp_path: Path) -> None:
     seeds = {}
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
@@ -228,6 +267,13 @@ def test_logprobs_are_those_that_transformers_gives_the_same_tokens(run: Run, tm
         expected = logits[len(prompt) - 1 : -1].log_softmax(-1).gather(1, response[:, None])[:, 0].numpy()
         assert np.abs(np.asarray(row["token_logprobs"]) - expected).mean() < 0.15
 
+
+REFERENCE_LOADER = """
+import json, sys
+from datasets import load_dataset
+dataset = load_dataset(sys.argv[1])
+print(json.dumps({item['prompt']: item['vhat'] for item in dataset['train']}))
+"""
 
 COMMAND = [
     *(sys.executable, "-c", "from spo_cli.data import main; main()", "estimate"),

@@ -93,7 +93,7 @@ def test_only_one_config_is_the_default() -> None:
 def test_the_card_of_the_first_release_is_replaced_though_it_has_no_marks() -> None:
     """Its numbers would have stood above the new ones for ever, as words of the user's."""
     old = (
-        "---\ntags:\n- reinforcement-learning\n---\n\n# Offline values of m\n\nThe success probability of `m` on each of"
+        "---\ntags:\n- spo\n---\n\n# Offline values of m\n\nThe success probability of `m` on each of"
         " 3 prompts of `d`,\nestimated from 8 samples each by spo-data, as offline values for\n| mean value | 0.1 |\n"
     )
     text = merge(old)

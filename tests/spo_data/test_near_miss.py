@@ -70,7 +70,7 @@ OTHERS = [prompt(f"What is {k} squared, added to one?") for k in range(50)]
             "--template dapo in the training data, --template boxed in the values",
         ),
         (prompt(QUESTION), prompt(QUESTION + " Think first!"), "suffix", "the values end with 'Think first!'"),
-        (prompt(QUESTION + " Think first!"), prompt(QUESTION), "suffix", "the training prompts end with 'Think first!'"),
+        (prompt(QUESTION + " Think it!"), prompt(QUESTION), "suffix", "the training prompts end with 'Think it!'"),
         (prompt(QUESTION), prompt("Question: " + QUESTION), "prefix", "the values begin with 'Question:'"),
         (prompt("Question: " + QUESTION), prompt(QUESTION), "prefix", "the training prompts begin with 'Question:'"),
     ],
