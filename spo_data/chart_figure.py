@@ -138,7 +138,7 @@ def to_svg(figure: "Figure", name: str, label: str) -> str:
 
 
 def _for_page(tag: str, name: str) -> str:
-    tag = re.sub(r'( id="|url\(#|href="#)', rf"\1{name}-", tag)
+    tag = re.sub(r'( id="|url\(#|href="#)', rf"\1{name}-", tag).replace("xlink:href", "href")
     tag = re.sub(r"font-family: [^;\"]*;? ?", "", tag).replace("\n", "")
     return re.sub(r"#[0-9a-f]{6}\b", lambda colour: _VARIABLES.get(colour[0], colour[0]), tag)
 

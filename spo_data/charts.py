@@ -10,7 +10,6 @@ are drawn as they are: nothing in them is taken for mathematics or markup.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +53,7 @@ def write_histogram_png(histogram: Sequence[int], path: Path) -> None:
     fresh.replace(path)
 
 
-def by_source(sources: Sequence[tuple[str, int, float | None, float, float]]) -> str:
+def by_source(sources: Sequence[tuple[str, int, float | None, float | None, float | None]]) -> str:
     """Name, number of prompts, mean value and its bounds of each data source, one below the other."""
     row = 27
     height = row * len(sources) + 58
@@ -63,7 +62,8 @@ def by_source(sources: Sequence[tuple[str, int, float | None, float, float]]) ->
         axes.set(xlim=(-0.02, 1.02), ylim=(len(sources) - 0.5, -0.5), yticks=[], xlabel="mean value and its bounds")
         axes.grid(axis="x")
         for y, (name, prompts, value, low, high) in enumerate(sources):
-            axes.plot([low, high], [y, y], color=COLOURS["band"], linewidth=7, solid_capstyle="round")
+            if low is not None and high is not None:
+                axes.plot([low, high], [y, y], color=COLOURS["band"], linewidth=7, solid_capstyle="round")
             if value is not None:
                 axes.plot([value], [y], "o", color=COLOURS["accent"], markersize=8)
             columns = ((0, "left", fitted(name, 23), "ink"), (222, "right", f"{prompts:,}", "muted"))
@@ -85,15 +85,15 @@ def by_source(sources: Sequence[tuple[str, int, float | None, float, float]]) ->
 
 def verdicts(counts: Mapping[str, int], total: int) -> str:
     """How many of all samples have which verdict. A name that is no colour of ours is drawn as a failure."""
-    row = 34
+    row = 40
     with new_figure(WIDTH, row * len(counts) + 12) as figure:
         axes = new_axes(figure, left=136, right=112, bottom=6, top=6)
         largest = max(counts.values(), default=0) or 1
         axes.set(xlim=(0, largest), ylim=(len(counts) - 0.5, -0.5), xticks=[], yticks=[])
         axes.spines["bottom"].set_visible(False)
         for y, (name, count) in enumerate(counts.items()):
-            axes.barh(y, count, height=0.62, color=COLOURS.get(name, COLOURS["failed"]))
-            put_text(axes, 0, y, name, ha="left", transform=across(figure, axes))
+            axes.barh(y, count, height=0.6, color=COLOURS.get(name, COLOURS["failed"]))
+            put_text(axes, 0, y, name.replace("_", " "), ha="left", transform=across(figure, axes))
             share = f"{count:,} · {count / total:.1%}" if total else "0"
             put_text(axes, count + largest * 8 / 272, y, share, ha="left", color=COLOURS["ink"])
         return to_svg(figure, "verdicts", "Samples by verdict")
@@ -105,38 +105,39 @@ def bounds(values: Sequence[tuple[float, float, float]]) -> str:
         axes = new_axes(figure)
         axes.set(xlim=(0, 100), ylim=(-0.02, 1.02), xlabel="% of prompts, hardest first", ylabel="value")
         axes.grid(axis="y")
-        share = [100 * place / len(values) for place in range(len(values) + 1)]
-        value, low, high = ([row[k] for row in values] + [row[k] for row in values[-1:]] for k in range(3))
         if values:
+            share = [100 * place / len(values) for place in range(len(values) + 1)]
+            value, low, high = ([*(row[k] for row in values), values[-1][k]] for k in range(3))
             axes.fill_between(share, low, high, step="post", color=COLOURS["band"], linewidth=0)
             axes.plot(share, value, drawstyle="steps-post", color=COLOURS["accent"], linewidth=2)
         return to_svg(figure, "bounds", "The value of every prompt, hardest first, between its bounds")
 
 
 def lengths(edges: Sequence[int], counts: Mapping[str, Sequence[int]], scores: Sequence[float | None]) -> str:
-    """Samples by verdict in each bin of response tokens, and above them its mean score, None where it has none."""
+    """Samples by verdict in each bin of response tokens, and above them its mean score, None where it has none.
+
+    The bins are drawn equally wide, whatever their edges are.
+    """
     with new_figure(WIDTH, 340) as figure:
         above, below = new_axes(figure, bottom=222, top=12), new_axes(figure, top=142)
-        starts, widths = edges[:-1], [high - low for low, high in pairwise(edges)]
-        stacked = [0] * len(starts)
+        middles = [place + 0.5 for place in range(len(scores))]
+        stacked = [0] * len(scores)
         for name, column in counts.items():
-            colour = COLOURS.get(name, COLOURS["failed"])
-            below.bar(starts, column, widths, stacked, align="edge", color=colour, edgecolor="white", linewidth=0)
+            below.bar(middles, column, 0.9, stacked, color=COLOURS.get(name, COLOURS["failed"]))
             stacked = [base + count for base, count in zip(stacked, column, strict=True)]
-        limits = (edges[0], edges[-1])
-        below.set(xlim=limits, ylim=(0, 1.06 * max([1, *stacked])), xlabel="response tokens", ylabel="samples")
-        whole_numbers(below.yaxis, 4)
-        whole_numbers(below.xaxis, 6)
-        middles = [(low + high) / 2 for low, high in pairwise(edges)]
+        below.set(xlim=(0, len(scores)), ylim=(0, 1.06 * max([1, *stacked])), xlabel="response tokens")
         points = [(x, score) for x, score in zip(middles, scores, strict=True) if score is not None]
-        above.plot(
-            *zip(*points, strict=True), "o-", color=COLOURS["accent"], markersize=5, linewidth=1.6, clip_on=False
-        )
-        above.set(xlim=limits, ylim=(0, 1), yticks=[0, 0.5, 1], xticks=below.get_xticks(), ylabel="mean score")
-        above.set_xticklabels([])
-        above.set_xlim(limits)
-        for axes in (above, below):
+        x, y = ([point[k] for point in points] for k in range(2))
+        above.plot(x, y, "o-", color=COLOURS["accent"], markersize=5, linewidth=1.6, clip_on=False)
+        above.set(xlim=(0, len(scores)), ylim=(0, 1), xticks=[], yticks=[0, 0.5, 1])
+        labels = [short_count(edge) for edge in edges]
+        ticks = range(0, len(edges), -(-round(DIGIT * max(map(len, labels)) * len(edges)) // (WIDTH - 72)))
+        below.set_xticks(ticks, [labels[place] for place in ticks])
+        whole_numbers(below.yaxis, 4)
+        for axes, label in ((above, "mean score"), (below, "samples")):
             axes.grid(axis="y")
+            axes.set_ylabel(label)
+            axes.yaxis.set_label_coords(-48 / (WIDTH - 72), 0.5)
         return to_svg(figure, "lengths", "Response length against correctness")
 
 
@@ -164,7 +165,7 @@ def throughput(edges: Sequence[float], rates: Sequence[float], calls: Sequence[f
 
 def compared(points: Mapping[tuple[float, float], int], this: str, other: str) -> str:
     """Bubbles for prompts by their two values, the area their number, over the line of no change."""
-    with new_figure(WIDTH, 460) as figure:
+    with new_figure(WIDTH, 420) as figure:
         axes = new_axes(figure, left=58, right=22)
         axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xlabel=f"value in {this}", ylabel=f"value in {other}")
         for label in (axes.xaxis.label, axes.yaxis.label):
@@ -180,7 +181,7 @@ def compared(points: Mapping[tuple[float, float], int], this: str, other: str) -
 
 def shifts(centres: Sequence[float], counts: Sequence[int]) -> str:
     """How many prompts' values moved by how much: those that fell, stayed and rose in three colours."""
-    with new_figure(WIDTH, HEIGHT) as figure:
+    with new_figure(WIDTH, 420) as figure:
         axes = new_axes(figure)
         width = 0.86 * (centres[1] - centres[0])
         colours = [COLOURS["wrong" if centre < 0 else "correct" if centre > 0 else "failed"] for centre in centres]

@@ -13,6 +13,9 @@ verdicts, which stay when another grades the same responses: a journal is opened
 meant (the manifest's), and the view `graded` shows the samples with those. A sample that this grader has not judged yet
 shows as `grader_error`, "not graded yet": no observation, graded by the next call.
 
+Each batch of samples leaves a row in `commits`, in the same transaction: which call of `estimate` it came from, when,
+how many samples and response tokens. Runs from before that have samples without such rows.
+
 One process writes (the run folder's lock sees to it); others may read meanwhile.
 """
 
@@ -24,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -41,6 +44,17 @@ COMMIT_SECONDS = 0.75
 """With a look every quarter of a second, no sample waits longer than one."""
 
 
+class Commit(NamedTuple):
+    """A batch of samples that became durable together."""
+
+    call: int
+    """Which call of `estimate` drew them, from 1; calls that drew nothing are not counted."""
+    time: float
+    """Unix time."""
+    samples: int
+    response_tokens: int
+
+
 @dataclass
 class Journal:
     """A run's journal, opened for writing (the default) or reading."""
@@ -51,6 +65,8 @@ class Journal:
     read_only: bool = False
     _samples: list[tuple[Sample, dict[GraderRecord, Graded]]] = field(default_factory=list)
     _last_commit: float = field(default_factory=time.monotonic)
+    _call: int | None = None
+    """Which of the calls that drew samples this is, from its first commit on."""
 
     def __post_init__(self) -> None:
         # A reader opens read-write all the same: only so can it recover what a killed writer left in the WAL.
@@ -108,7 +124,9 @@ class Journal:
                     "DELETE FROM failures WHERE prompt_number = ? AND sample_index = ?",
                     ((numbers[s.prompt_id], s.sample_index) for s in samples),
                 )
-            self._samples = []
+                ((call,),) = self.query("SELECT coalesce(?, max(call) + 1, 1) FROM commits", (self._call,))
+                self._db.execute(_INSERT_COMMIT, (call, len(samples), sum(len(s.token_ids) for s in samples)))
+            self._samples, self._call = [], call
         self._last_commit = time.monotonic()
 
     def add_failure(self, prompt_id: str, sample_index: int, error: str) -> None:
@@ -200,6 +218,11 @@ class Journal:
         rows = self._db.execute("SELECT row, reason, detail FROM dropped ORDER BY row")
         return [Dropped(row, reason, detail) for row, reason, detail in rows]
 
+    def commits(self) -> list[Commit]:
+        """The batches in which the samples came, in order; none of calls before the journal recorded them."""
+        rows = self.query("SELECT call, time, samples, response_tokens FROM commits ORDER BY rowid")
+        return [Commit(*row) for row in rows]
+
     def done(self) -> dict[str, set[int]]:
         """The sample indices that each prompt has."""
         done: dict[str, set[int]] = {}
@@ -270,7 +293,7 @@ class Journal:
             )
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Read with SQL over `prompts`, `graded`, `samples`, `verdicts`, `failures` and `dropped`."""
+        """Read with SQL over `prompts`, `graded`, `samples`, `verdicts`, `failures`, `dropped` and `commits`."""
         return self._db.execute(sql, parameters).fetchall()
 
     def _number(self, prompt_id: str) -> int:
@@ -339,6 +362,11 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 _INSERT_VERDICT = """
 INSERT OR REPLACE INTO verdicts (grading, prompt_number, sample_index, answer, verdict, score, detail)
 VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+
+# The time is SQLite's own, to the millisecond.
+_INSERT_COMMIT = """
+INSERT INTO commits (call, time, samples, response_tokens) VALUES (?, (julianday('now') - 2440587.5) * 86400, ?, ?)
 """
 
 

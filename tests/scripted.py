@@ -166,9 +166,10 @@ def journal_rows(run: Path) -> list[tuple[str, int, int, str]]:
 
 
 def tables(run: Path) -> dict[str, bytes]:
-    """The bytes of a run's published files."""
-    files = [*sorted(run.glob("values/*")), *sorted(run.glob("samples/*")), run / "README.md"]
-    return {str(path.relative_to(run)): path.read_bytes() for path in files}
+    """The bytes of a run's published files, without the card's line on the time that sampling took."""
+    files = [*sorted(run.glob("values/*")), *sorted(run.glob("samples/*")), run / "histogram.png"]
+    card = [line for line in (run / "README.md").read_bytes().splitlines() if not line.startswith(b"| sampling time")]
+    return {str(path.relative_to(run)): path.read_bytes() for path in files} | {"README.md": b"\n".join(card)}
 
 
 class Recorder:

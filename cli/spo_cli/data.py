@@ -1,9 +1,14 @@
-"""`spo-data`: check a dataset, estimate offline values, look at them, grade them again.
+"""`spo-data`: check a dataset, estimate offline values, look at them, grade them again, publish and load them.
 
     spo-data check 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --limit 32 --model smollm2-135m
     spo-data estimate --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo
     spo-data show runs/demo
+    spo-data report runs/demo
     spo-data regrade runs/demo --verifier dapo
+    spo-data push org/name runs/demo
+    spo-data join org/name train.parquet
+    spo-data export runs/demo --format spo-json --out values.json
+    spo-data import values.json --out runs/imported
 
 Exit status: 0 when every prompt has its n valid samples, 1 when something is missing or failed, 2 for wrong input,
 128 + the signal's number after SIGINT or SIGTERM.
@@ -13,9 +18,12 @@ import typer
 
 from spo_cli.check import check
 from spo_cli.estimate import estimate
+from spo_cli.export import export
+from spo_cli.import_values import import_values
 from spo_cli.join import join
 from spo_cli.push import push
 from spo_cli.regrade import regrade
+from spo_cli.report import report
 from spo_cli.show import show
 
 app = typer.Typer(
@@ -26,12 +34,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command(no_args_is_help=True)(check)
-app.command(no_args_is_help=True)(estimate)
-app.command(no_args_is_help=True)(show)
-app.command(no_args_is_help=True)(regrade)
-app.command(no_args_is_help=True)(push)
-app.command(no_args_is_help=True)(join)
+for command in (check, estimate, show, report, regrade, push, join, export):
+    app.command(no_args_is_help=True)(command)
+app.command("import", no_args_is_help=True)(import_values)
 
 
 def main() -> None:

@@ -25,9 +25,8 @@ def show(
 ) -> None:
     """Show a run: verdicts, values, bounds, speed, the hardest and the easiest prompts."""
     with clean_exit():
-        from spo_pipelines.run_folder import JOURNAL, read_run
-
         from spo_data.journal import reading
+        from spo_data.manifest import JOURNAL, read_run
         from spo_data.summary import summarize
 
         manifest = read_run(run)

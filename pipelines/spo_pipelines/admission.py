@@ -11,10 +11,9 @@ from pathlib import Path
 
 from spo_data.errors import UserError
 from spo_data.journal import Journal, reading
-from spo_data.manifest import GraderRecord, Manifest, grader_differs, policy_differences, read_manifest
+from spo_data.manifest import JOURNAL, GraderRecord, Manifest, grader_differs, policy_differences, read_manifest
 from spo_data.prompt_set import excerpt
 from spo_pipelines.plan import Plan
-from spo_pipelines.run_folder import JOURNAL
 
 
 def admitted(plan: Plan) -> tuple[Manifest | None, dict[str, set[int]]]:

@@ -24,14 +24,14 @@ from spo_data.engine_log import output_to
 from spo_data.errors import SpoError, UserError, first_line
 from spo_data.grading.pool import GraderPool
 from spo_data.journal import Journal
-from spo_data.manifest import GraderRecord, Manifest, Timings, read_manifest
+from spo_data.manifest import JOURNAL, GraderRecord, Manifest, Timings, read_manifest
 from spo_data.summary import Summary
 from spo_data.vllm_engine import start_vllm
 from spo_pipelines.admission import admitted, trusted
 from spo_pipelines.check import grader_record, read_prompts
 from spo_pipelines.grade import Graders, grade_stored
 from spo_pipelines.plan import EstimateOptions, Plan, make_plan
-from spo_pipelines.run_folder import JOURNAL, check_folder, run_lock, write_results
+from spo_pipelines.run_folder import check_folder, run_lock, write_results
 from spo_pipelines.signals import raising_signals, stopping_signals
 from spo_pipelines.stream import Progress, stream
 

@@ -19,9 +19,9 @@ from spo_data.card_merge import user_text
 from spo_data.errors import SpoError, UserError
 from spo_data.hub_commit import Committed, Target, commit_files
 from spo_data.journal import reading
-from spo_data.manifest import MANIFEST, Manifest
+from spo_data.manifest import JOURNAL, MANIFEST, Manifest, read_run
 from spo_data.summary import Summary
-from spo_pipelines.run_folder import JOURNAL, read_run, run_lock, write_results
+from spo_pipelines.run_folder import run_lock, write_results
 
 OWNED = ("values/train-*.parquet", "samples/train-*.parquet")
 """Files of these names that a commit does not write are of an earlier push, and go."""

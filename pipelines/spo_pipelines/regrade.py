@@ -21,7 +21,7 @@ from spo_data.errors import SpoError, UserError, first_line
 from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
 from spo_data.journal import Journal
-from spo_data.manifest import GraderRecord, Manifest, grader_differs, package_versions
+from spo_data.manifest import JOURNAL, GraderRecord, Manifest, grader_differs, package_versions, read_run
 from spo_data.options import GraderOptions
 from spo_data.prompt import Prompt
 from spo_data.prompt_set import excerpt
@@ -29,7 +29,7 @@ from spo_data.summary import Summary
 from spo_pipelines.admission import with_option
 from spo_pipelines.check import gold_checks, grader_record
 from spo_pipelines.grade import Graders, grade_stored
-from spo_pipelines.run_folder import JOURNAL, read_run, run_lock, write_results
+from spo_pipelines.run_folder import run_lock, write_results
 from spo_pipelines.signals import raising_signals
 
 MOVES = 10

@@ -13,16 +13,6 @@ from spo_data.manifest import MANIFEST, Manifest, read_manifest
 from spo_data.summary import Summary, summarize
 from spo_data.tables import write_tables
 
-JOURNAL = "journal.sqlite"
-
-
-def read_run(run: Path) -> Manifest:
-    """The manifest of a run folder; raises UserError where the folder is none."""
-    manifest = read_manifest(run)
-    if manifest is None or not (run / JOURNAL).is_file():
-        raise UserError(f"{run} is not a run folder: `spo-data estimate … --out {run}` makes one")
-    return manifest
-
 
 def check_folder(out: Path) -> None:
     """Raise UserError where the folder is something else than a run or a place for one."""

@@ -23,8 +23,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from records import GRADER
 
 from spo_data.engine import Completion
+from spo_data.errors import SpoError
 from spo_data.grading.verdict import OBSERVATIONS, Graded, Verdict
-from spo_data.journal import COMMIT_SAMPLES, Journal
+from spo_data.journal import COMMIT_SAMPLES, Journal, reading
 from spo_data.prompt import Message, Prompt
 from spo_data.prompt_set import Dropped
 from spo_data.sample import Sample
@@ -461,3 +462,89 @@ def test_a_log_with_a_flipped_byte_holds_the_batches_before_it(path: Path, tmp_p
         torn.with_name("torn.sqlite-wal").write_bytes(log)
     with Journal(torn, GRADER) as reopened:
         assert [sample.sample_index for sample in reopened.samples()] == [0, 1]
+
+
+def test_each_batch_leaves_when_it_came_and_what_it_held(path: Path) -> None:
+    first, second, *_ = make_prompts(4)
+    began = time.time()
+    with Journal(path, GRADER) as journal:
+        journal.set_prompts(make_prompts(4), [])
+        assert journal.commits() == []
+        journal.add(make_sample(first, 0))
+        journal.add(make_sample(second, 0, token_ids=np.arange(50, dtype=np.int32)))
+        journal.commit()
+        journal.commit()
+        journal.add(make_sample(first, 1))
+    with Journal(path, GRADER, read_only=True) as reader:
+        commits = reader.commits()
+    assert [(commit.call, commit.samples, commit.response_tokens) for commit in commits] == [(1, 2, 53), (1, 1, 3)]
+    assert began - 0.01 <= commits[0].time <= commits[1].time <= time.time() + 0.01
+
+
+def test_a_call_that_draws_samples_gets_the_next_number_and_others_get_none(path: Path) -> None:
+    (prompt,) = make_prompts(1)
+    for index, draws in enumerate((True, False, True, True, False)):
+        with Journal(path, GRADER) as journal:
+            journal.set_prompts([prompt], [])
+            for sample in range(2 * draws):
+                journal.add(make_sample(prompt, 2 * index + sample))
+                journal.commit()
+            if not draws:
+                journal.regrade([(prompt.prompt_id, 0, Graded(Verdict.WRONG, 0.0))])
+    with Journal(path, GRADER, read_only=True) as reader:
+        assert [commit.call for commit in reader.commits()] == [1, 1, 2, 2, 3, 3]
+
+
+def test_a_batch_that_fails_leaves_no_trace_of_itself(path: Path) -> None:
+    (prompt,) = make_prompts(1)
+    journal = Journal(path, GRADER)
+    journal.set_prompts([prompt], [])
+    journal.add(make_sample(prompt, 0))
+    journal.commit()
+    journal.add(make_sample(prompt, 1))
+    journal.add(make_sample(prompt, 0))
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.commit()
+    journal._db.close()
+    with Journal(path, GRADER, read_only=True) as reader:
+        assert [commit.samples for commit in reader.commits()] == [1] == [len(list(reader.samples()))]
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_journal_from_before_commits_were_recorded_opens_and_records_from_then_on(
+    path: Path, read_only: bool
+) -> None:
+    (prompt,) = make_prompts(1)
+    with Journal(path, GRADER) as journal:
+        journal.set_prompts([prompt], [])
+        journal.add(make_sample(prompt, 0))
+    old = sqlite3.connect(path)
+    old.execute("DROP TABLE commits")
+    old.execute("PRAGMA user_version = 2")
+    old.commit()
+    old.close()
+    with Journal(path, GRADER, read_only=read_only) as journal:
+        assert journal.commits() == []
+        assert len(list(journal.samples())) == 1
+        assert journal.query("PRAGMA user_version") == [(3,)]
+    with Journal(path, GRADER) as journal:
+        journal.add(make_sample(prompt, 1))
+    with Journal(path, GRADER, read_only=True) as reader:
+        assert [(commit.call, commit.samples) for commit in reader.commits()] == [(1, 1)]
+        assert len(list(reader.samples())) == 2
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_the_journal_of_a_later_release_is_refused_and_left_as_it_is(path: Path, read_only: bool) -> None:
+    with Journal(path, GRADER) as journal:
+        journal.query("PRAGMA user_version = 4")
+    with pytest.raises(sqlite3.NotSupportedError, match="version 4, this spo-data knows 3"):
+        Journal(path, GRADER, read_only=read_only)
+    with (
+        pytest.raises(SpoError, match=r"journal.sqlite cannot be read: its schema is version 4"),
+        reading(path, GRADER),
+    ):
+        pass
+    database = sqlite3.connect(path)
+    assert database.execute("PRAGMA user_version").fetchone() == (4,)
+    database.close()

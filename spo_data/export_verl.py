@@ -1,0 +1,143 @@
+"""verl's training rows, each with its value.
+
+    write_verl(load_values("runs/demo"), Path("train.parquet"))
+
+`data_source`, `prompt` (the messages), `ability`, `reward_model` (`style` "rule", `ground_truth`) and `extra_info`, as
+verl's own preprocessing scripts write them. `extra_info` has what the run's grader got, so that a `compute_score` gets
+it again, and beside it `index`, `split`, `prompt_id`, `value` and `n_valid`. A prompt without ground truth cannot be
+trained on, and is left out.
+
+`ability` is "math" where a mathematics verifier graded, else the data source.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spo_data.errors import UserError
+from spo_data.export_selection import Written, keep
+from spo_data.table_schemas import BATCH, values_schema
+from spo_data.tables import ROW_GROUP, parquet_writer
+from spo_data.value_table import ValueTable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MATH_VERIFIERS = ("math-verify", "dapo")
+NO_GROUND_TRUTH = "have no ground truth"
+OURS = ("prompt_id", "value", "n_valid")
+"""The fields of `extra_info` that only an export of ours writes."""
+
+
+def write_verl(values: ValueTable, path: Path) -> Written:
+    """Write one parquet file; its metadata says what the values belong to."""
+    import pyarrow.compute as pc
+
+    ground_truths = pc.utf8_trim_whitespace(pc.fill_null(values.table.column("ground_truth"), ""))
+    table, left_out = keep(values.table, {NO_GROUND_TRUTH: pc.equal(ground_truths, "")})
+    rows, notes = verl_rows(table, values)
+    with parquet_writer(path, rows.schema) as writer:
+        writer.write_table(rows, row_group_size=ROW_GROUP)
+    lost = ("single scores, bounds, counts of truncated and failed samples, responses", *notes)
+    return Written(len(rows), None, 0, left_out, lost)
+
+
+def verl_rows(table: "pa.Table", values: ValueTable) -> "tuple[pa.Table, list[str]]":
+    """verl's columns for rows of a values table, and what does not fit into them."""
+    import pyarrow as pa
+
+    is_math = values.provenance is not None and values.provenance.grader.verifier in MATH_VERIFIERS
+    sources = table.column("data_source")
+    extra_info, notes = _extra_info(table)
+    rules = pa.repeat(pa.scalar("rule"), len(table))
+    columns = {
+        "data_source": sources,
+        "prompt": table.column("messages"),
+        "ability": pa.repeat(pa.scalar("math"), len(table)) if is_math else sources,
+        "reward_model": _struct({"style": rules, "ground_truth": table.column("ground_truth")}),
+        "extra_info": extra_info,
+    }
+    if sources.null_count:
+        notes.append(f"{sources.null_count:,} prompts have no data source, by which verl's own reward functions go")
+    return pa.table(columns).replace_schema_metadata(values_schema(values.provenance).metadata), notes
+
+
+def without_ours(extra_info: Mapping[str, Any], prompt_id: str) -> dict[str, Any]:
+    """The `extra_info` of a prompt without what an earlier export added: its value was another policy's."""
+    ours = OURS if extra_info.get("prompt_id") == prompt_id else ()
+    return {name: value for name, value in extra_info.items() if name not in ours}
+
+
+def _extra_info(table: "pa.Table") -> "tuple[pa.ChunkedArray, list[str]]":
+    import pyarrow as pa
+
+    rows: dict[str, int] = {}
+    for batch in _originals(table):
+        for original in batch:
+            for name in original:
+                rows[name] = rows.get(name, 0) + 1
+    ours = {
+        "index": pa.array(range(len(table)), pa.int64()),
+        "split": pa.repeat(pa.scalar("train"), len(table)),
+        **{name: table.column(name) for name in OURS},
+    }
+    notes, fields = [], {name: column for name, column in ours.items() if name not in rows}
+    if clash := [name for name in ours if name in rows]:
+        notes.append(f"extra_info has {', '.join(clash)} of its own: kept as the dataset has it, ours left out")
+    if partial := [name for name, count in rows.items() if count < len(table)]:
+        notes.append(f"extra_info lacks {', '.join(partial)} in some prompts: null there")
+    for name in rows:
+        try:
+            fields[name] = _typed(table, name)
+        except (pa.ArrowException, OverflowError):
+            notes.append(f"extra_info.{name} has no one type: written as JSON text")
+            fields[name] = pa.chunked_array(
+                [
+                    [json.dumps(original[name]) if name in original else None for original in batch]
+                    for batch in _originals(table)
+                ],
+                pa.string(),
+            )
+    return _struct(fields), notes
+
+
+def _originals(table: "pa.Table") -> Iterator[list[dict[str, Any]]]:
+    """What each prompt had as `extra_info` before, a batch at a time."""
+    for batch in table.select(["prompt_id", "extra_info"]).to_batches(max_chunksize=BATCH):
+        originals = []
+        for row in batch.to_pylist():
+            try:
+                original = {} if row["extra_info"] is None else json.loads(row["extra_info"])
+            except ValueError:
+                original = None
+            if not isinstance(original, dict):
+                raise UserError(f"column extra_info of prompt {row['prompt_id']} holds no JSON object")
+            originals.append(without_ours(original, row["prompt_id"]))
+        yield originals
+
+
+def _typed(table: "pa.Table", name: str) -> "pa.ChunkedArray":
+    """One field of all rows in the one type that holds them; raises what Arrow raises where there is none."""
+    import pyarrow as pa
+
+    parts = [pa.table({name: [original.get(name) for original in batch]}) for batch in _originals(table)]
+    column = pa.concat_tables(parts, promote_options="permissive").column(name)
+    if _has_empty_struct(column.type):
+        raise pa.ArrowNotImplementedError("parquet cannot hold a struct without fields")
+    return column
+
+
+def _has_empty_struct(kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    children = [kind.field(position).type for position in range(kind.num_fields)]
+    return (pa.types.is_struct(kind) and not children) or any(map(_has_empty_struct, children))
+
+
+def _struct(columns: "Mapping[str, pa.Array | pa.ChunkedArray]") -> "pa.ChunkedArray":
+    import pyarrow as pa
+
+    table = pa.table(dict(columns))
+    chunks = [pa.StructArray.from_arrays(batch.columns, fields=list(table.schema)) for batch in table.to_batches()]
+    return pa.chunked_array(chunks, pa.struct(list(table.schema)))

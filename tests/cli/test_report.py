@@ -1,0 +1,115 @@
+"""`spo-data report`: what it prints, what it refuses, and that its help is light."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from records import GRADER, make_manifest
+from spo_cli.report import report
+from typer.testing import CliRunner, Result
+
+from spo_data.grading.verdict import Verdict
+from spo_data.journal import Journal
+from spo_data.prompt import Message, Prompt
+from spo_data.sample import Sample
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "run")
+
+
+def make_run(folder: Path, samples: int = 2) -> Path:
+    folder.mkdir()
+    make_manifest().write(folder)
+    prompt = Prompt((Message("user", "1 + 1?"),), "2", "sums")
+    with Journal(folder / "journal.sqlite", GRADER) as journal:
+        journal.set_prompts([prompt], [])
+        for index in range(samples):
+            ids = np.zeros(3, dtype=np.int32)
+            journal.add(Sample(prompt.prompt_id, index, index, "2", ids, "stop", "2", Verdict.CORRECT, 1.0))
+    return folder
+
+
+def call(*arguments: object) -> Result:
+    app = typer.Typer()
+    app.command()(report)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_path_and_one_line_are_printed(run: Path) -> None:
+    done = call(run)
+    assert done.exit_code == 0
+    path, line = done.stdout.splitlines()
+    assert path == str(run / "report.html")
+    assert Path(path).is_file()
+    assert line.endswith("MB: 1 prompts, mean value 1.0000, complete")
+
+
+def test_an_incomplete_run_has_a_report_too_and_the_status_is_0(tmp_path: Path) -> None:
+    for samples, words in ((1, "mean value 1.0000, incomplete"), (0, "no value yet, incomplete")):
+        done = call(make_run(tmp_path / f"run-{samples}", samples))
+        assert done.exit_code == 0
+        assert words in done.stdout
+
+
+def test_what_was_compared_is_counted(run: Path, tmp_path: Path) -> None:
+    done = call(run, "--compare", make_run(tmp_path / "other"))
+    assert done.exit_code == 0
+    assert "1 prompts compared" in done.stdout
+
+
+@pytest.mark.parametrize("which", ["absent", "empty", "no journal", "other absent", "itself", "itself by another name"])
+def test_what_cannot_be_reported_is_refused_in_one_line(run: Path, tmp_path: Path, which: str) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    manifest_only = tmp_path / "manifest"
+    manifest_only.mkdir()
+    make_manifest().write(manifest_only)
+    (tmp_path / "link").symlink_to(run)
+    arguments, words = {
+        "absent": ((tmp_path / "x",), "is not a run folder"),
+        "empty": ((empty,), "is not a run folder"),
+        "no journal": ((manifest_only,), "is not a run folder"),
+        "other absent": ((run, "--compare", tmp_path / "x"), "x is not a run folder"),
+        "itself": ((run, "--compare", run), "that is the run itself"),
+        "itself by another name": ((run, "--compare", tmp_path / "link"), "that is the run itself"),
+    }[which]
+    done = call(*arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+    assert not list(tmp_path.rglob("*report.html*"))
+
+
+def test_a_journal_that_cannot_be_read_is_one_line(run: Path) -> None:
+    (run / "journal.sqlite").write_bytes(b"no database " * 1000)
+    done = call(run)
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert "journal.sqlite cannot be read" in line
+
+
+def test_a_page_that_cannot_be_written_is_one_line(run: Path) -> None:
+    (run / "report.html").mkdir()
+    done = call(run)
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert "report.html cannot be written: Is a directory" in line
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, typer\n"
+        "from spo_cli.report import report\n"
+        "app = typer.Typer(); app.command()(report)\n"
+        "try:\n    app(['--help'])\nexcept SystemExit: pass\n"
+        "print(*(name for name in ('matplotlib', 'jinja2', 'pyarrow') if name in sys.modules), 'END')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert "--compare" in done.stdout
+    assert done.stdout.splitlines()[-1] == "END"
