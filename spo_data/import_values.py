@@ -28,9 +28,10 @@ from spo_data.import_datasets import read_dataset, recognise_layout
 from spo_data.import_draws import DrawStore, Found, LeftOut
 from spo_data.import_dump import Transcripts, read_dump, transcripts
 from spo_data.import_files import SourceFiles, find_files
+from spo_data.journal import clear_sqlite_errors
 from spo_data.manifest import Provenance
 from spo_data.options import PromptOptions
-from spo_data.prompt_set import excerpt
+from spo_data.prompt_set import excerpt, read_prompt_set
 from spo_data.table_schemas import samples_schema, values_schema
 from spo_data.tables import ROW_GROUP, parquet_writer
 from spo_data.value_check import check_values
@@ -153,7 +154,7 @@ def _write(
 ) -> Imported:
     left_out: Counter[str] = Counter()
     example = None
-    with appears_whole(out) as fresh:
+    with appears_whole(out) as fresh, clear_sqlite_errors(fresh / DRAWS, "written"):
         fresh.mkdir()
         with DrawStore(fresh / DRAWS) as store:
             for row in rows:
@@ -191,14 +192,11 @@ def _write(
 
 def _transcripts(training: PromptOptions, model: str) -> Transcripts:
     from spo_data.chat import load_chat
-    from spo_data.dataset_rows import load_rows
     from spo_data.model import resolve_model
-    from spo_data.prompt_set import build_prompt_set
 
-    rows = load_rows(training.dataset, config=training.dataset_config, split=training.split)
-    prompts = build_prompt_set(rows, template=training.template, system=training.system)
+    _, prompts = read_prompt_set(training)
     prompts.refuse_contradictions()
-    return transcripts(prompts.prompts, load_chat(resolve_model(model)))
+    return transcripts(prompts.prompts, load_chat(resolve_model(model), training.chat_template_kwargs))
 
 
 def _nothing(
@@ -212,7 +210,7 @@ def _nothing(
         return said
     return (
         f"{said}. The first input that matches none begins {excerpt(example.text)!r}, the first training prompt is read"
-        f" as {excerpt(next(iter(known)))!r}: another --model, --template or --system?"
+        f" as {excerpt(next(iter(known)))!r}: another --model, --template, --system or --chat-template-kwargs?"
     )
 
 

@@ -319,11 +319,17 @@ class Journal:
 @contextmanager
 def reading(path: Path, grader: GraderRecord) -> Iterator[Journal]:
     """A journal opened to read; raises SpoError in one line where it cannot be read."""
+    with clear_sqlite_errors(path, "read"), Journal(path, grader, read_only=True) as journal:
+        yield journal
+
+
+@contextmanager
+def clear_sqlite_errors(path: Path, done: str) -> Iterator[None]:
+    """Raise SpoError in one line where a SQLite file cannot be `done` ("read", "written")."""
     try:
-        with Journal(path, grader, read_only=True) as journal:
-            yield journal
+        yield
     except sqlite3.Error as error:
-        raise SpoError(f"{path} cannot be read: {first_line(error)}") from error
+        raise SpoError(f"{path} cannot be {done}: {first_line(error)}") from error
 
 
 class _Transaction:

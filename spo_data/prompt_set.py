@@ -14,8 +14,9 @@ from itertools import chain, islice
 from typing import Any
 
 from spo_data.columns import Layout, recognise, row_ground_truth, row_messages
-from spo_data.dataset_rows import BadRowError, Rows
+from spo_data.dataset_rows import BadRowError, Rows, load_rows
 from spo_data.errors import UserError
+from spo_data.options import PromptOptions
 from spo_data.prompt import Message, Prompt
 from spo_data.template import AnswerTemplate, load_template
 
@@ -102,6 +103,21 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
     """See `PromptSet.fingerprint`."""
     lines = sorted(f"{prompt.prompt_id}\0{prompt.ground_truth}\n" for prompt in prompts)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_prompt_set(options: PromptOptions) -> tuple[Rows, PromptSet]:
+    """Load a dataset's rows and turn them into prompts, as the options say; raises UserError as those two do."""
+    rows = load_rows(options.dataset, config=options.dataset_config, split=options.split, revision=options.revision)
+    prompt_set = build_prompt_set(
+        rows,
+        template=options.template,
+        system=options.system,
+        prompt_column=options.prompt_column,
+        answer_column=options.answer_column,
+        limit=options.limit,
+        shuffle_seed=options.shuffle_seed,
+    )
+    return rows, prompt_set
 
 
 def build_prompt_set(

@@ -116,7 +116,7 @@ def _read_parquet(path: Path) -> tuple["pa.Table", Provenance | None]:
                     for batch in file.iter_batches(batch_size=BATCH, columns=["prompt", "vhat"])
                     for row in batch.to_pylist()
                 )
-                return table_of_scores(pairs, str(path)), None
+                return table_of_scores(pairs, str(path)), stored_provenance(schema)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as parquet: {first_line(error)}") from error
     raise UserError(
@@ -156,9 +156,7 @@ def _read_json(path: Path) -> "pa.Table":
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON: {first_line(error)}") from error
     if not isinstance(pairs, _Pairs):
-        raise UserError(
-            f"{path} is not a JSON object {{prompt: [scores]}}: `spo-data import {path}` reads other formats"
-        )
+        raise UserError(f"{path} is not a JSON object {{prompt: [scores]}}")
     return table_of_scores(pairs, str(path))
 
 

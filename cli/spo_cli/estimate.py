@@ -74,7 +74,7 @@ def estimate(
 
     The same command continues a run that ended early; a higher --n or --limit adds to it.
     """
-    with clean_exit():
+    with clean_exit(INTERRUPTED):
         asked = {
             "n": n,
             "temperature": temperature,

@@ -12,7 +12,7 @@ INTERRUPTED = "interrupted: nothing that was sampled is lost; the same command c
 
 
 @contextmanager
-def clean_exit() -> Iterator[None]:
+def clean_exit(interrupted: str = "interrupted: nothing was changed; the same command starts again") -> Iterator[None]:
     """Turn the errors that a user can act on into one line on stderr and an exit status."""
     try:
         yield
@@ -20,8 +20,8 @@ def clean_exit() -> Iterator[None]:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(error.exit_status) from None
     except Interrupted as error:
-        sys.stderr.write(f"{INTERRUPTED}\n")
+        sys.stderr.write(f"{interrupted}\n")
         raise typer.Exit(int(str(error.code))) from None
     except KeyboardInterrupt:
-        sys.stderr.write(f"{INTERRUPTED}\n")
+        sys.stderr.write(f"{interrupted}\n")
         raise typer.Exit(130) from None

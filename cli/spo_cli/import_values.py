@@ -2,12 +2,12 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from spo_cli.exits import clean_exit
-from spo_cli.parameters import prompts_option
+from spo_cli.parameters import json_object, prompts_option
 from spo_data.errors import UserError
 from spo_data.options import PromptOptions
 
@@ -40,8 +40,11 @@ def import_values(
     ] = None,
     dataset_config: Annotated[str | None, prompts_option("dataset_config")] = None,
     split: Annotated[str | None, prompts_option("split")] = None,
+    prompt_column: Annotated[str | None, prompts_option("prompt_column")] = None,
+    answer_column: Annotated[str | None, prompts_option("answer_column")] = None,
     template: Annotated[str | None, prompts_option("template")] = None,
     system: Annotated[str | None, prompts_option("system")] = None,
+    chat_template_kwargs: Annotated[str | None, prompts_option("chat_template_kwargs")] = None,
 ) -> None:
     """Import values: the SPO recipe's, verl's validation dump, A*-PO's and open-r1's datasets.
 
@@ -49,16 +52,18 @@ def import_values(
     input.
     """
     with clean_exit():
-        given = {"dataset_config": dataset_config, "split": split, "template": template, "system": system}
-        if dataset is None and (stray := [name for name, value in given.items() if value is not None]):
+        given: dict[str, Any] = {
+            "dataset_config": dataset_config,
+            "split": split,
+            "prompt_column": prompt_column,
+            "answer_column": answer_column,
+            "template": template,
+            "system": system,
+            "chat_template_kwargs": json_object("--chat-template-kwargs", chat_template_kwargs),
+        }
+        if dataset is None and (stray := [name for name, value in given.items() if value]):
             raise UserError(f"--{stray[0].replace('_', '-')} says how to read a --dataset, and there is none")
-        training = (
-            None
-            if dataset is None
-            else PromptOptions(
-                dataset=dataset, dataset_config=dataset_config, split=split, template=template, system=system
-            )
-        )
+        training = None if dataset is None else PromptOptions(dataset=dataset, **given)
 
         from spo_data.import_values import import_values as run_import
 

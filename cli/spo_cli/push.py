@@ -39,7 +39,7 @@ def push(
 
     Exit status: 0 when the Hub has it, 1 where the Hub refuses, 2 for wrong input and for an incomplete run.
     """
-    with clean_exit():
+    with clean_exit("interrupted: the Hub has all of it or nothing; the same command pushes again"):
         from spo_pipelines.push import PushOptions, only_run
         from spo_pipelines.push import push as run_push
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spo_cli.exits import clean_exit
+from spo_cli.exits import INTERRUPTED, clean_exit
 from spo_cli.parameters import SKIP_CHECK, grader_option
 from spo_data.options import GraderOptions
 
@@ -30,7 +30,7 @@ def regrade(
 
     The verdicts so far stay in the journal: going back is the same command with the verifier of before.
     """
-    with clean_exit():
+    with clean_exit(INTERRUPTED):
         grader = GraderOptions(verifier, also, grader_workers, grader_seconds, grader_memory_gb)
 
         from spo_pipelines.regrade import RegradeOptions

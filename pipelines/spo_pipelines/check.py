@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from spo_data.chat import Chat, load_chat
-from spo_data.dataset_rows import Rows, load_rows
+from spo_data.dataset_rows import Rows
 from spo_data.grading.numbers import is_number
 from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
@@ -26,7 +26,7 @@ from spo_data.manifest import GraderRecord
 from spo_data.model import resolve_model
 from spo_data.options import GraderOptions, PromptOptions
 from spo_data.prompt import Prompt
-from spo_data.prompt_set import Dropped, PromptSet, build_prompt_set, excerpt
+from spo_data.prompt_set import Dropped, PromptSet, excerpt, read_prompt_set
 
 
 @dataclass(frozen=True)
@@ -141,16 +141,7 @@ def read_prompts(wanted: PromptOptions, verifier: str | None, begun_with: str | 
     `begun_with` is the verifier of the run that is there: it stays the default when more prompts come in.
     """
     asked = None if verifier is None else grader_record(verifier)
-    rows = load_rows(wanted.dataset, config=wanted.dataset_config, split=wanted.split, revision=wanted.revision)
-    prompt_set = build_prompt_set(
-        rows,
-        template=wanted.template,
-        system=wanted.system,
-        prompt_column=wanted.prompt_column,
-        answer_column=wanted.answer_column,
-        limit=wanted.limit,
-        shuffle_seed=wanted.shuffle_seed,
-    )
+    rows, prompt_set = read_prompt_set(wanted)
     return PromptsRead(rows, prompt_set, asked or grader_record(begun_with or _default_verifier(prompt_set)))
 
 

@@ -12,11 +12,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
-from spo_data.dataset_rows import load_rows
 from spo_data.errors import UserError
 from spo_data.near_miss import NearMiss, NearMisses
 from spo_data.options import PromptOptions
-from spo_data.prompt_set import PromptSet, build_prompt_set, excerpt
+from spo_data.prompt_set import PromptSet, excerpt, read_prompt_set
 from spo_data.template import BUILT_IN
 from spo_data.value_table import ValueTable
 
@@ -121,7 +120,7 @@ def join(values: ValueTable, options: PromptOptions) -> Joined:
 
 def _training_prompts(values: ValueTable, options: PromptOptions) -> PromptSet:
     """The training prompts, worded as the values' were where they have no words of their own."""
-    worded = _read(options)
+    _, worded = read_prompt_set(options)
     if worded.layout.is_messages or values.provenance is None:
         return worded
     policy = values.provenance.policy
@@ -131,17 +130,6 @@ def _training_prompts(values: ValueTable, options: PromptOptions) -> PromptSet:
             " FILE.jinja"
         )
     wanted = replace(options, template=options.template or policy.template, system=options.system or policy.system)
-    return worded if wanted.template == worded.template.name and wanted.system == options.system else _read(wanted)
-
-
-def _read(options: PromptOptions) -> PromptSet:
-    rows = load_rows(options.dataset, config=options.dataset_config, split=options.split, revision=options.revision)
-    return build_prompt_set(
-        rows,
-        template=options.template,
-        system=options.system,
-        prompt_column=options.prompt_column,
-        answer_column=options.answer_column,
-        limit=options.limit,
-        shuffle_seed=options.shuffle_seed,
-    )
+    if wanted.template == worded.template.name and wanted.system == options.system:
+        return worded
+    return read_prompt_set(wanted)[1]
