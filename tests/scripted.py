@@ -283,7 +283,10 @@ def server() -> Server:
 def main() -> None:
     """Read jobs as JSON lines from stdin, answer each when it has ended."""
     import datasets  # noqa: F401
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
     import pyarrow.parquet  # noqa: F401
+    import ruamel.yaml  # noqa: F401
     import spo_pipelines.estimate  # noqa: F401
     import spo_pipelines.plan as plan_module
     from spo_cli import data, display  # noqa: F401

@@ -184,7 +184,7 @@ def test_a_large_file_passes_through_in_pieces(hub: Hub) -> None:
     before = psutil.Process(hub.server.pid).memory_info().rss
     hub.ask(hub_client.commit, "me/large", {"large.bin": content})
     assert Path(hub.ask(hub_client.download, "me/large", "large.bin")).read_bytes() == content
-    peak = int(Path(f"/proc/{hub.server}/status").read_text().split("VmHWM:")[1].split()[0]) << 10
+    peak = int(Path(f"/proc/{hub.server.pid}/status").read_text().split("VmHWM:")[1].split()[0]) << 10
     assert peak - before < len(content) / 2
     address = f"{hub.server.address}/datasets/me/large/resolve/main/large.bin"
     part = urllib.request.Request(address, headers={"Range": f"bytes={len(content) - 5}-"})

@@ -92,6 +92,7 @@ def test_the_reference_trainers_three_lines_read_the_dataset(run: Path) -> None:
     provenance = stored_provenance(pq.read_schema(folder / "data/train-00000-of-00001.parquet"))
     assert provenance is not None
     assert (provenance.policy.model, provenance.n) == ("org/model", 2)
+    assert load_values(folder).provenance == provenance
 
 
 def test_prompts_that_share_their_first_message_are_all_left_out(tmp_path: Path) -> None:

@@ -316,6 +316,15 @@ def test_a_system_prompt_is_part_of_what_is_recognised(tmp_path: Path, training:
     assert load_values(tmp_path / "in").prompt_ids == [prompt_id(Message(**turn) for turn in messages)]
 
 
+def test_the_chat_templates_arguments_are_part_of_what_is_recognised(tmp_path: Path, training: PromptOptions) -> None:
+    """A dump of Qwen3 without thinking matched no prompt: its template writes an empty thought."""
+    template = {"chat_template": "{{ messages[-1].content.strip() }} /no_think"}
+    options = PromptOptions(dataset=training.dataset, chat_template_kwargs=template)
+    text = TRAINING[0]["prompt"][-1]["content"].strip()
+    import_dump(tmp_path, [line(f"{text} /no_think", gts="3")], options)
+    assert load_values(tmp_path / "in").prompt_ids == [prompt_id(Message(**turn) for turn in TRAINING[0]["prompt"])]
+
+
 def test_a_training_dataset_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text("".join(f'{{"question": "2 + 2?", "answer": "{k}"}}\n' for k in (4, 5)))
     with pytest.raises(UserError, match="two ground truths: row 0 says '4', row 1 says '5'"):
