@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spo_data.card_merge import merged
+from spo_data.card_merge import README, merged, published
 from spo_data.journal import Journal
 from spo_data.language import languages
 from spo_data.manifest import DatasetRecord, Manifest, PolicyRecord
 from spo_data.summary import Summary
 
-CARD = "README.md"
 HISTOGRAM = "histogram.png"
 HUB = "https://huggingface.co"
 TAGS = ("reinforcement-learning", "rlvr", "spo", "offline-values")
@@ -56,9 +55,9 @@ def make_card(
 
 def write_card(run: Path, card: Card) -> None:
     """Write README.md into the run folder, by temp file and rename; raises SpoError where its header is broken."""
-    path = run / CARD
+    path = run / README
     text = merged_card(card, path.read_text(encoding="utf-8") if path.is_file() else None)
-    fresh = run / f".{CARD}.new"
+    fresh = run / f".{README}.new"
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)
 
@@ -66,6 +65,11 @@ def write_card(run: Path, card: Card) -> None:
 def merged_card(card: Card, existing: str | None) -> str:
     """The whole README, with what a user wrote into the existing one."""
     return merged(card.header, card.body, existing)
+
+
+def published_card(card: Card, here: str, there: str | None) -> tuple[str, list[str]]:
+    """The whole README for the Hub from the one here and the one there, and what of the one here loses."""
+    return published(card.header, card.body, here, there)
 
 
 def size_category(rows: int) -> str:
@@ -89,8 +93,8 @@ def _config(name: str, *, default: bool = False) -> dict[str, Any]:
 def _body(manifest: Manifest, summary: Summary, name: str, with_samples: bool) -> str:
     from jinja2 import Environment, StrictUndefined
 
-    environment = Environment(  # no escaping: Markdown, not HTML
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    environment = Environment(
+        finalize=_plain, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     source = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
     return environment.from_string(source).render(
@@ -109,12 +113,28 @@ def _body(manifest: Manifest, summary: Summary, name: str, with_samples: bool) -
     )
 
 
+class _Markdown(str):
+    """Text that is Markdown already."""
+
+
+def _plain(value: Any) -> str:
+    """A value as it can stand in a table's cell and in a code span: on one line, without what ends either."""
+    if isinstance(value, _Markdown):
+        return value
+    return str(value).translate(_ENDS)
+
+
+_ENDS = str.maketrans({"|": "\\|", "`": "'", "<": "&lt;", "\n": " ", "\r": " "})
+
+
 def _model_link(policy: PolicyRecord) -> str:
     on_hub = policy.model.count("/") == 1 and not policy.revision.startswith("sha256:")
-    return f"[{policy.model}]({HUB}/{policy.model}/tree/{policy.revision})" if on_hub else f"`{policy.model}`"
+    name = _plain(policy.model)
+    return _Markdown(f"[{name}]({HUB}/{name}/tree/{policy.revision})" if on_hub else f"`{name}`")
 
 
 def _dataset_link(dataset: DatasetRecord) -> str:
+    name = _plain(dataset.source)
     if dataset.revision is None:
-        return f"`{dataset.source}`"
-    return f"[{dataset.source}]({HUB}/datasets/{dataset.source}/tree/{dataset.revision})"
+        return _Markdown(f"`{name}`")
+    return _Markdown(f"[{name}]({HUB}/datasets/{name}/tree/{dataset.revision})")

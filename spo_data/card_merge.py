@@ -17,25 +17,50 @@ from spo_data.errors import SpoError, first_line
 BEGIN = "<!-- spo-data writes what follows, up to its end mark; text outside the marks stays as it is -->"
 END = "<!-- spo-data ends here -->"
 OURS = ("spo", "size_categories")
+README = "README.md"
 
 _HEADER = re.compile(r"\A---[ \t]*\r?\n(.*?\r?\n)?---[ \t]*(\r?\n|\Z)", re.DOTALL)
-_FIRST_RELEASE = re.compile(r"\A\s*# Offline values of .*estimated from \d+ samples each by spo-data", re.DOTALL)
-"""Cards had no marks then, and a user's words went with the next call."""
+_FIRST_RELEASE = re.compile(
+    r"# Offline values of (?:(?!\n# ).)*?estimated from \d+ samples each by spo-data"
+    r".*?\| suspect ground truths \|[^\n]*\n",
+    re.DOTALL,
+)
+"""The whole card of the release that had no marks."""
 
 
 def merged(header: Mapping[str, Any], body: str, existing: str | None) -> str:
     """The README's text; raises SpoError where the existing header is no YAML mapping."""
-    found = _HEADER.match(existing or "")
-    user_header = (found.group(1) or "") if found else ""
-    user_body = (existing or "")[found.end() if found else 0 :]
-    return f"---\n{_merged_header(header, user_header)}---\n{_merged_body(body, user_body)}"
+    return published(header, body, existing or "", None)[0]
+
+
+def published(header: Mapping[str, Any], body: str, here: str, there: str | None) -> tuple[str, list[str]]:
+    """The text of a README that exists here and there (on the Hub), and what of the one here loses.
+
+    What only one of them has is kept. Where both have other words, or another value of a key, the one there stays.
+    """
+    if there is None:
+        here, there = "", here
+    (here_header, here_body), (there_header, there_body) = _split(here), _split(there)
+    mine, theirs = user_text(here), user_text(there)
+    notes = []
+    if mine and theirs and mine != theirs:
+        notes.append(f"{README} has other words on the Hub than here; those on the Hub stay")
+    merged_header, losing = _merged_header(header, here_header, there_header)
+    notes += [f"{README} has another {key} on the Hub than here; the one on the Hub stays" for key in losing]
+    return f"---\n{merged_header}---\n{_merged_body(body, here_body if mine and not theirs else there_body)}", notes
 
 
 def user_text(readme: str) -> str:
     """What stands outside the header and our marks, stripped."""
-    found = _HEADER.match(readme)
-    before, after = _outside(readme[found.end() if found else 0 :])
+    before, after = _outside(_split(readme)[1])
     return f"{before.strip()}\n{after.strip()}".strip()
+
+
+def _split(readme: str) -> tuple[str, str]:
+    """Header and body."""
+    readme = readme.removeprefix("\ufeff")
+    found = _HEADER.match(readme)
+    return ((found.group(1) or "") if found else "", readme[found.end() if found else 0 :])
 
 
 def _merged_body(body: str, existing: str) -> str:
@@ -49,37 +74,54 @@ def _outside(existing: str) -> tuple[str, str]:
     begin = existing.rfind(BEGIN, 0, end) if end >= 0 else -1
     if begin >= 0:
         return existing[:begin], existing[end + len(END) :]
-    if not existing.strip() or _FIRST_RELEASE.match(existing):
-        return "", ""
-    return f"{existing.rstrip()}\n\n", ""
+    if first := _FIRST_RELEASE.search(existing):
+        return existing[: first.start()], f"\n{existing[first.end() :]}"
+    return (f"{existing.rstrip()}\n\n", "") if existing.strip() else ("", "")
 
 
-def _merged_header(ours: Mapping[str, Any], existing: str) -> str:
+def _merged_header(ours: Mapping[str, Any], here: str, there: str) -> tuple[str, list[str]]:
+    """The header, and the keys of the one here that lose."""
     from ruamel.yaml import YAML
-    from ruamel.yaml.comments import CommentedMap
-    from ruamel.yaml.error import YAMLError
 
     yaml = YAML()  # keeps comments, quotes and order, and reads `no` (Norwegian) as a text
     yaml.width = 10_000
     yaml.preserve_quotes = True
-    try:
-        header = yaml.load(existing) if existing.strip() else None
-    except YAMLError as error:
-        raise SpoError(f"README.md: its YAML header cannot be read: {' '.join(str(error).split())[:200]}") from error
-    if header is None:
-        header = CommentedMap()
-    if not isinstance(header, CommentedMap):
-        raise SpoError(f"README.md: its YAML header is no mapping: {first_line(ValueError(existing))}")
+    header, mine = _loaded(yaml, there), _loaded(yaml, here)
+    losing = []
+    for key, value in mine.items():
+        if key in (*OURS, "configs", "tags") or value == ours.get(key):
+            continue
+        if key not in header or header[key] == ours.get(key):
+            header[key] = value
+        elif header[key] != value:
+            losing.append(str(key))
     for key, value in _quoted(ours).items():
         if key == "configs":
-            header[key] = _configs(value, header.get(key))
+            header[key] = _configs(value, header.get(key), mine.get(key))
         elif key == "tags" and isinstance(header.get(key), list):
-            header[key].extend(tag for tag in value if tag not in header[key])
+            both = [*(mine["tags"] if isinstance(mine.get("tags"), list) else []), *value]
+            header[key].extend(tag for tag in dict.fromkeys(both) if tag not in header[key])
         elif key in OURS or key not in header:
             header[key] = value
     stream = io.StringIO()
     yaml.dump(header, stream)
-    return stream.getvalue()
+    return stream.getvalue(), losing
+
+
+def _loaded(yaml: Any, header: str) -> Any:
+    from ruamel.yaml.comments import CommentedMap
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        loaded = yaml.load(header) if header.strip() else None
+    except YAMLError as error:
+        said = " ".join(str(error).split())[:200]
+        raise SpoError(f"{README}: its YAML header cannot be read: {said}") from error
+    if loaded is None:
+        return CommentedMap()
+    if not isinstance(loaded, CommentedMap):
+        raise SpoError(f"{README}: its YAML header is no mapping: {first_line(ValueError(header))}")
+    return loaded
 
 
 def _quoted(value: Any) -> Any:
@@ -88,7 +130,7 @@ def _quoted(value: Any) -> Any:
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     if isinstance(value, Mapping):
-        return {key: _quoted(inner) for key, inner in value.items()}
+        return {_quoted(key): _quoted(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_quoted(inner) for inner in value]
     if not isinstance(value, str):
@@ -100,13 +142,14 @@ def _quoted(value: Any) -> Any:
     return value if is_plain else DoubleQuotedScalarString(value)
 
 
-def _configs(ours: list[dict[str, Any]], existing: Any) -> list[Any]:
+def _configs(ours: list[dict[str, Any]], *existing: Any) -> list[Any]:
     """Our two configs, then the user's; only one may be the default, and a user's choice stands."""
-    others = [
-        config
-        for config in (existing if isinstance(existing, list) else [])
-        if not isinstance(config, Mapping) or config.get("config_name") not in ("values", "samples")
-    ]
-    chosen = any(isinstance(config, Mapping) and config.get("default") for config in others)
+    others: dict[str, Any] = {}
+    for configs in existing:
+        for config in configs if isinstance(configs, list) else []:
+            name = config.get("config_name") if isinstance(config, Mapping) else None
+            if name not in ("values", "samples"):
+                others.setdefault(str(name), config)
+    chosen = any(isinstance(config, Mapping) and config.get("default") for config in others.values())
     mine = [{key: value for key, value in config.items() if not (chosen and key == "default")} for config in ours]
-    return [*mine, *others]
+    return [*mine, *others.values()]

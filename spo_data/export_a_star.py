@@ -12,7 +12,7 @@ beside them, and scores that differ between the two tables are refused.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,9 +121,7 @@ def _drawn(values: ValueTable, files: Sequence[Path]) -> Iterator[tuple[str, lis
         row = next(expected, None)
         if row is None or row["prompt_id"] != prompt_id:
             raise UserError(f"{place}: the samples of {prompt_id} are not in the order of the values, or some are gone")
-        valid = [
-            sample for sample in sorted(group, key=lambda sample: int(sample["sample_index"])) if _is_valid(sample)
-        ]
+        valid = [sample for sample in sorted(group, key=lambda sample: int(sample["sample_index"])) if is_valid(sample)]
         if [sample["score"] for sample in valid] != row["vhat"]:
             raise UserError(f"{wrong} (prompt {prompt_id} has other scores)")
         if any(sample["response"] is None for sample in valid):
@@ -148,7 +146,7 @@ def _samples(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
             raise UserError(f"{path} cannot be read as samples: {first_line(error)}") from error
 
 
-def _is_valid(sample: dict[str, Any]) -> bool:
+def is_valid(sample: Mapping[str, Any]) -> bool:
     """Imported samples have no verdict: a score is all that is known of them."""
-    verdict = sample["verdict"]
+    verdict = sample.get("verdict")
     return sample["score"] is not None and (verdict is None or verdict in OBSERVATIONS)

@@ -10,30 +10,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spo_data.errors import UserError
+from spo_data.errors import UserError, first_line
 
 
 def check_free(out: Path) -> None:
-    """Raise UserError where something is there; an empty folder is free."""
+    """Raise UserError where something is there, a link that leads nowhere included; an empty folder is free."""
     try:
-        taken = any(out.iterdir()) if out.is_dir() else out.exists()
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be used: {error.strerror}") from error
+        place = out.resolve()
+        taken = out.is_symlink() or (any(place.iterdir()) if place.is_dir() else place.exists())
+    except (OSError, RuntimeError) as error:  # of a parent that is a link to itself
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
+        raise UserError(f"--out {out} cannot be used: {reason}") from error
     if taken:
         raise UserError(f"--out {out} is there already: name another one, or remove it (rm -r {out})")
 
 
 @contextmanager
 def appears_whole(out: Path) -> Iterator[Path]:
-    """A path beside `out` to write a file or folder to; it gets its name when the block ends well."""
-    fresh = out.with_name(f".{out.name}.new")
+    """A path beside `out` to write a file or folder to; it gets its name when the block ends well.
+
+    A folder goes into an empty one that is there, `values/` last: whoever stands in that one still does.
+    """
+    place = out.resolve()
+    fresh = place.with_name(f".{place.name}.new")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
         _remove(fresh)
         yield fresh
-        if out.is_dir():
-            out.rmdir()  # empty, or it would not be free
-        fresh.rename(out)
+        check_free(out)  # still
+        if fresh.is_dir() and place.is_dir():
+            for path in sorted(fresh.iterdir()):
+                path.rename(place / path.name)
+        else:
+            if place.is_dir():
+                place.rmdir()
+            fresh.rename(place)
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error}") from error
     finally:

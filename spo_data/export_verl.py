@@ -82,9 +82,15 @@ def _extra_info(table: "pa.Table") -> "tuple[pa.ChunkedArray, list[str]]":
         "split": pa.repeat(pa.scalar("train"), len(table)),
         **{name: table.column(name) for name in OURS},
     }
-    notes, fields = [], {name: column for name, column in ours.items() if name not in rows}
+    # All of `OURS` or none: an import would read a value of the dataset's own beside our prompt id as ours.
+    foreign = rows.keys() | (OURS if rows.keys() & OURS else ())
+    notes, fields = [], {name: column for name, column in ours.items() if name not in foreign}
     if clash := [name for name in ours if name in rows]:
-        notes.append(f"extra_info has {', '.join(clash)} of its own: kept as the dataset has it, ours left out")
+        others = [name for name in ours if name in foreign and name not in rows]
+        notes.append(
+            f"extra_info has {', '.join(clash)} of its own: kept as the dataset has it, ours left out"
+            + (f", and {', '.join(others)} too" if others else "")
+        )
     if partial := [name for name, count in rows.items() if count < len(table)]:
         notes.append(f"extra_info lacks {', '.join(partial)} in some prompts: null there")
     for name in rows:

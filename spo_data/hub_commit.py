@@ -11,17 +11,16 @@ and says so. `huggingface_hub` repeats its uploads itself, but not the commit.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spo_data.card_merge import README
 from spo_data.errors import SpoError, first_line
 from spo_data.hub_errors import UploadError, clear_push_errors, passes, retry_after
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-README = "README.md"
 TRIES = 6
 TIMEOUT = 30.0
 LONGEST_WAIT = 900.0
@@ -63,7 +62,7 @@ def commit_files(
     api: "HfApi",
     target: Target,
     files: Mapping[str, Path],
-    owned: tuple[str, ...],
+    owned: re.Pattern[str],
     readme: Callable[[str | None], str],
     say: Callable[[str], None],
 ) -> Committed:
@@ -96,7 +95,7 @@ def _try(
     api: "HfApi",
     target: Target,
     files: Mapping[str, Path],
-    owned: tuple[str, ...],
+    owned: re.Pattern[str],
     readme: Callable[[str | None], str],
     say: Callable[[str], None],
     sent: _Sent,
@@ -145,6 +144,11 @@ def _repository(api: "HfApi", target: Target) -> Any:
                 f"{target.repo_id} is not on the Hub, so there is nothing to propose a change to: without --create-pr"
                 " it is made"
             ) from error
+        if target.revision not in (None, "main"):
+            raise SpoError(
+                f"{target.repo_id} is not on the Hub, so it has no branch {target.revision!r}: without --revision it"
+                " is made"
+            ) from error
         _create(api, target)
         info = api.dataset_info(target.repo_id, revision=target.revision, timeout=TIMEOUT)
     if target.private and not info.private:
@@ -176,27 +180,28 @@ def _changes(
     repo_id: str,
     commit: str,
     files: Mapping[str, Path],
-    owned: tuple[str, ...],
+    owned: re.Pattern[str],
     readme: Callable[[str | None], str],
 ) -> "tuple[list[CommitOperationAdd], list[CommitOperationDelete]]":
     """What must be added to and deleted from a commit's tree."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
     tree = api.list_repo_tree(repo_id, recursive=True, revision=commit, repo_type="dataset")
     there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
     existing = None
     if README in there:
-        path = hf_hub_download(repo_id, README, repo_type="dataset", revision=commit, token=api.token)
         try:
+            path = hf_hub_download(repo_id, README, repo_type="dataset", revision=commit, token=api.token)
             existing = Path(path).read_bytes().decode()
+        except LocalEntryNotFoundError as error:  # raised whatever kept the client from getting the file
+            raise error.__cause__ or error from error
         except UnicodeDecodeError as error:
             raise SpoError(f"README.md of {repo_id} is not UTF-8 ({error}): mend it there") from error
     contents: dict[str, Path | bytes] = {**files, README: readme(existing).encode()}
     adds = [CommitOperationAdd(name, content) for name, content in sorted(contents.items())]
-    stale = [
-        name for name in sorted(there) if name not in contents and any(fnmatchcase(name, pattern) for pattern in owned)
-    ]
+    stale = [name for name in sorted(there) if name not in contents and owned.fullmatch(name)]
     changed = [add for add in adds if add.path_in_repo not in there or not _same(add, there[add.path_in_repo])]
     return changed, [CommitOperationDelete(name) for name in stale]
 
@@ -216,7 +221,7 @@ def _open_pull_request(
     api: "HfApi",
     target: Target,
     files: Mapping[str, Path],
-    owned: tuple[str, ...],
+    owned: re.Pattern[str],
     readme: Callable[[str | None], str],
 ) -> tuple[int, str] | None:
     """Number and commit of an open pull request of ours that proposes just this, from an earlier try or call."""

@@ -51,11 +51,11 @@ class UploadError(SpoError):
 def passes(error: BaseException) -> bool:
     """Whether what the Hub's client raised may be over at the next try."""
     import httpx
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in PASSING
-    return isinstance(error, (httpx.TransportError, UploadError))
+    return isinstance(error, (httpx.TransportError, LocalEntryNotFoundError, UploadError))
 
 
 def retry_after(error: BaseException) -> float | None:
@@ -80,6 +80,7 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -115,7 +116,7 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
         wait = "" if asked is None else f" and asks to wait {asked:.0f} s"
         more = f"{wait}; the same command tries again" if passes(error) else ""
         raise SpoError(f"{repo_id} was not pushed: {hub} answered {status} ({said}){more}") from error
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, LocalEntryNotFoundError) as error:
         raise SpoError(
             f"{repo_id} was not pushed: {hub} did not answer ({first_line(error)}); the same command tries again"
         ) from error

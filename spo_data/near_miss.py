@@ -44,7 +44,7 @@ class NearMisses:
     def find(self, prompt: Prompt) -> NearMiss:
         """The nearest prompt's difference; "not in the values" where none is near."""
         for reason, key, index in self._levels:
-            position = index.get(key(prompt))
+            position = index.get(hash(key(prompt)))
             if position is not None:
                 near = self._prompts[position]
                 return NearMiss(reason, _DETAILS[reason](prompt, near), near.prompt_id)
@@ -58,8 +58,9 @@ class NearMisses:
                 return NearMiss(reason, f"{who} {where} {excerpt(affix, 80)!r}", self._prompts[position].prompt_id)
         return NearMiss("not in the values")
 
-    def _indexed(self, key: "Callable[[Prompt], object]") -> dict[object, int]:
-        return {key(prompt): position for position, prompt in reversed(list(enumerate(self._prompts)))}
+    def _indexed(self, key: "Callable[[Prompt], object]") -> dict[int, int]:
+        """Positions by the key's hash: the keys themselves would be five more copies of every prompt."""
+        return {hash(key(prompt)): position for position, prompt in reversed(list(enumerate(self._prompts)))}
 
 
 def _affix(ordered: Sequence[tuple[str, int]], text: str) -> tuple[int, bool, str] | None:

@@ -47,11 +47,6 @@ class Report:
     summary: Summary
     comparison: Comparison | None
 
-    @property
-    def complete(self) -> bool:
-        """There are prompts, and nothing is missing."""
-        return _complete(self.summary)
-
 
 def write_report(run: Path, other: Path | None = None) -> Report:
     """Write a run's report into its folder; raises UserError where one of the folders is no run, or both are one."""
@@ -95,7 +90,7 @@ def _counted(journal: Journal, summary: Summary, wording: Wording) -> dict[str, 
     named = {suspect.prompt_id for suspect in suspects}
     named |= {worst.prompt_id for worst in summary.second.worst} if summary.second else set()
     return {
-        "complete": _complete(summary),
+        "complete": summary.complete,
         "state": _State.of(summary),
         "errors": list(summary.errors.items())[:ERRORS],
         "verdicts": _verdicts(summary),
@@ -109,10 +104,6 @@ def _counted(journal: Journal, summary: Summary, wording: Wording) -> dict[str, 
         "own": {p.prompt_id: wording.own(p.text, 160) for p in journal.prompts() if p.prompt_id in named},
         "table": table,
     }
-
-
-def _complete(summary: Summary) -> bool:
-    return summary.complete and summary.prompts > 0
 
 
 @contextmanager

@@ -112,8 +112,8 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Every row became a prompt, and every prompt has its n valid samples."""
-        return self.missing == 0 and not self.dropped
+        """There are prompts, every row became one, and every prompt has its n valid samples."""
+        return self.prompts > 0 and self.missing == 0 and not self.dropped
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -68,6 +68,10 @@ def _check_scores(table: "pa.Table", file: str) -> None:
     _refuse_where(there & (abs(means - values) > TOLERANCE), file, "value", values, "is not the mean of vhat")
     known = ~np.isnan(valid) & ~np.asarray(column.is_null().to_numpy(zero_copy_only=False))
     _refuse_where(known & (valid != lengths), file, "n_valid", valid, "is not the number of scores in vhat")
+    correct, failed, asked = (_numbers(table, name) for name in ("n_correct", "n_failed", "n"))
+    with np.errstate(invalid="ignore"):  # a count that is not there is NaN, and not too large
+        _refuse_where(correct > valid, file, "n_correct", correct, "is more than n_valid")
+        _refuse_where(abs(valid + failed - asked) > 0, file, "n", asked, "is not n_valid and n_failed together")
 
 
 def _check_bounds(table: "pa.Table", file: str) -> None:

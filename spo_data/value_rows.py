@@ -62,10 +62,10 @@ def read_scores(scores: Any, where: str) -> list[float]:
     if not isinstance(scores, list) or not scores:
         raise UserError(f"{where}: {scores!r:.80} is not a list with at least one score")
     for score in scores:
-        if isinstance(score, bool) or not isinstance(score, (int, float)) or not math.isfinite(score):
+        if isinstance(score, bool) or not isinstance(score, (int, float)) or not _is_finite(score):
             raise UserError(f"{where}: score {score!r:.80} is not a number")
         if not 0 <= score <= 1:
-            raise UserError(f"{where}: score {score} is not in [0, 1]: a value is a success probability")
+            raise UserError(f"{where}: score {score!r:.80} is not in [0, 1]: a value is a success probability")
     return [float(score) for score in scores]
 
 
@@ -75,6 +75,11 @@ def _scored(pairs: Iterable[tuple[Any, Any]], file: str) -> Iterator[dict[str, A
             raise UserError(f"{file}: column prompt, row {row}: {text!r:.80} is not a text")
         prompt = Prompt((Message("user", text.strip()),), "", "")
         yield value_row(prompt, read_scores(scores, f"{file}: column vhat, row {row}"))
+
+
+def _is_finite(score: float) -> bool:
+    """True for every integer: one of 400 digits cannot be made the float that `isfinite` wants."""
+    return isinstance(score, int) or math.isfinite(score)
 
 
 def _is_unicode(text: str) -> bool:

@@ -48,15 +48,25 @@ def read_hub(name: str, revision: str | None) -> ValueTable:
     with clear_hub_errors(name, absent="no such file or folder", revision=revision):
         info = HfApi().dataset_info(name, revision=revision, timeout=30)
         names = sorted(file.rfilename for file in info.siblings or ())
-        found = _matching(names, TABLE_FILES) or next(
-            filter(None, (_matching(names, files) for files in OTHER_FILES)), []
-        )
+        found = _table_files(names, name)
         if not found:
             raise UserError(f"{name} at {info.sha} has no {TABLE_FILES}: `spo-data import {name}` reads other formats")
         # One by one: a snapshot that was interrupted before is taken for whole when the Hub drops the connection.
         paths = [Path(hf_hub_download(name, file, repo_type="dataset", revision=info.sha)) for file in found]
     table = _read_files(paths, name)
     return ValueTable(table.table, name, info.sha, table.provenance)
+
+
+def _table_files(names: Sequence[str], source: str) -> list[str]:
+    """The files of the train split, which is what the reference reads; raises UserError where it is not clear."""
+    for pattern in (TABLE_FILES, *OTHER_FILES):
+        found = _matching(names, pattern)
+        train = [name for name in found if name.rpartition("/")[2].startswith("train")]
+        if len(found) > 1 and not train:
+            raise UserError(f"{source} has {', '.join(found[:5])}, and none is called train…: load one of the files")
+        if found:
+            return train or found
+    return []
 
 
 def _matching(names: Iterable[str], pattern: str) -> list[str]:
@@ -67,11 +77,10 @@ def _matching(names: Iterable[str], pattern: str) -> list[str]:
 
 def _read_folder(folder: Path, name: str) -> ValueTable:
     manifest = read_manifest(folder)
-    paths = sorted(folder.glob(TABLE_FILES))
+    files = sorted(path.relative_to(folder).as_posix() for path in (*folder.glob("*"), *folder.glob("*/*")))
+    paths = [folder / file for file in (_matching(files, TABLE_FILES) if manifest else _table_files(files, name))]
     if manifest is not None and not paths:
         raise UserError(f"{name} has no table of values yet: the run's own command writes it ({manifest.command})")
-    for pattern in OTHER_FILES if not paths else ():
-        paths = paths or sorted(folder.glob(pattern))
     if not paths:
         raise UserError(f"{name} holds no {TABLE_FILES}: it is no run folder and no dataset of values")
     table = _read_files(paths, name)
@@ -153,7 +162,7 @@ def _read_json(path: Path) -> "pa.Table":
     """The recipe's `{prompt: [scores]}`."""
     try:
         pairs = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_Pairs)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON: {first_line(error)}") from error
     if not isinstance(pairs, _Pairs):
         raise UserError(f"{path} is not a JSON object {{prompt: [scores]}}")

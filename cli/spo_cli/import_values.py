@@ -46,7 +46,7 @@ def import_values(
     system: Annotated[str | None, prompts_option("system")] = None,
     chat_template_kwargs: Annotated[str | None, prompts_option("chat_template_kwargs")] = None,
 ) -> None:
-    """Import values: the SPO recipe's, verl's validation dump, A*-PO's and open-r1's datasets.
+    """Import values: the SPO recipe's, verl's validation dump and training rows, A*-PO's and open-r1's datasets.
 
     The folder has values/, and samples/ where responses are known. Exit status: 0 when there are values, 2 for wrong
     input.

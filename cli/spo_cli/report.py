@@ -25,7 +25,7 @@ def report(
         written = write_report(run, compare)
         summary = written.summary
         mean = "no value yet" if summary.value_mean is None else f"mean value {summary.value_mean:.4f}"
-        facts = [f"{summary.prompts:,} prompts", mean, "complete" if written.complete else "incomplete"]
+        facts = [f"{summary.prompts:,} prompts", mean, "complete" if summary.complete else "incomplete"]
         if written.comparison is not None:
             facts.append(f"{written.comparison.compared:,} prompts compared")
         print(written.path)

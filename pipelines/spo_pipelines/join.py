@@ -20,7 +20,9 @@ from spo_data.template import BUILT_IN
 from spo_data.value_table import ValueTable
 
 OTHER_GROUND_TRUTH = "other ground truth"
-CONTRADICTORY = "contradictory_ground_truth"
+CONTRADICTORY = "contradictory ground truth"
+LOOKED_AT = 10_000
+"""Prompts without a value that the nearest one is looked for; many more are missing for the same reasons."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,9 @@ def join(values: ValueTable, options: PromptOptions) -> Joined:
             used.add(prompt.prompt_id)
     if unknown:
         finder = NearMisses(prompt for prompt in values.prompts() if prompt.prompt_id not in used)
-        reasons |= {prompt.prompt_id: finder.find(prompt) for prompt in unknown}
+        reasons |= {prompt.prompt_id: finder.find(prompt) for prompt in unknown[:LOOKED_AT]}
+        rest = NearMiss("not looked at", f"the nearest prompt is looked for of {LOOKED_AT:,} prompts without a value")
+        reasons |= {prompt.prompt_id: rest for prompt in unknown[LOOKED_AT:]}
     missing = [
         Missing(row, prompt.prompt_id, excerpt(prompt.text), reasons[prompt.prompt_id])
         for prompt, row in zip(training.prompts, training.rows, strict=True)

@@ -8,22 +8,23 @@ again makes no commit. What is not ours in the repository stays: other files, wo
 keys of its header. The journal and the engine's log stay here.
 """
 
+import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from spo_data.card import CARD, HISTOGRAM, Card, make_card, merged_card
-from spo_data.card_merge import user_text
+from spo_data.card import HISTOGRAM, Card, make_card, published_card
+from spo_data.card_merge import README
 from spo_data.errors import SpoError, UserError
 from spo_data.hub_commit import Committed, Target, commit_files
 from spo_data.journal import reading
 from spo_data.manifest import JOURNAL, MANIFEST, Manifest, read_run
-from spo_data.summary import Summary
+from spo_data.summary import Summary, summarize
 from spo_pipelines.run_folder import run_lock, write_results
+from spo_pipelines.signals import raising_signals
 
-OWNED = ("values/train-*.parquet", "samples/train-*.parquet")
+OWNED = re.compile(r"(values|samples)/train-\d{5}-of-\d{5}\.parquet")
 """Files of these names that a commit does not write are of an earlier push, and go."""
 RUNS = Path("runs")
 """Where README keeps runs: the one in there is pushed if none is named."""
@@ -63,18 +64,22 @@ def push(options: PushOptions, say: Callable[[str], None]) -> Pushed:
     from huggingface_hub import HfApi, get_token
 
     _check_repo_id(options.repo_id)
-    manifest = read_run(options.run)
+    read_run(options.run)
     api = HfApi(token=options.token or get_token())
-    with run_lock(options.run):
+    with raising_signals(), run_lock(options.run):
+        manifest = read_run(options.run)  # again: another call may have ended since
         with reading(options.run / JOURNAL, manifest.grader) as journal:
+            _refuse_unfit(options, manifest, summarize(journal, manifest))
+            if api.token is None:
+                raise SpoError("no Hub token: `hf auth login`, or set HF_TOKEN, or give --token")
             say("writing tables from the journal")
-            summary = write_results(journal, manifest, options.run)
+            try:
+                summary = write_results(journal, manifest, options.run)
+            except OSError as error:
+                raise SpoError(f"{error.filename or options.run} cannot be written: {error.strerror}") from error
             card = make_card(journal, manifest, summary, name=options.repo_id, with_samples=options.samples)
-        if not summary.complete and not options.allow_missing:
-            raise UserError(_incomplete(options, manifest, summary))
-        if api.token is None:
-            raise SpoError("no Hub token: `hf auth login`, or set HF_TOKEN, or give --token")
-        tables = [path for pattern in OWNED[: 1 + options.samples] for path in sorted(options.run.glob(pattern))]
+        folders = ("values", "samples")[: 1 + options.samples]
+        tables = [path for folder in folders for path in sorted((options.run / folder).glob("*.parquet"))]
         files = {path.relative_to(options.run).as_posix(): path for path in tables}
         files |= {name: options.run / name for name in (HISTOGRAM, MANIFEST)}
         target = Target(
@@ -85,8 +90,7 @@ def push(options: PushOptions, say: Callable[[str], None]) -> Pushed:
             options.commit_message
             or f"Values of {manifest.policy.model} on {manifest.dataset.source}, n = {manifest.n}",
         )
-        local = (options.run / CARD).read_text(encoding="utf-8")
-        readme = partial(_readme, card, local, say)
+        readme = _Readme(card, (options.run / README).read_text(encoding="utf-8"), say)
         committed = commit_files(api, target, files, OWNED, readme, say)
     return Pushed(committed, committed.pr_url or f"{api.endpoint}/datasets/{options.repo_id}", summary)
 
@@ -104,13 +108,22 @@ def only_run() -> Path:
     return runs[0]
 
 
-def _readme(card: Card, local: str, say: Callable[[str], None], existing: str | None) -> str:
-    """The README from ours and the one on the Hub; what the user wrote here goes along where nobody wrote there."""
-    if existing is None or not user_text(existing):
-        return merged_card(card, local if existing is None else existing)
-    if user_text(local) and user_text(local) != user_text(existing):
-        say("note: README.md has other words on the Hub than here; those on the Hub stay")
-    return merged_card(card, existing)
+@dataclass
+class _Readme:
+    """Makes the README from ours, the one here and the one on the Hub; says once what of the one here loses."""
+
+    card: Card
+    here: str
+    say: Callable[[str], None]
+    said: set[str] = field(default_factory=set)
+
+    def __call__(self, there: str | None) -> str:
+        text, notes = published_card(self.card, self.here, there)
+        for note in notes:
+            if note not in self.said:
+                self.say(f"note: {note}")
+        self.said.update(notes)
+        return text
 
 
 def _check_repo_id(repo_id: str) -> None:
@@ -125,11 +138,23 @@ def _check_repo_id(repo_id: str) -> None:
         raise UserError(f"{repo_id}: a Hub id has an owner, as in org/{repo_id}")
 
 
-def _incomplete(options: PushOptions, manifest: Manifest, summary: Summary) -> str:
+def _refuse_unfit(options: PushOptions, manifest: Manifest, summary: Summary) -> None:
+    """Raise UserError for a journal that lost samples, holds no value, or lacks some and may not."""
+    run = options.run
+    counted = 0 if manifest.counts is None else manifest.counts.samples
+    if summary.drawn < counted:
+        raise UserError(
+            f"{run / JOURNAL} holds {summary.drawn:,} samples, {run / MANIFEST} counts {counted:,}: it is cut, or"
+            f" another run's (a copy needs {JOURNAL}-wal beside it)"
+        )
+    if summary.value_mean is None:
+        raise UserError(f"{run} holds no value: there is nothing to publish")
+    if summary.complete or options.allow_missing:
+        return
     dropped = f", {sum(summary.dropped.values()):,} rows were dropped" if summary.dropped else ""
-    push = f"spo-data push {options.repo_id} {shlex.quote(str(options.run))} --allow-missing"
+    push = f"spo-data push {options.repo_id} {shlex.quote(str(run))} --allow-missing"
     again = f"`{manifest.command}` goes on with it" if manifest.command else "the run's own command goes on with it"
-    return (
-        f"{options.run} is incomplete: {summary.missing:,} of {summary.asked:,} samples are not valid{dropped}:"
-        f" {again}; `{push}` publishes it as it is"
+    raise UserError(
+        f"{run} is incomplete: {summary.missing:,} of {summary.asked:,} samples are not valid{dropped}: {again};"
+        f" `{push}` publishes it as it is"
     )

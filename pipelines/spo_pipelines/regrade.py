@@ -121,6 +121,7 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     second = None if also is None or also == new.verifier else grader_record(also, "--also")
     others = () if second is None else (second,)
     with raising_signals(), run_lock(run):
+        manifest = read_run(run)  # again: another call may have ended since
         async with GraderPool.from_options(
             options.grader, new.verifier, *(grader.verifier for grader in others)
         ) as pool:

@@ -101,7 +101,17 @@ def test_a_prompt_with_another_ground_truth_has_no_value(tmp_path: Path) -> None
 def test_a_training_prompt_with_two_ground_truths_has_no_value(tmp_path: Path) -> None:
     values = values_of(tmp_path, ["a?"])
     joined = join(values, training(tmp_path, [*problems("a?"), *problems("a?", gold="5")]))
-    assert reasons(joined) == [(0, "contradictory_ground_truth")]
+    assert reasons(joined) == [(0, "contradictory ground truth")]
+
+
+def test_the_nearest_prompt_is_looked_for_of_so_many_and_the_others_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of thousands of missing prompts took minutes and gigabytes to say the same thing of each."""
+    monkeypatch.setattr("spo_pipelines.join.LOOKED_AT", 2)
+    values = values_of(tmp_path, ["What is one and one?"])
+    joined = join(values, training(tmp_path, problems("a?", "b?", "c?", "d?")))
+    assert joined.reasons == {"not in the values": 2, "not looked at": 2}
 
 
 def test_rows_that_are_no_prompts_are_counted(tmp_path: Path) -> None:

@@ -407,6 +407,78 @@ def test_an_incomplete_run_is_refused_with_both_commands_and_says_so_on_its_card
     assert "**Incomplete.**" in hub.ask(push_client.readme, repo_id)
 
 
+@pytest.mark.parametrize("allow_missing", [False, True])
+def test_a_journal_that_lost_its_samples_is_not_published(
+    hub: Hub, run: Path, repo_id: str, allow_missing: bool
+) -> None:
+    """An emptied journal was complete, and replaced the good tables here and on the Hub by empty ones."""
+    first = committed(hub.ask(push_client.push, repo_id, run))
+    tables = scripted.tables(run)
+    for path in run.glob("journal.sqlite*"):
+        path.unlink()
+    (run / "journal.sqlite").touch()
+    answer = hub.ask(push_client.push, repo_id, run, allow_missing=allow_missing)
+    assert answer.status == 2
+    assert "holds 0 samples, " in str(answer.error)
+    assert scripted.tables(run) == tables
+    assert len(hub.ask(push_client.titles, repo_id)) == 2
+    assert hub.ask(push_client.load, repo_id).value[0] == first.commit
+
+
+def test_a_run_without_a_value_is_not_published(hub: Hub, repo_id: str, tmp_path: Path) -> None:
+    asked = scripted.options(scripted.write_rows(tmp_path / "sums.jsonl"), tmp_path / "run")
+    scripted.estimate(asked, scripted.Script(fail_all=True))
+    answer = hub.ask(push_client.push, repo_id, tmp_path / "run", allow_missing=True)
+    assert (answer.status, answer.error) == (2, f"{tmp_path / 'run'} holds no value: there is nothing to publish")
+
+
+@pytest.mark.parametrize("fault", [{"status": 503, "times": 7}, {"status": 0, "times": 3}])
+def test_a_readme_that_does_not_come_is_asked_for_again(
+    hub: Hub, run: Path, repo_id: str, fault: dict[str, Any]
+) -> None:
+    """The client raises LocalEntryNotFoundError for it, which was a traceback."""
+    hub.ask(hub_client.create, repo_id)
+    hub.ask(hub_client.commit, repo_id, {"README.md": b"There.\n"}, "Words")
+    hub.server.faults({"method": "HEAD", "path": "/resolve/", **fault})
+    committed(hub.ask(push_client.push, repo_id, run))
+    assert "There.\n" in hub.ask(push_client.readme, repo_id)
+
+
+def test_a_readme_that_may_not_be_read_is_one_line(hub: Hub, run: Path, repo_id: str) -> None:
+    hub.ask(hub_client.create, repo_id)
+    hub.ask(hub_client.commit, repo_id, {"README.md": b"There.\n"}, "Words")
+    hub.server.faults({"path": "/resolve/", "status": 403, "times": 100})
+    answer = hub.ask(push_client.push, repo_id, run)
+    assert answer.status == 1
+    assert "\n" not in str(answer.error)
+
+
+def test_words_that_a_user_adds_after_the_first_push_are_published(hub: Hub, run: Path, repo_id: str) -> None:
+    committed(hub.ask(push_client.push, repo_id, run))
+    path = run / "README.md"
+    path.write_text(path.read_text().replace("license: unknown", "license: mit") + "\nAdded here.\n")
+    assert committed(hub.ask(push_client.push, repo_id, run)).uploaded == ("README.md",)
+    text = hub.ask(push_client.readme, repo_id)
+    assert "Added here.\n" in text
+    assert "license: mit\n" in text
+
+
+def test_files_that_are_only_called_alike_stay(hub: Hub, run: Path, repo_id: str) -> None:
+    """A pattern's * crossed a slash: `values/train-mine/notes.parquet` of a user's was deleted."""
+    hub.ask(hub_client.create, repo_id)
+    theirs = {"values/train-mine/notes.parquet": b"n", "values/train-extra.parquet": b"e"}
+    hub.ask(hub_client.commit, repo_id, theirs, "Theirs")
+    assert committed(hub.ask(push_client.push, repo_id, run)).deleted == ()
+    assert on_hub(hub, repo_id) == PUBLISHED | set(theirs)
+
+
+def test_a_branch_of_a_dataset_that_is_not_there_makes_no_dataset(hub: Hub, run: Path, repo_id: str) -> None:
+    answer = hub.ask(push_client.push, repo_id, run, revision="dev")
+    assert answer.status == 1
+    assert "is not on the Hub, so it has no branch 'dev'" in str(answer.error)
+    assert isinstance(hub.ask(hub_client.call, "dataset_info", repo_id), hub_client.Failure)
+
+
 def test_values_are_loaded_by_commit_and_an_old_commit_still_has_the_old_ones(
     hub: Hub, run: Path, repo_id: str
 ) -> None:

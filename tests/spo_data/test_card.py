@@ -142,6 +142,17 @@ def test_a_name_with_braces_dashes_or_unicode_is_copied(tmp_path: Path, name: st
     assert header_of(text)["pretty_name"] == f"Offline values of {name} on {name}"
 
 
+def test_a_name_that_would_end_a_cell_a_code_span_or_a_line_does_not(tmp_path: Path) -> None:
+    """A template file called `my | templ.jinja` gave its row two more cells."""
+    manifest = manifest_of("my|model`x`\n<b>", "d|e").model_copy(
+        update={"grader": GraderRecord(verifier="a | b", version="<i>`1`")}
+    )
+    body = card_of(tmp_path, BOTH, manifest).body
+    assert "`my\\|model'x' &lt;b>`" in body
+    assert "| verifier | a \\| b (&lt;i>'1') |\n" in body
+    assert "<i>" not in body
+
+
 def test_the_same_run_gives_the_same_card_and_leaves_no_other_file(tmp_path: Path) -> None:
     write_card(tmp_path, card_of(tmp_path, BOTH))
     first = (tmp_path / "README.md").read_text(encoding="utf-8")

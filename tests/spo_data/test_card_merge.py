@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spo_data.card_merge import BEGIN, END, merged, user_text
+from spo_data.card_merge import BEGIN, END, merged, published, user_text
 from spo_data.errors import SpoError
 
 OURS: dict[str, Any] = {
@@ -95,10 +95,48 @@ def test_the_card_of_the_first_release_is_replaced_though_it_has_no_marks() -> N
     old = (
         "---\ntags:\n- spo\n---\n\n# Offline values of m\n\nThe success probability of `m` on each of"
         " 3 prompts of `d`,\nestimated from 8 samples each by spo-data, as offline values for\n| mean value | 0.1 |\n"
+        "| suspect ground truths | 0 (column `suspect_gold`) |\n"
     )
     text = merge(old)
     assert "0.1" not in text
     assert user_text(text) == ""
+    assert user_text(merge(f"{old}\n## Mine\n")) == "## Mine", "words that came after that card were lost with it"
+
+
+def there_and_here(there: str, here: str) -> tuple[str, list[str]]:
+    return published(OURS, "# Ours\n", here, there)
+
+
+def test_words_that_are_here_alone_are_published() -> None:
+    """A folder's words went along with the first push only: later ones were dropped in silence."""
+    there = merge("---\nlicense: cc0-1.0\n---\n")
+    text, notes = there_and_here(there, merge("Words here.\n"))
+    assert user_text(text) == "Words here."
+    assert header_of(text)["license"] == "cc0-1.0"
+    assert notes == []
+    assert there_and_here(text, merge("Words here.\n")) == (text, [])
+
+
+def test_other_words_here_lose_and_that_is_said() -> None:
+    text, notes = there_and_here(merge("There.\n"), merge("Here.\n"))
+    assert user_text(text) == "There."
+    assert notes == ["README.md has other words on the Hub than here; those on the Hub stay"]
+
+
+def test_a_key_that_is_here_alone_goes_along_and_one_that_both_changed_stays_as_it_is_there() -> None:
+    there = merge("---\nlicense: mit\nlanguage: de\n---\n")
+    here = merge("---\nlicense: apache-2.0\nannotations_creators:\n- found\ntags:\n- mine\nlanguage: de\n---\n")
+    text, notes = there_and_here(there, here)
+    header = header_of(text)
+    assert (header["license"], header["annotations_creators"], header["language"]) == ("mit", ["found"], "de")
+    assert "mine" in header["tags"]
+    assert notes == ["README.md has another license on the Hub than here; the one on the Hub stays"]
+    assert header_of(there_and_here(merge(None), here)[0])["license"] == "apache-2.0", "the Hub's was our default"
+
+
+def test_keys_that_yaml_1_1_takes_for_something_else_are_quoted() -> None:
+    text = merged({"spo": {"no": "off", "on": True}}, "", None)
+    assert header_of(text) == {"spo": {"no": "off", "on": True}}
 
 
 @pytest.mark.parametrize("header", ["a: [", "a: 1\na: 2", "- a\n- b", "text"])
@@ -108,12 +146,19 @@ def test_a_header_that_is_no_mapping_is_refused(header: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "existing", ["---\r\nlicense: mit\r\n---\r\nWords.\r\n", "---\n---\nWords.\n", "\ufeff# Words"]
+    "existing",
+    [
+        "---\r\nlicense: mit\r\n---\r\nWords.\r\n",
+        "---\n---\nWords.\n",
+        "\ufeff# Words",
+        "\ufeff---\nlicense: mit\n---\nWords",
+    ],
 )
 def test_other_line_ends_empty_headers_and_marks_of_byte_order_keep_their_words(existing: str) -> None:
     text = merge(existing)
     assert "Words" in user_text(text)
     assert merge(text) == text
+    assert ("license: mit" in text) == ("mit" in existing)
 
 
 lines = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=40)

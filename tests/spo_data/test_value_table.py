@@ -104,6 +104,18 @@ def test_the_published_columns_are_read_from_a_folder_without_a_run(tmp_path: Pa
     assert values.prompt_ids == [spo_data.prompt_id([Message("user", text)]) for text in ("a", "b")]
 
 
+def test_only_the_train_split_is_read_as_the_reference_reads_it(tmp_path: Path) -> None:
+    """The test split's prompts came among the training prompts."""
+    for split, text in (("train", "a"), ("test", "b")):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        path = tmp_path / "data" / f"{split}-00000-of-00001.parquet"
+        pq.write_table(pa.table({"prompt": [text], "vhat": [[1.0]]}), path)
+    assert [row["prompt"] for row in load_values(tmp_path).rows()] == ["a"]
+    (tmp_path / "data" / "train-00000-of-00001.parquet").rename(tmp_path / "data" / "validation.parquet")
+    with pytest.raises(UserError, match=r"none is called train…"):
+        load_values(tmp_path)
+
+
 def test_the_recipe_s_json_is_read(tmp_path: Path) -> None:
     path = tmp_path / "values.json"
     path.write_text(json.dumps({"ä\n": [1, 0.0], "b": [1.0]}))
@@ -126,6 +138,8 @@ BAD_ROWS = [
     ("vhat", 1, change(1, vhat=[float("nan")]), "has the score nan"),
     ("vhat", 1, change(1, vhat=[None]), "has the score nan"),
     ("n_valid", 0, change(0, n_valid=8), "is 8, which is not the number of scores"),
+    ("n_correct", 0, change(0, n_correct=7), "is 7, which is more than n_valid"),
+    ("n", 0, change(0, n=8), "is 8, which is not n_valid and n_failed together"),
     ("value_low", 0, change(0, value_low=0.75), "is 0.75, which is above the value"),
     ("value_high", 0, change(0, value_high=0.25), "is 0.25, which is below the value"),
     ("value_low", 0, change(0, value_low=-0.5), "is -0.5, which is not in"),
@@ -187,6 +201,7 @@ def test_foreign_columns_that_are_none_are_refused(tmp_path: Path, columns: dict
         ('{"a": {"b": 1}}', "column vhat, row 0"),
         ('{"a": [NaN]}', "score nan is not a number"),
         ('{"a": 1}', "column vhat, row 0: 1 is not a list"),
+        ("[" * 200_000, "cannot be read as JSON"),
     ],
 )
 def test_json_that_is_no_table_of_scores_is_refused(tmp_path: Path, text: str, what: str) -> None:
