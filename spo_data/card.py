@@ -45,7 +45,7 @@ def make_card(
         "task_categories": ["text-generation"],
         "tags": list(TAGS),
         "source_datasets": [manifest.dataset.source] if manifest.dataset.revision else [],
-        "configs": [_config("values", default=True)] + [_config("samples")] * with_samples,
+        "configs": table_configs(with_samples),
         "spo": manifest.provenance.model_dump(mode="json"),
     }
     return Card(
@@ -80,6 +80,11 @@ def size_category(rows: int) -> str:
     if below is None:
         return f"n>{steps[-1]}"
     return f"n<{steps[0]}" if below == 0 else f"{steps[below - 1]}<n<{steps[below]}"
+
+
+def table_configs(with_samples: bool) -> list[dict[str, Any]]:
+    """What makes `load_dataset` find the tables, `values` by default."""
+    return [_config("values", default=True)] + [_config("samples")] * with_samples
 
 
 def _config(name: str, *, default: bool = False) -> dict[str, Any]:

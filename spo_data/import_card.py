@@ -7,15 +7,15 @@ No timestamps: the same source gives the same card.
 
 from typing import TYPE_CHECKING
 
+from spo_data.card import table_configs
+from spo_data.card_merge import merged
+
 if TYPE_CHECKING:
     from spo_data.import_values import Imported
-
-CARD = "README.md"
 
 
 def import_card(imported: "Imported", kind: str) -> str:
     """The whole README.md."""
-    configs = _config("values", "  default: true\n") + (_config("samples") if imported.samples else "")
     files = imported.files
     commit = f" at commit `{files.revision}`" if files.revision else ""
     left_out = "".join(f"\n* {count:,} rows left out: {reason}" for reason, count in imported.left_out.items())
@@ -24,13 +24,7 @@ def import_card(imported: "Imported", kind: str) -> str:
         if imported.is_joined
         else "\n* the prompts are decoded transcripts: their ids do not join with those of a training dataset"
     )
-    return f"""---
-configs:
-{configs}tags:
-- offline-values
----
-
-# Imported offline values
+    body = f"""# Imported offline values
 
 {kind[0].upper()}{kind[1:]}, imported by spo-data from `{files.source}`{commit}.
 
@@ -39,7 +33,5 @@ configs:
 
 What the source does not say is null.
 """
-
-
-def _config(name: str, more: str = "") -> str:
-    return f"- config_name: {name}\n{more}  data_files:\n  - split: train\n    path: {name}/train-*.parquet\n"
+    header = {"configs": table_configs(imported.samples > 0), "tags": ["offline-values"]}
+    return merged(header, body, None)

@@ -1,4 +1,4 @@
-"""Values in other people's datasets: A*-PO's responses and rewards, open-r1's pass rates.
+"""Values in datasets for training: A*-PO's responses and rewards, open-r1's pass rates, verl's rows as we export them.
 
     layout = recognise_layout(find_files("Cornell-AGI/gsm8k_size_qwen2.5_1.5b_eval"))
     read_dataset(files, layout)
@@ -8,11 +8,15 @@
 | `a-star-po` | verl's, `response_0` …, `eval_0` … |
 | `open-r1` | a prompt, `pass_rate_rewards` (floats, NaN where a response was not graded), `pass_rate_generations` |
 | `pass-rate` | a prompt and one numeric `pass_rate…` column: a value without the scores it comes from |
+| `verl` | verl's, with `prompt_id` and `value` in `extra_info`: a value without the scores it comes from |
+
+All files of a source have one layout. A column that only some of them have would be read in some and lost in others.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 100
 """Rows that are Python objects at a time: each may hold dozens of long responses."""
+MOST_SCORES = 2**31 - 1
+"""What the column of counts holds."""
 REWARDS, GENERATIONS, RATE = "pass_rate_rewards", "pass_rate_generations", "pass_rate"
 VERL = Layout("verl", "prompt", "reward_model.ground_truth", True)
 
@@ -48,42 +54,30 @@ class ValueLayout:
     provenance: Provenance | None = None
     """What the values belong to, where a file of ours says so."""
 
+    def __str__(self) -> str:
+        """What messages call it."""
+        if self.column:
+            return f"{self.name} with {self.column}"
+        return f"{self.name} with eval_0 to eval_{self.n - 1}" if self.n else self.name
+
 
 def recognise_layout(files: SourceFiles) -> ValueLayout:
-    """The layout of parquet files, judged by the first one; raises UserError with the columns there are."""
-    import pyarrow as pa
-
-    schema = _schema(files.files[0])
-    names = set(schema.names)
-    if "prompt_id" in names or {"prompt", "vhat"} <= names:
-        return ValueLayout("own")
-    if "eval_0" in names:
-        n = next(i for i in range(len(names) + 1) if f"eval_{i}" not in names)
-        missing = [name for i in range(n) if (name := f"response_{i}") not in names]
-        if missing:
-            raise UserError(f"{files.files[0].name} has eval_0 to eval_{n - 1}, but no {', '.join(missing)}")
-        return ValueLayout("a-star-po", n=n, provenance=_provenance(files))
-    if REWARDS in names:
-        return ValueLayout("open-r1")
-    is_number = {
-        field.name: pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
-        for field in schema
-        if field.name.startswith(RATE)
-    }
-    rates = [name for name, numeric in is_number.items() if numeric]
-    if len(rates) == 1:
-        return ValueLayout("pass-rate", column=rates[0])
-    if rates:
-        raise UserError(f"{files.files[0].name} has several pass rates, {', '.join(rates)}: keep one of the columns")
-    raise UserError(
-        f"{files.files[0].name} has the columns {', '.join(schema.names)}: neither prompt and vhat, nor response_i and"
-        f" eval_i, nor {REWARDS}, nor one numeric {RATE}… column"
-    )
+    """The one layout of all parquet files; raises UserError with the columns there are, or where two files differ."""
+    first, *others = files.files
+    layout = _layout(first)
+    for file in others:
+        try:
+            found = _layout(file)
+        except UserError as error:
+            raise UserError(f"{error}; {first.name} is {layout}") from error
+        if found != layout:
+            raise UserError(f"{first.name} is {layout}, {file.name} is {found}: import files of one layout at a time")
+    return replace(layout, provenance=_provenance(files)) if layout.name in ("a-star-po", "verl") else layout
 
 
 def read_dataset(files: SourceFiles, layout: ValueLayout) -> Iterator[Found | LeftOut]:
     """What each row says; raises UserError, naming file and row, for scores that are none."""
-    prompts = VERL if layout.name == "a-star-po" else _prompt_layout(files.files[0])
+    prompts = VERL if layout.name in ("a-star-po", "verl") else _prompt_layout(files)
     for file in files.files:
         for number, row in enumerate(_rows(file)):
             where = f"{file.name}, row {number}"
@@ -97,8 +91,88 @@ def read_dataset(files: SourceFiles, layout: ValueLayout) -> Iterator[Found | Le
                 missing = LeftOut("have no pass rate", where, prompt.text)
                 yield missing if value is None else Found(prompt, (), where, where, value)
                 continue
+            if layout.name == "verl":
+                yield _verl_value(prompt, row["extra_info"] or {}, where)
+                continue
             draws = _a_star_draws(row, layout.n, where) if layout.n else _open_r1_draws(row, where)
             yield Found(prompt, draws, where, where) if draws else LeftOut("have no draws", where, prompt.text)
+
+
+def _layout(file: SourceFile) -> ValueLayout:
+    import pyarrow as pa
+
+    schema = _schema(file)
+    names = set(schema.names)
+    if "prompt_id" in names or {"prompt", "vhat"} <= names:
+        return ValueLayout("own")
+    if n := _n_evals(names, file.name):
+        return ValueLayout("a-star-po", n=n)
+    if REWARDS in names:
+        return ValueLayout("open-r1")
+    is_number = {
+        field.name: pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
+        for field in schema
+        if field.name.startswith(RATE)
+    }
+    rates = [name for name, numeric in is_number.items() if numeric]
+    if len(rates) == 1:
+        return ValueLayout("pass-rate", column=rates[0])
+    if rates:
+        raise UserError(f"{file.name} has several pass rates, {', '.join(rates)}: keep one of the columns")
+    if _has_verl_values(schema):
+        return ValueLayout("verl")
+    raise UserError(
+        f"{file.name} has the columns {', '.join(schema.names)}: neither prompt and vhat, nor response_i and eval_i,"
+        f" nor {REWARDS}, nor one numeric {RATE}… column, nor verl's prompt and extra_info with prompt_id and value"
+    )
+
+
+def _n_evals(names: Iterable[str], file: str) -> int:
+    """How many `eval_i` there are, each with its `response_i`; raises UserError where one in between is missing."""
+    found: dict[str, set[int]] = {"eval": set(), "response": set()}
+    for name in names:
+        if match := re.fullmatch(r"(eval|response)_(0|[1-9][0-9]*)", name):
+            found[match[1]].add(int(match[2]))
+    evals, responses = found.values()
+    if not evals:
+        return 0
+    n = len(evals | responses)
+    missing = [f"{kind}_{i}" for kind, there in found.items() for i in range(n) if i not in there]
+    if missing:
+        raise UserError(f"{file} has {len(evals)} eval_i and {len(responses)} response_i, but no {', '.join(missing)}")
+    return n
+
+
+def _has_verl_values(schema: "pa.Schema") -> bool:
+    import pyarrow as pa
+
+    if not {"prompt", "extra_info"} <= set(schema.names):
+        return False
+    prompt, extra_info = schema.field("prompt").type, schema.field("extra_info").type
+    is_messages = pa.types.is_list(prompt) or pa.types.is_large_list(prompt)
+    fields = {field.name for field in extra_info} if pa.types.is_struct(extra_info) else set()
+    return is_messages and {"prompt_id", "value"} <= fields
+
+
+def _verl_value(prompt: Prompt, extra_info: Mapping[str, Any], where: str) -> Found | LeftOut:
+    value = read_score(extra_info.get("value"), f"{where}: extra_info.value")
+    if value is None:
+        return LeftOut("have no value", where, prompt.text)
+    if extra_info["prompt_id"] != prompt.prompt_id:
+        raise UserError(
+            f"{where}: extra_info.prompt_id is {extra_info['prompt_id']!r:.80}, but its messages have"
+            f" {prompt.prompt_id}: the value is another prompt's"
+        )
+    return Found(prompt, (), where, where, value, _n_valid(extra_info.get("n_valid"), where))
+
+
+def _n_valid(count: Any, where: str) -> int | None:
+    if count is None or count != count:  # NaN differs from itself
+        return None
+    # A table that went through pandas has floats.
+    if isinstance(count, bool) or not isinstance(count, (int, float)) or not 1 <= count <= MOST_SCORES or count % 1:
+        raise UserError(f"{where}: extra_info.n_valid {count!r:.80} is not a number of scores")
+    return int(count)
 
 
 def _a_star_draws(row: Mapping[str, Any], n: int, where: str) -> tuple[Draw, ...]:
@@ -124,8 +198,26 @@ def _open_r1_draws(row: Mapping[str, Any], where: str) -> tuple[Draw, ...]:
     )
 
 
-def _prompt_layout(file: SourceFile) -> Layout:
-    first = list(islice(_rows(file), ROWS_AT_ONCE))
+def _prompt_layout(files: SourceFiles) -> Layout:
+    """The one layout of the prompts of all files that have rows."""
+    found: tuple[Layout, str] | None = None
+    for file in files.files:
+        first = list(islice(_rows(file), ROWS_AT_ONCE))
+        if not first:
+            continue
+        layout = _file_prompt_layout(file, first)
+        known, name = found = found or (layout, file.name)
+        if layout != known:
+            raise UserError(
+                f"{name} has its prompts in {_columns(known)}, {file.name} in {_columns(layout)}: import files of one"
+                " layout at a time"
+            )
+    if found is None:
+        raise UserError(f"{files.source}: no value in it (no rows)")
+    return found[0]
+
+
+def _file_prompt_layout(file: SourceFile, first: Sequence[Mapping[str, Any]]) -> Layout:
     columns = [name for name in _schema(file).names if not name.startswith(RATE)]
     try:
         return recognise(columns, first)
@@ -134,6 +226,11 @@ def _prompt_layout(file: SourceFile) -> Layout:
             raise UserError(f"{file.name}: no known prompt column in {', '.join(columns)}") from None
         is_messages = any(isinstance(row["prompt"], list) for row in first)
         return Layout("prompt", "prompt", "", is_messages)  # a ground truth is not recorded
+
+
+def _columns(layout: Layout) -> str:
+    kind = "messages" if layout.is_messages else "text"
+    return f"{layout.prompt_column} ({kind}, ground truth: {layout.answer_column or 'none'})"
 
 
 def _prompt(row: Mapping[str, Any], layout: Layout) -> Prompt:

@@ -46,6 +46,8 @@ class Found:
     """File and row, for messages."""
     value: float | None = None
     """A value that was given without the draws it comes from."""
+    n_valid: int | None = None
+    """How many scores that value comes from, where it is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def read_score(score: Any, where: str) -> float | None:
     if not isinstance(score, (bool, int, float)):
         raise UserError(f"{where}: score {score!r:.80} is not a number")
     if not 0 <= score <= 1:
-        raise UserError(f"{where}: score {score} is not in [0, 1]: a value is a success probability")
+        raise UserError(f"{where}: score {score!r:.80} is not in [0, 1]: a value is a success probability")
     return float(score)
 
 
@@ -88,24 +90,33 @@ class DrawStore:
         self._database.close()
 
     def add(self, found: Found) -> None:
-        """Keep what was found; raises UserError where the same prompt has another ground truth or value already."""
+        """Keep what was found; raises UserError where the same prompt has another ground truth or value already.
+
+        A ground truth that is known goes before one that is not.
+        """
         prompt = found.prompt
         known = self._database.execute(
-            "SELECT number, ground_truth, value, place, origin FROM prompts WHERE prompt_id = ?", (prompt.prompt_id,)
+            "SELECT number, ground_truth, value, n_valid, place, origin FROM prompts WHERE prompt_id = ?",
+            (prompt.prompt_id,),
         ).fetchone()
         if known is None:
             number = self._insert(found)
         else:
-            number, ground_truth, value, place, origin = known
-            if ground_truth != prompt.ground_truth:
+            number, ground_truth, value, n_valid, place, origin = known
+            if prompt.ground_truth and not ground_truth:
+                self._database.execute(
+                    "UPDATE prompts SET ground_truth = ?, place = ? WHERE number = ?",
+                    (prompt.ground_truth, found.where, number),
+                )
+            elif prompt.ground_truth and ground_truth != prompt.ground_truth:
                 raise UserError(
                     f"the same prompt has two ground truths: {place} says {ground_truth!r}, {found.where} says"
                     f" {prompt.ground_truth!r}: {excerpt(prompt.text)}"
                 )
-            if value != found.value:
+            if (value, n_valid) != (found.value, found.n_valid):
                 raise UserError(
-                    f"the same prompt has two values: {place} says {value}, {found.where} says {found.value}:"
-                    f" {excerpt(prompt.text)}"
+                    f"the same prompt has two values: {place} says {_said(value, n_valid)}, {found.where} says"
+                    f" {_said(found.value, found.n_valid)}: {excerpt(prompt.text)}"
                 )
             if origin != found.origin:
                 self.repeated.add(prompt.prompt_id)
@@ -119,13 +130,14 @@ class DrawStore:
     def value_rows(self) -> Iterator[dict[str, Any]]:
         """The values of the prompts that have one."""
         scores = self._scores()
-        for number, messages, ground_truth, data_source, extra_info, value in self._database.execute(
-            "SELECT number, messages, ground_truth, data_source, extra_info, value FROM prompts ORDER BY number"
+        for number, messages, ground_truth, data_source, extra_info, value, n_valid in self._database.execute(
+            "SELECT number, messages, ground_truth, data_source, extra_info, value, n_valid FROM prompts"
+            " ORDER BY number"
         ):
             prompt = Prompt(tuple(Message(*turn) for turn in json.loads(messages)), ground_truth, data_source)
             if value is not None:
-                unknown = dict.fromkeys(("vhat", "n", "n_valid", "n_correct"))
-                yield {**value_row(prompt, [value]), **unknown, "extra_info": extra_info}
+                unknown = dict.fromkeys(("vhat", "n", "n_correct"))
+                yield {**value_row(prompt, [value]), **unknown, "n_valid": n_valid, "extra_info": extra_info}
                 continue
             found, drawn = next(scores)
             assert found == number
@@ -171,8 +183,8 @@ class DrawStore:
     def _insert(self, found: Found) -> int:
         prompt = found.prompt
         cursor = self._database.execute(
-            "INSERT INTO prompts (prompt_id, messages, ground_truth, data_source, extra_info, value, place, origin)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO prompts (prompt_id, messages, ground_truth, data_source, extra_info, value, n_valid, place,"
+            " origin) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 prompt.prompt_id,
                 json.dumps(prompt.messages),
@@ -180,6 +192,7 @@ class DrawStore:
                 prompt.data_source,
                 None if prompt.extra_info is None else json.dumps(prompt.extra_info, sort_keys=True),
                 found.value,
+                found.n_valid,
                 found.where,
                 found.origin,
             ),
@@ -193,6 +206,10 @@ class DrawStore:
             yield number, [score for _, score in rows]
 
 
+def _said(value: float | None, n_valid: int | None) -> str:
+    return f"{value}" if n_valid is None else f"{value} of {n_valid} scores"
+
+
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -204,6 +221,7 @@ CREATE TABLE prompts (
     data_source TEXT NOT NULL,
     extra_info TEXT,
     value REAL,
+    n_valid INTEGER,
     place TEXT NOT NULL,
     origin TEXT NOT NULL
 );

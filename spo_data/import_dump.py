@@ -79,7 +79,7 @@ def _rows(file: SourceFile) -> Iterator[tuple[str, dict[str, Any]]]:
                 continue
             try:
                 row = json.loads(line.decode("utf-8"))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(f"{where}: not JSON in UTF-8 ({first_line(error)})") from error
             if not isinstance(row, dict):
                 raise UserError(f"{where}: {line[:40]!r} is not a JSON object")

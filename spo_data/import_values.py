@@ -10,7 +10,7 @@ out and counted by reason; what cannot be true (a score outside [0, 1], a prompt
 naming file and row.
 
 Reads `{prompt: [scores]}` JSON, `prompt` and `vhat`, our own tables, verl's validation dump (`import_dump`), A*-PO's
-and open-r1's datasets (`import_datasets`).
+and open-r1's datasets and verl's training rows as we export them (`import_datasets`).
 """
 
 import shutil
@@ -21,13 +21,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spo_data.card_merge import README
 from spo_data.errors import UserError
 from spo_data.export_place import appears_whole, check_free
-from spo_data.import_card import CARD, import_card
+from spo_data.import_card import import_card
 from spo_data.import_datasets import read_dataset, recognise_layout
 from spo_data.import_draws import DrawStore, Found, LeftOut
 from spo_data.import_dump import Transcripts, read_dump, transcripts
 from spo_data.import_files import SourceFiles, find_files
+from spo_data.import_samples import check_samples
 from spo_data.journal import clear_sqlite_errors
 from spo_data.manifest import Provenance
 from spo_data.options import PromptOptions
@@ -47,6 +49,7 @@ NAMES = {
     "a-star-po": "A*-PO's responses and rewards",
     "open-r1": "open-r1's pass rates with responses",
     "pass-rate": "pass rates without scores",
+    "verl": "verl's training rows, with a value and no scores",
 }
 TABLE = "train-00000-of-00001.parquet"
 DRAWS = "draws.sqlite"
@@ -118,7 +121,11 @@ def _copy_own(files: SourceFiles, out: Path) -> Imported:
     if not is_dataset and len(files.files) > 1:
         raise UserError(f"{files.source} means {len(files.files)} files: name one, or the folder of one table")
     values = load_values(files.source if is_dataset else files.files[0].path, files.revision if is_dataset else None)
+    if not len(values):
+        raise UserError(f"{files.source}: no value in it (no rows)")
     samples = sorted(folder.glob("samples/*.parquet")) if folder.is_dir() else []
+    if samples:
+        check_samples(values, samples)
     lengths = Counter(length for length in pc.list_value_length(values.table.column("vhat")).to_pylist() if length)
     with appears_whole(out) as fresh:
         _write_values(values.table, values_schema(values.provenance), fresh)
@@ -140,7 +147,7 @@ def _copy_own(files: SourceFiles, out: Path) -> Imported:
             unknown=_unknown(values.table),
             is_joined=True,
         )
-        (fresh / CARD).write_text(import_card(imported, NAMES["own"]), encoding="utf-8")
+        (fresh / README).write_text(import_card(imported, NAMES["own"]), encoding="utf-8")
     return imported
 
 
@@ -186,7 +193,7 @@ def _write(
                 is_joined=layout != "dump" or known is not None,
             )
         (fresh / DRAWS).unlink()
-        (fresh / CARD).write_text(import_card(imported, NAMES[layout]), encoding="utf-8")
+        (fresh / README).write_text(import_card(imported, NAMES[layout]), encoding="utf-8")
     return imported
 
 

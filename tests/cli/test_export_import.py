@@ -164,3 +164,25 @@ def test_pass_rates_say_what_they_do_not_know(tmp_path: Path) -> None:
     assert printed["repeated"] == "1 prompts come more than once: their draws are put together"
     assert printed["ungraded"] == "2 draws have no score: n_failed, in no value"
     assert printed["null"].endswith("a system prompt may have been used: the source does not say")
+
+
+def test_verls_rows_are_read_again(run: Path, tmp_path: Path) -> None:
+    """An import refused what the export had just written for verl."""
+    call("export", run, "--format", "verl", "--out", tmp_path / "v.parquet")
+    printed = facts(call("import", tmp_path / "v.parquet", "--out", tmp_path / "in"))
+    assert printed["read as"] == "verl's training rows, with a value and no scores"
+    assert printed["prompts"] == "5 with a value; scores: none"
+    assert printed["written"] == f"{tmp_path}/in: values/"
+
+
+def test_hostile_sources_and_places_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each was a traceback, but `{}`: that was an import of nothing, with status 0."""
+    for name, text, message in (
+        ("none.json", "{}", "no value in it (no rows)"),
+        ("deep.jsonl", "[" * 200_000, "line 1: not JSON in UTF-8"),
+        ("large.json", f'{{"p": [{10**400}]}}', "is not in [0, 1]"),
+    ):
+        (tmp_path / name).write_text(text)
+        assert message in refusal(call("import", tmp_path / name, "--out", tmp_path / "in", status=2))
+    monkeypatch.chdir(tmp_path)
+    assert "--out . is there already" in refusal(call("import", "large.json", "--out", ".", status=2))

@@ -22,7 +22,7 @@ from spo_data.export import export_values
 from spo_data.import_values import Imported, import_values
 from spo_data.options import PromptOptions
 from spo_data.prompt import Message, Prompt, prompt_id
-from spo_data.table_schemas import stored_provenance
+from spo_data.table_schemas import samples_schema, stored_provenance, values_schema
 from spo_data.value_table import load_values
 
 USER = Message("user", "What is 2 + 2?")
@@ -202,7 +202,7 @@ def test_later_outputs_of_an_agent_loop_are_not_further_draws(tmp_path: Path) ->
         ([line(score=math.inf)], r"line 1: score inf is not in \[0, 1\]"),
         ([line(score=[1.0])], r"line 1: score \[1.0\] is not a number"),
         ([line(), line(gts="5")], "two ground truths: .*line 1 says '4', .*line 2 says '5': user 2"),
-        ([line(), line(gts=None)], "two ground truths: .*line 1 says '4', .*line 2 says ''"),
+        ([line(gts=""), line(), line(gts="5")], "two ground truths: .*line 2 says '4', .*line 3 says '5'"),
         ([line(), line(step=10)], "line 1 is of step 0, .*line 2 of step 10: another policy"),
         ([line(), {"prompt": "x", "score": 1}], "line 2 has no input, gts, but prompt, score"),
         ([line(), {"input": "x", "gts": "4"}], "line 2 has no score, but input, gts"),
@@ -227,6 +227,11 @@ def test_what_a_dump_cannot_say_is_refused(tmp_path: Path, lines: list[Any], mes
     [
         (b'{"input": \n', "line 3: not JSON in UTF-8 \\(Expecting value"),
         ('{"input": "é"}\n'.encode("latin-1"), "line 3: not JSON in UTF-8 \\('utf-8' codec"),
+        (b"[" * 200_000 + b"\n", "line 3: not JSON in UTF-8 \\(maximum recursion depth"),
+        (
+            f'{{"input": "x", "gts": "4", "score": {10**400}, "step": 0}}\n'.encode(),
+            r"line 3: score 10{79} is not in \[0, 1\]",
+        ),
         (b'{"input": "\\ud800", "gts": "4", "score": 1, "step": 0}\n', "line 3: half a surrogate pair"),
     ],
 )
@@ -418,7 +423,11 @@ def test_a_star_evals_may_be_booleans(tmp_path: Path) -> None:
             "the same prompt has two values: .*row 0 says 0.5, .*row 1 says 0.25",
         ),
         ([a_star([2.0])], r"row 0: eval_0: score 2.0 is not in \[0, 1\]"),
-        ([{"prompt": "a", "eval_0": 1.0, "response_1": "x"}], "has eval_0 to eval_0, but no response_0"),
+        (
+            [{"prompt": "a", "eval_0": 1.0, "response_1": "x"}],
+            "has 1 eval_i and 1 response_i, but no eval_1, response_0",
+        ),
+        ([{**a_star(), "eval_3": 1.0}], "has 3 eval_i and 2 response_i, but no eval_2, response_2"),
         ([{"prompt": "a", "score": 1.0}], "has the columns prompt, score: neither prompt and vhat, nor response_i"),
     ],
 )
@@ -434,6 +443,7 @@ def test_what_a_dataset_cannot_say_is_refused(tmp_path: Path, given: list[Any], 
     [
         ('{"a": [1.0], "b": [NaN]}', "row 1: score nan is not a number"),
         ('{"a": [-1]}', r"row 0: score -1 is not in \[0, 1\]"),
+        (f'{{"a": [{10**400}]}}', r"row 0: score 10{79} is not in \[0, 1\]"),
         ('{"a": [true]}', "row 0: score True is not a number"),
         ('{"a": ["1"]}', "row 0: score '1' is not a number"),
         ('{"a": []}', "not a list with at least one score"),
@@ -447,11 +457,216 @@ def test_what_a_dataset_cannot_say_is_refused(tmp_path: Path, given: list[Any], 
     ],
 )
 def test_hostile_json_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    """Half a surrogate pair ended in a traceback from pyarrow."""
+    """Half a surrogate pair ended in a traceback from pyarrow, an integer of 400 digits in one from `isfinite`."""
     (tmp_path / "v.json").write_text(text)
     with pytest.raises(UserError, match=message):
         import_values(str(tmp_path / "v.json"), tmp_path / "in")
     assert not (tmp_path / "in").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (
+            a_star(),
+            a_star([1.0] * 4),
+            r"0.parquet is a-star-po with eval_0 to eval_1, .*1.parquet is .*eval_0 to eval_3",
+        ),
+        (
+            a_star([1.0] * 4),
+            a_star(),
+            r"0.parquet is a-star-po with eval_0 to eval_3, .*1.parquet is .*eval_0 to eval_1",
+        ),
+        (rated(), {"prompt": "a"}, r"1.parquet has the columns prompt: .*0.parquet is open-r1"),
+        (rated(), a_star(), r"0.parquet is open-r1, .*1.parquet is a-star-po"),
+        ({"prompt": "a", "pass_rate": 1.0}, {"prompt": "b"}, r"1.parquet has .*0.parquet is pass-rate with pass_rate"),
+        ({"prompt": "a", "pass_rate": 1.0}, {"prompt": "a", "pass_rate_2": 1.0}, "pass_rate, .* with pass_rate_2"),
+        (rated(), {"problem": "a", "answer": "4", "pass_rate_rewards": [1.0]}, r"in prompt \(text.*in problem \(text"),
+    ],
+)
+def test_files_of_different_layouts_are_refused(tmp_path: Path, first: Any, second: Any, message: str) -> None:
+    """The first file's columns were read of all: further draws were lost in silence, absent columns were a KeyError."""
+    for number, row in enumerate((first, second)):
+        write_rows(tmp_path / "given" / f"{number}.parquet", [row])
+    with pytest.raises(UserError, match=message):
+        import_values(str(tmp_path / "given"), tmp_path / "in")
+    assert not (tmp_path / "in").exists()
+
+
+def test_a_file_without_rows_has_no_layout_of_its_prompts(tmp_path: Path) -> None:
+    """It was taken for text without a ground truth, and every row of the next file for no prompt."""
+    given = tmp_path / "given"
+    table = pa.Table.from_pylist([rated()])
+    write_rows(given / "1.parquet", [rated()])
+    pq.write_table(table.slice(0, 0), given / "0.parquet")
+    import_values(str(given), tmp_path / "in")
+    assert [(row["vhat"], row["ground_truth"]) for row in rows(tmp_path / "in")] == [([1.0, 0.0], "4")]
+
+
+def test_a_ground_truth_that_is_known_goes_before_none(tmp_path: Path) -> None:
+    """A line without `gts` beside one with it was refused as a second ground truth."""
+    lines = [line(gts=""), line(), line(gts=None)]
+    import_values(str(write_dump(tmp_path / "0.jsonl", lines)), tmp_path / "in")
+    assert [(row["vhat"], row["ground_truth"]) for row in rows(tmp_path / "in")] == [([1.0] * 3, "4")]
+
+
+def prepare_no_pairs(folder: Path) -> Path:
+    (folder / "v.json").write_text("{}")
+    return folder / "v.json"
+
+
+def prepare_no_scores(folder: Path) -> Path:
+    schema = pa.schema([("prompt", pa.string()), ("vhat", pa.list_(pa.float64()))])
+    pq.write_table(schema.empty_table(), folder / "v.parquet")
+    return folder / "v.parquet"
+
+
+def prepare_no_values(folder: Path) -> Path:
+    pq.write_table(values_schema().empty_table(), folder / "v.parquet")
+    return folder / "v.parquet"
+
+
+def prepare_no_rates(folder: Path) -> Path:
+    pq.write_table(pa.Table.from_pylist([rated()]).slice(0, 0), folder / "v.parquet")
+    return folder / "v.parquet"
+
+
+@pytest.mark.parametrize("prepare", [prepare_no_pairs, prepare_no_scores, prepare_no_values, prepare_no_rates])
+def test_nothing_is_no_import(tmp_path: Path, prepare: Callable[[Path], Path]) -> None:
+    """A table without rows became a folder of 0 prompts, with exit status 0."""
+    source = prepare(tmp_path)
+    with pytest.raises(UserError, match=r"no value in it \(no rows\)"):
+        import_values(str(source), tmp_path / "in")
+    assert not (tmp_path / "in").exists()
+
+
+def put_samples(run: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    (path,) = run.glob("samples/*")
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def of_another_seed(table: pa.Table) -> pa.Table:
+    provenance = stored_provenance(table.schema)
+    assert provenance is not None
+    return table.replace_schema_metadata(samples_schema(provenance.model_copy(update={"seed": 9})).metadata)
+
+
+def with_score(table: pa.Table, score: float) -> pa.Table:
+    scores = [None if found is None else score for found in table.column("score").to_pylist()]
+    return table.set_column(table.column_names.index("score"), "score", pa.array(scores, pa.float64()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (of_another_seed, "are samples of another run than the values: other seed"),
+        (lambda table: table.slice(3), "has a value and no sample"),
+        (lambda table: pa.concat_tables([table, table.slice(7)]), "has 3 samples with a score, and n_valid 2"),
+        (lambda table: with_score(table, 0.5), "have the mean 0.5, its value is 0.75"),
+        (lambda table: with_score(table, math.nan), "have the mean nan, its value is 0.75"),
+        (lambda table: table.drop_columns("score"), "has no score: these are not samples"),
+        (lambda table: table.set_column(10, "score", table.column("response")), "column score is no float"),
+    ],
+)
+def test_samples_of_another_run_are_refused(
+    run: Path, tmp_path: Path, change: Callable[[pa.Table], pa.Table], message: str
+) -> None:
+    """Whatever lay in samples/ was copied beside the values, as one dataset."""
+    put_samples(run, change)
+    with pytest.raises(UserError, match=message):
+        import_values(str(run), tmp_path / "in")
+    assert not (tmp_path / "in").exists()
+
+
+def test_samples_that_say_nothing_of_their_run_are_copied(run: Path, tmp_path: Path) -> None:
+    put_samples(run, lambda table: table.replace_schema_metadata(None).drop_columns("verdict"))
+    assert import_values(str(run), tmp_path / "in").samples == 8
+
+
+def test_verls_training_rows_come_back_with_their_values(run: Path, tmp_path: Path) -> None:
+    """What `export --format verl` wrote was neither of the layouts, although it holds prompt ids and values."""
+    path = export_values(str(run), "verl", tmp_path / "train.parquet").path
+    imported = import_values(str(path), tmp_path / "in")
+    values, original = load_values(tmp_path / "in"), load_values(run)
+    kept = ("prompt_id", "messages", "ground_truth", "data_source", "value", "n_valid")
+    assert list(values.rows(kept)) == list(original.rows(kept))
+    assert [[row["vhat"], row["n"], row["n_correct"]] for row in values.rows()] == [[None] * 3] * 3
+    assert [json.loads(row["extra_info"]).keys() for row in values.rows()] == [{"index", "split", "level"}] * 3
+    assert values.provenance == original.provenance
+    assert (imported.layout, imported.samples, imported.left_out) == ("verl", 0, {})
+    assert not (tmp_path / "in" / "samples").exists()
+    again = export_values(str(tmp_path / "in"), "verl", tmp_path / "again.parquet").path
+    keys = [(row["prompt"], row["extra_info"]["value"]) for row in pq.read_table(path).to_pylist()]
+    assert [(row["prompt"], row["extra_info"]["value"]) for row in pq.read_table(again).to_pylist()] == keys
+
+
+ID = prompt_id([USER])
+
+
+def verl_row(**extra_info: Any) -> dict[str, Any]:
+    return {
+        "prompt": [USER._asdict()],
+        "reward_model": {"ground_truth": "4"},
+        "extra_info": {"prompt_id": ID, "value": 0.5, "n_valid": 2.0, **extra_info},
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([verl_row(), verl_row(prompt_id="x")], f"a.parquet, row 1: extra_info.prompt_id is 'x', .* have {ID}"),
+        ([verl_row(prompt_id=None)], "row 0: extra_info.prompt_id is None"),
+        ([verl_row(value=1.5)], r"row 0: extra_info.value: score 1.5 is not in \[0, 1\]"),
+        ([verl_row(n_valid=2.5)], "row 0: extra_info.n_valid 2.5 is not a number of scores"),
+        ([verl_row(n_valid=2**31)], "row 0: extra_info.n_valid 2147483648 is not"),
+        ([verl_row(), verl_row(n_valid=4.0)], "two values: .*row 0 says 0.5 of 2 scores, .*row 1 says 0.5 of 4 scores"),
+        ([verl_row(value=None)], r"no value in it \(1 rows have no value\)"),
+        (
+            [{"prompt": [USER._asdict()], "extra_info": {"value": 1.0}}],
+            "nor verl's prompt and extra_info with prompt_id",
+        ),
+    ],
+)
+def test_what_verls_rows_cannot_say_is_refused(tmp_path: Path, given: list[Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        import_values(str(write_rows(tmp_path / "a.parquet", given)), tmp_path / "in")
+
+
+def test_a_value_of_the_datasets_own_is_not_imported_as_ours(tmp_path: Path) -> None:
+    """An export kept the dataset's `value` beside our prompt id: an import could not tell it from ours."""
+    prompt = Prompt((USER,), "4", "sums", {"value": 0.125})
+    exported = export_values(str(make_run(tmp_path / "run", [(prompt, [1.0])], n=1)), "verl", tmp_path / "v.parquet")
+    assert any("ours left out, and prompt_id, n_valid too" in sentence for sentence in exported.written.lost)
+    with pytest.raises(UserError, match="nor verl's prompt and extra_info with prompt_id and value"):
+        import_values(str(exported.path), tmp_path / "in")
+
+
+def test_the_working_folder_can_be_written_to(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--out .` was a ValueError: the path has no name to write beside."""
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        before = Path().stat().st_ino
+        if name == "in":
+            assert import_values(str(run), Path()).folder == Path()
+        else:
+            export_values(str(run), "spo-hf", Path(), n=2)
+        assert Path().stat().st_ino == before  # a shell that stands here does not end up in a removed folder
+        with pytest.raises(UserError, match=r"--out \. is there already"):
+            import_values(str(run), Path())
+    assert rows(tmp_path / "in") == rows(run)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "run"]
+
+
+def test_a_link_is_taken_and_a_folder_that_loops_is_refused(tmp_path: Path, run: Path) -> None:
+    """A link that leads nowhere was replaced."""
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UserError, match="link is there already"):
+        import_values(str(run), tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    with pytest.raises(UserError, match="loop/in cannot be used"):
+        import_values(str(run), tmp_path / "loop" / "in")
 
 
 def test_an_empty_folder_is_written_to_and_a_full_one_refused(tmp_path: Path) -> None:
