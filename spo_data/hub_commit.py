@@ -50,14 +50,6 @@ class Committed:
     private: bool
 
 
-@dataclass
-class _Sent:
-    """What earlier tries may have brought about."""
-
-    uploaded: tuple[str, ...] = ()
-    deleted: tuple[str, ...] = ()
-
-
 def commit_files(
     api: "HfApi",
     target: Target,
@@ -73,7 +65,7 @@ def commit_files(
     """
     from tenacity import RetryCallState, Retrying, retry_if_exception
 
-    sent = _Sent()
+    push = _Push(api, target, files, owned, readme, say)
 
     def wait(state: RetryCallState) -> float:
         asked = retry_after(_error(state))
@@ -88,46 +80,98 @@ def commit_files(
 
     with clear_push_errors(target.repo_id, target.revision):
         tries = Retrying(retry=retry_if_exception(passes), wait=wait, stop=stop, before_sleep=announce, reraise=True)
-        return tries(lambda: _try(api, target, files, owned, readme, say, sent))
+        return tries(push.attempt)
 
 
-def _try(
-    api: "HfApi",
-    target: Target,
-    files: Mapping[str, Path],
-    owned: re.Pattern[str],
-    readme: Callable[[str | None], str],
-    say: Callable[[str], None],
-    sent: _Sent,
-) -> Committed:
-    info = _repository(api, target)
-    head = str(info.sha)
-    adds, deletes = _changes(api, target.repo_id, head, files, owned, readme)
-    if not adds and not deletes:
-        return Committed(head, None, sent.uploaded, sent.deleted, bool(info.private))
-    if target.create_pr and (opened := _open_pull_request(api, target, files, owned, readme)):
-        number, commit = opened
-        url = f"{api.endpoint}/datasets/{target.repo_id}/discussions/{number}"
-        return Committed(commit, url, sent.uploaded, sent.deleted, bool(info.private))
-    sent.uploaded = tuple(add.path_in_repo for add in adds)
-    sent.deleted = tuple(delete.path_in_repo for delete in deletes)
-    size = sum(add.upload_info.size for add in adds)
-    say(f"uploading {len(adds)} files, {_bytes(size)}, to {target.repo_id}, in one commit on {head[:8]}")
-    try:
-        made = api.create_commit(
-            target.repo_id,
-            [*adds, *deletes],
-            commit_message=target.message,
+@dataclass
+class _Push:
+    """One push over its tries."""
+
+    api: "HfApi"
+    target: Target
+    files: Mapping[str, Path]
+    owned: re.Pattern[str]
+    readme: Callable[[str | None], str]
+    say: Callable[[str], None]
+    uploaded: tuple[str, ...] = ()
+    """What the last try sent, which may have arrived though its answer was lost."""
+    deleted: tuple[str, ...] = ()
+
+    def attempt(self) -> Committed:
+        """Begin at the head of the branch and make it what it should be."""
+        from rich.filesize import decimal
+
+        info = _repository(self.api, self.target)
+        head = str(info.sha)
+        adds, deletes = self.changes(head)
+        if not adds and not deletes:
+            return Committed(head, None, self.uploaded, self.deleted, bool(info.private))
+        if self.target.create_pr and (opened := self.open_pull_request()):
+            number, commit = opened
+            url = f"{self.api.endpoint}/datasets/{self.target.repo_id}/discussions/{number}"
+            return Committed(commit, url, self.uploaded, self.deleted, bool(info.private))
+        self.uploaded = tuple(add.path_in_repo for add in adds)
+        self.deleted = tuple(delete.path_in_repo for delete in deletes)
+        size = decimal(sum(add.upload_info.size for add in adds))
+        self.say(f"uploading {len(adds)} files, {size}, to {self.target.repo_id}, in one commit on {head[:8]}")
+        try:
+            made = self.api.create_commit(
+                self.target.repo_id,
+                [*adds, *deletes],
+                commit_message=self.target.message,
+                repo_type="dataset",
+                revision=self.target.revision,
+                create_pr=self.target.create_pr,
+                parent_commit=head,
+            )
+        except RuntimeError as error:  # how the client says that a file could not be uploaded, whatever the reason
+            if error.__cause__ is not None and not passes(error.__cause__):
+                raise error.__cause__ from error
+            raise UploadError(
+                f"{self.target.repo_id} was not pushed: {first_line(error.__cause__ or error)}"
+            ) from error
+        return Committed(str(made.oid), made.pr_url, self.uploaded, self.deleted, bool(info.private))
+
+    def changes(self, commit: str) -> "tuple[list[CommitOperationAdd], list[CommitOperationDelete]]":
+        """What must be added to and deleted from a commit's tree."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        from huggingface_hub.errors import LocalEntryNotFoundError
+        from huggingface_hub.hf_api import RepoFile
+
+        tree = self.api.list_repo_tree(self.target.repo_id, recursive=True, revision=commit, repo_type="dataset")
+        there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+        existing = None
+        if README in there:
+            try:
+                path = self.api.hf_hub_download(self.target.repo_id, README, repo_type="dataset", revision=commit)
+                existing = Path(path).read_bytes().decode()
+            except LocalEntryNotFoundError as error:  # raised whatever kept the client from getting the file
+                raise error.__cause__ or error from error
+            except UnicodeDecodeError as error:
+                raise SpoError(f"README.md of {self.target.repo_id} is not UTF-8 ({error}): mend it there") from error
+        contents: dict[str, Path | bytes] = {**self.files, README: self.readme(existing).encode()}
+        adds = [CommitOperationAdd(name, content) for name, content in sorted(contents.items())]
+        stale = [name for name in sorted(there) if name not in contents and self.owned.fullmatch(name)]
+        changed = [add for add in adds if add.path_in_repo not in there or not _same(add, there[add.path_in_repo])]
+        return changed, [CommitOperationDelete(name) for name in stale]
+
+    def open_pull_request(self) -> tuple[int, str] | None:
+        """Number and commit of an open pull request of ours that proposes just this, from an earlier try or call."""
+        me = self.api.whoami()["name"]
+        found = self.api.get_repo_discussions(
+            self.target.repo_id,
+            author=me,
+            discussion_type="pull_request",
+            discussion_status="open",
             repo_type="dataset",
-            revision=target.revision,
-            create_pr=target.create_pr,
-            parent_commit=head,
         )
-    except RuntimeError as error:  # how the client says that a file could not be uploaded, whatever the reason
-        if error.__cause__ is not None and not passes(error.__cause__):
-            raise error.__cause__ from error
-        raise UploadError(f"{target.repo_id} was not pushed: {first_line(error.__cause__ or error)}") from error
-    return Committed(str(made.oid), made.pr_url, sent.uploaded, sent.deleted, bool(info.private))
+        for request in found:
+            if request.title != self.target.message:
+                continue
+            commit = str(self.api.dataset_info(self.target.repo_id, revision=f"refs/pr/{request.num}").sha)
+            if self.changes(commit) == ([], []):
+                return int(request.num), commit
+        return None
 
 
 def _repository(api: "HfApi", target: Target) -> Any:
@@ -175,37 +219,6 @@ def _create(api: "HfApi", target: Target) -> None:
             raise
 
 
-def _changes(
-    api: "HfApi",
-    repo_id: str,
-    commit: str,
-    files: Mapping[str, Path],
-    owned: re.Pattern[str],
-    readme: Callable[[str | None], str],
-) -> "tuple[list[CommitOperationAdd], list[CommitOperationDelete]]":
-    """What must be added to and deleted from a commit's tree."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-    from huggingface_hub.hf_api import RepoFile
-
-    tree = api.list_repo_tree(repo_id, recursive=True, revision=commit, repo_type="dataset")
-    there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-    existing = None
-    if README in there:
-        try:
-            path = hf_hub_download(repo_id, README, repo_type="dataset", revision=commit, token=api.token)
-            existing = Path(path).read_bytes().decode()
-        except LocalEntryNotFoundError as error:  # raised whatever kept the client from getting the file
-            raise error.__cause__ or error from error
-        except UnicodeDecodeError as error:
-            raise SpoError(f"README.md of {repo_id} is not UTF-8 ({error}): mend it there") from error
-    contents: dict[str, Path | bytes] = {**files, README: readme(existing).encode()}
-    adds = [CommitOperationAdd(name, content) for name, content in sorted(contents.items())]
-    stale = [name for name in sorted(there) if name not in contents and owned.fullmatch(name)]
-    changed = [add for add in adds if add.path_in_repo not in there or not _same(add, there[add.path_in_repo])]
-    return changed, [CommitOperationDelete(name) for name in stale]
-
-
 def _same(add: "CommitOperationAdd", file: Any) -> bool:
     from huggingface_hub.utils.sha import git_hash
 
@@ -215,27 +228,6 @@ def _same(add: "CommitOperationAdd", file: Any) -> bool:
         return bool(file.lfs.sha256 == add.upload_info.sha256.hex())
     with add.as_file() as opened:
         return bool(file.blob_id == git_hash(opened.read()))
-
-
-def _open_pull_request(
-    api: "HfApi",
-    target: Target,
-    files: Mapping[str, Path],
-    owned: re.Pattern[str],
-    readme: Callable[[str | None], str],
-) -> tuple[int, str] | None:
-    """Number and commit of an open pull request of ours that proposes just this, from an earlier try or call."""
-    me = api.whoami()["name"]
-    found = api.get_repo_discussions(
-        target.repo_id, author=me, discussion_type="pull_request", discussion_status="open", repo_type="dataset"
-    )
-    for request in found:
-        if request.title != target.message:
-            continue
-        commit = str(api.dataset_info(target.repo_id, revision=f"refs/pr/{request.num}").sha)
-        if _changes(api, target.repo_id, commit, files, owned, readme) == ([], []):
-            return int(request.num), commit
-    return None
 
 
 def _error(state: Any) -> BaseException:
@@ -249,12 +241,3 @@ def _short(error: BaseException) -> str:
     if response is not None:
         return f"the Hub answered {response.status_code} {response.reason_phrase}".rstrip()
     return f"the Hub did not answer ({re.sub(chr(10) + '.*', '', str(error)) or type(error).__name__})"
-
-
-def _bytes(size: int) -> str:
-    value, unit = float(size), "B"
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

@@ -11,6 +11,8 @@ import pytest
 import scripted
 from hub_running import Server, client_environment, running_hub
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

@@ -19,6 +19,7 @@ from hub_running import Hub, client_environment, clients_of, running_hub
 
 from spo_data.manifest import Provenance, read_manifest
 
+pytestmark = pytest.mark.slow
 NUMBERS = itertools.count(1)
 SLOW_DOWN = {"Retry-After": "7"}
 PUBLISHED = {
