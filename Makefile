@@ -1,5 +1,5 @@
 # make demo   set up .venv, estimate the values of 32 small problems with the embedded model, show them
-# make test   every feature's tests, the end-to-end ones with a real vLLM included (under 20 minutes)
+# make test   every feature's tests, the end-to-end ones with a real vLLM included
 #
 # Needs Python 3.11 or 3.12 and make. `make demo PYTHON=/path/to/python3.12` chooses the interpreter.
 
