@@ -1,0 +1,96 @@
+"""The settings of SPO, as they stand under `trainer.spo` in verl's configuration.
+
+    spo-train --offline-values runs/demo trainer.spo.half_divergence=0.03
+
+Every field's first sentence is its help. The defaults are the paper's (arXiv 2509.13232), in its notation:
+rho_min = 0.875, rho_max = 0.96, D_half = 0.06, N_0 = 1 / (1 - rho_min) = 8, epsilon = 0.05.
+
+`compat: reference` puts the reference code's choices (REFERENCE) in place of these defaults; a field that is set to
+anything else stays as it is (`init: none` is the reference's `offline_N: 0`).
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin
+
+Method = Literal["spo", "grpo", "no-baseline"]
+Init = Literal["mean", "jeffreys", "empirical_bayes", "none"]
+Divergence = Literal["abs", "k1", "k3"]
+FirstVisit = Literal["samples", "none"]
+BatchOrder = Literal["finished", "drawn"]
+Compat = Literal["paper", "reference"]
+
+REFERENCE = {"init": "jeffreys", "divergence": "abs", "first_visit": "none"}
+"""What the reference code does where it has no setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class SPOSettings:
+    """What SPO does beside verl's own configuration."""
+
+    method: Method = field(
+        default="spo",
+        metadata={"help": "spo, grpo (the paper's baseline), or no-baseline (rewards normalised over the batch)."},
+    )
+    values: str | None = field(default=None, metadata={"help": "Parquet file with one row a training prompt."})
+    init: Init = field(
+        default="mean",
+        metadata={"help": "First value: mean of the scores, jeffreys, empirical_bayes, or none (0.5, one sample)."},
+    )
+    rho_min: float = field(default=0.875, metadata={"help": "Lower clip of the forgetting factor rho."})
+    rho_max: float = field(default=0.96, metadata={"help": "Upper clip of the forgetting factor rho."})
+    half_divergence: float = field(default=0.06, metadata={"help": "Divergence that halves what a prompt knows."})
+    fixed_rho: float | None = field(default=None, metadata={"help": "One forgetting factor instead of rho(D)."})
+    divergence: Divergence = field(default="abs", metadata={"help": "Estimator of D: abs, k1 or k3."})
+    first_visit: FirstVisit = field(
+        default="samples",
+        metadata={"help": "D of a first visit: from the estimate's samples, or none (D = 0)."},
+    )
+    exploration: float = field(default=0.05, metadata={"help": "Added to every prompt's weight (epsilon)."})
+    prioritised: bool = field(default=True, metadata={"help": "Draw by weight; false draws uniformly."})
+    batch_order: BatchOrder = field(
+        default="finished",
+        metadata={"help": "Asynchronous batches: the first samples finished, or the first drawn (no length bias)."},
+    )
+    memory_gib: float = field(default=16.0, metadata={"help": "Most memory for previous responses, in GiB."})
+    seed: int = field(default=0, metadata={"help": "Seed of the prompt draws."})
+    compat: Compat = field(
+        default="paper",
+        metadata={"help": "reference reproduces the numbers of the reference code where it differs from the paper."},
+    )
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            _check_choice(setting.name, getattr(self, setting.name), setting.type)
+        if not 0 <= self.rho_min <= self.rho_max < 1:
+            raise ValueError(f"rho_min {self.rho_min} and rho_max {self.rho_max}: wanted 0 <= rho_min <= rho_max < 1")
+        if self.fixed_rho is not None and not 0 <= self.fixed_rho < 1:
+            raise ValueError(f"fixed_rho {self.fixed_rho}: wanted 0 <= fixed_rho < 1")
+        if self.half_divergence <= 0:
+            raise ValueError(f"half_divergence {self.half_divergence}: wanted more than 0")
+        if self.exploration < 0:
+            raise ValueError(f"exploration {self.exploration}: wanted 0 or more")
+        if self.compat == "reference":
+            self._become_reference()
+
+    @property
+    def initial_count(self) -> float:
+        """N_0 = 1 / (1 - rho_min): the effective count that forgetting at rho_min keeps (section 4.1)."""
+        return 1.0 / (1.0 - self.rho_min)
+
+    def _become_reference(self) -> None:
+        for setting in fields(self):
+            if setting.name in REFERENCE and getattr(self, setting.name) == setting.default:
+                object.__setattr__(self, setting.name, REFERENCE[setting.name])
+
+
+def settings_from(config: dict[str, Any]) -> SPOSettings:
+    """Settings from `trainer.spo`; a name that is none of them raises ValueError, and so does a wrong value."""
+    names = [setting.name for setting in fields(SPOSettings)]
+    if unknown := sorted(set(config) - set(names)):
+        raise ValueError(f"trainer.spo.{unknown[0]} is not a setting; there are {', '.join(names)}")
+    return SPOSettings(**config)
+
+
+def _check_choice(name: str, value: object, kind: object) -> None:
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise ValueError(f"{name} {value!r}: wanted one of {', '.join(map(str, get_args(kind)))}")

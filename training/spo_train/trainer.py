@@ -1,0 +1,292 @@
+"""SPO in verl's trainers: one mixin on the hooks of `verl.trainer.ppo.v1`, and nothing of verl's `fit` copied.
+
+    trainer.v1.trainer_mode=spo_sync              # or spo_colocate_async, spo_separate_async
+
+`single_stream` decides, this only carries: prompts out of verl's dataset by the rows that were drawn, responses and
+log-probs out of TransferQueue to `observe` and `learn`, advantages back through verl's registry, state into each
+checkpoint before verl writes that the checkpoint is there.
+
+The divergence is measured on log-probs of the trainer's own forward on both sides: a response's `old_log_probs` are
+kept with it, and when its prompt comes back one forward over the stored responses gives the current policy's.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import transfer_queue as tq
+from omegaconf import OmegaConf, open_dict
+from transfer_queue import KVBatchMeta
+from verl.trainer.ppo.core_algos import register_adv_est
+from verl.trainer.ppo.v1 import PPOTrainerColocateAsync, PPOTrainerSeparateAsync, PPOTrainerSync, register_trainer
+from verl.utils import tensordict_utils
+from verl.utils.dataset.rl_dataset import collate_fn
+from verl.utils.debug import marked_timer
+
+from spo_data.chat import Chat
+from spo_data.grading.verdict import OBSERVATIONS
+from spo_data.prompt import Message, prompt_id
+from spo_train import checkpoint, forward
+from spo_train.agent_loop import DRAW
+from spo_train.deadline import deadline
+from spo_train.divergence import divergence
+from spo_train.draw_order import in_draw_order
+from spo_train.settings import settings_from
+from spo_train.single_stream import Batch, SingleStream
+from spo_train.training_data import ValuesFile, read_values_file
+
+PREFIX = "spo_"
+MOST_REPLACED = 4
+"""Times the batch size: so many failed responses in one step end the run, which would otherwise draw for ever."""
+
+
+class SPOMixin:
+    """What SPO changes in a trainer of verl's; see the hooks' own docstrings in `PPOTrainer`."""
+
+    config: Any
+    global_steps: int
+    trainer_mode: str
+    timing_raw: dict[str, float]
+    tokenizer: Any
+    train_dataset: Any
+    actor_rollout_wg: Any
+    replay_buffer: Any
+
+    def __init__(self, config: Any) -> None:
+        self.settings = settings_from(OmegaConf.to_container(config.trainer.get("spo", {}), resolve=True))
+        if config.algorithm.use_kl_in_reward:
+            raise ValueError("algorithm.use_kl_in_reward: a value is the expected reward, without a penalty")
+        mode = config.trainer.v1.trainer_mode.removeprefix(PREFIX)
+        sampler = "SyncInDrawOrder" if mode == "sync" else "AsyncInDrawOrder"
+        with open_dict(config):
+            config.trainer.v1.trainer_mode = mode  # branches of the base class know the modes by their own names
+            config.trainer.v1.sampler.custom_sampler = {"path": "pkg://spo_train.draw_order", "name": sampler}
+            config.trainer.v1.sampler.sampler_kwargs = {"whole_cohorts": self.settings.batch_order == "drawn"}
+        self._observed: _Observed | None = None
+        self._replaced = 0
+        super().__init__(config)  # type: ignore[call-arg] # the trainer that is mixed in
+        register_adv_est("spo")(self._estimate_advantages)
+
+    def _init_dataloader(self) -> None:
+        super()._init_dataloader()  # type: ignore[misc]
+        prompt_ids = [
+            prompt_id(messages(turns)) for turns in self.train_dataset.dataframe[self.train_dataset.prompt_key]
+        ]
+        self._values = self._offline_values(prompt_ids)
+        self.stream = SingleStream(prompt_ids, self._values.totals, self._values.counts, self.settings)
+
+    def on_init_end(self) -> None:
+        """Keep a response of the estimate for each prompt, with the first policy's log-probs; then weights go out."""
+        if self.global_steps == 0 and self.settings.method == "spo" and self.settings.first_visit == "samples":
+            self._remember_first_responses()
+        with deadline(self.config.actor_rollout_ref.nccl_timeout, "weight sync"):
+            super().on_init_end()  # type: ignore[misc]
+
+    def on_step_end(self) -> None:
+        with deadline(self.config.actor_rollout_ref.nccl_timeout, "weight sync"):
+            super().on_step_end()  # type: ignore[misc]
+
+    def on_step_begin(self) -> None:
+        self._replaced = 0
+        super().on_step_begin()  # type: ignore[misc]
+
+    def _next_train_batch(self, num_prompts: int | None = None) -> Any:
+        """Exactly the prompts that are wanted; the replay buffer asks for more where it gave some up."""
+        size = int(num_prompts or self.config.data.train_batch_size)
+        alive = tq.kv_list("train") or {}
+        lost = self.stream.forget_lost(set(alive.get("train", {})))
+        self._replaced += lost
+        if self._replaced > MOST_REPLACED * self.config.data.train_batch_size:
+            raise RuntimeError(
+                f"{self._replaced} responses of one step failed or grew stale: see the reasons above in this log"
+            )
+        draws = self.stream.draw(size, self.global_steps)
+        rows = collate_fn([self.train_dataset[draw.row] for draw in draws])
+        rows["uid"] = np.array([draw.uid for draw in draws], dtype=object)
+        if self.trainer_mode == "sync":
+            rows[DRAW] = torch.tensor([draw.number for draw in draws], dtype=torch.int64)
+        batch = tensordict_utils.get_tensordict(rows)
+        tensordict_utils.assign_non_tensor_data(batch, "global_steps", self.global_steps)
+        return batch
+
+    def _balance_batch(self, batch: KVBatchMeta, *arguments: Any, **named: Any) -> KVBatchMeta:
+        """In the order of the draws first, so that mini-batches do not depend on who finished when."""
+        batch.reorder(in_draw_order(batch.keys))
+        return super()._balance_batch(batch, *arguments, **named)  # type: ignore[misc]
+
+    def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        """Observe the batch, hand out its advantages, and learn of it before the actor's update (Algorithm 1)."""
+        observed = self._observed = self._observe(batch)
+        metrics.update(observed.verdict_counts)
+        batch = super()._compute_advantage(batch, metrics)  # type: ignore[misc]
+        if self.settings.compat == "paper":
+            self._learn(observed, observed.log_probs, metrics)
+        return batch
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        batch = super()._update_actor(batch, metrics)  # type: ignore[misc]
+        if self.settings.compat == "reference" and self._observed is not None:
+            # The reference measures with the updated policy, and keeps the updated policy's log-probs.
+            self._learn(self._observed, None, metrics)
+        return batch
+
+    def _compute_metrics(
+        self, batch: KVBatchMeta, metrics: dict[str, Any], timing_raw: dict[str, float], **named: Any
+    ) -> None:
+        super()._compute_metrics(batch, metrics, timing_raw, **named)  # type: ignore[misc]
+        if self.settings.method == "spo":
+            metrics["spo/divergence/share_of_step"] = timing_raw.get("spo_divergence", 0.0) / timing_raw["step"]
+
+    def _save_checkpoint(self) -> None:
+        """Ours first: verl writes last that the checkpoint is there."""
+        folder = checkpoint.folder_of(self.config.trainer.default_local_dir, self.global_steps)
+        checkpoint.save(self.stream.state(), folder)
+        super()._save_checkpoint()  # type: ignore[misc]
+        checkpoint.prune(self.config.trainer.default_local_dir, keep=self.global_steps)
+
+    def _load_checkpoint(self) -> None:
+        super()._load_checkpoint()  # type: ignore[misc]
+        if self.global_steps > 0:
+            folder = checkpoint.folder_of(self.config.trainer.default_local_dir, self.global_steps)
+            if self.config.trainer.resume_mode == "resume_path":
+                folder = checkpoint.folder_in(self.config.trainer.resume_from_path)
+            self.stream.restore(checkpoint.load(folder))
+
+    def _observe(self, batch: KVBatchMeta) -> "_Observed":
+        fields = ["uid", "prompts", "responses", "response_mask", "old_log_probs", "rm_scores", "extra_fields"]
+        real = [place for place, tag in enumerate(batch.tags) if not tag.get("is_padding", False)]
+        data = tq.kv_batch_get(
+            keys=[batch.keys[place] for place in real], partition_id=batch.partition_id, select_fields=fields
+        )
+        rewards = [float(scores.sum()) for scores in data["rm_scores"].unbind()]
+        observed = _Observed(
+            batch=self.stream.observe(data["uid"].tolist(), rewards),
+            advantages=np.zeros(len(batch.keys)),
+            prompts=_rows(data["prompts"]),
+            responses=_rows(data["responses"]),
+            masks=_rows(data["response_mask"]),
+            log_probs=_rows(data["old_log_probs"]),
+            verdict_counts=_verdict_counts(data["extra_fields"].tolist()),
+        )
+        observed.advantages[real] = observed.batch.advantages
+        rollout_correction = self.config.algorithm.get("rollout_correction") or {}
+        if rollout_correction.get("bypass_mode", False):
+            observed.log_probs = None  # those are the engine's, which differ from the trainer's by half of D_half
+        return observed
+
+    def _estimate_advantages(
+        self, token_level_rewards: torch.Tensor, response_mask: torch.Tensor, **_: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """verl's interface of an advantage estimator: one number a response, for each of its tokens."""
+        assert self._observed is not None
+        numbers = torch.as_tensor(self._observed.advantages, dtype=token_level_rewards.dtype)
+        spread = numbers.unsqueeze(-1) * response_mask
+        return spread, spread
+
+    def _learn(self, observed: "_Observed", log_probs: "list[np.ndarray] | None", metrics: dict[str, Any]) -> None:
+        divergences = None
+        if self.settings.method == "spo":
+            with marked_timer("spo_divergence", self.timing_raw, color="magenta"):
+                divergences = self._divergences(observed.batch.rows)
+                if log_probs is None:
+                    log_probs = self._forward(
+                        list(zip(observed.prompts, observed.responses, observed.masks, strict=True))
+                    )
+            rows, parts = (
+                observed.batch.rows.tolist(),
+                (observed.prompts, observed.responses, log_probs, observed.masks),
+            )
+            for row, prompt, response, numbers, mask in zip(rows, *parts, strict=True):
+                self.stream.memory.store(row, prompt, response, numbers, mask, step=self.global_steps)
+        metrics.update(self.stream.learn(observed.batch, divergences, self.global_steps))
+
+    def _divergences(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """D of each row's prompt, from one forward over the stored responses of those that have one."""
+        found = self.stream.unknown_divergences(rows)
+        known = np.flatnonzero(self.stream.memory.known(rows))
+        if self.settings.fixed_rho is not None or not known.size:
+            return found
+        stored = [response for row in rows[known] if (response := self.stream.memory.get(int(row))) is not None]
+        current = self._forward([(each.prompt_ids, each.response_ids, each.mask) for each in stored])
+        for place, previous, now in zip(known.tolist(), stored, current, strict=True):
+            own = previous.mask
+            found[place] = divergence(previous.log_probs[own], now[own], self.settings.divergence)
+        return found
+
+    def _forward(self, sequences: Sequence[forward.Tokens]) -> list[npt.NDArray[np.float32]]:
+        return forward.log_probs(
+            self.actor_rollout_wg, sequences, temperature=float(self.config.actor_rollout_ref.rollout.temperature)
+        )
+
+    def _remember_first_responses(self) -> None:
+        given = [(row, response) for row, response in enumerate(self._values.response_ids) if response is not None]
+        chat = Chat(self.tokenizer, dict(self.config.data.get("apply_chat_template_kwargs") or {}), context_length=0)
+        prompts = chat.tokenize(messages(self.train_dataset[row]["raw_prompt"]) for row, _ in given)
+        sequences = [
+            (prompt, response, np.ones(len(response), np.bool_))
+            for prompt, (_, response) in zip(prompts, given, strict=True)
+        ]
+        for (row, response), (prompt, _, mask), now in zip(given, sequences, self._forward(sequences), strict=True):
+            self.stream.memory.store(row, prompt, response, now, mask, step=0)
+
+    def _offline_values(self, prompt_ids: Sequence[str]) -> ValuesFile:
+        """The values of the dataset's rows, in their order; none where the configuration names no file."""
+        if self.settings.values is None:
+            if self.settings.method == "spo":
+                raise ValueError("trainer.spo.values: SPO starts from a file of offline values")
+            nothing = np.zeros(len(prompt_ids))
+            return ValuesFile(tuple(prompt_ids), nothing, nothing.astype(np.int64), [None] * len(prompt_ids))
+        values = read_values_file(Path(self.settings.values))
+        if list(values.prompt_ids) != list(prompt_ids):
+            raise ValueError(f"{self.settings.values} has other prompts than data.train_files, or in another order")
+        return values
+
+
+@dataclass(slots=True)
+class _Observed:
+    """A batch between observing and learning: what `single_stream` makes of it, and its responses for the memory."""
+
+    batch: Batch
+    advantages: npt.NDArray[np.float64]
+    """One a row of verl's batch, 0 for those that pad it."""
+    prompts: list[npt.NDArray[Any]]
+    responses: list[npt.NDArray[Any]]
+    masks: list[npt.NDArray[Any]]
+    log_probs: list[npt.NDArray[Any]] | None
+    """None where they are not the trainer's own."""
+    verdict_counts: dict[str, float]
+
+
+def messages(turns: Iterable[Mapping[str, Any]]) -> list[Message]:
+    """A dataset row's chat messages."""
+    return [Message(str(turn["role"]), str(turn["content"])) for turn in turns]
+
+
+def _rows(nested: torch.Tensor) -> list[npt.NDArray[Any]]:
+    return [row.numpy() for row in nested.unbind()]
+
+
+def _verdict_counts(extra_fields: Iterable[Any]) -> dict[str, float]:
+    """How often each verdict was given; "total" makes verl add them up where a step has several batches."""
+    verdicts = Counter(fields["reward_extra_info"]["verdict"] for fields in extra_fields)
+    return {f"spo/verdict_total/{verdict}": float(verdicts.get(verdict, 0)) for verdict in sorted(OBSERVATIONS)}
+
+
+@register_trainer("spo_sync")
+class SPOTrainerSync(SPOMixin, PPOTrainerSync):  # type: ignore[misc] # verl ships no types
+    """Sampling and training take turns."""
+
+
+@register_trainer("spo_colocate_async")
+class SPOTrainerColocateAsync(SPOMixin, PPOTrainerColocateAsync):  # type: ignore[misc] # verl ships no types
+    """On the same devices in turns; a response may be finished by a later policy."""
+
+
+@register_trainer("spo_separate_async")
+class SPOTrainerSeparateAsync(SPOMixin, PPOTrainerSeparateAsync):  # type: ignore[misc] # verl ships no types
+    """On different devices at the same time."""

@@ -1,0 +1,18 @@
+"""The vLLM worker's side of verl's weight updates, on a CPU.
+
+Chosen by `actor_rollout_ref.rollout.engine_kwargs.vllm.worker_extension_cls`.
+"""
+
+from typing import Any
+
+from verl.workers.rollout.vllm_rollout.utils import vLLMColocateWorkerExtension
+from vllm.model_executor.layers.linear import LinearBase
+
+
+class CPUWorkerExtension(vLLMColocateWorkerExtension):  # type: ignore[misc] - verl ships no types
+    """verl's extension in a worker that keeps its linear weights as they were loaded."""
+
+    def __new__(cls, **kwargs: Any) -> "CPUWorkerExtension":
+        # The CPU build packs linear weights anew after loading; a weight update then finds no `weight_loader`.
+        LinearBase.skip_weight_relayout = True
+        return super().__new__(cls, **kwargs)  # type: ignore[no-any-return]
