@@ -1,6 +1,6 @@
 """One forward of verl's trainer over responses that are not in its batch.
 
-    log_probs(worker_group, [(prompt_ids, response_ids, mask), ...], temperature=1.0)
+    log_probs(worker_group, [(prompt_ids, response_ids, mask), ...], temperature=1.0, tokens=16_384)
 
 The rows travel through a TransferQueue partition of their own, which is empty again afterwards.
 """
@@ -25,15 +25,22 @@ Tokens = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool
 """Prompt token ids, response token ids, and whether each response token is the model's own."""
 
 
-def log_probs(worker_group: Any, sequences: Sequence[Tokens], temperature: float) -> list[npt.NDArray[np.float32]]:
-    """The current policy's log-prob of each response token, one array a sequence, in their order."""
+def log_probs(
+    worker_group: Any, sequences: Sequence[Tokens], temperature: float, tokens: int
+) -> list[npt.NDArray[np.float32]]:
+    """The current policy's log-prob of each response token, one array a sequence, in their order.
+
+    `tokens` are what a worker takes in one micro-batch.
+    """
     found: list[npt.NDArray[np.float32]] = []
     for start in range(0, len(sequences), ROWS):
-        found += _log_probs(worker_group, sequences[start : start + ROWS], temperature)
+        found += _log_probs(worker_group, sequences[start : start + ROWS], temperature, tokens)
     return found
 
 
-def _log_probs(worker_group: Any, sequences: Sequence[Tokens], temperature: float) -> list[npt.NDArray[np.float32]]:
+def _log_probs(
+    worker_group: Any, sequences: Sequence[Tokens], temperature: float, tokens: int
+) -> list[npt.NDArray[np.float32]]:
     workers = _data_parallel_size(worker_group)
     places = [*range(len(sequences)), *[0] * (-len(sequences) % workers)]  # each worker gets as many rows
     keys = [f"{number}_0_0" for number in range(len(places))]
@@ -45,7 +52,13 @@ def _log_probs(worker_group: Any, sequences: Sequence[Tokens], temperature: floa
         batch = KVBatchMeta(partition_id=PARTITION, keys=list(keys), tags=tags)
         shares = get_seqlen_balanced_partitions(calculate_workload(lengths), k_partitions=workers, equal_size=True)
         batch.reorder([place for share in shares for place in share])
-        batch.extra_info = {"calculate_entropy": False, "compute_loss": False, "temperature": temperature}
+        batch.extra_info = {
+            "calculate_entropy": False,
+            "compute_loss": False,
+            "temperature": temperature,
+            "use_dynamic_bsz": True,  # the number of rows is no multiple of a micro-batch
+            "max_token_len_per_gpu": max(tokens, int(lengths.max())),
+        }
         worker_group.compute_log_prob(batch)
         data = tq.kv_batch_get(
             keys=keys[: len(sequences)], partition_id=PARTITION, select_fields=["log_probs", "response_mask"]

@@ -3,7 +3,8 @@
     spo-train --offline-values runs/demo trainer.spo.half_divergence=0.03
 
 Every field's first sentence is its help. The defaults are the paper's (arXiv 2509.13232), in its notation:
-rho_min = 0.875, rho_max = 0.96, D_half = 0.06, N_0 = 1 / (1 - rho_min) = 8, epsilon = 0.05.
+rho_min = 0.875, rho_max = 0.96, N_0 = 1 / (1 - rho_min) = 8, epsilon = 0.05; and D_half = 0.06, which only the
+reference code gives.
 
 `compat: reference` puts the reference code's choices (REFERENCE) in place of these defaults; a field that is set to
 anything else stays as it is (`init: none` is the reference's `offline_N: 0`).

@@ -38,7 +38,7 @@ from spo_train.divergence import divergence
 from spo_train.draw_order import in_draw_order
 from spo_train.settings import settings_from
 from spo_train.single_stream import Batch, SingleStream
-from spo_train.training_data import ValuesFile, read_values_file
+from spo_train.training_files import ValuesFile, read_values_file
 
 PREFIX = "spo_"
 MOST_REPLACED = 4
@@ -82,7 +82,8 @@ class SPOMixin:
 
     def on_init_end(self) -> None:
         """Keep a response of the estimate for each prompt, with the first policy's log-probs; then weights go out."""
-        if self.global_steps == 0 and self.settings.method == "spo" and self.settings.first_visit == "samples":
+        measured = self.settings.method == "spo" and self.settings.fixed_rho is None
+        if self.global_steps == 0 and measured and self.settings.first_visit == "samples":
             self._remember_first_responses()
         with deadline(self.config.actor_rollout_ref.nccl_timeout, "weight sync"):
             super().on_init_end()  # type: ignore[misc]
@@ -165,13 +166,13 @@ class SPOMixin:
         )
         rewards = [float(scores.sum()) for scores in data["rm_scores"].unbind()]
         observed = _Observed(
-            batch=self.stream.observe(data["uid"].tolist(), rewards),
+            batch=self.stream.observe(list(data["uid"]), rewards),
             advantages=np.zeros(len(batch.keys)),
             prompts=_rows(data["prompts"]),
             responses=_rows(data["responses"]),
             masks=_rows(data["response_mask"]),
             log_probs=_rows(data["old_log_probs"]),
-            verdict_counts=_verdict_counts(data["extra_fields"].tolist()),
+            verdict_counts=_verdict_counts(data["extra_fields"]),
         )
         observed.advantages[real] = observed.batch.advantages
         rollout_correction = self.config.algorithm.get("rollout_correction") or {}
@@ -207,9 +208,11 @@ class SPOMixin:
 
     def _divergences(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """D of each row's prompt, from one forward over the stored responses of those that have one."""
+        if self.settings.fixed_rho is not None:
+            return np.full(len(rows), np.nan)  # nothing depends on it
         found = self.stream.unknown_divergences(rows)
         known = np.flatnonzero(self.stream.memory.known(rows))
-        if self.settings.fixed_rho is not None or not known.size:
+        if not known.size:
             return found
         stored = [response for row in rows[known] if (response := self.stream.memory.get(int(row))) is not None]
         current = self._forward([(each.prompt_ids, each.response_ids, each.mask) for each in stored])
@@ -219,9 +222,9 @@ class SPOMixin:
         return found
 
     def _forward(self, sequences: Sequence[forward.Tokens]) -> list[npt.NDArray[np.float32]]:
-        return forward.log_probs(
-            self.actor_rollout_wg, sequences, temperature=float(self.config.actor_rollout_ref.rollout.temperature)
-        )
+        rollout = self.config.actor_rollout_ref.rollout
+        tokens = int(rollout.log_prob_max_token_len_per_gpu)
+        return forward.log_probs(self.actor_rollout_wg, sequences, float(rollout.temperature), tokens)
 
     def _remember_first_responses(self) -> None:
         given = [(row, response) for row, response in enumerate(self._values.response_ids) if response is not None]
