@@ -1,0 +1,190 @@
+"""verl's reward manager around our graders: the estimate's verdicts, and never 0 for our own failures."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow  # verl takes ten seconds to import
+
+SLOW = """
+import os, time
+
+def compute_score(data_source, solution_str, ground_truth, extra_info=None):
+    if "sleep" in solution_str:
+        time.sleep(60)
+    if "crash" in solution_str:
+        os._exit(1)
+    return {"score": float(solution_str.strip() == ground_truth), "extra": extra_info["index"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    from transformers import AutoTokenizer
+
+    from spo_data.embedded_model import embedded_model
+
+    return AutoTokenizer.from_pretrained(embedded_model())
+
+
+def make_item(tokenizer: Any, response: str, ground_truth: str, **extra_fields: Any) -> Any:
+    """What verl's agent loop hands to the reward worker for one response, padded as there."""
+    import numpy as np
+    import torch
+    from tensordict import TensorDict
+    from verl import DataProto
+
+    prompt = tokenizer("What is it?", return_tensors="pt")["input_ids"]
+    ids = torch.tensor([[*tokenizer(response)["input_ids"], tokenizer.eos_token_id]])
+    mask = torch.ones(1, prompt.shape[1] + ids.shape[1], dtype=torch.int64)
+    ids, mask = (torch.nn.functional.pad(each, (0, 5)) for each in (ids, mask))
+    batch = TensorDict({"prompts": prompt, "responses": ids, "attention_mask": mask}, batch_size=1)
+    rows = {
+        "data_source": "test",
+        "reward_model": {"style": "rule", "ground_truth": ground_truth},
+        "extra_info": {"index": 3},
+        "tool_extra_fields": extra_fields,
+    }
+    return DataProto(batch=batch, non_tensor_batch={name: np.array([row], object) for name, row in rows.items()})
+
+
+def make_reward(tokenizer: Any, verifier: str, **settings: Any) -> Any:
+    from omegaconf import OmegaConf
+    from spo_train.reward import GradedReward
+
+    kwargs = {"verifier": verifier, "thinking": False, "seconds": 2, "memory_gb": 4, "workers": 1} | settings
+    return GradedReward(OmegaConf.create({"reward": {"reward_kwargs": kwargs}}), tokenizer)
+
+
+def grade(reward: Any, *items: Any) -> list[Any]:
+    async def all_of_them() -> list[Any]:
+        try:
+            return await asyncio.gather(*(reward.run_single(item) for item in items), return_exceptions=True)
+        finally:
+            await reward._pool.__aexit__(None, None, None)
+
+    return asyncio.run(all_of_them())
+
+
+def test_verdicts_are_the_estimates(tokenizer: Any) -> None:
+    reward = make_reward(tokenizer, "math-verify")
+    graded = grade(
+        reward,
+        make_item(tokenizer, r"It is \boxed{1/2}.", "0.5"),
+        make_item(tokenizer, r"It is \boxed{3}.", "0.5"),
+        make_item(tokenizer, "I do not know.", "0.5"),
+        make_item(tokenizer, r"It is \boxed{1/2}. And so on", "0.5", truncated=True),
+    )
+    assert [each["reward_score"] for each in graded] == [1.0, 0.0, 0.0, 0.0]
+    assert [each["reward_extra_info"]["verdict"] for each in graded] == ["correct", "wrong", "no_answer", "truncated"]
+
+
+def test_our_own_failure_is_no_reward(tokenizer: Any, tmp_path: Path) -> None:
+    """verl's own manager grades in a thread: a hang stops the worker, a crash ends it, and both count as wrong."""
+    function = tmp_path / "mine.py"
+    function.write_text(SLOW)
+    reward = make_reward(tokenizer, f"{function}:compute_score")
+    hung, crashed, right = grade(
+        reward,
+        make_item(tokenizer, "sleep", "x"),
+        make_item(tokenizer, "crash", "x"),
+        make_item(tokenizer, "x", "x"),
+    )
+    assert "grader_timeout" in str(hung)
+    assert "grader_error" in str(crashed)
+    assert right["reward_score"] == 1.0
+
+
+def test_text_after_a_stop_string_is_not_graded(tokenizer: Any) -> None:
+    """The engine leaves the stop string out of the text, and keeps its tokens."""
+    reward = make_reward(tokenizer, "math-verify", stop=["<end>"])
+    (graded,) = grade(reward, make_item(tokenizer, r"\boxed{4}<end> or \boxed{5}", "4"))
+    assert graded["reward_score"] == 1.0
+
+
+class Engine:
+    """verl's client of the rollout servers, with one answer."""
+
+    def __init__(self, token_ids: list[int]) -> None:
+        self.token_ids = token_ids
+        self.asked: list[dict[str, Any]] = []
+
+    async def generate(self, **request: Any) -> Any:
+        self.asked.append(request)
+        numbers = [-0.5] * len(self.token_ids)
+        return SimpleNamespace(token_ids=self.token_ids, log_probs=numbers, num_preempted=None, extra_fields={})
+
+
+def make_loop(tokenizer: Any, engine: Engine, *, budget: int, **settings: Any) -> Any:
+    from omegaconf import OmegaConf
+    from spo_train.agent_loop import SPOAgentLoop
+    from verl.experimental.agent_loop.agent_loop import DictConfigWrap
+
+    from spo_data.embedded_model import embedded_model
+
+    config = OmegaConf.create(
+        {
+            "actor_rollout_ref": {
+                "rollout": {"response_length": budget, "n": 4},
+                "model": {"path": str(embedded_model())},
+            },
+            "data": {},
+        }
+    )
+    return SPOAgentLoop(
+        trainer_config=DictConfigWrap(config),
+        server_manager=engine,
+        tokenizer=tokenizer,
+        processor=None,
+        dataset_cls=None,
+        data_config=DictConfigWrap(config.data),
+        **settings,
+    )
+
+
+TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1? Put it into \\boxed{}."}]
+
+
+def test_the_prompt_is_the_estimates_to_the_token(tokenizer: Any) -> None:
+    """One rendering for both: a value belongs to these tokens."""
+    from spo_data.chat import Chat
+    from spo_data.prompt import Message
+
+    engine = Engine([5, tokenizer.eos_token_id])
+    output = asyncio.run(make_loop(tokenizer, engine, budget=8).run({"temperature": 1.0}, raw_prompt=TURNS))
+    expected = Chat(tokenizer, {}, 0).tokenize([[Message(**turn) for turn in TURNS]])[0].tolist()
+    assert output.prompt_ids == engine.asked[0]["prompt_ids"] == expected
+    assert output.response_mask == [1, 1]
+    assert "seed" not in engine.asked[0]["sampling_params"]
+
+
+def test_a_numbered_draw_is_sampled_with_its_own_seed(tokenizer: Any) -> None:
+    """The same draw of a resumed run is the same response; the sessions of a group differ."""
+    import torch
+
+    from spo_data.prompt import Message, prompt_id, sample_seed
+
+    engine = Engine([5, tokenizer.eos_token_id])
+    loop = make_loop(tokenizer, engine, budget=8, seed=7, stop=["<end>"])
+    for session in (0, 1):
+        draw = torch.tensor(3)
+        asyncio.run(loop.run({"temperature": 1.0}, raw_prompt=TURNS, spo_draw=draw, session_id=session))
+    identity = prompt_id([Message(**turn) for turn in TURNS])
+    seeds = [request["sampling_params"]["seed"] for request in engine.asked]
+    assert seeds == [sample_seed(7, identity, 12), sample_seed(7, identity, 13)]
+    assert engine.asked[0]["sampling_params"]["stop"] == ["<end>"]
+
+
+def test_truncated_is_what_the_budget_ended(tokenizer: Any) -> None:
+    """verl's finish reason is "completed" for both; an end token at the very end of the budget is an end."""
+    end = tokenizer.eos_token_id
+    stop = tokenizer("<end>")["input_ids"]
+    for tokens, truncated in (([5, 6, 7], True), ([5, 6, end], False), ([5, end], False)):
+        loop = make_loop(tokenizer, Engine(tokens), budget=3)
+        output = asyncio.run(loop.run({}, raw_prompt=TURNS))
+        assert output.extra_fields["truncated"] is truncated
+    loop = make_loop(tokenizer, Engine([5, *stop]), budget=1 + len(stop), stop=["<end>"])
+    assert asyncio.run(loop.run({}, raw_prompt=TURNS)).extra_fields["truncated"] is False

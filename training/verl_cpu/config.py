@@ -1,0 +1,90 @@
+"""verl's settings that have to be so on a CPU, whatever is trained.
+
+    cpu_overrides("models/smollm2-135m", context_length=288)      # {"trainer.device": "cpu", ...}
+
+Keys are verl's; one with `+` is read by verl and not listed in its configuration, as in hydra.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+ACTOR = "actor_rollout_ref.actor"
+MODEL = "actor_rollout_ref.model"
+ROLLOUT = "actor_rollout_ref.rollout"
+RAY = "ray_kwargs.ray_init"
+BUCKET = f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes"
+MICRO_BATCH = 8
+"""Sequences in one forward pass."""
+SMALLEST_BUCKET_MIB = 64
+LOGICAL_CPUS = 16
+"""What verl's actors ask Ray for, far more than they use; two cores are enough."""
+
+
+def cpu_overrides(model_path: str, context_length: int, workers: int = 1, rollout_workers: int = 0) -> dict[str, Any]:
+    """The settings for training a model with this many worker processes; prompt and response share the context.
+
+    `rollout_workers` sample beside those that train (`separate_async`); without them the same ones do both.
+    """
+    settings = {
+        "trainer.device": "cpu",
+        "data.dataloader_num_workers": 0,
+        f"{MODEL}.use_remove_padding": False,
+        f"{MODEL}.enable_gradient_checkpointing": False,
+        f"+{MODEL}.override_config.attn_implementation": "sdpa",
+        f"{ACTOR}.strategy": "fsdp2",
+        f"{ACTOR}.fsdp_config.strategy": "fsdp2",
+        f"{ACTOR}.fsdp_config.dtype": "float32",
+        f"+{ACTOR}.fsdp_config.mixed_precision": dict.fromkeys(("param_dtype", "reduce_dtype", "buffer_dtype"), "fp32"),
+        f"{ACTOR}.fsdp_config.param_offload": False,
+        f"{ACTOR}.fsdp_config.optimizer_offload": False,
+        f"{ACTOR}.use_torch_compile": False,
+        f"{ACTOR}.fsdp_config.use_torch_compile": False,
+        f"{ACTOR}.ulysses_sequence_parallel_size": 1,
+        # Without removed padding a micro-batch is a number of sequences, not of tokens.
+        f"{ACTOR}.use_dynamic_bsz": False,
+        f"{ACTOR}.ppo_micro_batch_size_per_gpu": MICRO_BATCH,
+        f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": MICRO_BATCH,
+        "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu": MICRO_BATCH,
+        f"{ROLLOUT}.dtype": "float32",
+        f"{ROLLOUT}.tensor_model_parallel_size": 1,
+        f"{ROLLOUT}.enforce_eager": True,
+        # There is no device memory to give back between the phases.
+        f"{ROLLOUT}.free_cache_engine": False,
+        f"+{ROLLOUT}.enable_sleep_mode": False,
+        # A request with its own seed whose prefill is split ends the CPU build of vLLM.
+        f"{ROLLOUT}.enable_chunked_prefill": False,
+        f"{ROLLOUT}.max_model_len": context_length,
+        f"{ROLLOUT}.max_num_batched_tokens": max(1024, context_length),
+        f"{ROLLOUT}.max_num_seqs": 64,
+        f"+{ROLLOUT}.engine_kwargs.vllm.worker_extension_cls": "verl_cpu.vllm_worker.CPUWorkerExtension",
+        f"{ROLLOUT}.agent.num_workers": 1,
+        "reward.num_workers": 1,
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+        f"{RAY}.num_cpus": LOGICAL_CPUS,
+        f"+{RAY}.num_gpus": workers + rollout_workers,
+        f"+{RAY}.include_dashboard": False,
+    }
+    if rollout_workers:
+        settings[f"{ROLLOUT}.checkpoint_engine.backend"] = "cpu_file"
+        settings[f"{ROLLOUT}.checkpoint_engine.custom_backend_module"] = "verl_cpu.checkpoint_engine"
+    if Path(model_path).is_dir():
+        settings[BUCKET] = bucket_mib(Path(model_path))
+    return settings
+
+
+def bucket_mib(model: Path) -> int:
+    """One bucket for all weights in float32: a tied `lm_head` fails when it comes in another than the embedding."""
+    elements: int = sum(
+        math.prod(tensor["shape"])
+        for file in model.glob("*.safetensors")
+        for name, tensor in _header(file).items()
+        if name != "__metadata__"
+    )
+    return max(SMALLEST_BUCKET_MIB, math.ceil(4 * elements / 2**20) + 1)
+
+
+def _header(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return dict(json.loads(file.read(int.from_bytes(file.read(8), "little"))))
