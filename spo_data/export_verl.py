@@ -43,13 +43,13 @@ def write_verl(values: ValueTable, path: Path) -> Written:
     return Written(len(rows), None, 0, left_out, lost)
 
 
-def verl_rows(table: "pa.Table", values: ValueTable) -> "tuple[pa.Table, list[str]]":
+def verl_rows(table: "pa.Table", values: ValueTable, split: str = "train") -> "tuple[pa.Table, list[str]]":
     """verl's columns for rows of a values table, and what does not fit into them."""
     import pyarrow as pa
 
     is_math = values.provenance is not None and values.provenance.grader.verifier in MATH_VERIFIERS
     sources = table.column("data_source")
-    extra_info, notes = _extra_info(table)
+    extra_info, notes = _extra_info(table, split)
     rules = pa.repeat(pa.scalar("rule"), len(table))
     columns = {
         "data_source": sources,
@@ -69,7 +69,7 @@ def without_ours(extra_info: Mapping[str, Any], prompt_id: str) -> dict[str, Any
     return {name: value for name, value in extra_info.items() if name not in ours}
 
 
-def _extra_info(table: "pa.Table") -> "tuple[pa.ChunkedArray, list[str]]":
+def _extra_info(table: "pa.Table", split: str) -> "tuple[pa.ChunkedArray, list[str]]":
     import pyarrow as pa
 
     rows: dict[str, int] = {}
@@ -79,7 +79,7 @@ def _extra_info(table: "pa.Table") -> "tuple[pa.ChunkedArray, list[str]]":
                 rows[name] = rows.get(name, 0) + 1
     ours = {
         "index": pa.array(range(len(table)), pa.int64()),
-        "split": pa.repeat(pa.scalar("train"), len(table)),
+        "split": pa.repeat(pa.scalar(split), len(table)),
         **{name: table.column(name) for name in OURS},
     }
     # All of `OURS` or none: an import would read a value of the dataset's own beside our prompt id as ours.

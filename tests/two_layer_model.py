@@ -1,31 +1,57 @@
-"""A model small enough for many training steps: two layers, random weights, the embedded model's tokenizer."""
+"""A model small enough for many training steps: two layers, random weights, one token a character.
 
+    make_two_layer_model(tmp_path / "model")
+
+With 64 tokens, one of them the end, a response ends by itself after some tens of tokens, and any short string in it has
+a fair chance: rewards vary without any training.
+"""
+
+import string
 from pathlib import Path
+
+CHARACTERS = string.ascii_lowercase + string.digits + " .,?!+-*/=()'\n:\\{}"
+SPECIAL = ["<pad>", "<unk>", "<user>", "<assistant>", "<system>", "<end>"]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<{{ message.role }}>{{ message.content | lower }}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 
 
 def make_two_layer_model(folder: Path, *, seed: int = 0) -> Path:
-    """Write it as a Hugging Face folder: 49,152 tokens, hidden size 64, heads of 32 (vLLM's smallest on a CPU)."""
+    """Write it as a Hugging Face folder; heads of 32, vLLM's smallest on a CPU."""
     import torch
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    from spo_data.embedded_model import embedded_model
-
-    tokenizer = AutoTokenizer.from_pretrained(embedded_model())
+    vocabulary = {token: number for number, token in enumerate([*SPECIAL, *CHARACTERS])}
+    characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    characters.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    characters.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=characters,
+        eos_token="<end>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        additional_special_tokens=["<user>", "<assistant>", "<system>"],
+        clean_up_tokenization_spaces=False,
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder)
     torch.manual_seed(seed)
+    ends = {"eos_token_id": vocabulary["<end>"], "pad_token_id": vocabulary["<pad>"], "bos_token_id": None}
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
+        vocab_size=len(vocabulary),
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=2,
         head_dim=32,
-        max_position_embeddings=2048,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        max_position_embeddings=512,
         tie_word_embeddings=True,
+        **ends,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(**ends)
+    model.save_pretrained(folder)
     return folder

@@ -84,6 +84,7 @@ def _print(joined: "Joined") -> None:
     from spo_data.prompt_set import excerpt
 
     out = console()
+    by_text = ", by their first user message: the values know no more" if joined.by_text else ""
     dropped = "".join(f", {count:,} dropped: {reason}" for reason, count in joined.dropped.items())
     at = f" at {joined.revision}" if joined.revision else ""
     facts(
@@ -92,7 +93,7 @@ def _print(joined: "Joined") -> None:
             ("values", f"{joined.values}{at}: {joined.n_values:,} prompts"),
             ("training", f"{joined.training}: {joined.rows:,} rows, {joined.prompts:,} unique prompts{dropped}"),
             ("template", joined.template),
-            ("with a value", f"{joined.with_value:,} of {joined.prompts:,} prompts ({joined.coverage:.2%})"),
+            ("with a value", f"{joined.with_value:,} of {joined.prompts:,} prompts ({joined.coverage:.2%}){by_text}"),
             ("unused", f"{joined.unused:,} values of no training prompt"),
         ],
     )

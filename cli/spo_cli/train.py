@@ -1,12 +1,266 @@
-"""`spo-train`: Single-stream Policy Optimization from offline values."""
+"""`spo-train`: Single-stream Policy Optimization on verl, from offline values.
 
+    spo-train --offline-values org/name
+    spo-train --offline-values runs/demo --dry-run
+    spo-train --offline-values runs/demo --method grpo trainer.total_training_steps=50
+
+Exit status: 0 when the training took all its steps, 1 when it failed, with the cause on the last line, 2 for wrong
+input, 128 + the signal's number after SIGINT, SIGTERM or SIGHUP.
+"""
+
+import shlex
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from spo_cli.exits import clean_exit
+from spo_cli.parameters import json_object, prompts_option
+from spo_data.errors import UserError
+from spo_data.options import PromptOptions
+
+if TYPE_CHECKING:
+    from spo_train.plan import TrainPlan
+
+app = typer.Typer(name="spo-train", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+
+FILES_PANEL = "Training files"
+
+
+def _panel(option: Any) -> Any:
+    option.rich_help_panel = FILES_PANEL
+    return option
+
+
+@app.command(no_args_is_help=True)
+def train(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE", help="verl's own settings; they win over the preset's.", show_default=False
+        ),
+    ] = None,
+    offline_values: Annotated[
+        str | None, typer.Option(help="Run folder, parquet or JSON file, or Hub id.", show_default=False)
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of values on the Hub.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="As for estimate (default: the model that the values are of).", show_default=False),
+    ] = None,
+    model_revision: Annotated[
+        str | None,
+        typer.Option(help="Branch, tag or commit of a Hub model (default: the values').", show_default=False),
+    ] = None,
+    method: Annotated[
+        Literal["spo", "grpo", "no-baseline"],
+        typer.Option(help="spo, or what it is compared with: grpo in groups of 8, no-baseline."),
+    ] = "spo",
+    preset: Annotated[
+        Literal["paper", "demo"] | None,
+        typer.Option(help="Sizes of the published experiment, or small ones (default: paper with an accelerator)."),
+    ] = None,
+    nodes: Annotated[int, typer.Option(help="Machines of the Ray cluster.")] = 1,
+    gpus_per_node: Annotated[
+        int | None, typer.Option(help="Accelerators of each, or worker processes on a CPU (default: all there are).")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the training (default: runs/train-VALUES-METHOD).", show_default=False),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print parity and settings, check them, start and write nothing.")
+    ] = False,
+    allow_mismatch: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FIELD", help="A row of the parity table that may differ; may be given several times."),
+    ] = None,
+    train_files: Annotated[
+        str | None,
+        typer.Option(
+            help="As for estimate's --dataset (default: the prompts in the values).",
+            rich_help_panel=FILES_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    val_files: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Validated on every 10 steps; may be given several times.",
+            rich_help_panel=FILES_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    dataset_config: Annotated[str | None, _panel(prompts_option("dataset_config"))] = None,
+    split: Annotated[str | None, _panel(prompts_option("split"))] = None,
+    prompt_column: Annotated[str | None, _panel(prompts_option("prompt_column"))] = None,
+    answer_column: Annotated[str | None, _panel(prompts_option("answer_column"))] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="Answer instruction of files without one (default: the values').",
+            rich_help_panel=FILES_PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    system: Annotated[str | None, _panel(prompts_option("system"))] = None,
+    chat_template_kwargs: Annotated[
+        str | None,
+        typer.Option(
+            help="Arguments of the model's chat template, as JSON (default: the values').",
+            rich_help_panel="Policy",
+            show_default=False,
+        ),
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="End a response at this string (default: the values'); may be given several times.",
+            rich_help_panel="Policy",
+            show_default=False,
+        ),
+    ] = None,
+    verifier: Annotated[
+        str | None,
+        typer.Option(help="As for estimate (default: the values').", rich_help_panel="Policy", show_default=False),
+    ] = None,
+) -> None:
+    """Train a model by SPO on verl, each response compared with its prompt's offline value.
+
+    What is sampled, and how it is graded, is what the values were estimated with. Settings of verl follow the options:
+    data.train_batch_size=512 trainer.spo.half_divergence=0.03
+    """
+    with clean_exit():
+        from spo_train.options import TrainOptions
+
+        files = [
+            PromptOptions(
+                dataset=dataset,
+                dataset_config=dataset_config if position == 0 else None,
+                split=split if position == 0 else None,
+                prompt_column=prompt_column,
+                answer_column=answer_column,
+                template=template,
+                system=system,
+            )
+            for position, dataset in enumerate([train_files, *(val_files or [])])
+            if dataset is not None
+        ]
+        if train_files is None and any((dataset_config, split, prompt_column, answer_column)) and not val_files:
+            raise UserError("--dataset-config, --split and the columns say how to read --train-files: there are none")
+        options = TrainOptions(
+            offline_values=offline_values,
+            revision=revision,
+            model=model,
+            model_revision=model_revision,
+            train=files[0] if train_files is not None else None,
+            validation=tuple(files[1:] if train_files is not None else files),
+            stop=None if stop is None else tuple(stop),
+            chat_template_kwargs=(
+                None if chat_template_kwargs is None else json_object("--chat-template-kwargs", chat_template_kwargs)
+            ),
+            verifier=verifier,
+            method=method,
+            preset=preset,
+            nodes=nodes,
+            gpus_per_node=gpus_per_node,
+            out=out,
+            resume=resume,
+            allowed=tuple(allow_mismatch or ()),
+            overrides=tuple(overrides or ()),
+            command=shlex.join(["spo-train", *sys.argv[1:]]),
+        )
+
+        from spo_train.plan import plan_training
+
+        plan = plan_training(options, lambda text: print(text, file=sys.stderr, flush=True))
+        _print_parity(plan)
+        plan.check()
+        _print_settings(plan)
+        if not dry_run:
+            raise typer.Exit(_run(plan))
 
 
 def main() -> None:
-    """Say in one line what is missing."""
-    sys.stderr.write(
-        "error: spo-train is not part of this release: it will need the train extra (verl 0.9.1, ray)"
-        " and values made by `spo-data estimate`\n"
+    """The console script."""
+    app()
+
+
+def _run(plan: "TrainPlan") -> int:
+    """Write the folder, train, print how it ended; return the exit status."""
+    from spo_train.launch import LOG, launch
+    from spo_train.training_folder import folder_lock, write_folder
+
+    from spo_cli.train_display import TrainDisplay
+
+    with folder_lock(plan.out):
+        environment = write_folder(plan)
+        with TrainDisplay(plan.steps, baseline=plan.options.method == "spo") as display:
+            display.starting(plan.out)
+            ended = launch(plan.out, environment, display)
+        display.ended(plan.out)
+    again = plan.options.command if plan.options.resume else f"{plan.options.command} --resume"
+    if ended.signal is not None:
+        sys.stderr.write(f"interrupted: all processes have ended; from the last checkpoint on: {again}\n")
+    elif ended.status != 0:
+        sys.stderr.write(f"from the last checkpoint on: {again}\n")
+        sys.stderr.write(f"error: {ended.cause} (all of it in {plan.out / LOG})\n")
+    return ended.status
+
+
+def _print_parity(plan: "TrainPlan") -> None:
+    from spo_cli.tables import add_row, console, table
+
+    if plan.values is None:
+        return
+    rows = table("field", "", "values", "training", flexible=2)
+    marks = {"same": "", "unknown": "?", "differs": "≠"}
+    for row in plan.parity:
+        allowed = row.status == "differs" and row.field in plan.options.allowed
+        add_row(rows, row.field, "allowed" if allowed else marks[row.status], row.values, row.rollout)
+    console().print(rows)
+
+
+def _print_settings(plan: "TrainPlan") -> None:
+    from spo_cli.tables import console, facts
+
+    config, values = plan.config, plan.values
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    prompts, responses = config.data.train_batch_size, rollout.n
+    updates = -(-prompts // actor.ppo_mini_batch_size)
+    devices = config.trainer.nnodes * config.trainer.n_gpus_per_node
+    coverage = plan.data.coverage
+    named = [
+        ("method", f"{plan.options.method} ({config.trainer.v1.trainer_mode}), preset {plan.choice.preset}"),
+        ("model", f"{plan.model.name} at {plan.model.revision}"),
+    ]
+    if values is not None:
+        named.append(("values", values.source + (f" at {values.revision}" if values.revision else "")))
+    named += [
+        ("prompts", f"{coverage.prompts:,}, the longest {plan.choice.longest_prompt:,} tokens"),
+        ("batch", f"{prompts:,} prompts x {responses}, {updates} updates a step"),
+        ("steps", f"{plan.steps:,}"),
+        ("tokens", f"{config.data.max_prompt_length:,} of a prompt, {config.data.max_response_length:,} of a response"),
+        ("learning", f"rate {actor.optim.lr:g}, clip {actor.clip_ratio_low:g} / {actor.clip_ratio_high:g}"),
+        ("validation", _validation(plan)),
+        ("device", f"{devices} x {plan.devices.name}"),
+        ("out", str(plan.out)),
+        *(("note" if position == 0 else "", note) for position, note in enumerate(plan.notes)),
+    ]
+    out = console()
+    out.print()
+    facts(out, named)
+
+
+def _validation(plan: "TrainPlan") -> str:
+    if plan.validation is None:
+        return "none (--val-files)"
+    config = plan.config
+    return (
+        f"{len(plan.validation):,} rows x {config.actor_rollout_ref.rollout.val_kwargs.n},"
+        f" every {config.trainer.test_freq} steps"
     )
-    sys.exit(1)

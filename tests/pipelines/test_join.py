@@ -108,7 +108,7 @@ def test_the_nearest_prompt_is_looked_for_of_so_many_and_the_others_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hundreds of thousands of missing prompts took minutes and gigabytes to say the same thing of each."""
-    monkeypatch.setattr("spo_pipelines.join.LOOKED_AT", 2)
+    monkeypatch.setattr("spo_data.matching.LOOKED_AT", 2)
     values = values_of(tmp_path, ["What is one and one?"])
     joined = join(values, training(tmp_path, problems("a?", "b?", "c?", "d?")))
     assert joined.reasons == {"not in the values": 2, "not looked at": 2}
@@ -135,3 +135,26 @@ def test_a_template_that_was_a_file_must_be_given(tmp_path: Path) -> None:
     (tmp_path / "mine.jinja").write_text("{{ prompt }}" + BOXED.source.removeprefix("{{ prompt }}"))
     options = replace(training(tmp_path, problems("a?")), template=str(tmp_path / "mine.jinja"))
     assert join(values, options).coverage == 1.0
+
+
+def test_values_that_know_only_a_text_are_joined_by_it_and_this_is_said(tmp_path: Path) -> None:
+    """Published values have no system prompt: with an id of the text alone, no prompt that has one had a value."""
+    pq.write_table(pa.table({"prompt": ["a?", "b?"], "vhat": [[1.0], [0.0]]}), tmp_path / "v.parquet")
+    rows = [
+        {"prompt": [{"role": "system", "content": system}, {"role": "user", "content": text}], "answer": "4"}
+        for system, text in (("One.", "a?"), ("One.", "b?"), ("Two.", "b?"))
+    ]
+    joined = join(load_values(tmp_path / "v.parquet"), training(tmp_path, rows))
+    assert (joined.with_value, joined.by_text, joined.unused) == (1, 1, 0)
+    assert reasons(joined) == [(1, "shared first message"), (2, "shared first message")]
+    known = values_of(tmp_path, ["a?"])
+    told = [
+        {
+            "prompt": [
+                rows[0]["prompt"][0],
+                {"role": "user", "content": BOXED.apply((Message("user", "a?"),))[0].content},
+            ],
+            "answer": "4",
+        }
+    ]
+    assert reasons(join(known, training(tmp_path, told))) == [(0, "system prompt")], "a run knows that it had none"

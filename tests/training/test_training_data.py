@@ -351,6 +351,17 @@ def test_many_prompts_stay_aligned_over_row_groups_and_bytes_repeat(tmp_path: Pa
     ]
 
 
+def test_a_method_without_values_trains_on_its_files(tmp_path: Path) -> None:
+    """GRPO is given a table without rows."""
+    data = training_data(
+        ValueTable(values_schema().empty_table(), "no values"), training(tmp_path, problems("a?", "b?"))
+    )
+    assert totals(data) == [(0.0, 0), (0.0, 0)]
+    assert (data.coverage.n_values, data.coverage.with_value, data.template) == (0, 0, "boxed")
+    write_training_data(data, [None, None], tmp_path / "out")
+    assert read_values_file(tmp_path / "out" / "values.parquet").response_ids == [None, None]
+
+
 @pytest.mark.parametrize("content", [b"no parquet", None], ids=["garbage", "other columns"])
 def test_a_file_that_holds_no_training_values_is_refused(tmp_path: Path, content: bytes | None) -> None:
     if content is None:

@@ -15,8 +15,8 @@ MODEL = "actor_rollout_ref.model"
 ROLLOUT = "actor_rollout_ref.rollout"
 RAY = "ray_kwargs.ray_init"
 BUCKET = f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes"
-MICRO_BATCH = 8
-"""Sequences in one forward pass."""
+MICRO_BATCH_TOKENS = 2048
+"""Tokens in one forward pass."""
 SMALLEST_BUCKET_MIB = 64
 LOGICAL_CPUS = 16
 """What verl's actors ask Ray for, far more than they use; two cores are enough."""
@@ -42,11 +42,8 @@ def cpu_overrides(model_path: str, context_length: int, workers: int = 1, rollou
         f"{ACTOR}.use_torch_compile": False,
         f"{ACTOR}.fsdp_config.use_torch_compile": False,
         f"{ACTOR}.ulysses_sequence_parallel_size": 1,
-        # Without removed padding a micro-batch is a number of sequences, not of tokens.
-        f"{ACTOR}.use_dynamic_bsz": False,
-        f"{ACTOR}.ppo_micro_batch_size_per_gpu": MICRO_BATCH,
-        f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": MICRO_BATCH,
-        "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu": MICRO_BATCH,
+        f"{ACTOR}.use_dynamic_bsz": True,
+        f"{ACTOR}.ppo_max_token_len_per_gpu": max(MICRO_BATCH_TOKENS, context_length),
         f"{ROLLOUT}.dtype": "float32",
         f"{ROLLOUT}.tensor_model_parallel_size": 1,
         f"{ROLLOUT}.enforce_eager": True,

@@ -1,0 +1,251 @@
+"""The composed configuration: against verl's own schema and checks, and what is refused before Ray starts."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+from spo_train.config import compose_config, known_keys, parse_overrides, verl_defaults
+from spo_train.config_check import check_config, check_with_verl
+from spo_train.plan import composed
+from spo_train.preset import Choice, parallel_size, preset_overrides, sizes_of
+from spo_train.settings import SPOSettings
+from verl_cpu.config import bucket_mib, cpu_overrides
+
+from spo_data.errors import UserError
+
+PAPER = Choice(
+    method="spo",
+    preset="paper",
+    model="Qwen/Qwen3-8B",
+    out=Path("/runs/train"),
+    prompts=13_904,
+    longest_prompt=1_100,
+    attention_heads=32,
+)
+DEMO = replace(PAPER, preset="demo", prompts=30, longest_prompt=70, gpus_per_node=1, attention_heads=9)
+METHODS = ("spo", "grpo", "no-baseline")
+
+
+def compose(choice: Choice, *overrides: str, on_cpu: bool = False) -> DictConfig:
+    return composed(choice, parse_overrides(overrides), on_cpu=on_cpu)
+
+
+def get(config: DictConfig, key: str) -> Any:
+    return OmegaConf.select(config, key)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("choice", "on_cpu"), [(PAPER, False), (PAPER, True), (DEMO, True), (DEMO, False)])
+def test_a_setting_is_verl_s_or_said_to_be_none(method: Any, choice: Choice, on_cpu: bool) -> None:
+    choice = replace(choice, method=method)
+    settings = preset_overrides(choice, sizes_of(choice, {}))
+    if on_cpu:
+        settings |= cpu_overrides(choice.model, 512, 1, rollout_workers=1)
+    listed = set(known_keys(verl_defaults()))
+    assert {key for key in settings if not key.startswith("+")} <= listed
+    assert not {key for key in settings if key.removeprefix("+") in listed and key.startswith("+")}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("choice", "on_cpu"), [(PAPER, False), (DEMO, True)], ids=["8 GPUs", "CPU"])
+def test_verl_accepts_it(method: Any, choice: Choice, on_cpu: bool) -> None:
+    config = compose(replace(choice, method=method), on_cpu=on_cpu)
+    before = OmegaConf.to_yaml(config)
+    check_config(config, replace(choice, method=method), context_length=40_960)
+    check_with_verl(config)
+    assert OmegaConf.to_yaml(config) == before
+
+
+def test_the_paper_s_settings() -> None:
+    config = compose(PAPER)
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    assert (actor.optim.lr, actor.clip_ratio_low, actor.clip_ratio_high, actor.clip_ratio_c) == (1e-6, 0.2, 0.28, 10)
+    assert (rollout.temperature, rollout.top_p, rollout.top_k) == (1.0, 1.0, -1)
+    assert (rollout.prompt_length, rollout.response_length) == (2048, 16384)
+    assert not actor.use_kl_loss
+    assert not config.algorithm.use_kl_in_reward
+    assert (rollout.tensor_model_parallel_size, actor.ulysses_sequence_parallel_size) == (4, 8)
+    assert config.trainer.v1.trainer_mode == "spo_sync"
+
+
+@pytest.mark.parametrize(
+    ("method", "prompts", "responses", "mini"),
+    [("spo", 2048, 1, 256), ("no-baseline", 2048, 1, 256), ("grpo", 256, 8, 32)],
+)
+def test_eight_updates_a_step_at_equal_samples(method: Any, prompts: int, responses: int, mini: int) -> None:
+    config = compose(replace(PAPER, method=method))
+    actor = config.actor_rollout_ref.actor
+    assert (config.data.train_batch_size, config.actor_rollout_ref.rollout.n) == (prompts, responses)
+    assert actor.ppo_mini_batch_size == mini
+    assert prompts * responses == 2048
+    assert config.algorithm.adv_estimator == ("grpo" if method == "grpo" else "spo")
+
+
+def test_what_follows_from_a_size_follows_from_the_user_s() -> None:
+    config = compose(PAPER, "data.train_batch_size=512", "data.max_response_length=8192")
+    actor = config.actor_rollout_ref.actor
+    assert actor.ppo_mini_batch_size == 64
+    assert actor.ppo_max_token_len_per_gpu == 2048 + 8192
+    assert compose(PAPER, "data.train_batch_size=512", f"{MINI}=128").actor_rollout_ref.actor.ppo_mini_batch_size == 128
+
+
+MINI = "actor_rollout_ref.actor.ppo_mini_batch_size"
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("actor_rollout_ref.actor.optim.lr=3e-6", "actor_rollout_ref.actor.optim.lr", 3e-6),
+        ("actor_rollout_ref.rollout.top_p=0.9", "actor_rollout_ref.rollout.top_p", 0.9),
+        ("trainer.spo.half_divergence=0.03", "trainer.spo.half_divergence", 0.03),
+        ("trainer.logger=[console,wandb]", "trainer.logger", ["console", "wandb", "file"]),
+        ("trainer.logger=wandb", "trainer.logger", ["wandb", "file"]),
+        ("trainer.max_actor_ckpt_to_keep=2", "trainer.max_actor_ckpt_to_keep", 2),
+        ("data.seed=null", "data.seed", None),
+        ("+data.rooms=[1,2]", "data.rooms", [1, 2]),
+        ("+actor_rollout_ref.rollout.engine_kwargs.vllm.block_size=32", "actor_rollout_ref.rollout.engine_kwargs.vllm.block_size", 32),
+        ("trainer.experiment_name=${trainer.project_name}", "trainer.experiment_name", "spo"),
+        ("trainer.total_epochs=3", "trainer.total_training_steps", None),
+        ("trainer.total_training_steps=900", "trainer.total_epochs", 900),
+    ],
+)  # fmt: skip
+def test_the_user_s_override_wins(override: str, key: str, value: Any) -> None:
+    assert get(compose(PAPER, override), key) == value
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("data.train_bach_size=3", "verl has no setting data.train_bach_size; did you mean data.train_batch_size"),
+        ("+data.train_bach_size=3", "did you mean data.train_batch_size? ++data.train_bach_size=… adds it"),
+        ("rollout.temperature=1", "did you mean actor_rollout_ref.rollout.temperature"),
+        ("lr=1", "did you mean actor_rollout_ref.actor.optim.lr"),
+        ("trainer.spo.half_divergance=1", "did you mean trainer.spo.half_divergence"),
+        ("data.apply_chat_template_kwargs.x=1", "+data.apply_chat_template_kwargs.x=… adds one"),
+        ("qqqq=1", "verl has no setting qqqq"),
+        ("trainer.nnodes=two", "wanted a number, as 1 is"),
+        ("trainer.balance_batch=1", "wanted true or false, as True is"),
+        ("data=3", "wanted key: value pairs"),
+        ("data.seed=${data.nothing}", "Interpolation key 'data.nothing' not found"),
+        ("a==3", "not in hydra's syntax"),
+        ("data.seed", "not an override of a setting, which is key=value"),
+        ("~data.seed=1", "key=null unsets one"),
+        ("data.seed=1,2", "a list is key=[a,b]"),
+        ("model_engine=megatron", "model_engine=dp"),
+    ],
+)
+def test_an_override_that_verl_does_not_know_is_refused(override: str, says: str) -> None:
+    with pytest.raises(UserError) as refused:
+        compose(PAPER, override)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("choice", "overrides", "says"),
+    [
+        (replace(PAPER, prompts=1000), (), "2,048 is more than the 1,000 training prompts: data.train_batch_size=1000"),
+        (replace(PAPER, prompts=1001), (), "data.train_batch_size=1000 fits"),
+        (replace(PAPER, prompts=255, method="grpo"), (), "data.train_batch_size=248 fits"),
+        (
+            replace(PAPER, prompts=3000),
+            ("trainer.v1.trainer_mode=spo_colocate_async",),
+            "2,048 and 2,048 prompts in flight",
+        ),
+        (PAPER, (f"{MINI}=4096",), "ppo_mini_batch_size 4,096 is more than"),
+        (replace(PAPER, gpus_per_node=6), (), "a mini-batch of 256 responses does not divide among 3 workers"),
+        (PAPER, ("actor_rollout_ref.rollout.tensor_model_parallel_size=3",), "does not divide the 8 GPUs"),
+        (PAPER, ("trainer.v1.trainer_mode=colocate_async",), "did you mean spo_colocate_async?"),
+        (PAPER, ("trainer.v1.trainer_mode=asynchronous",), "did you mean spo_sync, spo_colocate_async"),
+        (PAPER, ("trainer.v1.trainer_mode=spo_separate_async",), "actor_rollout_ref.rollout.nnodes=1"),
+        (PAPER, ("algorithm.adv_estimator=grpo",), "--method grpo takes verl's"),
+        (PAPER, ("actor_rollout_ref.rollout.n=8",), "--method grpo draws groups"),
+        (replace(PAPER, method="grpo"), ("actor_rollout_ref.rollout.n=1",), "at least 2 responses"),
+        (PAPER, ("data.train_batch_size=null",), "data.train_batch_size=null: wanted a whole number from 1 on"),
+        (PAPER, ("actor_rollout_ref.rollout.tensor_model_parallel_size=0",), "wanted a whole number from 1 on"),
+        (PAPER, ("data.max_response_length=1.5",), "data.max_response_length=1.5: wanted a whole number"),
+        (PAPER, ("algorithm.use_kl_in_reward=true",), "without a penalty"),
+        (PAPER, ("trainer.spo.rho_min=0.99",), "trainer.spo: rho_min 0.99 and rho_max 0.96"),
+        (PAPER, ("+trainer.spo.tempo=2",), "trainer.spo.tempo is not a setting; there are method,"),
+        (PAPER, ("data.max_prompt_length=1000",), "the longest training prompt has 1,100 tokens"),
+        (PAPER, ("data.max_response_length=50000",), "the model's context is 40,960: data.max_response_length=38912"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(choice: Choice, overrides: tuple[str, ...], says: str) -> None:
+    with pytest.raises(UserError) as refused:
+        check_config(compose(choice, *overrides), choice, context_length=40_960)
+    assert says in str(refused.value)
+
+
+def test_verl_s_own_refusal_is_one_line() -> None:
+    for override, says in (
+        ("actor_rollout_ref.actor.loss_agg_mode=mean", "Invalid loss_agg_mode: mean"),
+        ("+actor_rollout_ref.rollout.tempo=2", "unexpected keyword argument 'tempo'"),
+    ):
+        with pytest.raises(UserError) as refused:
+            check_with_verl(compose(PAPER, override))
+        assert says in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
+def test_separate_devices_that_sample_get_their_weights() -> None:
+    mode = ("trainer.v1.trainer_mode=spo_separate_async", "actor_rollout_ref.rollout.nnodes=1")
+    config = compose(PAPER, *mode)
+    check_config(config, PAPER, 40_960)
+    assert config.actor_rollout_ref.rollout.checkpoint_engine.backend == "nccl"
+    cpu = compose(DEMO, *mode, on_cpu=True)
+    check_config(cpu, DEMO, 40_960)
+    assert cpu.actor_rollout_ref.rollout.checkpoint_engine.backend == "cpu_file"
+    assert cpu.ray_kwargs.ray_init.num_gpus == 2
+
+
+def test_the_demo_takes_no_more_prompts_than_there_are() -> None:
+    assert compose(replace(DEMO, prompts=5), on_cpu=True).data.train_batch_size == 4
+    assert compose(replace(DEMO, prompts=1), on_cpu=True).data.train_batch_size == 1
+    assert compose(replace(DEMO, prompts=5, method="grpo"), on_cpu=True).data.train_batch_size == 2
+    assert compose(DEMO, "trainer.v1.trainer_mode=spo_colocate_async", on_cpu=True).data.train_batch_size == 14
+    assert compose(DEMO, on_cpu=True).data.max_prompt_length == 128
+
+
+@pytest.mark.parametrize(
+    ("limit", "devices", "heads", "size"),
+    [(8, 8, 32, 8), (8, 16, 32, 8), (4, 8, 14, 2), (8, 6, 32, 2), (8, 1, 32, 1), (4, 8, None, 4), (8, 8, 9, 1)],
+)
+def test_parallel_sizes_divide_devices_and_heads(limit: int, devices: int, heads: int | None, size: int) -> None:
+    assert parallel_size(limit, devices, heads) == size
+
+
+def test_all_weights_fit_into_one_bucket(tmp_path: Path) -> None:
+    header = b'{"__metadata__":{},"a":{"shape":[1024,1024,32]},"b":{"shape":[3]}}'
+    (tmp_path / "model-1.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert bucket_mib(tmp_path) == 130
+    (tmp_path / "model-1.safetensors").unlink()
+    assert bucket_mib(tmp_path) == 64
+
+
+def test_the_policy_of_the_values_is_the_one_that_samples() -> None:
+    policy = replace(
+        PAPER, temperature=0.6, top_p=0.95, top_k=20, response_tokens=4096, stop=("</answer>",), thinking=True
+    )
+    config = compose(replace(policy, verifier="dapo", template_kwargs={"enable_thinking": False}))
+    rollout, reward = config.actor_rollout_ref.rollout, config.reward.reward_kwargs
+    assert (rollout.temperature, rollout.top_p, rollout.top_k, rollout.response_length) == (0.6, 0.95, 20, 4096)
+    assert (reward.verifier, reward.thinking, list(reward.stop)) == ("dapo", True, ["</answer>"])
+    assert config.data.apply_chat_template_kwargs == {"enable_thinking": False}
+
+
+def test_every_setting_of_spo_is_in_the_configuration() -> None:
+    settings = OmegaConf.to_container(compose(PAPER).trainer.spo)
+    assert settings == {**vars_of(SPOSettings()), "values": "/runs/train/values.parquet"}
+
+
+def vars_of(settings: SPOSettings) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in SPOSettings.__dataclass_fields__}
+
+
+def test_verl_s_defaults_are_not_changed_by_a_composition() -> None:
+    before = OmegaConf.to_yaml(verl_defaults())
+    compose_config({"data.train_batch_size": 7})
+    assert OmegaConf.to_yaml(verl_defaults()) == before

@@ -1,0 +1,96 @@
+"""Why a training ended, in one line, out of verl's and Ray's log.
+
+    last_cause(Path("runs/train/verl.log").read_text())        # "ValueError: the checkpoint was made with other …"
+
+Ray wraps an exception once for each process that it passes through, and prints the innermost one last. Where a process
+died without a word, Ray says only that: then what it printed before counts, and else that it was killed.
+"""
+
+import re
+
+OURS = "spo-train: "
+"""How a line begins that ends a training on purpose (`deadline`)."""
+
+_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_FROM_WORKER = re.compile(r"^\((?P<name>[^()]*?) ?pid=(?P<pid>\d+)(?:, ip=[^)]*)?\) ?")
+_REPEATED = re.compile(r"\s*\[repeated \d+x across cluster\].*$")
+_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?::\s.*)?$")
+_IN_A_LINE = re.compile(r"(?:^|[\s:\]])((?:[A-Za-z_]\w*\.)*(?:[A-Z]\w*)?(?:Error|Exception)\b(?::\s.*)?)$")
+_PLACE = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>\S+)')
+_WRAPPER = re.compile(r"RayTaskError|ActorDiedError|ActorUnavailableError|WorkerCrashedError|OwnerDiedError")
+_ELSEWHERE = ("See root cause above", "See stack trace", "EngineDeadError", "EngineCore encountered an issue")
+_OUT_OF_MEMORY = re.compile(r"killed due to (?:the node running low on memory|memory pressure)|OutOfMemoryError", re.I)
+
+
+def last_cause(log: str) -> str | None:
+    """The innermost cause of the last failure in a log; None where nothing in it looks like one."""
+    lines = [_REPEATED.sub("", _ANSI.sub("", line)).rstrip() for line in log.splitlines()]
+    said = [_FROM_WORKER.sub("", line) for line in lines]
+    for line in reversed(said):
+        if line.startswith(OURS):
+            return line.removeprefix(OURS)
+    raised = _raised(lines)
+    if raised is not None and not _WRAPPER.search(raised) and not _is_elsewhere(raised):
+        return raised
+    dead = _dead_worker(lines)
+    if dead is not None:
+        name, pid = dead
+        return _last_error(_lines_of(pid, lines)) or _killed(name, pid, said)
+    return _last_error(said) or raised
+
+
+def _raised(lines: list[str]) -> str | None:
+    """What the driver raised: the last exception line of its last traceback. Workers' lines have a prefix."""
+    for position in range(len(lines) - 1, 0, -1):
+        line = lines[position]
+        if _EXCEPTION.match(line) and lines[position - 1].startswith("  ") and not _is_ignored(lines[:position]):
+            return line if ":" in line else _with_place(line, lines[:position])
+    return None
+
+
+def _is_ignored(before: list[str]) -> bool:
+    """Whether Python only reported it, from a destructor or at exit."""
+    start = next((place for place in range(len(before) - 1, 0, -1) if before[place].startswith("Traceback")), 0)
+    return start > 0 and before[start - 1].startswith("Exception ignored in")
+
+
+def _with_place(exception: str, before: list[str]) -> str:
+    """An exception without a message says at least where it was raised."""
+    for line in reversed(before):
+        if place := _PLACE.match(line):
+            return f"{exception} in {place['name']} ({place['file']}, line {place['line']})"
+    return exception
+
+
+def _dead_worker(lines: list[str]) -> tuple[str, str] | None:
+    """Name and process id of the actor that Ray last reported as dead."""
+    for position in range(len(lines) - 1, -1, -1):
+        if "ActorDiedError" not in lines[position]:
+            continue
+        indented = (line.strip() for line in lines[position + 1 : position + 8] if line[:1].isspace())
+        facts = dict(line.split(": ", 1) for line in indented if ": " in line)
+        if "pid" in facts:
+            return facts.get("class_name", "a worker"), facts["pid"]
+    return None
+
+
+def _lines_of(pid: str, lines: list[str]) -> list[str]:
+    return [line[found.end() :] for line in lines if (found := _FROM_WORKER.match(line)) and found["pid"] == pid]
+
+
+def _last_error(lines: list[str]) -> str | None:
+    for line in reversed(lines):
+        found = _IN_A_LINE.search(line.strip())
+        if found and not _WRAPPER.search(found[1]) and not _is_elsewhere(line):
+            return found[1]
+    return None
+
+
+def _is_elsewhere(line: str) -> bool:
+    return any(phrase in line for phrase in _ELSEWHERE)
+
+
+def _killed(name: str, pid: str, said: list[str]) -> str:
+    if any(_OUT_OF_MEMORY.search(line) for line in said):
+        return f"{name} (process {pid}) was killed by Ray because the machine's memory ran out"
+    return f"{name} (process {pid}) was killed or crashed without a message, as when the machine's memory runs out"

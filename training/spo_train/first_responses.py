@@ -1,0 +1,112 @@
+"""One stored response a prompt, for the divergence of its first visit.
+
+    first_responses(load_values("runs/demo"), prompt_ids)        # [array([...], dtype=int32), None, ...]
+
+It stands for what the policy of the estimate did: the response with the lowest sample index whose verdict is an
+observation. It comes from the `samples` table of a run folder or of the commit on the Hub that the values were loaded
+at, else from the run's journal; values alone (a parquet file, JSON) have none.
+
+Of a table only the columns that decide are read, then the token ids of the row groups with a chosen response, one group
+at a time; on the Hub, only these bytes are asked for. Token ids mean something to the estimate's own tokenizer alone: a
+model with another one must start without them.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
+from fnmatch import fnmatchcase
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spo_data.errors import UserError, first_line
+from spo_data.grading.verdict import OBSERVATIONS
+from spo_data.hub_errors import clear_hub_errors
+from spo_data.journal import reading
+from spo_data.manifest import JOURNAL, read_manifest
+from spo_data.value_table import ValueTable
+
+SAMPLE_FILES = "samples/*.parquet"
+DECIDING = ("prompt_id", "sample_index", "verdict")
+TOKEN_IDS = "token_ids"
+
+
+def first_responses(values: ValueTable, prompt_ids: Sequence[str]) -> list[np.ndarray | None]:
+    """For each prompt its first response's token ids, int32, shape (n_tokens,); None where none is stored.
+
+    Raises UserError where the samples cannot be read.
+    """
+    import pyarrow as pa
+
+    wanted = frozenset(prompt_ids)
+    try:
+        if values.revision is not None:
+            found = _on_hub(values.source, values.revision, wanted)
+        else:
+            found = _in_folder(Path(values.source).expanduser(), wanted)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{values.source}: its samples cannot be read: {first_line(error)}") from error
+    return [found.get(prompt_id) for prompt_id in prompt_ids]
+
+
+def _in_folder(folder: Path, wanted: Collection[str]) -> dict[str, np.ndarray]:
+    if files := sorted(map(str, folder.glob(SAMPLE_FILES))):
+        return _in_tables(files, lambda name: Path(name).open("rb"), wanted)
+    manifest = read_manifest(folder)
+    if manifest is None or not (folder / JOURNAL).is_file():
+        return {}
+    found: dict[str, np.ndarray] = {}
+    with reading(folder / JOURNAL, manifest.grader) as journal:
+        for sample in journal.samples():
+            if sample.prompt_id in wanted and sample.verdict.is_observation and len(sample.token_ids):
+                found.setdefault(sample.prompt_id, sample.token_ids)
+    return found
+
+
+def _on_hub(repository: str, commit: str, wanted: Collection[str]) -> dict[str, np.ndarray]:
+    from huggingface_hub import HfApi, HfFileSystem
+
+    hub = HfFileSystem()
+
+    def open_file(name: str) -> Any:
+        # Without its cache, which reads five megabytes ahead of every column.
+        return hub.open(f"datasets/{repository}@{commit}/{name}", cache_type="none")
+
+    with clear_hub_errors(repository, absent="no such file or folder", revision=commit):
+        siblings = HfApi().dataset_info(repository, revision=commit, timeout=30).siblings or ()
+        names = (file.rfilename for file in siblings)
+        files = sorted(name for name in names if name.count("/") == 1 and fnmatchcase(name, SAMPLE_FILES))
+        return _in_tables(files, open_file, wanted)
+
+
+def _in_tables(names: Sequence[str], open_file: Callable[[str], Any], wanted: Collection[str]) -> dict[str, np.ndarray]:
+    import pyarrow.parquet as pq
+
+    with ExitStack() as opened:
+        raw = [opened.enter_context(open_file(name)) for name in names]
+        files = [opened.enter_context(pq.ParquetFile(file)) for file in raw]
+        if not all({*DECIDING, TOKEN_IDS} <= set(file.schema_arrow.names) for file in files):
+            return {}  # another maker's samples, or text alone
+        places = sorted((*place[1:], prompt_id) for prompt_id, place in _chosen(files, wanted).items())
+        found: dict[str, np.ndarray] = {}
+        for (number, group), chosen in groupby(places, key=lambda place: (place[0], place[1])):
+            column = files[number].read_row_group(group, columns=[TOKEN_IDS]).column(0)
+            for _, _, row, prompt_id in chosen:
+                ids = column[row].values
+                if ids is not None and len(ids):
+                    found[prompt_id] = ids.to_numpy(zero_copy_only=False).astype(np.int32)
+        return found
+
+
+def _chosen(files: Sequence[Any], wanted: Collection[str]) -> dict[str, tuple[int, int, int, int]]:
+    """The first response of each prompt: its sample index, file, row group and row."""
+    chosen: dict[str, tuple[int, int, int, int]] = {}
+    for number, file in enumerate(files):
+        for group in range(file.num_row_groups):
+            columns = file.read_row_group(group, columns=list(DECIDING)).to_pydict()
+            for row, (prompt_id, index, verdict) in enumerate(zip(*map(columns.get, DECIDING), strict=True)):
+                if verdict in OBSERVATIONS and prompt_id in wanted:
+                    place = index, number, group, row
+                    chosen[prompt_id] = min(place, chosen.get(prompt_id, place))
+    return chosen

@@ -1,0 +1,80 @@
+"""What `spo-train` is asked for.
+
+    options = TrainOptions(offline_values="runs/demo", overrides=("trainer.spo.half_divergence=0.03",))
+    options.parsed_overrides()
+
+What was not asked for follows from the values, the preset or the machine.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spo_data.errors import UserError
+from spo_data.options import PromptOptions
+from spo_train.config import Override, parse_overrides
+from spo_train.preset import Preset
+from spo_train.settings import Method
+
+OWN_OPTIONS = {
+    "actor_rollout_ref.model.path": "--model",
+    "data.train_files": "--train-files",
+    "data.val_files": "--val-files",
+    "data.apply_chat_template_kwargs": "--chat-template-kwargs",
+    "trainer.nnodes": "--nodes",
+    "trainer.n_gpus_per_node": "--gpus-per-node",
+    "trainer.spo.method": "--method",
+    "trainer.spo.values": "--offline-values",
+    "reward.reward_kwargs.verifier": "--verifier",
+    "reward.reward_kwargs.stop": "--stop",
+}
+"""Settings that more follows from than verl's: they have an option."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What the user asked for; None for what follows from the values, the preset or the machine."""
+
+    offline_values: str | None
+    revision: str | None = None
+    model: str | None = None
+    model_revision: str | None = None
+    train: PromptOptions | None = None
+    validation: tuple[PromptOptions, ...] = ()
+    stop: tuple[str, ...] | None = None
+    chat_template_kwargs: Mapping[str, Any] | None = None
+    verifier: str | None = None
+    method: Method = "spo"
+    preset: Preset | None = None
+    nodes: int = 1
+    gpus_per_node: int | None = None
+    out: Path | None = None
+    resume: bool = False
+    allowed: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    command: str = "spo-train …"
+
+    def __post_init__(self) -> None:
+        if self.offline_values is None and self.method == "spo":
+            raise UserError("--method spo starts from --offline-values: a run folder, a file or a Hub id")
+        if self.offline_values is None and (self.train is None or self.model is None):
+            raise UserError(f"--method {self.method} needs --offline-values, or --train-files and --model")
+        for option, number in (("--nodes", self.nodes), ("--gpus-per-node", self.gpus_per_node)):
+            if number is not None and number < 1:
+                raise UserError(f"{option} {number}: at least 1")
+
+    def parsed_overrides(self) -> tuple[Override, ...]:
+        """The overrides; raises UserError where one is none, and for a setting that has an option."""
+        overrides = parse_overrides(self.overrides)
+        for override in overrides:
+            for key, option in OWN_OPTIONS.items():
+                if override.key == key or override.key.startswith(f"{key}."):
+                    raise UserError(f"{override.text}: use {option}")
+        return overrides
+
+    def default_out(self) -> Path:
+        """Where it goes if the user does not say: named after the values, or the training files, and the method."""
+        source = Path(self.offline_values or (self.train.dataset if self.train else "training"))
+        name = source.stem if source.suffix in (".parquet", ".json", ".jsonl") else source.name
+        return Path("runs") / f"train-{name}-{self.method}"

@@ -1,0 +1,267 @@
+"""From `spo-train`'s options to a training that is ready to start: data, parity, configuration.
+
+    plan = plan_training(TrainOptions(offline_values="runs/demo"), print)
+    plan.parity       # the values' policy against the rollout's, to be shown
+    plan.check()      # raises UserError for the first thing that is wrong with it
+
+Nothing is written: `training_folder` does that.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spo_data.errors import UserError
+from spo_train.config import Override, compose_config
+from spo_train.devices import Devices, check_attention, find_devices
+from spo_train.options import TrainOptions
+from spo_train.preset import Choice, preset_overrides, sizes_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from omegaconf import DictConfig
+
+    from spo_data.chat import Chat
+    from spo_data.manifest import Provenance
+    from spo_data.model import Model
+    from spo_data.value_table import ValueTable
+    from spo_train.parity import ParityRow, RolloutDefaults
+    from spo_train.record import TrainRecord
+    from spo_train.training_data import TrainingData
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """A training that is ready to be checked, shown, written and started."""
+
+    options: TrainOptions
+    values: "ValueTable | None"
+    data: "TrainingData"
+    validation: "pa.Table | None"
+    model: "Model"
+    chat: "Chat"
+    devices: Devices
+    choice: Choice
+    config: "DictConfig"
+    parity: "tuple[ParityRow, ...]"
+    record: "TrainRecord"
+    notes: tuple[str, ...]
+    """What a reader should know, one sentence each."""
+
+    @property
+    def out(self) -> Path:
+        """The folder of the training."""
+        return self.choice.out
+
+    @property
+    def steps(self) -> int:
+        """How many steps it takes."""
+        steps = self.config.trainer.total_training_steps
+        an_epoch = self.choice.prompts // int(self.config.data.train_batch_size)
+        return int(steps or an_epoch * self.config.trainer.total_epochs)
+
+    def check(self) -> None:
+        """Raise UserError for the first thing that is wrong with it."""
+        from spo_train.config_check import check_config, check_with_verl
+        from spo_train.parity import refuse_mismatches
+        from spo_train.record import refuse_another, refuse_folder
+
+        # Other methods have no baseline that could be another policy's.
+        refuse_mismatches(self.parity if self.options.method == "spo" else (), self.options.allowed)
+        check_config(self.config, self.choice, self.chat.context_length)
+        checkpoints = Path(str(self.config.trainer.default_local_dir))
+        there = refuse_folder(self.out, checkpoints, resume=self.options.resume, again=self.options.command)
+        if there is not None and self.options.resume:
+            refuse_another(there, self.record)
+        check_with_verl(self.config)
+        if not self.devices.on_cpu:
+            check_attention(self.config)
+
+
+def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _: None) -> TrainPlan:
+    """Read values, prompts and model, and compose the configuration; raises UserError where one of them cannot be.
+
+    `note` is told of what takes a while.
+    """
+    overrides = options.parsed_overrides()
+
+    from spo_data.chat import load_chat
+    from spo_data.grading.verifiers import load_verifier
+    from spo_data.value_table import load_values
+    from spo_train.parity import rollout_defaults, unmatched
+    from spo_train.training_data import training_data, validation_rows
+
+    values = None if options.offline_values is None else load_values(options.offline_values, options.revision)
+    provenance = None if values is None else values.provenance
+    defaults = rollout_defaults(provenance)
+    verifier = _absolute(options.verifier or defaults.verifier)
+    load_verifier(verifier)
+    model = _model(options, defaults)
+    given = options.chat_template_kwargs
+    chat = load_chat(model, defaults.chat_template_kwargs if given is None else given)
+    notes: list[str] = []
+    table = _no_values() if values is None else values
+    data = training_data(table, options.train)
+    validation = validation_rows(options.validation, table, notes.append) if options.validation else None
+    note(f"counting the tokens of {len(data.prompts):,} prompts …")
+    longest = _longest(data, validation, chat)
+    devices = find_devices()
+    choice = Choice(
+        method=options.method,
+        preset=options.preset or ("demo" if devices.on_cpu else "paper"),
+        model=model.path,
+        out=(options.out or options.default_out()).expanduser().absolute(),
+        prompts=len(data.prompts),
+        longest_prompt=longest,
+        validation=validation is not None,
+        temperature=defaults.temperature,
+        top_p=defaults.top_p,
+        top_k=defaults.top_k,
+        response_tokens=None if provenance is None else defaults.max_tokens,
+        stop=defaults.stop if options.stop is None else options.stop,
+        template_kwargs=chat.template_kwargs,
+        verifier=verifier,
+        thinking=chat.opens_thinking,
+        nodes=options.nodes,
+        gpus_per_node=options.gpus_per_node or devices.count,
+        attention_heads=_attention_heads(model),
+        resume=options.resume,
+    )
+    config = composed(choice, overrides, on_cpu=devices.on_cpu)
+    if devices.on_cpu:
+        notes.append("no accelerator: verl runs on the CPU, by the platform and the settings in verl_cpu")
+    if values is not None:
+        notes += unmatched(provenance)
+    return TrainPlan(
+        options=options,
+        values=values,
+        data=data,
+        validation=validation,
+        model=model,
+        chat=chat,
+        devices=devices,
+        choice=choice,
+        config=config,
+        parity=_parity(choice, config, data, model, chat, provenance),
+        record=_record(options, choice, data, model, values),
+        notes=(*data.notes, *notes),
+    )
+
+
+def composed(choice: Choice, overrides: Sequence[Override] = (), *, on_cpu: bool) -> "DictConfig":
+    """The configuration of a choice: the preset's settings, those of a CPU, the user's overrides."""
+    sizes = sizes_of(choice, {override.key: override.value for override in overrides})
+    settings = preset_overrides(choice, sizes)
+    if on_cpu:
+        from verl_cpu.config import cpu_overrides
+
+        workers = choice.nodes * choice.gpus_per_node
+        settings |= cpu_overrides(choice.model, sizes.context_length, workers, sizes.rollout_devices)
+    return compose_config(settings, overrides)
+
+
+def _model(options: TrainOptions, defaults: "RolloutDefaults") -> "Model":
+    """The model to train, at the commit that the values are of where it is the same one."""
+    from spo_data.model import resolve_model
+
+    if options.model is None:
+        if defaults.model is None:
+            raise UserError(f"{options.offline_values} does not say which model its values are of: give --model")
+        return resolve_model(defaults.model, options.model_revision or defaults.model_revision)
+    model = resolve_model(options.model, options.model_revision)
+    if model.name == defaults.model and options.model_revision is None and defaults.model_revision is not None:
+        return resolve_model(model.name, defaults.model_revision)
+    return model
+
+
+def _absolute(verifier: str) -> str:
+    """A reward function's file is loaded by processes that start in other folders."""
+    path, found, function = verifier.rpartition(".py:")
+    return f"{Path(path).expanduser().absolute()}{found}{function}" if found else verifier
+
+
+def _no_values() -> "ValueTable":
+    from spo_data.table_schemas import values_schema
+    from spo_data.value_table import ValueTable
+
+    return ValueTable(values_schema().empty_table(), "no values")
+
+
+def _longest(data: "TrainingData", validation: "pa.Table | None", chat: "Chat") -> int:
+    from spo_data.prompt import Message
+
+    conversations = [prompt.messages for prompt in data.prompts]
+    turns = [] if validation is None else validation.column("prompt").to_pylist()
+    conversations += [tuple(Message(turn["role"], turn["content"]) for turn in each) for each in turns]
+    return max(map(len, chat.tokenize(conversations)))
+
+
+def _attention_heads(model: "Model") -> int | None:
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(model.path, revision=model.hub_revision).get_text_config()
+    heads = getattr(config, "num_attention_heads", None)
+    return heads if isinstance(heads, int) else None
+
+
+def _parity(
+    choice: Choice,
+    config: "DictConfig",
+    data: "TrainingData",
+    model: "Model",
+    chat: "Chat",
+    provenance: "Provenance | None",
+) -> "tuple[ParityRow, ...]":
+    """What is compared is what the configuration has, whoever set it."""
+    from spo_data.grading.verifiers import verifier_version
+    from spo_train.parity import RolloutPolicy, parity
+
+    rollout = config.actor_rollout_ref.rollout
+    policy = RolloutPolicy(
+        model=model.name,
+        revision=model.revision,
+        temperature=float(rollout.temperature),
+        top_p=float(rollout.top_p),
+        top_k=int(rollout.top_k),
+        max_tokens=int(rollout.response_length),
+        stop=choice.stop,
+        template=data.template,
+        system=data.system,
+        chat_template=chat.template_sha256,
+        chat_template_kwargs=choice.template_kwargs,
+        tools=None,
+        verifier=choice.verifier,
+        verifier_version=verifier_version(choice.verifier),
+    )
+    return parity(provenance, policy, data.coverage)
+
+
+def _record(
+    options: TrainOptions, choice: Choice, data: "TrainingData", model: "Model", values: "ValueTable | None"
+) -> "TrainRecord":
+    import importlib.metadata
+
+    from spo_data.grading.verifiers import verifier_version
+    from spo_data.manifest import package_versions
+    from spo_train.record import TrainRecord, ValuesRecord, prompts_fingerprint, scores_fingerprint
+
+    start = None
+    if values is not None:
+        scores = scores_fingerprint(data.score_totals, data.score_counts)
+        start = ValuesRecord(
+            source=values.source, revision=values.revision, fingerprint=scores, provenance=values.provenance
+        )
+    return TrainRecord(
+        method=options.method,
+        model=model.name,
+        revision=model.revision,
+        prompts=len(data.prompts),
+        prompts_fingerprint=prompts_fingerprint(data.prompts),
+        verifier=choice.verifier,
+        verifier_version=verifier_version(choice.verifier),
+        values=start,
+        allowed_mismatches=options.allowed,
+        commands=(options.command,),
+        packages=package_versions() | {package: importlib.metadata.version(package) for package in ("verl", "ray")},
+    )

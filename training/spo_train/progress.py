@@ -1,0 +1,68 @@
+"""What a training step was like, from the metrics that verl's `file` logger writes.
+
+    metrics = MetricsFile(Path("runs/train/metrics.jsonl"))
+    metrics.new_steps()        # [Step(step=1, reward=0.42, baseline=0.40, ...)]
+
+A line is `{"step": 1, "data": {name: number}}`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """The numbers of one step that are shown; None where verl did not report one."""
+
+    step: int
+    reward: float | None
+    baseline: float | None
+    response_tokens: float | None
+    seconds: float | None
+    validation: float | None
+    """Mean accuracy over the validation sets, in steps that validate."""
+
+
+class MetricsFile:
+    """A file that grows by a line a step; it need not be there yet."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def new_steps(self) -> list[Step]:
+        """The steps written since the last call, whole lines only."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                written = file.read()
+        except FileNotFoundError:
+            return []
+        whole, newline, _ = written.rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        return [step for line in whole.splitlines() if (step := read_step(line)) is not None]
+
+
+def read_step(line: bytes | str) -> Step | None:
+    """One line as a step; None for a line that is none."""
+    try:
+        record = json.loads(line)
+        number, data = int(record["step"]), dict(record["data"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    accuracies = [float(value) for name, value in data.items() if name.startswith("val-core/") and "/mean@" in name]
+    return Step(
+        step=number,
+        reward=_number(data, "spo/reward", "critic/score/mean"),
+        baseline=_number(data, "spo/baseline"),
+        response_tokens=_number(data, "response_length/mean"),
+        seconds=_number(data, "timing_s/step"),
+        validation=sum(accuracies) / len(accuracies) if accuracies else None,
+    )
+
+
+def _number(data: Mapping[str, Any], *names: str) -> float | None:
+    return next((float(data[name]) for name in names if isinstance(data.get(name), int | float)), None)

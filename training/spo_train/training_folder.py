@@ -1,0 +1,102 @@
+"""The folder of a training: who may write to it, and the files that it starts from.
+
+    with folder_lock(plan.out):
+        environment = write_folder(plan)        # data, agent_loop.yaml, config.yaml, run_train.json
+        launch(plan.out, environment, watcher)
+
+Every path in the configuration is absolute: Ray's workers start in other folders.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spo_data.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from spo_data.model import Model
+    from spo_train.plan import TrainPlan
+
+
+@contextlib.contextmanager
+def folder_lock(out: Path) -> Iterator[None]:
+    """Hold a folder for writing; raises UserError where another process holds it."""
+    from filelock import FileLock, Timeout
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"another spo-train is writing to {out}: wait for it or end it") from error
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_folder(plan: "TrainPlan") -> dict[str, str]:
+    """Write the files; returns the environment to start verl in. The caller holds the folder's lock."""
+    import yaml
+    from omegaconf import OmegaConf
+
+    from spo_data.tables import parquet_writer
+    from spo_train.launch import CONFIG
+    from spo_train.record import read_record
+    from spo_train.training_data import first_responses, write_training_data
+
+    out, config, options = plan.out, plan.config, plan.options
+    responses: list[np.ndarray | None] = [None] * len(plan.data.prompts)
+    if plan.values is not None and options.method == "spo":
+        responses = first_responses(plan.values, plan.data.prompt_ids)
+    write_training_data(plan.data, responses, out)
+    if plan.validation is not None:
+        with parquet_writer(out / "val.parquet", plan.validation.schema) as writer:
+            writer.write_table(plan.validation)
+    loop = {
+        "name": "spo_agent",
+        "_target_": "spo_train.agent_loop.SPOAgentLoop",
+        "stop": list(plan.choice.stop),
+        "template_kwargs": dict(plan.choice.template_kwargs),
+        "seed": int(config.trainer.spo.seed),
+    }
+    (out / "agent_loop.yaml").write_text(yaml.safe_dump([loop], sort_keys=False), encoding="utf-8")
+    if plan.model.hub_revision is not None:
+        # verl knows no commits: the model at ours is a folder in the Hub's cache.
+        folder = _downloaded(plan.model)
+        OmegaConf.update(config, "actor_rollout_ref.model.path", str(folder))
+        if plan.devices.on_cpu:
+            from verl_cpu.config import BUCKET, bucket_mib
+
+            OmegaConf.update(config, BUCKET, bucket_mib(folder))
+    OmegaConf.save(config, out / CONFIG)
+    before = read_record(out) if options.resume else None
+    commands = (*(before.commands if before else ()), options.command)
+    plan.record.model_copy(update={"commands": commands}).write(out)
+    return _environment(plan)
+
+
+def _environment(plan: "TrainPlan") -> dict[str, str]:
+    """No Ray cluster but one of its own on a single node, unless the user is on one."""
+    cluster = {} if "RAY_ADDRESS" in os.environ else {"RAY_ADDRESS": "local" if plan.options.nodes == 1 else "auto"}
+    if not plan.devices.on_cpu:
+        return cluster
+    import verl_cpu
+
+    return cluster | verl_cpu.environment()
+
+
+def _downloaded(model: "Model") -> Path:
+    from huggingface_hub import snapshot_download
+
+    from spo_data.hub_errors import clear_hub_errors
+
+    patterns = ["*.json", "*.jinja", "*.safetensors", "*.bin", "*.model", "*.txt", "*.py"]
+    with clear_hub_errors(f"--model {model.name}", absent="no such model", revision=model.revision):
+        return Path(snapshot_download(model.path, revision=model.hub_revision, allow_patterns=patterns))
