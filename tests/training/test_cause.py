@@ -14,13 +14,13 @@ DRIVER = """Traceback (most recent call last):
   File "/x/ray/_private/worker.py", line 1053, in get_objects
     raise value.as_instanceof_cause()
 """
-RUNNER = """ray.exceptions.RayTaskError({kind}): \x1b[36mray::TaskRunner.run()\x1b[39m (pid=17672, ip=192.0.2.2, actor_id=00a3)
+RUNNER = """ray.exceptions.RayTaskError({kind}): \x1b[36mray::TaskRunner.run()\x1b[39m (pid=17672, ip=192.0.2.2)
            ^^^^^^^^^^^^^^^^^^^
   File "/x/verl/trainer/main_ppo.py", line 139, in run
     self.trainer.init()
            ^^^^^^^^^^^^^^^^^^^
 """
-WORKER = """ray.exceptions.RayTaskError({kind}): \x1b[36mray::WorkerDict.update()\x1b[39m (pid=17716, ip=192.0.2.2, actor_id=a48b)
+WORKER = """ray.exceptions.RayTaskError({kind}): \x1b[36mray::WorkerDict.update()\x1b[39m (pid=17716, ip=192.0.2.2)
            ^^^^^^^^^^^^^^^^^^^
   File "/x/verl/workers/engine_workers.py", line 268, in train_mini_batch
     raise
@@ -34,8 +34,8 @@ DIED = """ray.exceptions.ActorDiedError: The actor died unexpectedly before fini
 \tip: 192.0.2.2
 The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker \
 unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the process was killed \
-by the OOM killer due to high memory usage, (2) ray stop --force was called, or (3) the worker crashed unexpectedly due \
-to SIGSEGV or another unexpected error.
+by the OOM killer due to high memory usage, (2) ray stop --force was called, or (3) the worker crashed unexpectedly \
+due to SIGSEGV or another unexpected error.
 """
 RAYLET = (
     "\x1b[33m(raylet)\x1b[0m A worker died or was killed while executing a task by an unexpected system error. Worker"
@@ -84,19 +84,26 @@ def wrapped(kind: str, last: str) -> str:
             NOISE
             + "\x1b[36m(WorkerDict pid=541, ip=192.0.2.3)\x1b[0m RuntimeError: NCCL error: unhandled system error\n"
             + "\x1b[36m(WorkerDict pid=77)\x1b[0m KeyError: 'another worker'\n"
-            + RAYLET + DRIVER + RUNNER.format(kind="ActorDiedError") + DIED,
+            + RAYLET
+            + DRIVER
+            + RUNNER.format(kind="ActorDiedError")
+            + DIED,
             "RuntimeError: NCCL error: unhandled system error",
         ),
         (
             NOISE
-            + "\x1b[33m(raylet)\x1b[0m 1 Workers (tasks / actors) killed due to memory pressure (OOM), 0 Workers crashed\n"
-            + DRIVER + RUNNER.format(kind="ActorDiedError") + DIED,
+            + "\x1b[33m(raylet)\x1b[0m 1 Workers (tasks / actors) killed due to memory pressure (OOM)\n"
+            + DRIVER
+            + RUNNER.format(kind="ActorDiedError")
+            + DIED,
             "WorkerDict (process 541) was killed by Ray because the machine's memory ran out",
         ),
         (
             NOISE
             + "\x1b[36m(TaskRunner pid=17672)\x1b[0m spo-train: weight sync did not finish in 600 s\n"
-            + RAYLET + DRIVER + DIED.replace("541", "17672"),
+            + RAYLET
+            + DRIVER
+            + DIED.replace("541", "17672"),
             "weight sync did not finish in 600 s",
         ),
         (
@@ -104,8 +111,8 @@ def wrapped(kind: str, last: str) -> str:
             "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`.",
         ),
         (
-            NOISE + DRIVER + "ray.exceptions.WorkerCrashedError: The worker died unexpectedly while executing this task.\n",
-            "ray.exceptions.WorkerCrashedError: The worker died unexpectedly while executing this task.",
+            NOISE + DRIVER + "ray.exceptions.WorkerCrashedError: The worker died unexpectedly.\n",
+            "ray.exceptions.WorkerCrashedError: The worker died unexpectedly.",
         ),
         (
             wrapped("ValueError", "ValueError: first")
@@ -113,12 +120,13 @@ def wrapped(kind: str, last: str) -> str:
             + '  File "/x/verl/utils/tracking.py", line 9, in __del__\n    self.finish()\nAttributeError: no logger\n',
             "ValueError: first",
         ),
-        (NOISE + DRIVER.replace("    raise value.as_instanceof_cause()\n", "    x()\n") + "KeyError: 'x'\n", "KeyError: 'x'"),
+        (NOISE + DRIVER + "KeyError: 'x'\n", "KeyError: 'x'"),
         (NOISE, None),
         ("", None),
     ],
-    ids=["value", "assert", "cuda", "ours", "silent", "said", "oom", "hang", "engine", "crash", "ignored", "driver", "none",
-         "empty"],
-)  # fmt: skip
+    ids=(
+        "value assert cuda ours silent said oom hang engine crash ignored driver none empty".split()  # noqa: SIM905
+    ),
+)
 def test_the_innermost_cause_is_found(log: str, cause: str | None) -> None:
     assert last_cause(log) == cause

@@ -1,5 +1,6 @@
 """The composed configuration: against verl's own schema and checks, and what is refused before Ray starts."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ PAPER = Choice(
     attention_heads=32,
 )
 DEMO = replace(PAPER, preset="demo", prompts=30, longest_prompt=70, gpus_per_node=1, attention_heads=9)
+MINI = "actor_rollout_ref.actor.ppo_mini_batch_size"
+VLLM = "actor_rollout_ref.rollout.engine_kwargs.vllm"
 METHODS = ("spo", "grpo", "no-baseline")
 
 
@@ -91,9 +94,6 @@ def test_what_follows_from_a_size_follows_from_the_user_s() -> None:
     assert compose(PAPER, "data.train_batch_size=512", f"{MINI}=128").actor_rollout_ref.actor.ppo_mini_batch_size == 128
 
 
-MINI = "actor_rollout_ref.actor.ppo_mini_batch_size"
-
-
 @pytest.mark.parametrize(
     ("override", "key", "value"),
     [
@@ -105,12 +105,12 @@ MINI = "actor_rollout_ref.actor.ppo_mini_batch_size"
         ("trainer.max_actor_ckpt_to_keep=2", "trainer.max_actor_ckpt_to_keep", 2),
         ("data.seed=null", "data.seed", None),
         ("+data.rooms=[1,2]", "data.rooms", [1, 2]),
-        ("+actor_rollout_ref.rollout.engine_kwargs.vllm.block_size=32", "actor_rollout_ref.rollout.engine_kwargs.vllm.block_size", 32),
+        (f"+{VLLM}.block_size=32", f"{VLLM}.block_size", 32),
         ("trainer.experiment_name=${trainer.project_name}", "trainer.experiment_name", "spo"),
         ("trainer.total_epochs=3", "trainer.total_training_steps", None),
         ("trainer.total_training_steps=900", "trainer.total_epochs", 900),
     ],
-)  # fmt: skip
+)
 def test_the_user_s_override_wins(override: str, key: str, value: Any) -> None:
     assert get(compose(PAPER, override), key) == value
 
@@ -249,3 +249,38 @@ def test_verl_s_defaults_are_not_changed_by_a_composition() -> None:
     before = OmegaConf.to_yaml(verl_defaults())
     compose_config({"data.train_batch_size": 7})
     assert OmegaConf.to_yaml(verl_defaults()) == before
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
+
+
+def documented() -> list[DictConfig]:
+    """What the columns of the document's table are."""
+    demo = replace(DEMO, longest_prompt=64, response_tokens=96)
+    return [compose(PAPER), compose(replace(PAPER, method="grpo")), compose(demo, on_cpu=True)]
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_the_document_says_what_the_presets_resolve_to() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("| \n").split("|")]
+        for line in DOCUMENT.read_text(encoding="utf-8").splitlines()
+        if line.startswith(("| `actor_", "| `data.", "| `trainer.", "| `algorithm.", "| `reward."))
+        and "trainer.spo." not in line
+    ]
+    configs = documented()
+    expected = [[row[0], *(shown(get(config, row[0].strip("`"))) for config in configs)] for row in rows]
+    assert len(rows) > 30
+    assert rows == expected
+
+
+def test_the_document_has_every_setting_of_spo() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    defaults = vars_of(SPOSettings())
+    rows = dict(re.findall(r"^\| `trainer\.spo\.(\w+)` \| `?([^|`]+?)`? \|", text, re.MULTILINE))
+    assert rows == {name: shown(default) for name, default in defaults.items() if name not in ("method", "values")}

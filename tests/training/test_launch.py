@@ -25,16 +25,18 @@ METRICS = {
 }
 STEADFAST = "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 """A process that has to be killed."""
+PARENT = f"""
+import subprocess, sys
+quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+print(subprocess.Popen([sys.executable, "-c", {STEADFAST!r}], start_new_session=True, **quiet).pid)
+"""
+"""It ends before its child, which is an orphan then."""
 FAMILY = f"""
 import os, subprocess, sys, time
 from pathlib import Path
 out = Path(sys.argv[1])
 own_session = subprocess.Popen([sys.executable, "-c", {STEADFAST!r}], start_new_session=True)
-# An orphan: its parent starts it and ends.
-orphan = subprocess.run(
-    [sys.executable, "-c", "import subprocess, sys;"
-     " print(subprocess.Popen([sys.executable, '-c', sys.argv[1]], start_new_session=True, stdout=2).pid)", {STEADFAST!r}],
-    capture_output=True, text=True).stdout
+orphan = subprocess.run([sys.executable, "-c", {PARENT!r}], stdout=subprocess.PIPE, text=True).stdout
 (out / "pids.new").write_text(f"{{os.getpid()}} {{own_session.pid}} {{orphan}}")
 (out / "pids.new").rename(out / "pids")
 """

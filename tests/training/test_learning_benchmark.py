@@ -62,6 +62,7 @@ def test_a_group_without_variance_teaches_nothing() -> None:
 def test_sampled_log_probs_and_success_are_what_a_forward_says() -> None:
     import torch
 
+    torch.set_num_threads(1)  # threads that wait for one another cost more than they bring
     model = load("learning_model")
     problems = model.make_problems(0, n_train=40, n_held_out=8)
     policy = model.supervised(problems, 0, steps=2)

@@ -146,12 +146,15 @@ def test_prompts_without_a_value_are_refused_with_their_reasons() -> None:
     refuse_mismatches(rows, ["coverage"])
 
 
-def test_values_that_no_prompt_uses_are_shown_and_pass() -> None:
-    """Training on a part of the prompts makes no baseline wrong."""
+def test_values_that_no_prompt_uses_are_refused_unless_allowed() -> None:
+    """No baseline is wrong with a part of the prompts, but the files may be another split than was meant."""
     provenance = provenance_of()
     rows = parity(provenance, rollout_of(provenance), replace(COVERED, n_values=40, unused=10))
-    assert differing(rows) == []
+    assert differing(rows) == ["coverage"]
     assert rows[-1].values == "40 prompts, 10 of no training prompt"
+    with pytest.raises(UserError, match="--allow-mismatch coverage"):
+        refuse_mismatches(rows, [])
+    refuse_mismatches(rows, ["coverage"])
 
 
 def test_the_same_files_in_another_folder_are_not_another_model() -> None:

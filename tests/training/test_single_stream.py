@@ -26,7 +26,7 @@ def train(stream: SingleStream, steps: range, batch: int = 8) -> list[tuple[int,
         for draw in draws:
             stream.memory.store(draw.row, [1, 2], [3, 4, draw.number], [-1.0, -0.5, -0.25], [True] * 3, step)
         divergences = [0.01 * (draw.number % 9) for draw in draws] if stream.settings.method == "spo" else None
-        stream.learn(observed, divergences, policy=step)
+        stream.learn(observed, divergences, [3] * batch, policy=step)
         seen += [(draw.row, draw.baseline, adv) for draw, adv in zip(draws, observed.advantages, strict=True)]
     return seen
 
@@ -92,6 +92,16 @@ def test_groups_have_one_draw_and_no_baseline() -> None:
     observed = stream.observe(uids, [1, 0, 0, 0, 1, 1, 1, 1])
     assert observed.baselines.tolist() == [0.0] * 8
     assert not stream.in_flight
+
+
+def test_the_length_bias_compares_a_batch_with_all_so_far() -> None:
+    """The first to finish are short; when the long ones come, the batch is longer than what was seen."""
+    stream = make_stream(method="grpo")
+    biases = []
+    for lengths in ([2, 4], [6, 12]):
+        uids = [draw.uid for draw in stream.draw(2, policy=1)]
+        biases.append(stream.learn(stream.observe(uids, [0, 1]), None, lengths, policy=2)["spo/length_bias"])
+    assert biases == pytest.approx([1.0, 9 / 6])
 
 
 def test_a_first_visit_without_a_response_has_no_divergence_and_a_dropped_one_is_unknown() -> None:

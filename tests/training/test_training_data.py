@@ -135,7 +135,8 @@ def test_a_prompt_without_ground_truth_is_left_out_and_counted(tmp_path: Path) -
     assert [prompt.prompt_id for prompt in data.prompts] == [PROMPTS[1].prompt_id]
     assert totals(data) == [(2.0, 2)]
     assert data.coverage.dropped == {"have no ground truth": 1}
-    assert (data.coverage.prompts, data.coverage.unused) == (1, 1)
+    assert (data.coverage.prompts, data.coverage.unused) == (1, 0)
+    assert "1 prompts have no ground truth: they are left out" in data.notes
 
 
 @pytest.mark.parametrize("name", ["values.json", "published.parquet"])

@@ -64,14 +64,12 @@ def launch(
     start = log.stat().st_size if log.exists() else 0
     _keep_earlier(out / METRICS)
     metrics = MetricsFile(out / METRICS)
-    with _signals() as received, Family() as family:
+    with _signals() as received, Family(grace) as family:
         child = family.start(command, {**ENVIRONMENT, **environment}, log)
         while child.poll() is None and not received:
             _report(metrics, watcher)
             watcher.waiting()
             time.sleep(POLL_SECONDS)
-        if received:
-            family.end(grace)
     _report(metrics, watcher)
     if received:
         return Ended(128 + received[0], signal=received[0])

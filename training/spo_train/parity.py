@@ -252,8 +252,8 @@ def _coverage(coverage: Coverage) -> ParityRow:
         f"{coverage.n_values:,} prompts" + (f", {coverage.unused:,} of no training prompt" if coverage.unused else ""),
         f"{coverage.with_value:,} of {coverage.prompts:,} prompts have a value by {coverage.joined_by}"
         + (f" (the others: {missing})" if missing else ""),
-        "differs" if coverage.without_value else "same",
-        "`spo-data join` names the prompts" if coverage.without_value else "",
+        "differs" if coverage.without_value or coverage.unused else "same",
+        "`spo-data join` names the prompts" if coverage.without_value or coverage.unused else "",
     )
 
 

@@ -23,7 +23,7 @@ from typing import Self
 import psutil
 
 GRACE_SECONDS = 10.0
-"""How long processes may take to end by themselves after SIGTERM."""
+"""How long processes may take to end after SIGTERM."""
 LAUNCHER = "SPO_TRAIN_LAUNCHER"
 """Environment variable: the pid of the process that started the training."""
 
@@ -32,7 +32,13 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Family:
-    """The processes that descend from this one and were started in the block."""
+    """The processes that descend from this one and were started in the block.
+
+    At its end they get `grace` seconds to end by themselves.
+    """
+
+    def __init__(self, grace: float = GRACE_SECONDS) -> None:
+        self._grace = grace
 
     def __enter__(self) -> Self:
         self._others = set(psutil.Process().children(recursive=True))
@@ -67,16 +73,16 @@ class Family:
             if process not in self._others and _is_alive(process)
         ]
 
-    def end(self, grace: float = GRACE_SECONDS) -> None:
-        """End all of them: SIGTERM, and SIGKILL for what is left after `grace` seconds."""
+    def end(self) -> None:
+        """End all of them: SIGTERM, and SIGKILL for what is left after the grace."""
         living = self.living()
         for process in living:
             _send(process, signal.SIGTERM)
-        psutil.wait_procs(living, timeout=grace)
+        psutil.wait_procs(living, timeout=self._grace)
         while living := self.living():  # a process may start another while it ends
             for process in living:
                 _send(process, signal.SIGKILL)
-            psutil.wait_procs(living, timeout=grace)
+            psutil.wait_procs(living, timeout=self._grace)
 
 
 def end_with_launcher() -> None:

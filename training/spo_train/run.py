@@ -8,9 +8,13 @@ verl's `TaskRunnerV1` runs in a Ray actor; ours imports the SPO trainers there, 
 import sys
 from typing import Any
 
+from spo_train.processes import end_with_launcher
+
 
 def main(path: str) -> None:
     """Run verl's trainer until it ends; raises whatever ended it."""
+    end_with_launcher()
+
     import ray
     from omegaconf import OmegaConf
     from verl.trainer.main_ppo import TaskRunnerV1, run_ppo

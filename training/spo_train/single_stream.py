@@ -3,7 +3,7 @@
     stream = SingleStream(prompt_ids, totals, counts, settings)
     draws = stream.draw(2048, policy=step)        # before sampling
     batch = stream.observe(uids, rewards)         # when the responses are there: baselines and advantages
-    metrics = stream.learn(batch, divergences)    # before the next draw
+    metrics = stream.learn(batch, divergences, tokens, policy=step)      # before the next draw
 
 State of a training run beside the model's: the tracker, the memory of previous responses, the generator, and the
 prompts in flight with the baseline and the policy version that each was drawn under. `state()` is all of it, and a
@@ -75,6 +75,8 @@ class SingleStream:
         self._epoch = np.empty(0, np.int64)
         """Rows of the current epoch that are still to come."""
         self._drawn = 0
+        self._responses, self._tokens = 0, 0
+        """Responses learnt of so far, and the tokens in them."""
 
     def draw(self, size: int, policy: int) -> list[Draw]:
         """Draw prompts that are not in flight; raises ValueError where there are fewer than `size`."""
@@ -111,12 +113,22 @@ class SingleStream:
         rows = np.array([draw.row for draw in draws], np.int64)
         return Batch(draws, rows, baselines, reward, advantages(reward, baselines))
 
-    def learn(self, batch: Batch, divergences: npt.ArrayLike | None, policy: int) -> dict[str, float]:
+    def learn(
+        self, batch: Batch, divergences: npt.ArrayLike | None, tokens: npt.ArrayLike, policy: int
+    ) -> dict[str, float]:
         """Update the tracker with what was observed; returns the step's metrics.
 
         `divergences` has the D of each response's prompt, NaN where it is unknown; None where the method has no values.
+        `tokens` are the responses' lengths. `length_bias` compares them with all responses so far: a batch of those
+        that finished first is below 1 while longer ones are still being sampled.
         """
-        lag = np.mean([policy - draw.policy for draw in batch.draws]) if batch.draws else 0.0
+        lengths = np.asarray(tokens, np.int64)
+        self._responses, self._tokens = self._responses + len(lengths), self._tokens + int(lengths.sum())
+        stream_metrics = {"spo/in_flight": float(len(self.in_flight))}
+        if batch.draws:
+            stream_metrics["spo/policy_lag"] = float(np.mean([policy - draw.policy for draw in batch.draws]))
+        if self._tokens:
+            stream_metrics["spo/length_bias"] = float(lengths.mean()) * self._responses / self._tokens
         known: dict[str, Any] = {}
         if divergences is not None:
             factors = forgetting(divergences, self.settings)
@@ -128,8 +140,8 @@ class SingleStream:
             }
             self.tracker.update(batch.rows, batch.rewards, factors.rho)
             known["table"] = self.tracker.values
-        metrics = step_metrics(baselines=batch.baselines, rewards=batch.rewards, advantages=batch.advantages, **known)
-        return metrics | {"spo/policy_lag": float(lag), "spo/in_flight": float(len(self.in_flight))}
+        measured = step_metrics(baselines=batch.baselines, rewards=batch.rewards, advantages=batch.advantages, **known)
+        return measured | stream_metrics
 
     def unknown_divergences(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """D of prompts without a stored response: 0 on a first visit, NaN where it was dropped from the memory."""
@@ -144,6 +156,8 @@ class SingleStream:
             "generator": self._generator.bit_generator.state,
             "in_flight": [asdict(draw) for draw in self.in_flight.values()],
             "drawn": self._drawn,
+            "responses": self._responses,
+            "tokens": self._tokens,
         }
         return arrays | {"epoch": self._epoch.copy(), "rest": np.array(json.dumps(rest))}
 
@@ -159,6 +173,7 @@ class SingleStream:
         draws = [Draw(**draw) for draw in rest["in_flight"]]
         self.in_flight = {draw.uid: draw for draw in draws}
         self._epoch, self._drawn = np.array(state["epoch"], np.int64), int(rest["drawn"])
+        self._responses, self._tokens = int(rest["responses"]), int(rest["tokens"])
 
     def _from_epoch(self, size: int, busy: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         """The next rows of shuffled epochs; one in flight keeps its place for later."""

@@ -204,7 +204,8 @@ class SPOMixin:
             )
             for row, prompt, response, numbers, mask in zip(rows, *parts, strict=True):
                 self.stream.memory.store(row, prompt, response, numbers, mask, step=self.global_steps)
-        metrics.update(self.stream.learn(observed.batch, divergences, self.global_steps))
+        tokens = [len(response) for response in observed.responses]
+        metrics.update(self.stream.learn(observed.batch, divergences, tokens, policy=self.global_steps))
 
     def _divergences(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """D of each row's prompt, from one forward over the stored responses of those that have one."""

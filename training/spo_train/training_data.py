@@ -160,7 +160,7 @@ def _of_values(values: ValueTable) -> TrainingData:
         prompts=len(table),
         with_value=len(table),
         n_values=len(values),
-        unused=n_dropped,
+        unused=0,
         by_text=0,
         reasons={},
         examples={},
@@ -169,6 +169,8 @@ def _of_values(values: ValueTable) -> TrainingData:
     policy = None if values.provenance is None else values.provenance.policy
     rows, notes = verl_rows(_with_data_sources(table, values), values)
     totals, counts, score_notes = _scores(table)
+    if n_dropped:
+        notes = [f"{n_dropped:,} prompts {NO_GROUND_TRUTH}: they are left out", *notes]
     return TrainingData(
         rows=rows,
         prompts=tuple(replace(values, table=table).prompts()),

@@ -1,0 +1,362 @@
+"""`spo-train`: what it prints, refuses, writes and resumes, with a scripted child in verl's place."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import spo_train.launch
+import yaml
+from click.testing import Result
+from filelock import FileLock
+from made_runs import make_run
+from omegaconf import OmegaConf
+from records import make_manifest
+from spo_cli.train import app
+from spo_train.launch import Ended
+from spo_train.training_data import read_values_file
+from typer.testing import CliRunner
+
+from spo_data.chat import load_chat
+from spo_data.grading.verifiers import verifier_version
+from spo_data.model import resolve_model
+from spo_data.prompt import Message, Prompt
+from spo_data.table_schemas import values_schema
+from spo_data.value_table import load_values
+
+MODEL = "smollm2-135m"
+STEPS = """
+import json, sys
+from omegaconf import OmegaConf
+config = OmegaConf.load(sys.argv[1] + "/config.yaml")
+with open(sys.argv[1] + "/metrics.jsonl", "w") as file:
+    for step in (1, 2):
+        data = {"spo/reward": step / 4, "spo/baseline": 0.5, "response_length/mean": 40, "timing_s/step": 2}
+        file.write(json.dumps({"step": step, "data": data}) + "\\n")
+"""
+SCRIPT = Path(__file__).parents[2] / "training" / "run_spo.sh"
+
+
+def ask(number: int) -> Prompt:
+    return Prompt((Message("user", f"What is {number} + {number}?"),), str(2 * number), "sums")
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Values of 20 prompts that belong to the embedded model."""
+    folder = tmp_path_factory.mktemp("values")
+    model = resolve_model(MODEL)
+    policy = {"model": model.name, "revision": model.revision, "max_tokens": 32, "max_model_len": 8192}
+    policy |= {"chat_template": load_chat(model).template_sha256, "template": "none"}
+    grader = {"verifier": "exact", "version": verifier_version("exact")}
+    provenance = make_manifest(policy=policy, grader=grader).provenance
+    run = make_run(folder / "run", {ask(number): (1.0, float(number % 2)) for number in range(20)}, n=2)
+    table = load_values(run).table.replace_schema_metadata(values_schema(provenance).metadata)
+    pq.write_table(table, folder / "sums.parquet")
+    return folder / "sums.parquet"
+
+
+@pytest.fixture
+def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets a program stand in for verl; it gets the folder."""
+    launch = spo_train.launch.launch
+
+    def stand_in(program: str) -> None:
+        def launched(out: Path, environment: Any, watcher: Any) -> Ended:
+            return launch(out, environment, watcher, [sys.executable, "-c", program, str(out)], grace=0.5)
+
+        monkeypatch.setattr(spo_train.launch, "launch", launched)
+
+    return stand_in
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> Result:
+    argv = [str(argument) for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["spo-train", *argv])
+    monkeypatch.setenv("COLUMNS", "200")
+    result = CliRunner().invoke(app, argv)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def refusal(result: Result) -> str:
+    """The one line that says no."""
+    assert result.exit_code == 2, result.output
+    (line,) = [line for line in result.stderr.splitlines() if not line.startswith("counting")]
+    assert line.startswith("error: ")
+    return line
+
+
+def test_a_dry_run_prints_parity_and_settings_and_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path
+) -> None:
+    result = call(monkeypatch, "--offline-values", values, "--out", tmp_path / "out", "--dry-run", "--gpus-per-node", 1)
+    assert result.exit_code == 0, result.output
+    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    assert lines["temperature"].split() == ["temperature", "1", "1"]
+    assert "20 of 20 prompts have a value" in lines["coverage"]
+    assert "spo (spo_sync), preset demo" in lines["method"]
+    assert "16 prompts x 1, 2 updates a step" in lines["batch"]
+    assert "64 of a prompt, 32 of a response" in lines["tokens"]
+    assert "rate 1e-05, clip 0.2 / 0.28" in lines["learning"]
+    assert "none (--val-files)" in lines["validation"]
+    assert "no accelerator: verl runs on the CPU" in lines["note"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_override_of_the_rollout_is_seen_by_the_parity_check(monkeypatch: pytest.MonkeyPatch, values: Path) -> None:
+    given = ("--offline-values", values, "--dry-run", "actor_rollout_ref.rollout.temperature=0.6")
+    result = call(monkeypatch, *given)
+    said = refusal(result)
+    assert "temperature (values: 1; training: 0.6;" in said
+    assert "to train all the same: --allow-mismatch temperature" in said
+    allowed = call(monkeypatch, *given, "--allow-mismatch", "temperature")
+    assert allowed.exit_code == 0
+    assert "allowed" in next(line for line in allowed.stdout.splitlines() if line.startswith("temperature"))
+    tokens = refusal(call(monkeypatch, "--offline-values", values, "--dry-run", "data.max_response_length=16"))
+    assert "max_tokens (values: 32; training: 16;" in tokens
+    assert call(monkeypatch, *given, "--method", "grpo").exit_code == 0, "GRPO has no baseline"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("data.train_batch_size",), "data.train_batch_size: not an override of a setting, which is key=value"),
+        (("data.train_bach_size=8",), "did you mean data.train_batch_size"),
+        (("data.train_batch_size=100",), "100 is more than the 20 training prompts: data.train_batch_size=20 fits"),
+        (("actor_rollout_ref.model.path=x",), "actor_rollout_ref.model.path=x: use --model"),
+        (("data.train_files=[x]",), "data.train_files=[x]: use --train-files"),
+        (("+data.apply_chat_template_kwargs.enable_thinking=false",), "use --chat-template-kwargs"),
+        (("trainer.n_gpus_per_node=8",), "use --gpus-per-node"),
+        (("--nodes", "0"), "--nodes 0: at least 1"),
+        (("--gpus-per-node", "0"), "--gpus-per-node 0: at least 1"),
+        (("--allow-mismatch", "temprature"), "did you mean temperature?"),
+        (("--chat-template-kwargs", "{"), "--chat-template-kwargs {: not JSON"),
+        (("--verifier", "mathverify"), "--verifier mathverify: choose one of"),
+        (("--model", "smolm2-135m"), "did you mean smollm2-135m"),
+        (("--revision", "main"), "is local: --revision main does not apply"),
+        (("--resume",), "has no training to resume: the command without --resume starts one"),
+        (("--train-files", "absent.parquet"), "absent.parquet: no such file"),
+        (("--split", "test"), "--dataset-config, --split and the columns say how to read --train-files"),
+    ],
+)
+def test_wrong_input_is_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    out = tmp_path / "out"
+    said = refusal(call(monkeypatch, "--offline-values", values, "--out", out, *arguments))
+    assert says in said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "--method spo starts from --offline-values: a run folder, a file or a Hub id"),
+        (("--method", "grpo"), "--method grpo needs --offline-values, or --train-files and --model"),
+        (("--offline-values", "absent.json"), "absent.json: no such file or folder"),
+    ],
+)
+def test_a_training_starts_from_something(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
+) -> None:
+    assert says in refusal(call(monkeypatch, "--out", "runs/nowhere", *arguments))
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "right"), [("--offline-vlues", "--offline-values"), ("--gpu-per-node", "--gpus-per-node")]
+)
+def test_a_misspelt_option_is_refused_with_the_right_one(
+    monkeypatch: pytest.MonkeyPatch, misspelt: str, right: str
+) -> None:
+    result = call(monkeypatch, misspelt, "x")
+    assert result.exit_code == 2
+    assert f"No such option: {misspelt}" in result.stderr
+    assert right in result.stderr
+
+
+def test_a_training_writes_its_folder_and_reports_its_steps(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    out = tmp_path / "out"
+    child(STEPS + "print('verl was here')")
+    result = call(monkeypatch, "--offline-values", values, "--out", out, "--val-files", values_as_rows(tmp_path))
+    assert result.exit_code == 0, result.output
+    assert f"logs      {out}/verl.log, {out}/metrics.jsonl" in result.stderr
+    assert "step 1/20 · reward 0.250 · baseline 0.500 · 40 tokens · 2.0 s · 38 s left" in result.stderr
+    assert "last      step 2 of 20: reward 0.500" in result.stderr
+    assert "verl was here" not in result.output
+    assert (out / "verl.log").read_text() == "verl was here\n"
+    config = OmegaConf.load(out / "config.yaml")
+    assert config.data.train_files == [f"{out}/train.parquet"]
+    assert config.trainer.resume_mode == "disable"
+    assert Path(config.actor_rollout_ref.model.path).is_dir()
+    assert len(pq.read_table(out / "train.parquet")) == 20
+    assert len(pq.read_table(out / "val.parquet")) == 2
+    assert list(read_values_file(out / "values.parquet").counts) == [2] * 20
+    (loop,) = yaml.safe_load((out / "agent_loop.yaml").read_text())
+    assert loop == {
+        "name": "spo_agent",
+        "_target_": "spo_train.agent_loop.SPOAgentLoop",
+        "stop": [],
+        "template_kwargs": {},
+        "seed": 0,
+    }
+    record = json.loads((out / "run_train.json").read_text())
+    assert record["values"]["provenance"]["policy"]["model"] == MODEL
+    assert (record["method"], record["model"], record["prompts"]) == ("spo", MODEL, 20)
+    assert record["commands"][0].startswith("spo-train --offline-values")
+    assert {"verl", "ray", "spo-data"} <= record["packages"].keys()
+
+
+def values_as_rows(tmp_path: Path) -> Path:
+    path = tmp_path / "val.jsonl"
+    path.write_text("".join(json.dumps({"question": f"{n} + 1?", "answer": str(n + 1)}) + "\n" for n in range(2)))
+    return path
+
+
+def test_a_failure_ends_with_its_cause(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    out = tmp_path / "out"
+    child("def run():\n    raise RuntimeError('a worker died')\nrun()")
+    result = call(monkeypatch, "--offline-values", values, "--out", out)
+    assert result.exit_code == 1
+    again, last = result.stderr.splitlines()[-2:]
+    assert again.endswith(f"spo-train --offline-values {values} --out {out} --resume")
+    assert last == f"error: RuntimeError: a worker died (all of it in {out}/verl.log)"
+
+
+def test_a_signal_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    child("import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(600)")
+    result = call(monkeypatch, "--offline-values", values, "--out", tmp_path / "out")
+    assert result.exit_code == 128 + 15
+    assert result.stderr.splitlines()[-1].startswith("interrupted: all processes have ended; from the last checkpoint")
+
+
+@pytest.mark.slow
+def test_a_training_is_resumed_as_itself_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    out = tmp_path / "out"
+    given = ("--offline-values", values, "--out", out)
+    child(STEPS)
+    assert call(monkeypatch, *given).exit_code == 0
+    assert call(monkeypatch, *given).exit_code == 0, "nothing is lost: there is no checkpoint"
+    (out / "checkpoints").mkdir()
+    (out / "checkpoints" / "latest_checkpointed_iteration.txt").write_text("10")
+    said = refusal(call(monkeypatch, *given))
+    assert said.endswith(
+        f"has a training, at step 10; to go on with it: spo-train --offline-values {values} --out {out} --resume"
+    )
+    fewer = pq.read_table(values).slice(0, 18)
+    pq.write_table(fewer, tmp_path / "fewer.parquet")
+    assert "method (there: spo; now: grpo)" in refusal(call(monkeypatch, *given, "--resume", "--method", "grpo"))
+    changed = refusal(call(monkeypatch, "--offline-values", tmp_path / "fewer.parquet", "--out", out, "--resume"))
+    assert "prompts (there: 20, " in changed
+    assert "another --out starts a new one" in changed
+    dapo = ("--resume", "--verifier", "dapo", "--allow-mismatch", "verifier")
+    assert "verifier (there: exact" in refusal(call(monkeypatch, *given, *dapo))
+    assert call(monkeypatch, *given, "--resume", "actor_rollout_ref.actor.optim.lr=3e-6").exit_code == 0
+    config = OmegaConf.load(out / "config.yaml")
+    assert config.trainer.resume_mode == "auto"
+    assert len(json.loads((out / "run_train.json").read_text())["commands"]) == 2
+    assert (out / "metrics.2.jsonl").exists(), "the metrics of the calls before are kept"
+
+
+def test_a_folder_that_is_something_else_is_refused(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "run_train.json").write_text("{}")
+    given = ("--offline-values", values, "--out")
+    assert "file is a file" in refusal(call(monkeypatch, *given, tmp_path / "file"))
+    assert "neither a training nor empty" in refusal(call(monkeypatch, *given, tmp_path / "mine"))
+    assert "is no record of a training: method: Field required" in refusal(
+        call(monkeypatch, *given, tmp_path / "broken")
+    )
+    child("")
+    (tmp_path / "busy").mkdir()
+    with FileLock(tmp_path / "busy" / ".lock"):
+        assert "another spo-train is writing to" in refusal(call(monkeypatch, *given, tmp_path / "busy"))
+
+
+def test_values_of_another_maker_are_joined_by_their_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "v.json").write_text(json.dumps({f"What is {n} + {n}?": [1.0, 0.0] for n in range(16)}))
+    rows = [{"question": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(16)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ("--offline-values", tmp_path / "v.json", "--dry-run")
+    assert "has no ground truths to train on" in refusal(call(monkeypatch, *given, "--model", MODEL))
+    files = ("--train-files", tmp_path / "t.jsonl", "--template", "none")
+    assert "does not say which model its values are of: give --model" in refusal(call(monkeypatch, *given, *files))
+    result = call(monkeypatch, *given, *files, "--model", MODEL)
+    assert result.exit_code == 0, result.output
+    assert "16 of 16 prompts have a value by prompt text" in result.stdout
+    assert "the values do not say what policy they belong to" in result.stdout
+
+
+def test_other_methods_need_no_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = ("--method", "grpo", "--model", MODEL, "--train-files", values_as_rows(tmp_path), "--dry-run")
+    result = call(monkeypatch, *given)
+    assert result.exit_code == 0, result.output
+    assert "2 prompts x 8, 2 updates a step" in result.stdout
+    assert "runs/train-val-grpo" in result.stdout
+    assert "temperature" not in result.stdout
+
+
+def script(environment: dict[str, str], *arguments: str, program: str = "echo") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(SCRIPT), *arguments],
+        env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "SPO_TRAIN": program, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "command"),
+    [
+        ({"SPO_OFFLINE_VALUES": "v.json"}, "--method spo --offline-values v.json"),
+        ({"SPO_ENABLE": "False", "MODEL_PATH": "m"}, "--method grpo --model m"),
+        ({"METHOD": "GRPO", "N_TRAIN": "16"}, "--method grpo actor_rollout_ref.rollout.n=16"),
+        ({"METHOD": "SPO", "N_TRAIN": "16"}, "--method spo"),
+        (
+            {"OUTPUT_DIR": "o", "EXP_NAME": "e", "TRAIN_DATA_DIR": "d", "OFFLINE_VALUES": "v"},
+            "--method spo --offline-values v --train-files d --out o/spo/e",
+        ),
+        (
+            {"RESPONSE_LENGTH": "8192", "N_VAL": "4", "VAL_BEFORE_TRAIN": "True"},
+            "--method spo data.max_response_length=8192 actor_rollout_ref.rollout.val_kwargs.n=4"
+            " trainer.val_before_train=True",
+        ),
+    ],
+)
+def test_the_recipe_s_environment_variables(environment: dict[str, str], command: str) -> None:
+    done = script(environment, "--dry-run", "a=b c")
+    assert done.stdout.strip() == f"{command} --dry-run a=b c"
+
+
+def test_an_unknown_method_of_the_recipe_is_refused() -> None:
+    done = script({"METHOD": "PPO"})
+    assert (done.returncode, done.stderr) == (2, "error: METHOD=PPO: SPO or GRPO\n")
+
+
+@pytest.mark.slow
+def test_the_recipe_s_script_starts_spo_train(values: Path, tmp_path: Path) -> None:
+    environment = {"SPO_OFFLINE_VALUES": str(values), "MODEL_PATH": MODEL, "OUTPUT_DIR": str(tmp_path), "EXP_NAME": "e"}
+    program = str(Path(sys.executable).with_name("spo-train"))
+    done = script(environment, "--dry-run", "data.train_batch_size=8", program=program)
+    assert done.returncode == 0, done.stderr
+    assert "8 prompts x 1" in done.stdout
+    assert f"{tmp_path}/spo/e" in done.stdout
