@@ -202,7 +202,7 @@ def _run(plan: "TrainPlan") -> int:
         with TrainDisplay(plan.steps, baseline=plan.options.method == "spo") as display:
             display.starting(plan.out)
             ended = launch(plan.out, environment, display)
-        display.ended(plan.out)
+        display.ended(plan.out, plan.checkpoints)
     again = plan.options.command if plan.options.resume else f"{plan.options.command} --resume"
     if ended.signal is not None:
         sys.stderr.write(f"interrupted: all processes have ended; from the last checkpoint on: {again}\n")

@@ -14,6 +14,7 @@ from rich.table import Column
 from spo_train.launch import LOG
 from spo_train.preset import METRICS
 from spo_train.progress import Step
+from spo_train.record import LATEST
 
 RECENT = 10
 """Steps that the remaining time is estimated from."""
@@ -47,7 +48,7 @@ class TrainDisplay:
         self._line("starting verl; the first step comes in some minutes …")
         if self._console.is_terminal:
             self._bar = Bar(
-                MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=2 * len(str(self._steps)) + 1)),
                 BarColumn(bar_width=16),
                 TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
                 TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
@@ -72,16 +73,16 @@ class TrainDisplay:
     def waiting(self) -> None:
         """The bar moves by itself, and lines are for steps."""
 
-    def ended(self, out: Path) -> None:
+    def ended(self, out: Path, checkpoints: Path) -> None:
         """Print the last metrics and where all of them are."""
         if self._last is None:
             self._line("no step was completed")
             return
         self._line(f"last      step {self._last.step} of {self._steps}: {self._text(self._last, left=False)}")
         self._line(f"metrics   {out / METRICS}, tensorboard --logdir {out / 'tensorboard'}")
-        latest = out / "checkpoints" / "latest_checkpointed_iteration.txt"
+        latest = checkpoints / LATEST
         if latest.exists():
-            self._line(f"model     {out / 'checkpoints'}/global_step_{latest.read_text().strip()}")
+            self._line(f"model     {checkpoints}/global_step_{latest.read_text().strip()}")
 
     def _text(self, step: Step, *, left: bool = True) -> str:
         parts = []
@@ -89,8 +90,6 @@ class TrainDisplay:
             parts.append(f"reward {step.reward:.3f}")
         if self._with_baseline and step.baseline is not None:
             parts.append(f"baseline {step.baseline:.3f}")
-        if step.response_tokens is not None:
-            parts.append(f"{step.response_tokens:,.0f} tokens")
         if step.seconds is not None:
             parts.append(f"{step.seconds:,.1f} s")
         if left and self._seconds and step.step < self._steps:
@@ -98,6 +97,8 @@ class TrainDisplay:
         if self._validation is not None:
             at = "" if self._validation is step else f" at step {self._validation.step}"
             parts.append(f"validation {self._validation.validation:.3f}{at}")
+        if step.response_tokens is not None:
+            parts.append(f"{step.response_tokens:,.0f} tokens")
         return " · ".join(parts)
 
     def _line(self, text: str) -> None:

@@ -188,7 +188,7 @@ def test_a_training_writes_its_folder_and_reports_its_steps(
     result = call(monkeypatch, "--offline-values", values, "--out", out, "--val-files", values_as_rows(tmp_path))
     assert result.exit_code == 0, result.output
     assert f"logs      {out}/verl.log, {out}/metrics.jsonl" in result.stderr
-    assert "step 1/20 · reward 0.250 · baseline 0.500 · 40 tokens · 2.0 s · 38 s left" in result.stderr
+    assert "step 1/20 · reward 0.250 · baseline 0.500 · 2.0 s · 38 s left · 40 tokens" in result.stderr
     assert "last      step 2 of 20: reward 0.500" in result.stderr
     assert "verl was here" not in result.output
     assert (out / "verl.log").read_text() == "verl was here\n"
@@ -291,6 +291,7 @@ def test_a_folder_that_is_something_else_is_refused(
         assert "another spo-train is writing to" in refusal(call(monkeypatch, *given, tmp_path / "busy"))
 
 
+@pytest.mark.slow
 def test_values_of_another_maker_are_joined_by_their_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "v.json").write_text(json.dumps({f"What is {n} + {n}?": [1.0, 0.0] for n in range(16)}))
     rows = [{"question": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(16)]
@@ -305,6 +306,7 @@ def test_values_of_another_maker_are_joined_by_their_text(monkeypatch: pytest.Mo
     assert "the values do not say what policy they belong to" in result.stdout
 
 
+@pytest.mark.slow
 def test_other_methods_need_no_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given = ("--method", "grpo", "--model", MODEL, "--train-files", values_as_rows(tmp_path), "--dry-run")
     result = call(monkeypatch, *given)

@@ -271,7 +271,7 @@ def test_the_document_says_what_the_presets_resolve_to() -> None:
         [cell.strip() for cell in line.strip("| \n").split("|")]
         for line in DOCUMENT.read_text(encoding="utf-8").splitlines()
         if line.startswith(("| `actor_", "| `data.", "| `trainer.", "| `algorithm.", "| `reward."))
-        and "trainer.spo." not in line
+        and line.count("|") == 5
     ]
     configs = documented()
     expected = [[row[0], *(shown(get(config, row[0].strip("`"))) for config in configs)] for row in rows]

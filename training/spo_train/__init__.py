@@ -1,1 +1,1 @@
-"""Single-stream Policy Optimization on verl. Not there yet: `spo-train` says what it will need."""
+"""Single-stream Policy Optimization on verl: `plan` says what will be trained, `launch` runs it, `trainer` is it."""

@@ -16,7 +16,7 @@ from spo_data.errors import UserError
 from spo_train.config import Override, compose_config
 from spo_train.devices import Devices, check_attention, find_devices
 from spo_train.options import TrainOptions
-from spo_train.preset import Choice, preset_overrides, sizes_of
+from spo_train.preset import CHECKPOINTS, CHECKPOINTS_KEY, Choice, preset_overrides, sizes_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +46,8 @@ class TrainPlan:
     config: "DictConfig"
     parity: "tuple[ParityRow, ...]"
     record: "TrainRecord"
+    before: "TrainRecord | None"
+    """What was trained in the folder before."""
     notes: tuple[str, ...]
     """What a reader should know, one sentence each."""
 
@@ -53,6 +55,11 @@ class TrainPlan:
     def out(self) -> Path:
         """The folder of the training."""
         return self.choice.out
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where verl keeps its checkpoints."""
+        return Path(str(self.config.trainer.default_local_dir))
 
     @property
     def steps(self) -> int:
@@ -65,15 +72,13 @@ class TrainPlan:
         """Raise UserError for the first thing that is wrong with it."""
         from spo_train.config_check import check_config, check_with_verl
         from spo_train.parity import refuse_mismatches
-        from spo_train.record import refuse_another, refuse_folder
+        from spo_train.record import refuse_another
 
         # Other methods have no baseline that could be another policy's.
         refuse_mismatches(self.parity if self.options.method == "spo" else (), self.options.allowed)
         check_config(self.config, self.choice, self.chat.context_length)
-        checkpoints = Path(str(self.config.trainer.default_local_dir))
-        there = refuse_folder(self.out, checkpoints, resume=self.options.resume, again=self.options.command)
-        if there is not None and self.options.resume:
-            refuse_another(there, self.record)
+        if self.before is not None and self.options.resume:
+            refuse_another(self.before, self.record)
         check_with_verl(self.config)
         if not self.devices.on_cpu:
             check_attention(self.config)
@@ -85,13 +90,18 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     `note` is told of what takes a while.
     """
     overrides = options.parsed_overrides()
+    out = (options.out or options.default_out()).expanduser().absolute()
 
     from spo_data.chat import load_chat
     from spo_data.grading.verifiers import load_verifier
     from spo_data.value_table import load_values
     from spo_train.parity import rollout_defaults, unmatched
+    from spo_train.record import refuse_folder
     from spo_train.training_data import training_data, validation_rows
 
+    asked = {override.key: override.value for override in overrides}
+    checkpoints = Path(str(asked.get(CHECKPOINTS_KEY) or out / CHECKPOINTS))
+    before = refuse_folder(out, checkpoints, resume=options.resume, again=options.command)
     values = None if options.offline_values is None else load_values(options.offline_values, options.revision)
     provenance = None if values is None else values.provenance
     defaults = rollout_defaults(provenance)
@@ -111,7 +121,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         method=options.method,
         preset=options.preset or ("demo" if devices.on_cpu else "paper"),
         model=model.path,
-        out=(options.out or options.default_out()).expanduser().absolute(),
+        out=out,
         prompts=len(data.prompts),
         longest_prompt=longest,
         validation=validation is not None,
@@ -145,6 +155,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         config=config,
         parity=_parity(choice, config, data, model, chat, provenance),
         record=_record(options, choice, data, model, values),
+        before=before,
         notes=(*data.notes, *notes),
     )
 

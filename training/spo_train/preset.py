@@ -40,7 +40,8 @@ PROMPT_TOKENS = {"paper": 2_048, "demo": 64}
 VALIDATION_SAMPLES = {"paper": 16, "demo": 1}
 GROUP = 8
 """Responses to one prompt with GRPO."""
-METRICS = "metrics.jsonl"
+METRICS, CHECKPOINTS = "metrics.jsonl", "checkpoints"
+CHECKPOINTS_KEY = "trainer.default_local_dir"
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ def _trainer(choice: Choice, sizes: Sizes) -> dict[str, Any]:
         "trainer.save_freq": 20 if choice.preset == "paper" else 10,
         "trainer.test_freq": 10 if choice.validation else -1,
         "trainer.val_before_train": False,
-        "trainer.default_local_dir": str(out / "checkpoints"),
+        CHECKPOINTS_KEY: str(out / CHECKPOINTS),
         "trainer.validation_data_dir": str(out / "validation"),
         "trainer.resume_mode": "auto" if choice.resume else "disable",
         # Where verl's loggers write, on whichever node they run.
