@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import spo_train.launch
@@ -25,6 +26,7 @@ from typer.testing import CliRunner
 from spo_data.chat import load_chat
 from spo_data.grading.verifiers import verifier_version
 from spo_data.model import resolve_model
+from spo_data.options import PromptOptions
 from spo_data.prompt import Message, Prompt
 from spo_data.table_schemas import values_schema
 from spo_data.value_table import load_values
@@ -362,3 +364,19 @@ def test_the_recipe_s_script_starts_spo_train(values: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert "8 prompts x 1" in done.stdout
     assert f"{tmp_path}/spo/e" in done.stdout
+
+
+def test_published_values_stand_for_the_papers_model_and_prompts(tmp_path: Path) -> None:
+    """`spo-train --offline-values ORG/NAME` with the published prompt/vhat table, which names neither."""
+    from spo_train.options import PAPER_PROMPTS, TrainOptions, of_the_paper
+
+    file = tmp_path / "published.parquet"
+    pq.write_table(pa.table({"prompt": ["What is 1 + 1?"], "vhat": [[1.0, 0.0]]}), file)
+    notes: list[str] = []
+    options = of_the_paper(TrainOptions(offline_values=str(file)), load_values(str(file)), notes.append)
+    assert options.model == "Qwen/Qwen3-8B"
+    assert options.train == PAPER_PROMPTS
+    assert len(notes) == 2
+    asked = TrainOptions(offline_values=str(file), model="mine", train=PromptOptions(dataset="mine.jsonl"))
+    assert of_the_paper(asked, load_values(str(file)), notes.append) == asked
+    assert len(notes) == 2

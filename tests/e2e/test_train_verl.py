@@ -233,8 +233,7 @@ def test_asynchronous_modes(work: Path, mode: str) -> None:
     arguments = ["--offline-values", "run", f"trainer.v1.trainer_mode={mode}", "trainer.save_freq=2"]
     arguments += ["trainer.total_training_steps=4", "data.train_batch_size=8", "trainer.spo.batch_order=drawn"]
     if mode == "spo_separate_async":
-        arguments += ["actor_rollout_ref.hybrid_engine=False", "actor_rollout_ref.rollout.nnodes=1"]
-        arguments += ["actor_rollout_ref.rollout.n_gpus_per_node=1"]
+        arguments += ["actor_rollout_ref.rollout.nnodes=1", "actor_rollout_ref.rollout.n_gpus_per_node=1"]
     done = train(work, mode, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = steps(work, mode)
@@ -249,10 +248,12 @@ def test_asynchronous_modes(work: Path, mode: str) -> None:
     for draw in in_flight:  # nothing has changed the value of a prompt since it was drawn
         assert draw["baseline"] == pytest.approx(values[draw["row"]], abs=1e-12)
     assert visits.sum() == 32
-    if mode == "spo_colocate_async":
+    if mode == "spo_colocate_async":  # the prompts in flight are sampled again, and come first
         resumed = train(work, mode, "--resume", *arguments, "trainer.total_training_steps=5")
         assert resumed.returncode == 0, resumed.stdout + resumed.stderr
         assert state(work, mode, 5)["tracker.visits"].sum() == 40
+        later = json.loads(str(state(work, mode, 5)["rest"]))["in_flight"]
+        assert not {draw["number"] for draw in later} & {draw["number"] for draw in in_flight}
 
 
 def wait_for(condition: Any, process: "subprocess.Popen[bytes]") -> None:

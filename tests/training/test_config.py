@@ -160,6 +160,11 @@ def test_an_override_that_verl_does_not_know_is_refused(override: str, says: str
         (PAPER, ("trainer.v1.trainer_mode=colocate_async",), "did you mean spo_colocate_async?"),
         (PAPER, ("trainer.v1.trainer_mode=asynchronous",), "did you mean spo_sync, spo_colocate_async"),
         (PAPER, ("trainer.v1.trainer_mode=spo_separate_async",), "actor_rollout_ref.rollout.nnodes=1"),
+        (
+            PAPER,
+            ("trainer.v1.trainer_mode=spo_separate_async", "actor_rollout_ref.hybrid_engine=False"),
+            "verl 0.9.1 fails with it",
+        ),
         (PAPER, ("algorithm.adv_estimator=grpo",), "--method grpo takes verl's"),
         (PAPER, ("actor_rollout_ref.rollout.n=8",), "--method grpo draws groups"),
         (replace(PAPER, method="grpo"), ("actor_rollout_ref.rollout.n=1",), "at least 2 responses"),

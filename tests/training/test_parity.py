@@ -95,7 +95,7 @@ DIFFERENCES: list[tuple[str, dict[str, Any], str, str]] = [
         'values: sha {"enable_thinking": false}; training: sha;',
         "--chat-template-kwargs '{\"enable_thinking\": false}'",
     ),
-    ("tools", {"tools": "python"}, "values: none; training: python", "--tools none"),
+    ("tools", {"tools": "python"}, "values: none; training: python", "spo-train has no tool loop"),
     ("verifier", {"verifier": "dapo"}, "values: exact (rules 1); training: dapo (rules 1)", "--verifier exact"),
     (
         "verifier",

@@ -24,7 +24,7 @@ DRAW = "spo_draw"
 """The column of a draw's number; absent in validation and where weights change while a response is sampled."""
 
 
-class SPOAgentLoop(AgentLoopBase):  # type: ignore[misc] # verl ships no types
+class SPOAgentLoop(AgentLoopBase):
     """One turn: prompt tokens to the engine, response tokens back."""
 
     def __init__(

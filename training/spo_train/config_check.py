@@ -101,6 +101,8 @@ def _check_mode(config: "DictConfig") -> None:
         raise UserError(f"{MODE_KEY}={mode}: did you mean {near}?")
     if mode != "spo_separate_async":
         return
+    if not config.actor_rollout_ref.hybrid_engine:
+        raise UserError("actor_rollout_ref.hybrid_engine=false: verl 0.9.1 fails with it when it writes a log line")
     rollout, actor = config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
     if rollout.nnodes < 1:
         raise UserError(

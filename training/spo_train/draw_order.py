@@ -20,7 +20,7 @@ UNNUMBERED = -1
 """Prompts of a validation, and padding."""
 
 
-class _InDrawOrder(ReplayBuffer):  # type: ignore[misc] # verl ships no types
+class _InDrawOrder(ReplayBuffer):
     def __init__(self, *, sampler_kwargs: Any, **named: Any) -> None:
         super().__init__(sampler_kwargs=sampler_kwargs, gen_batch_size=1, sync_refill_failed_groups=True, **named)
         self._whole_cohorts = bool(sampler_kwargs.get("whole_cohorts", False))
@@ -34,7 +34,7 @@ class SyncInDrawOrder(_InDrawOrder):
     """For verl's `sync` mode."""
 
 
-class AsyncInDrawOrder(_InDrawOrder, ReplayBufferAsync):  # type: ignore[misc] # verl ships no types
+class AsyncInDrawOrder(_InDrawOrder, ReplayBufferAsync):
     """For verl's asynchronous modes."""
 
     def _sampleable_terminal_keys(self, partition_id: str, eviction_reasons: Any) -> set[str]:

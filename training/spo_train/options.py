@@ -6,10 +6,10 @@
 What was not asked for follows from the values, the preset or the machine.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError
 from spo_data.options import PromptOptions
@@ -17,6 +17,12 @@ from spo_train.config import Override, parse_overrides
 from spo_train.preset import Preset
 from spo_train.settings import Method
 
+if TYPE_CHECKING:
+    from spo_data.value_table import ValueTable
+
+PAPER_MODEL = "Qwen/Qwen3-8B"
+PAPER_PROMPTS = PromptOptions(dataset="open-r1/DAPO-Math-17k-Processed", dataset_config="en")
+"""With the answer instruction that `boxed` adds, these are the prompts of the published values."""
 OWN_OPTIONS = {
     "actor_rollout_ref.model.path": "--model",
     "data.train_files": "--train-files",
@@ -78,3 +84,19 @@ class TrainOptions:
         source = Path(self.offline_values or (self.train.dataset if self.train else "training"))
         name = source.stem if source.suffix in (".parquet", ".json", ".jsonl") else source.name
         return Path("runs") / f"train-{name}-{self.method}"
+
+
+def of_the_paper(options: TrainOptions, values: "ValueTable", note: Callable[[str], None]) -> TrainOptions:
+    """The paper's model and prompts where values without a manifest leave them open; `note` is told of each."""
+    import pyarrow.compute as pc
+
+    if options.model is None:
+        options = replace(options, model=PAPER_MODEL)
+        note(f"--model {PAPER_MODEL}: the paper's, as the values do not name theirs")
+    if options.train is None and not pc.any(pc.not_equal(values.table.column("ground_truth"), "")).as_py():
+        options = replace(options, train=PAPER_PROMPTS)
+        note(
+            f"--train-files {PAPER_PROMPTS.dataset} --dataset-config {PAPER_PROMPTS.dataset_config}: the paper's, as"
+            " the values have no ground truths"
+        )
+    return options

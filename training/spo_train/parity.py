@@ -238,7 +238,7 @@ def _remedies(provenance: Provenance, rollout: RolloutPolicy) -> dict[str, str]:
         "chat_template": f"--chat-template-kwargs {shlex.quote(_json(policy.chat_template_kwargs))}"
         if is_arguments
         else "the chat template that the model had, or values of this one",
-        "tools": f"--tools {policy.tools or 'none'}",
+        "tools": "values that were estimated without tools: spo-train has no tool loop",
         "verifier": f"`spo-data regrade` with --verifier {rollout.verifier}"
         if is_version
         else f"--verifier {grader.verifier}",

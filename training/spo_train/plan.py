@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from spo_data.errors import UserError
 from spo_train.config import Override, compose_config
 from spo_train.devices import Devices, check_attention, find_devices
-from spo_train.options import TrainOptions
-from spo_train.preset import CHECKPOINTS, CHECKPOINTS_KEY, Choice, preset_overrides, sizes_of
+from spo_train.options import TrainOptions, of_the_paper
+from spo_train.preset import CHECKPOINTS, CHECKPOINTS_KEY, Choice, Preset, preset_overrides, sizes_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -104,22 +104,25 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     before = refuse_folder(out, checkpoints, resume=options.resume, again=options.command)
     values = None if options.offline_values is None else load_values(options.offline_values, options.revision)
     provenance = None if values is None else values.provenance
+    devices = find_devices()
+    preset: Preset = options.preset or ("demo" if devices.on_cpu else "paper")
+    notes: list[str] = []
+    if values is not None and provenance is None and preset == "paper":
+        options = of_the_paper(options, values, notes.append)
     defaults = rollout_defaults(provenance)
     verifier = _absolute(options.verifier or defaults.verifier)
     load_verifier(verifier)
     model = _model(options, defaults)
     given = options.chat_template_kwargs
     chat = load_chat(model, defaults.chat_template_kwargs if given is None else given)
-    notes: list[str] = []
     table = _no_values() if values is None else values
     data = training_data(table, options.train)
     validation = validation_rows(options.validation, table, notes.append) if options.validation else None
     note(f"counting the tokens of {len(data.prompts):,} prompts …")
     longest = _longest(data, validation, chat)
-    devices = find_devices()
     choice = Choice(
         method=options.method,
-        preset=options.preset or ("demo" if devices.on_cpu else "paper"),
+        preset=preset,
         model=model.path,
         out=out,
         prompts=len(data.prompts),

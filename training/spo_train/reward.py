@@ -28,7 +28,7 @@ class UngradedError(RuntimeError):
     """We could not grade a response; its message says why."""
 
 
-class GradedReward(RewardManagerBase):  # type: ignore[misc] # verl ships no types
+class GradedReward(RewardManagerBase):
     """verl's reward manager around one `GraderPool`, which starts with the first response."""
 
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any = None, **_: Any) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import transfer_queue as tq
-from omegaconf import OmegaConf, open_dict
+from omegaconf import open_dict
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.core_algos import register_adv_est
 from verl.trainer.ppo.v1 import PPOTrainerColocateAsync, PPOTrainerSeparateAsync, PPOTrainerSync, register_trainer
@@ -58,7 +58,7 @@ class SPOMixin:
     replay_buffer: Any
 
     def __init__(self, config: Any) -> None:
-        self.settings = settings_from(OmegaConf.to_container(config.trainer.get("spo", {}), resolve=True))
+        self.settings = settings_from(dict(config.trainer.spo))
         if config.algorithm.use_kl_in_reward:
             raise ValueError("algorithm.use_kl_in_reward: a value is the expected reward, without a penalty")
         mode = config.trainer.v1.trainer_mode.removeprefix(PREFIX)

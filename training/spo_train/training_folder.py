@@ -53,7 +53,9 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
 
     out, config, options = plan.out, plan.config, plan.options
     responses: list[np.ndarray | None] = [None] * len(plan.data.prompts)
-    if plan.values is not None and options.method == "spo":
+    # Token ids of another model's tokenizer are another text.
+    same_model = all(row.status == "same" for row in plan.parity if row.field in ("model", "chat_template"))
+    if plan.values is not None and options.method == "spo" and same_model:
         responses = first_responses(plan.values, plan.data.prompt_ids)
     write_training_data(plan.data, responses, out)
     if plan.validation is not None:

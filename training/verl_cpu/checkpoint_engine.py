@@ -21,7 +21,7 @@ POLL_SECONDS = 0.05
 
 
 @CheckpointEngineRegistry.register("cpu_file")
-class FileCheckpointEngine(CheckpointEngine):  # type: ignore[misc] # verl ships no types
+class FileCheckpointEngine(CheckpointEngine):
     """One sync: `prepare`, `init_process_group`, `send_weights` beside `receive_weights`, `finalize`."""
 
     def __init__(self, bucket_size: int, is_master: bool = False) -> None:
@@ -29,20 +29,22 @@ class FileCheckpointEngine(CheckpointEngine):  # type: ignore[misc] # verl ships
         self.is_master = is_master
         self._file: Path | None = None
 
-    def prepare(self) -> str | None:
-        """Where the sender will write; None of all others."""
-        return str(Path(tempfile.mkdtemp(prefix="verl-weights-")) / "weights.pt") if self.is_master else None
+    def prepare(self) -> dict[str, Any]:
+        """Where the sender will write; nothing of all others."""
+        if not self.is_master:
+            return {}
+        return {"file": str(Path(tempfile.mkdtemp(prefix="verl-weights-")) / "weights.pt")}
 
     @classmethod
     def build_topology(
         cls, actor_wg_world_size: int, rollout_world_size: int, metadata: list[Any]
     ) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
         """Everyone gets the sender's path."""
-        file = next(each for each in metadata if each is not None)
+        file = next(each["file"] for each in metadata if each)
         return {"file": [file] * actor_wg_world_size}, {"file": [file] * rollout_world_size}
 
-    def init_process_group(self, file: str) -> None:
-        self._file = Path(file)
+    def init_process_group(self, **named: Any) -> None:
+        self._file = Path(named["file"])
 
     def finalize(self) -> None:
         if self.is_master and self._file is not None:
@@ -61,7 +63,7 @@ class FileCheckpointEngine(CheckpointEngine):  # type: ignore[misc] # verl ships
             torch.save(gathered, fresh)
             fresh.replace(self._file)
 
-    async def receive_weights(
+    async def receive_weights(  # type: ignore[override] # verl's annotation is not what its own engines return
         self,
         global_steps: int | None = None,  # noqa: ARG002 - verl's signature
     ) -> AsyncIterator[tuple[str, torch.Tensor]]:
