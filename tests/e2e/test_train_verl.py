@@ -239,7 +239,7 @@ def test_asynchronous_modes(work: Path, mode: str) -> None:
     metrics = steps(work, mode)
     assert sorted(metrics) == [1, 2, 3, 4]
     assert metrics[4]["spo/policy_lag"] > 0
-    assert metrics[4]["spo/in_flight"] == 8
+    assert metrics[4]["spo/in_flight"] >= 8
     saved = state(work, mode, 4)
     in_flight = json.loads(str(saved["rest"]))["in_flight"]
     assert len(in_flight) == len({draw["row"] for draw in in_flight}) == 8
@@ -254,6 +254,24 @@ def test_asynchronous_modes(work: Path, mode: str) -> None:
         assert state(work, mode, 5)["tracker.visits"].sum() == 40
         later = json.loads(str(state(work, mode, 5)["rest"]))["in_flight"]
         assert not {draw["number"] for draw in later} & {draw["number"] for draw in in_flight}
+
+
+@pytest.mark.long
+def test_the_embedded_model(tmp_path: Path) -> None:
+    """As the README has it: estimate with the embedded model, then train it from these values."""
+    sums = "reasoning-gym:chain_sum?max_terms=2&max_digits=1"
+    command = ["spo-data", "estimate", "--model", "smollm2-135m", "--dataset", sums, "--limit", "8", "--n", "2"]
+    estimated = run(tmp_path, *command, "--out", "run", "--max-tokens", "32", "--enforce-eager")
+    assert estimated.returncode == 0, estimated.stdout + estimated.stderr
+    arguments = ["--offline-values", "run", "--model", "smollm2-135m", "data.train_batch_size=4"]
+    done = train(tmp_path, "train", *arguments, "trainer.total_training_steps=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = steps(tmp_path, "train")
+    assert sorted(metrics) == [1, 2]
+    # Values were sampled in the model's bfloat16, training is in float32: it is the same policy all the same.
+    assert metrics[1]["spo/divergence"] == pytest.approx(0, abs=2e-3)
+    assert metrics[2]["training/rollout_probs_diff_mean"] < 1e-3
+    assert metrics[2]["actor/grad_norm"] > 0 or metrics[2]["spo/advantage/std"] == 0
 
 
 def wait_for(condition: Any, process: "subprocess.Popen[bytes]") -> None:
