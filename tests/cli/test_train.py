@@ -31,6 +31,8 @@ from spo_data.prompt import Message, Prompt
 from spo_data.table_schemas import values_schema
 from spo_data.value_table import load_values
 
+pytestmark = pytest.mark.slow  # each call composes verl's configuration
+
 MODEL = "smollm2-135m"
 STEPS = """
 import json, sys
@@ -243,7 +245,6 @@ def test_a_signal_says_how_to_go_on(
     assert result.stderr.splitlines()[-1].startswith("interrupted: all processes have ended; from the last checkpoint")
 
 
-@pytest.mark.slow
 def test_a_training_is_resumed_as_itself_or_not_at_all(
     monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
 ) -> None:
@@ -293,7 +294,6 @@ def test_a_folder_that_is_something_else_is_refused(
         assert "another spo-train is writing to" in refusal(call(monkeypatch, *given, tmp_path / "busy"))
 
 
-@pytest.mark.slow
 def test_values_of_another_maker_are_joined_by_their_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "v.json").write_text(json.dumps({f"What is {n} + {n}?": [1.0, 0.0] for n in range(16)}))
     rows = [{"question": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(16)]
@@ -308,7 +308,6 @@ def test_values_of_another_maker_are_joined_by_their_text(monkeypatch: pytest.Mo
     assert "the values do not say what policy they belong to" in result.stdout
 
 
-@pytest.mark.slow
 def test_other_methods_need_no_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given = ("--method", "grpo", "--model", MODEL, "--train-files", values_as_rows(tmp_path), "--dry-run")
     result = call(monkeypatch, *given)
@@ -356,7 +355,6 @@ def test_an_unknown_method_of_the_recipe_is_refused() -> None:
     assert (done.returncode, done.stderr) == (2, "error: METHOD=PPO: SPO or GRPO\n")
 
 
-@pytest.mark.slow
 def test_the_recipe_s_script_starts_spo_train(values: Path, tmp_path: Path) -> None:
     environment = {"SPO_OFFLINE_VALUES": str(values), "MODEL_PATH": MODEL, "OUTPUT_DIR": str(tmp_path), "EXP_NAME": "e"}
     program = str(Path(sys.executable).with_name("spo-train"))

@@ -51,6 +51,7 @@ def test_a_setting_is_verl_s_or_said_to_be_none(method: Any, choice: Choice, on_
     assert not {key for key in settings if key.removeprefix("+") in listed and key.startswith("+")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("choice", "on_cpu"), [(PAPER, False), (DEMO, True)], ids=["8 GPUs", "CPU"])
 def test_verl_accepts_it(method: Any, choice: Choice, on_cpu: bool) -> None:
