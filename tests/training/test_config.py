@@ -185,6 +185,7 @@ def test_settings_that_do_not_fit_are_refused(choice: Choice, overrides: tuple[s
     assert says in str(refused.value)
 
 
+@pytest.mark.slow
 def test_verl_s_own_refusal_is_one_line() -> None:
     for override, says in (
         ("actor_rollout_ref.actor.loss_agg_mode=mean", "Invalid loss_agg_mode: mean"),
