@@ -218,12 +218,16 @@ def test_grpo_on_two_workers_with_padding_validation_and_failing_graders(work: P
     metrics = steps(work, "grpo")
     assert sorted(metrics) == [1, 2]
     for data in metrics.values():
-        graded = sum(value for name, value in data.items() if name.startswith("spo/verdict_total/"))
-        assert 5 <= graded <= 10  # a group may have lost one of two; a group that lost both was replaced
+        verdicts = {name: data[f"spo/verdict_total/{name}"] for name in ("correct", "wrong", "truncated", "no_answer")}
+        assert sum(verdicts.values()) == 10  # whole groups: one that lost a response was replaced
         assert data["spo/baseline"] == 0
         assert "spo/rho" not in data
-    validation = [name for name in metrics[2] if name.startswith("val-core/")]
-    assert validation, sorted(metrics[2])
+    assert sum(data.get("spo/verdict_total/grader_error", 0) for data in metrics.values()) > 0
+    (validation,) = [value for name, value in metrics[2].items() if name.startswith("val-core/")]
+    assert metrics[2]["val-aux/failed_samples"] > 0
+    # Of those that were graded; with the failed ones as wrong it would be a third less.
+    graded = PROMPTS - metrics[2]["val-aux/failed_samples"]
+    assert (validation * graded) == pytest.approx(round(validation * graded), abs=1e-6)
 
 
 @pytest.mark.long

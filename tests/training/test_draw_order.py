@@ -52,10 +52,11 @@ def test_whole_cohorts_wait_for_the_slow_ones() -> None:
 
 
 def test_failed_prompts_are_replaced_in_every_mode() -> None:
-    """In verl's sync mode a failed prompt stayed in the batch without a sample, which made the batch smaller."""
+    """In verl's sync mode a group that lost responses stayed, and GRPO took a lone one's reward for its advantage."""
     for kind in ("SyncInDrawOrder", "AsyncInDrawOrder"):
         buffer = make_buffer(kind, whole_cohorts=False, statuses=STATUSES)
         buffer.failure_keys["train"].add("draw5")
+        buffer.partitions["train"]["draw5_0_0"] = {"status": "success"}  # one of its responses was graded
         reasons = buffer._terminal_eviction_reasons(2, "train")
         assert reasons[2] == {"draw5"}
         assert "draw5" not in buffer._sampleable_terminal_keys("train", reasons)

@@ -82,6 +82,17 @@ def test_verdicts_are_the_estimates(tokenizer: Any) -> None:
     assert [each["reward_extra_info"]["verdict"] for each in graded] == ["correct", "wrong", "no_answer", "truncated"]
 
 
+def test_a_sample_that_failed_is_not_wrong_in_validation(tokenizer: Any) -> None:
+    """With an `acc` beside the reward, verl's validation fills failed samples up with 0: half of these would be wrong."""
+    from verl.trainer.ppo.metric_utils import process_validation_metrics
+
+    (graded,) = grade(make_reward(tokenizer, "math-verify"), make_item(tokenizer, r"\boxed{4}", "4"))
+    infos = {"reward": [graded["reward_score"]]} | {key: [it] for key, it in graded["reward_extra_info"].items()}
+    expected = {("sums", "a"): 1, ("sums", "b"): 1}  # the grading of b failed
+    metrics = process_validation_metrics(["sums"], ["a"], infos, expected_acc_counts=expected)
+    assert metrics["sums"] == {"reward": {"mean@1": 1.0}}
+
+
 def test_our_own_failure_is_no_reward(tokenizer: Any, tmp_path: Path) -> None:
     """verl's own manager grades in a thread: a hang stops the worker, a crash ends it, and both count as wrong."""
     function = tmp_path / "mine.py"
@@ -174,7 +185,10 @@ def test_a_numbered_draw_is_sampled_with_its_own_seed(tokenizer: Any) -> None:
         asyncio.run(loop.run({"temperature": 1.0}, raw_prompt=TURNS, spo_draw=draw, session_id=session))
     identity = prompt_id([Message(**turn) for turn in TURNS])
     seeds = [request["sampling_params"]["seed"] for request in engine.asked]
-    assert seeds == [sample_seed(7, identity, 12), sample_seed(7, identity, 13)]
+    asyncio.run(loop.run({}, raw_prompt=TURNS, spo_draw=torch.tensor(3), session_id=1))
+    assert engine.asked[-1]["sampling_params"]["seed"] == seeds[1] != seeds[0]
+    # With the estimate's own seeds the first draws were its samples again, compared with a mean that they are part of.
+    assert not {sample_seed(7, identity, index) for index in range(100)} & set(seeds)
     assert engine.asked[0]["sampling_params"]["stop"] == ["<end>"]
 
 

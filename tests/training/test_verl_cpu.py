@@ -43,6 +43,24 @@ try:
     needed["engine"] = False
 except ValueError as error:
     needed["engine"] = str(error)
+
+import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from verl.utils import fsdp_utils
+torch.distributed.init_process_group("gloo", init_method="file://" + tempfile.mktemp(), rank=0, world_size=1)
+model = fully_shard(torch.nn.Linear(2, 2, bias=False), mesh=init_device_mesh("cpu", (1,)))
+def change_after_saving():
+    with torch.no_grad():
+        local = next(model.parameters())._local_tensor
+        local.fill_(0)
+        saved, _ = fsdp_utils.fsdp2_sharded_save_to_cpu(model)
+        local.fill_(1)
+        return float(next(iter(saved.values()))[0].sum())
+needed["copies"] = change_after_saving()
+from verl_cpu import patches
+patches._saved_weights_are_copies()
+needed["copied"] = change_after_saving()
 print(json.dumps(needed))
 """
 
@@ -111,6 +129,8 @@ def test_every_patch_is_still_needed() -> None:
     assert "cpu" in str(needed["backend"])
     assert "vllm" in str(needed["distribution"])
     assert "No engine registered for device='cpu'" in str(needed["engine"])
+    # Weights that were saved before an update of 4 numbers by 1 had moved with it; our copy has not.
+    assert (needed["copies"], needed["copied"]) == (4.0, 0.0)
 
 
 def test_verl_runs_on_the_platform() -> None:

@@ -50,7 +50,8 @@ class SPOAgentLoop(AgentLoopBase):
             sampling["stop"] = self._stop
         if DRAW in prompt:
             index = int(prompt[DRAW]) * int(self.rollout_config.n) + int(prompt["session_id"])
-            sampling["seed"] = sample_seed(self._seed, prompt_id(messages), index)
+            # Not the estimate's seeds: its samples would come again, to be compared with a mean that they are part of.
+            sampling["seed"] = sample_seed(self._seed, f"train:{prompt_id(messages)}", index)
         timings: dict[str, Any] = {}
         with simple_timer("generate_sequences", timings):
             output = await self.server_manager.generate(

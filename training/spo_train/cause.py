@@ -4,13 +4,20 @@
 
 Ray wraps an exception once for each process that it passes through, and prints the innermost one last. Where a process
 died without a word, Ray says only that: then what it printed before counts, and else that it was killed.
+
+Failed responses do not end a training until there are too many: each one's exception is in the log where it failed.
 """
 
 import re
+from itertools import pairwise
 
 OURS = "spo-train: "
 """How a line begins that ends a training on purpose (`deadline`)."""
 
+SEE_ABOVE = ": see the reasons above in this log"
+"""How the message ends where too many responses of one step failed (`trainer`)."""
+
+_FAILED_RESPONSE = "Error in _run_prompt"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _FROM_WORKER = re.compile(r"^\((?P<name>[^()]*?) ?pid=(?P<pid>\d+)(?:, ip=[^)]*)?\) ?")
 _REPEATED = re.compile(r"\s*\[repeated \d+x across cluster\].*$")
@@ -30,6 +37,10 @@ def last_cause(log: str) -> str | None:
         if line.startswith(OURS):
             return line.removeprefix(OURS)
     raised = _raised(lines)
+    if raised is not None and raised.endswith(SEE_ABOVE):
+        what = raised.removeprefix("RuntimeError: ").removesuffix(SEE_ABOVE)
+        reason = _failed_response(lines)
+        return raised if reason is None else f"{what}, the last one: {reason}"
     if raised is not None and not _WRAPPER.search(raised) and not _is_elsewhere(raised):
         return raised
     dead = _dead_worker(lines)
@@ -46,6 +57,21 @@ def _raised(lines: list[str]) -> str | None:
         if _EXCEPTION.match(line) and lines[position - 1].startswith("  ") and not _is_ignored(lines[:position]):
             return line if ":" in line else _with_place(line, lines[:position])
     return None
+
+
+def _failed_response(lines: list[str]) -> str | None:
+    """The innermost exception of the last response that failed, as its worker logged it."""
+    reported = [place for place, line in enumerate(lines) if _FAILED_RESPONSE in line]
+    for place in reversed(reported):
+        worker = _FROM_WORKER.match(lines[place])
+        said = _lines_of(worker["pid"], lines[place + 1 :]) if worker else lines[place + 1 :]
+        for before, line in pairwise(said):
+            if _FAILED_RESPONSE in line:
+                break  # Ray prints a traceback once where several workers have the same
+            if before.startswith("  ") and _EXCEPTION.match(line) and not _WRAPPER.search(line):
+                if not _is_elsewhere(line):
+                    return line
+    return _last_error([line for line in lines if SEE_ABOVE not in line]) if reported else None
 
 
 def _is_ignored(before: list[str]) -> bool:

@@ -11,8 +11,19 @@ import io
 from typing import TYPE_CHECKING
 
 from spo_data.errors import UserError, first_line
-from spo_train.preset import ACTOR, BATCH_KEY, MODE_KEY, MODES, PROMPT_TOKENS_KEY, RESPONSE_TOKENS_KEY, ROLLOUT, Choice
+from spo_train.preset import (
+    ACTOR,
+    BATCH_KEY,
+    MODE_KEY,
+    MODES,
+    PROMPT_TOKENS_KEY,
+    RESPONSE_TOKENS_KEY,
+    ROLLOUT,
+    STEPS_KEY,
+    Choice,
+)
 from spo_train.settings import settings_from
+from spo_train.unsupported import refuse_unsupported, shown
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,6 +34,7 @@ COUNTS = (
     RESPONSE_TOKENS_KEY,
     f"{ROLLOUT}.n",
     f"{ROLLOUT}.tensor_model_parallel_size",
+    f"{ROLLOUT}.val_kwargs.n",
     f"{ACTOR}.ppo_mini_batch_size",
     f"{ACTOR}.ulysses_sequence_parallel_size",
     "trainer.v1.separate_async.parameter_sync_step",
@@ -34,6 +46,7 @@ VERL_CLASSES = ("actor_rollout_ref.actor", "actor_rollout_ref.rollout", "algorit
 def check_config(config: "DictConfig", choice: Choice, context_length: int | None = None) -> None:
     """Raise UserError where the settings do not fit each other, the prompts, the devices or the model's context."""
     _check_counts(config)
+    refuse_unsupported(config, validation=choice.validation)
     _check_method(config, choice)
     _check_mode(config)
     _check_tokens(config, choice, context_length)
@@ -60,10 +73,11 @@ def check_with_verl(config: "DictConfig") -> None:
 def _check_counts(config: "DictConfig") -> None:
     from omegaconf import OmegaConf
 
-    for key in COUNTS:
+    epochs = config.trainer.total_training_steps is None
+    for key in COUNTS if epochs else (*COUNTS, STEPS_KEY):
         value = OmegaConf.select(config, key)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UserError(f"{key}={'null' if value is None else value}: wanted a whole number from 1 on")
+            raise UserError(f"{key}={shown(value)}: wanted a whole number from 1 on")
 
 
 def _check_method(config: "DictConfig", choice: Choice) -> None:
@@ -108,6 +122,12 @@ def _check_mode(config: "DictConfig") -> None:
         raise UserError(
             f"{MODE_KEY}={mode} samples on nodes of its own, beside --nodes to train on: {ROLLOUT}.nnodes=1"
         )
+    if actor.fsdp_config.param_offload:
+        # verl's save_model_to_cpu keeps offloaded parameters themselves, not a copy: what it restores has moved on.
+        raise UserError(
+            f"{ACTOR}.fsdp_config.param_offload=true: {MODE_KEY}={mode} would lose updates of a step with it:"
+            f" {ACTOR}.fsdp_config.param_offload=false"
+        )
     steps = config.trainer.v1.separate_async.parameter_sync_step
     if config.data.train_batch_size != steps * actor.ppo_mini_batch_size:
         raise UserError(
@@ -124,11 +144,24 @@ def _check_tokens(config: "DictConfig", choice: Choice, context_length: int | No
             f"the longest training prompt has {choice.longest_prompt:,} tokens, {PROMPT_TOKENS_KEY} is {prompt:,}:"
             f" {PROMPT_TOKENS_KEY}={choice.longest_prompt} takes it"
         )
+    both = f"{PROMPT_TOKENS_KEY} {prompt:,} and {RESPONSE_TOKENS_KEY} {response:,} are {prompt + response:,} tokens"
     if context_length is not None and prompt + response > context_length:
-        raise UserError(
-            f"{PROMPT_TOKENS_KEY} {prompt:,} and {RESPONSE_TOKENS_KEY} {response:,} are {prompt + response:,} tokens,"
-            f" the model's context is {context_length:,}: {RESPONSE_TOKENS_KEY}={context_length - prompt} fits"
-        )
+        fits = _fitting(choice.longest_prompt, prompt, response, context_length)
+        raise UserError(f"{both}, the model's context is {context_length:,}: {fits}")
+    engine = config.actor_rollout_ref.rollout.max_model_len
+    if engine is not None and engine < prompt + response:
+        raise UserError(f"{both}, {ROLLOUT}.max_model_len is {engine:,}: {ROLLOUT}.max_model_len={prompt + response}")
+
+
+def _fitting(longest: int, prompt: int, response: int, context_length: int) -> str:
+    """The settings that fit into the model's context."""
+    if prompt < context_length:
+        return f"{RESPONSE_TOKENS_KEY}={context_length - prompt} fits"
+    if longest < context_length:
+        prompt = max(longest, 1)
+        response = min(response, context_length - prompt)
+        return f"{PROMPT_TOKENS_KEY}={prompt} {RESPONSE_TOKENS_KEY}={response} fit"
+    return f"the longest training prompt has {longest:,}, which leaves no room for a response"
 
 
 def _check_devices(config: "DictConfig") -> None:

@@ -8,7 +8,8 @@ Of the finished samples the ones drawn first come first, so that a batch does no
 `whole_cohorts` takes the length bias out of asynchronous batches: the first samples to finish are the short ones. With
 it, a sample is taken only when all that were drawn before it have ended, as slow as they may be.
 
-A prompt whose grading failed is replaced in every mode; verl does that in asynchronous ones only unless told to.
+A prompt of which a response failed is replaced in every mode, a group as a whole. verl's sync mode keeps what is left
+of a group, and GRPO takes the reward of a single response that is left for its advantage.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,10 @@ class _InDrawOrder(ReplayBuffer):
     def __init__(self, *, sampler_kwargs: Any, **named: Any) -> None:
         super().__init__(sampler_kwargs=sampler_kwargs, gen_batch_size=1, sync_refill_failed_groups=True, **named)
         self._whole_cohorts = bool(sampler_kwargs.get("whole_cohorts", False))
+
+    def _terminal_eviction_reasons(self, global_steps: int, partition_id: str) -> Any:
+        stale, filtered, failed, counts = super()._terminal_eviction_reasons(global_steps, partition_id)
+        return stale, filtered, failed if partition_id == "val" else set(self.failure_keys[partition_id]), counts
 
     def _select_prompt_uids(self, partition_id: str, sampleable_keys: set[str], batch_size: int) -> Any:
         _, *snapshots = super()._select_prompt_uids(partition_id, sampleable_keys, batch_size)

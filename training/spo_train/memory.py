@@ -43,7 +43,7 @@ class Response:
     mask: npt.NDArray[np.bool_]
     """Whether a response token is the model's own."""
     step: int
-    """Version of the policy that sampled it."""
+    """The step that trained on it; asynchronous modes may have sampled it under an earlier policy."""
 
 
 class ResponseMemory:

@@ -73,9 +73,11 @@ class TrainPlan:
         from spo_train.config_check import check_config, check_with_verl
         from spo_train.parity import refuse_mismatches
         from spo_train.record import refuse_another
+        from spo_train.unsupported import refuse_device
 
         # Other methods have no baseline that could be another policy's.
         refuse_mismatches(self.parity if self.options.method == "spo" else (), self.options.allowed)
+        refuse_device(self.config, on_cpu=self.devices.on_cpu)
         check_config(self.config, self.choice, self.chat.context_length)
         if self.before is not None and self.options.resume:
             refuse_another(self.before, self.record)

@@ -40,6 +40,12 @@ PROMPT_TOKENS = {"paper": 2_048, "demo": 64}
 VALIDATION_SAMPLES = {"paper": 16, "demo": 1}
 GROUP = 8
 """Responses to one prompt with GRPO."""
+REWARD_MANAGER = {
+    "reward.reward_manager.source": "importlib",
+    "reward.reward_manager.name": "GradedReward",
+    "reward.reward_manager.module.path": "pkg://spo_train.reward",
+}
+"""Where verl finds `spo_train.reward`."""
 METRICS, CHECKPOINTS = "metrics.jsonl", "checkpoints"
 CHECKPOINTS_KEY = "trainer.default_local_dir"
 
@@ -165,6 +171,8 @@ def _method(choice: Choice) -> dict[str, Any]:
         MODE_KEY: SYNC,
         # Samples whose grading failed are replaced, never scored 0.
         "trainer.v1.sampler.sync_refill_failed_groups": True,
+        # Dropping the responses that take long would leave the short ones.
+        "trainer.v1.sampler.max_off_policy_strategy": "wait",
         "trainer.v1.separate_async.parameter_sync_step": UPDATES[choice.preset],
     }
 
@@ -177,7 +185,8 @@ def _actor(choice: Choice, sizes: Sizes) -> dict[str, Any]:
         f"{MODEL}.enable_gradient_checkpointing": True,
         f"{ACTOR}.strategy": "fsdp2",
         f"{ACTOR}.fsdp_config.strategy": "fsdp2",
-        f"{ACTOR}.fsdp_config.param_offload": True,
+        # `spo_separate_async` keeps a copy of the parameters, which fails where they are offloaded.
+        f"{ACTOR}.fsdp_config.param_offload": not sizes.rollout_devices,
         f"{ACTOR}.fsdp_config.optimizer_offload": True,
         # verl multiplies it by the responses to a prompt.
         f"{ACTOR}.ppo_mini_batch_size": max(1, sizes.prompts // UPDATES[choice.preset]),
@@ -220,9 +229,7 @@ def _reward(choice: Choice) -> dict[str, Any]:
 
     limits = GraderOptions()
     return {
-        "reward.reward_manager.source": "importlib",
-        "reward.reward_manager.name": "GradedReward",
-        "reward.reward_manager.module.path": "pkg://spo_train.reward",
+        **REWARD_MANAGER,
         "+reward.reward_kwargs": {
             "verifier": choice.verifier,
             "thinking": choice.thinking,

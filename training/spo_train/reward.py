@@ -6,8 +6,9 @@
     reward.reward_kwargs={verifier: math-verify, thinking: false, seconds: 10, memory_gb: 4, workers: 2}
 
 Responses are graded in the processes of `spo_data.grading`, never in a thread of verl's worker. A verdict that is no
-observation of the policy is tried again, then raises: verl marks the prompt failed and draws another one, and nothing
-is ever scored 0 because we failed. The verdict travels with the sample as `reward_extra_info["verdict"]`.
+observation of the policy is tried again, then counted and raised: verl marks the prompt failed, another one takes its
+place, and nothing is ever scored 0 because we failed. The verdict travels with the sample as
+`reward_extra_info["verdict"]`; an `acc` beside it would make verl's validation count failed samples as wrong.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import TRUNCATED, Graded
 from spo_data.grading.worker import GradeJob
+from spo_train import failures
 
 ATTEMPTS = 2
 """A grader that was killed because the machine was busy gets one more chance."""
@@ -51,7 +53,7 @@ class GradedReward(RewardManagerBase):
         graded = TRUNCATED if loop_output.get("truncated") else await self._graded(item)
         return {
             "reward_score": graded.score,
-            "reward_extra_info": {"acc": graded.score, "verdict": str(graded.verdict)},
+            "reward_extra_info": {"verdict": str(graded.verdict)},
         }
 
     async def _graded(self, item: Any) -> Graded:
@@ -71,6 +73,7 @@ class GradedReward(RewardManagerBase):
             graded = await self._pool.grade(job)
             if graded.verdict.is_observation:
                 return graded
+        failures.count(str(graded.verdict))
         raise UngradedError(f"{graded.verdict}: {graded.detail or 'no detail'}")
 
     def _text(self, item: Any) -> str:

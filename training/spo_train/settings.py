@@ -53,7 +53,7 @@ class SPOSettings:
         metadata={"help": "Asynchronous batches: the first samples finished, or the first drawn (no length bias)."},
     )
     memory_gib: float = field(default=16.0, metadata={"help": "Most memory for previous responses, in GiB."})
-    seed: int = field(default=0, metadata={"help": "Seed of the prompt draws."})
+    seed: int = field(default=0, metadata={"help": "Seed of the prompt draws and, in sync mode, of the responses."})
     compat: Compat = field(
         default="paper",
         metadata={"help": "reference reproduces the numbers of the reference code where it differs from the paper."},

@@ -7,11 +7,11 @@ log-probs out of TransferQueue to `observe` and `learn`, advantages back through
 checkpoint before verl writes that the checkpoint is there.
 
 The divergence is measured on log-probs of the trainer's own forward on both sides: a response's `old_log_probs` are
-kept with it, and when its prompt comes back one forward over the stored responses gives the current policy's.
+kept with it, and when its prompt comes back one forward over the stored responses gives the current policy's. Where
+samples are older than the policy (asynchronous modes), "the policy that acted" is the one that trained on the response.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,13 @@ from verl.utils.dataset.rl_dataset import collate_fn
 from verl.utils.debug import marked_timer
 
 from spo_data.chat import Chat
-from spo_data.grading.verdict import OBSERVATIONS
-from spo_data.prompt import Message, prompt_id
-from spo_train import checkpoint, forward
+from spo_data.prompt import prompt_id
+from spo_train import checkpoint, failures, forward
 from spo_train.agent_loop import DRAW
 from spo_train.deadline import deadline
 from spo_train.divergence import divergence
 from spo_train.draw_order import in_draw_order
+from spo_train.responses import Responses, messages, read_responses, verdict_metrics
 from spo_train.settings import settings_from
 from spo_train.single_stream import Batch, SingleStream
 from spo_train.training_files import ValuesFile, read_values_file
@@ -69,6 +69,7 @@ class SPOMixin:
             config.trainer.v1.sampler.sampler_kwargs = {"whole_cohorts": self.settings.batch_order == "drawn"}
         self._observed: _Observed | None = None
         self._replaced = 0
+        self._failures = failures.start()
         super().__init__(config)  # type: ignore[call-arg] # the trainer that is mixed in
         register_adv_est("spo")(self._estimate_advantages)
 
@@ -123,17 +124,17 @@ class SPOMixin:
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         """Observe the batch, hand out its advantages, and learn of it before the actor's update (Algorithm 1)."""
         observed = self._observed = self._observe(batch)
-        metrics.update(observed.verdict_counts)
+        metrics.update(verdict_metrics({**observed.responses.verdicts, **failures.take()}))
         batch = super()._compute_advantage(batch, metrics)  # type: ignore[misc]
         if self.settings.compat == "paper":
-            self._learn(observed, observed.log_probs, metrics)
+            self._learn(observed, metrics)
         return batch
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         batch = super()._update_actor(batch, metrics)  # type: ignore[misc]
         if self.settings.compat == "reference" and self._observed is not None:
             # The reference measures with the updated policy, and keeps the updated policy's log-probs.
-            self._learn(self._observed, None, metrics)
+            self._learn(self._observed, metrics)
         return batch
 
     def _compute_metrics(
@@ -142,6 +143,14 @@ class SPOMixin:
         super()._compute_metrics(batch, metrics, timing_raw, **named)  # type: ignore[misc]
         if self.settings.method == "spo":
             metrics["spo/divergence/share_of_step"] = timing_raw.get("spo_divergence", 0.0) / timing_raw["step"]
+
+    def _val_metrics_update(
+        self, data_sources: Any, sample_uids: Any, *arguments: Any, expected_acc_counts: Any = None
+    ) -> dict[str, Any]:
+        """verl's, of the samples that were graded, and how many were not."""
+        metrics: dict[str, Any] = super()._val_metrics_update(data_sources, sample_uids, *arguments)  # type: ignore[misc]
+        failed = sum((expected_acc_counts or {}).values()) - len(sample_uids)
+        return metrics | {"val-aux/failed_samples": max(failed, 0)}
 
     def _save_checkpoint(self) -> None:
         """Ours first: verl writes last that the checkpoint is there."""
@@ -159,26 +168,15 @@ class SPOMixin:
             self.stream.restore(checkpoint.load(folder))
 
     def _observe(self, batch: KVBatchMeta) -> "_Observed":
-        fields = ["uid", "prompts", "responses", "response_mask", "old_log_probs", "rm_scores", "extra_fields"]
-        real = [place for place, tag in enumerate(batch.tags) if not tag.get("is_padding", False)]
-        data = tq.kv_batch_get(
-            keys=[batch.keys[place] for place in real], partition_id=batch.partition_id, select_fields=fields
-        )
-        rewards = [float(scores.sum()) for scores in data["rm_scores"].unbind()]
-        observed = _Observed(
-            batch=self.stream.observe(list(data["uid"]), rewards),
-            advantages=np.zeros(len(batch.keys)),
-            prompts=_rows(data["prompts"]),
-            responses=_rows(data["responses"]),
-            masks=_rows(data["response_mask"]),
-            log_probs=_rows(data["old_log_probs"]),
-            verdict_counts=_verdict_counts(data["extra_fields"]),
-        )
-        observed.advantages[real] = observed.batch.advantages
-        rollout_correction = self.config.algorithm.get("rollout_correction") or {}
-        if rollout_correction.get("bypass_mode", False):
-            observed.log_probs = None  # those are the engine's, which differ from the trainer's by half of D_half
-        return observed
+        responses = read_responses(batch)
+        observed = self.stream.observe(responses.uids, responses.rewards)
+        advantages = np.zeros(len(batch.keys))
+        advantages[responses.places] = observed.advantages
+        return _Observed(responses, observed, advantages)
+
+    def _bypasses(self) -> bool:
+        """Whether verl takes the engine's log-probs for `old_log_probs`."""
+        return bool((self.config.algorithm.get("rollout_correction") or {}).get("bypass_mode", False))
 
     def _estimate_advantages(
         self, token_level_rewards: torch.Tensor, response_mask: torch.Tensor, **_: Any
@@ -189,22 +187,19 @@ class SPOMixin:
         spread = numbers.unsqueeze(-1) * response_mask
         return spread, spread
 
-    def _learn(self, observed: "_Observed", log_probs: "list[np.ndarray] | None", metrics: dict[str, Any]) -> None:
-        divergences = None
+    def _learn(self, observed: "_Observed", metrics: dict[str, Any]) -> None:
+        divergences, given = None, observed.responses
         if self.settings.method == "spo":
             with marked_timer("spo_divergence", self.timing_raw, color="magenta"):
                 divergences = self._divergences(observed.batch.rows)
-                if log_probs is None:
-                    log_probs = self._forward(
-                        list(zip(observed.prompts, observed.responses, observed.masks, strict=True))
-                    )
-            rows, parts = (
-                observed.batch.rows.tolist(),
-                (observed.prompts, observed.responses, log_probs, observed.masks),
-            )
-            for row, prompt, response, numbers, mask in zip(rows, *parts, strict=True):
+                log_probs = given.log_probs
+                # With bypass these are the engine's, which differ from the trainer's by half of D_half.
+                if self._bypasses() or self.settings.compat == "reference":
+                    log_probs = self._forward(list(zip(given.prompts, given.responses, given.masks, strict=True)))
+            parts = (observed.batch.rows.tolist(), given.prompts, given.responses, log_probs, given.masks)
+            for row, prompt, response, numbers, mask in zip(*parts, strict=True):
                 self.stream.memory.store(row, prompt, response, numbers, mask, step=self.global_steps)
-        tokens = [len(response) for response in observed.responses]
+        tokens = [len(response) for response in given.responses]
         metrics.update(self.stream.learn(observed.batch, divergences, tokens, policy=self.global_steps))
 
     def _divergences(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -251,34 +246,14 @@ class SPOMixin:
         return values
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Observed:
-    """A batch between observing and learning: what `single_stream` makes of it, and its responses for the memory."""
+    """A batch between observing and learning."""
 
+    responses: Responses
     batch: Batch
     advantages: npt.NDArray[np.float64]
     """One a row of verl's batch, 0 for those that pad it."""
-    prompts: list[npt.NDArray[Any]]
-    responses: list[npt.NDArray[Any]]
-    masks: list[npt.NDArray[Any]]
-    log_probs: list[npt.NDArray[Any]] | None
-    """None where they are not the trainer's own."""
-    verdict_counts: dict[str, float]
-
-
-def messages(turns: Iterable[Mapping[str, Any]]) -> list[Message]:
-    """A dataset row's chat messages."""
-    return [Message(str(turn["role"]), str(turn["content"])) for turn in turns]
-
-
-def _rows(nested: torch.Tensor) -> list[npt.NDArray[Any]]:
-    return [row.numpy() for row in nested.unbind()]
-
-
-def _verdict_counts(extra_fields: Iterable[Any]) -> dict[str, float]:
-    """How often each verdict was given; "total" makes verl add them up where a step has several batches."""
-    verdicts = Counter(fields["reward_extra_info"]["verdict"] for fields in extra_fields)
-    return {f"spo/verdict_total/{verdict}": float(verdicts.get(verdict, 0)) for verdict in sorted(OBSERVATIONS)}
 
 
 @register_trainer("spo_sync")
@@ -293,4 +268,25 @@ class SPOTrainerColocateAsync(SPOMixin, PPOTrainerColocateAsync):  # type: ignor
 
 @register_trainer("spo_separate_async")
 class SPOTrainerSeparateAsync(SPOMixin, PPOTrainerSeparateAsync):  # type: ignore[misc] # verl ships no types
-    """On different devices at the same time."""
+    """On different devices at the same time; a step takes its batch in parts, with an update after each."""
+
+    local_trigger_step: int
+    """The part of the step's batch."""
+
+    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        if self.local_trigger_step == 0 and self._bypasses():
+            self.actor_rollout_wg.save_model_to_cpu(0)  # without bypass verl does it itself
+        return super()._compute_old_log_prob(batch, metrics)
+
+    def _forward(self, sequences: Sequence[forward.Tokens]) -> list[npt.NDArray[np.float32]]:
+        """With the weights that the step began with, as verl computes `old_log_probs` of every part."""
+        workers, part = self.actor_rollout_wg, self.local_trigger_step
+        if part == 0 or self.settings.compat == "reference":
+            return super()._forward(sequences)
+        workers.save_model_to_cpu(part)
+        workers.restore_model_from_cpu(0)
+        try:
+            return super()._forward(sequences)
+        finally:
+            workers.restore_model_from_cpu(part)
+            workers.clear_cpu_model(part)

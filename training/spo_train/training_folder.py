@@ -1,7 +1,7 @@
 """The folder of a training: who may write to it, and the files that it starts from.
 
     with folder_lock(plan.out):
-        environment = write_folder(plan)        # data, agent_loop.yaml, config.yaml, run_train.json
+        environment = write_folder(plan)        # the model, run_train.json, data, agent_loop.yaml, config.yaml
         launch(plan.out, environment, watcher)
 
 Every path in the configuration is absolute: Ray's workers start in other folders.
@@ -52,11 +52,23 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
     from spo_train.training_data import first_responses, write_training_data
 
     out, config, options = plan.out, plan.config, plan.options
+    if plan.model.hub_revision is not None:
+        # verl knows no commits: the model at ours is a folder in the Hub's cache.
+        folder = _downloaded(plan.model)
+        OmegaConf.update(config, "actor_rollout_ref.model.path", str(folder))
+        if plan.devices.on_cpu:
+            from verl_cpu.config import BUCKET, bucket_mib
+
+            OmegaConf.update(config, BUCKET, bucket_mib(folder))
     responses: list[np.ndarray | None] = [None] * len(plan.data.prompts)
     # Token ids of another model's tokenizer are another text.
     same_model = all(row.status == "same" for row in plan.parity if row.field in ("model", "chat_template"))
     if plan.values is not None and options.method == "spo" and same_model:
         responses = first_responses(plan.values, plan.data.prompt_ids)
+    # The record goes first: a folder that was left half-written is still known to be a training.
+    before = read_record(out) if options.resume else None
+    commands = (*(before.commands if before else ()), options.command)
+    plan.record.model_copy(update={"commands": commands}).write(out)
     write_training_data(plan.data, responses, out)
     if plan.validation is not None:
         with parquet_writer(out / "val.parquet", plan.validation.schema) as writer:
@@ -69,18 +81,7 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
         "seed": int(config.trainer.spo.seed),
     }
     (out / "agent_loop.yaml").write_text(yaml.safe_dump([loop], sort_keys=False), encoding="utf-8")
-    if plan.model.hub_revision is not None:
-        # verl knows no commits: the model at ours is a folder in the Hub's cache.
-        folder = _downloaded(plan.model)
-        OmegaConf.update(config, "actor_rollout_ref.model.path", str(folder))
-        if plan.devices.on_cpu:
-            from verl_cpu.config import BUCKET, bucket_mib
-
-            OmegaConf.update(config, BUCKET, bucket_mib(folder))
     OmegaConf.save(config, out / CONFIG)
-    before = read_record(out) if options.resume else None
-    commands = (*(before.commands if before else ()), options.command)
-    plan.record.model_copy(update={"commands": commands}).write(out)
     return _environment(plan)
 
 

