@@ -39,6 +39,8 @@ lint: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/grading.py
+	$(BIN)/python benchmarks/tracker.py
+	$(BIN)/python benchmarks/batch_assembly.py
 
 clean:
 	rm -rf .venv runs

@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import spo_train.launch
+import spo_train.training_data
 import yaml
 from click.testing import Result
 from filelock import FileLock
@@ -20,10 +23,14 @@ from omegaconf import OmegaConf
 from records import make_manifest
 from spo_cli.train import app
 from spo_train.launch import Ended
+from spo_train.options import TrainOptions
+from spo_train.plan import plan_training
 from spo_train.training_data import read_values_file
+from spo_train.training_folder import folder_lock, write_folder
 from typer.testing import CliRunner
 
 from spo_data.chat import load_chat
+from spo_data.errors import SpoError
 from spo_data.grading.verifiers import verifier_version
 from spo_data.model import resolve_model
 from spo_data.options import PromptOptions
@@ -137,6 +144,8 @@ def test_an_override_of_the_rollout_is_seen_by_the_parity_check(monkeypatch: pyt
         (("data.train_files=[x]",), "data.train_files=[x]: use --train-files"),
         (("+data.apply_chat_template_kwargs.enable_thinking=false",), "use --chat-template-kwargs"),
         (("trainer.n_gpus_per_node=8",), "use --gpus-per-node"),
+        (("trainer.device=cuda",), "this machine has no accelerator: trainer.device=cpu"),
+        (("trainer.val_before_train=true",), "there is nothing to validate on; give --val-files"),
         (("--nodes", "0"), "--nodes 0: at least 1"),
         (("--gpus-per-node", "0"), "--gpus-per-node 0: at least 1"),
         (("--allow-mismatch", "temprature"), "did you mean temperature?"),
@@ -292,6 +301,35 @@ def test_a_folder_that_is_something_else_is_refused(
     (tmp_path / "busy").mkdir()
     with FileLock(tmp_path / "busy" / ".lock"):
         assert "another spo-train is writing to" in refusal(call(monkeypatch, *given, tmp_path / "busy"))
+
+
+def test_a_failed_download_leaves_nothing(monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path) -> None:
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise ConnectionError("the network is gone")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    plan = plan_training(TrainOptions(offline_values=str(values), out=tmp_path / "out"))
+    plan = replace(plan, model=replace(plan.model, path="org/on-the-hub"))
+    with folder_lock(plan.out), pytest.raises((ConnectionError, SpoError)):
+        write_folder(plan)
+    assert {path.name for path in plan.out.iterdir()} <= {".lock"}
+
+
+def test_a_folder_that_was_left_half_written_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    child("")
+    given = ("--offline-values", values, "--out", tmp_path / "out")
+    with monkeypatch.context() as broken:
+
+        def full(*_: Any) -> None:
+            (tmp_path / "out" / "train.parquet").write_bytes(b"")
+            raise SpoError("the disk is full")
+
+        broken.setattr(spo_train.training_data, "write_training_data", full)
+        assert call(broken, *given).exit_code != 0
+    assert call(monkeypatch, *given).exit_code == 0
+    assert len(pq.read_table(tmp_path / "out" / "train.parquet")) == 20
 
 
 def test_values_of_another_maker_are_joined_by_their_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -52,6 +52,41 @@ ENGINE = (
     " ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`.\n"
 )
 
+REPLACED = (
+    DRIVER
+    + RUNNER.format(kind="RuntimeError")
+    + "RuntimeError: 35 responses of one step failed or grew stale: see the reasons above in this log\n"
+    + "\x1b[36m(TaskRunner pid=13293)\x1b[0m Training Progress:  22%|██▎       | 9/40 [00:29<?, ?it/s]\n"
+)
+
+
+def worker_log(text: str, pid: int = 12428) -> str:
+    return "".join(f"\x1b[36m(AgentLoopWorkerTQ pid={pid})\x1b[0m {line}\n" for line in text.splitlines())
+
+
+def failed(number: int, last: str) -> str:
+    """What verl's worker logs of a response that failed in a reward worker."""
+    return worker_log(f"""ERROR:2026-11-27 01:19:01,500:Error in _run_prompt for uid=draw{number}
+Traceback (most recent call last):
+  File "/x/verl/experimental/agent_loop/agent_loop.py", line 1026, in _compute_score
+    result = await selected_reward_loop_worker_handle.compute_score.remote(data)
+             ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+{last}""")
+
+
+DIED_IN_REWARD = """ray.exceptions.ActorDiedError: The actor died because of an error raised in its creation task, \
+\x1b[36mray::reward_loop_worker_0:RewardLoopWorker.__init__()\x1b[39m (pid=12211, ip=192.0.2.2)
+  File "/x/verl/utils/import_utils.py", line 179, in load_module
+    raise FileNotFoundError(f"Custom module file not found: {module_path=}")
+FileNotFoundError: Custom module file not found: module_path='/tmp/nowhere.py'"""
+UNGRADED = """ray.exceptions.RayTaskError(UngradedError): \x1b[36mray::RewardLoopWorker.run()\x1b[39m (pid=10198)
+  File "/x/spo_train/reward.py", line 74, in _graded
+    raise UngradedError(f"{graded.verdict}: {graded.detail or 'no detail'}")
+spo_train.reward.UngradedError: grader_error: ProcessExpired: Abnormal termination"""
+ENGINE_DEAD = """vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace \
+(above) for the root cause."""
+LATER = worker_log("W1127 01:18:58.548000 12428 torch/_library/triton.py:53] Triton not available")
+
 
 def wrapped(kind: str, last: str) -> str:
     return NOISE + DRIVER + RUNNER.format(kind=kind) + WORKER.format(kind=kind) + last + "\n"
@@ -120,13 +155,33 @@ def wrapped(kind: str, last: str) -> str:
             + '  File "/x/verl/utils/tracking.py", line 9, in __del__\n    self.finish()\nAttributeError: no logger\n',
             "ValueError: first",
         ),
+        (
+            NOISE + failed(66, UNGRADED) + failed(67, DIED_IN_REWARD) + LATER + REPLACED,
+            "35 responses of one step failed or grew stale, the last one: FileNotFoundError: Custom module file not"
+            " found: module_path='/tmp/nowhere.py'",
+        ),
+        (
+            NOISE + failed(66, UNGRADED) + failed(67, "") + REPLACED,
+            "35 responses of one step failed or grew stale, the last one: spo_train.reward.UngradedError: grader_error:"
+            " ProcessExpired: Abnormal termination",
+        ),
+        (
+            NOISE + ENGINE + failed(67, ENGINE_DEAD) + REPLACED,
+            "35 responses of one step failed or grew stale, the last one: ValueError: No available memory for the cache"
+            " blocks. Try increasing `gpu_memory_utilization`.",
+        ),
+        (
+            NOISE + REPLACED,
+            "RuntimeError: 35 responses of one step failed or grew stale: see the reasons above in this log",
+        ),
         (NOISE + DRIVER + "KeyError: 'x'\n", "KeyError: 'x'"),
         (NOISE, None),
         ("", None),
     ],
-    ids=(
-        "value assert cuda ours silent said oom hang engine crash ignored driver none empty".split()  # noqa: SIM905
-    ),
+    ids=[
+        *("value", "assert", "cuda", "ours", "silent", "said", "oom", "hang", "engine", "crash", "ignored"),
+        *("reward", "ungraded", "dead-engine", "stale", "driver", "none", "empty"),
+    ],
 )
 def test_the_innermost_cause_is_found(log: str, cause: str | None) -> None:
     assert last_cause(log) == cause

@@ -12,6 +12,7 @@ from spo_train.config_check import check_config, check_with_verl
 from spo_train.plan import composed
 from spo_train.preset import Choice, parallel_size, preset_overrides, sizes_of
 from spo_train.settings import SPOSettings
+from spo_train.unsupported import refuse_device
 from verl_cpu.config import bucket_mib, cpu_overrides
 
 from spo_data.errors import UserError
@@ -29,6 +30,7 @@ DEMO = replace(PAPER, preset="demo", prompts=30, longest_prompt=70, gpus_per_nod
 MINI = "actor_rollout_ref.actor.ppo_mini_batch_size"
 VLLM = "actor_rollout_ref.rollout.engine_kwargs.vllm"
 METHODS = ("spo", "grpo", "no-baseline")
+SEPARATE = ("trainer.v1.trainer_mode=spo_separate_async", "actor_rollout_ref.rollout.nnodes=1")
 
 
 def compose(choice: Choice, *overrides: str, on_cpu: bool = False) -> DictConfig:
@@ -177,12 +179,85 @@ def test_an_override_that_verl_does_not_know_is_refused(override: str, says: str
         (PAPER, ("+trainer.spo.tempo=2",), "trainer.spo.tempo is not a setting; there are method,"),
         (PAPER, ("data.max_prompt_length=1000",), "the longest training prompt has 1,100 tokens"),
         (PAPER, ("data.max_response_length=50000",), "the model's context is 40,960: data.max_response_length=38912"),
+        (
+            PAPER,
+            ("data.max_prompt_length=50000",),
+            "context is 40,960: data.max_prompt_length=1100 data.max_response_length=16384 fit",
+        ),
+        (
+            replace(PAPER, longest_prompt=45_000),
+            ("data.max_prompt_length=50000",),
+            "the longest training prompt has 45,000, which leaves no room for a response",
+        ),
+        (
+            PAPER,
+            ("actor_rollout_ref.rollout.max_model_len=18431",),
+            "max_model_len is 18,431: actor_rollout_ref.rollout.max_model_len=18432",
+        ),
+        (PAPER, ("actor_rollout_ref.rollout.val_kwargs.n=0",), "val_kwargs.n=0: wanted a whole number from 1 on"),
+        (PAPER, ("trainer.total_training_steps=0",), "trainer.total_training_steps=0: wanted a whole number from 1 on"),
+        (
+            PAPER,
+            (*SEPARATE, "actor_rollout_ref.actor.fsdp_config.param_offload=true"),
+            "actor_rollout_ref.actor.fsdp_config.param_offload=false",
+        ),
+        (PAPER, ("trainer.test_freq=5",), "trainer.test_freq=5: there is nothing to validate on; give --val-files"),
+        (PAPER, ("trainer.val_before_train=true",), "trainer.val_before_train=true: there is nothing to validate on"),
+        (PAPER, ("trainer.val_only=true",), "trainer.val_only=true: there is nothing to validate on"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(choice: Choice, overrides: tuple[str, ...], says: str) -> None:
     with pytest.raises(UserError) as refused:
         check_config(compose(choice, *overrides), choice, context_length=40_960)
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("algorithm.filter_groups.enable=true", "algorithm.filter_groups.enable=true: groups are not filtered"),
+        ("trainer.v1.sampler.custom_sampler.path=mine.py", "trainer.spo.batch_order chooses its order"),
+        ("trainer.v1.sampler.custom_sampler.name=Mine", "trainer.spo.batch_order chooses its order"),
+        ("+trainer.v1.sampler.sampler_kwargs.whole_cohorts=true", "trainer.spo.batch_order chooses its order"),
+        ("trainer.v1.sampler.sync_refill_failed_groups=false", "failed samples are always replaced"),
+        ("reward.custom_reward_function.path=mine.py", "use --verifier FILE.py:FUNCTION"),
+        ("reward.reward_manager.name=dapo", "reward.reward_manager.name=dapo: responses are graded as the values were"),
+        ("reward.reward_manager.source=register", "use --verifier"),
+        ("reward.reward_manager.module.path=mine.py", "use --verifier"),
+        ("reward.reward_model.enable=true", "use --verifier"),
+        ("trainer.use_v1=false", "trainer.use_v1=false: spo-train runs in verl's V1 trainer"),
+        ("actor_rollout_ref.rollout.name=sglang", "actor_rollout_ref.rollout.name=vllm"),
+        ("actor_rollout_ref.rollout.ignore_eos=true", "a response ends where the model ends it"),
+        ("data.train_max_samples=100", "train on fewer prompts with --train-files"),
+        ("data.filter_overlong_prompts=true", "leave out long prompts with --train-files"),
+    ],
+)
+def test_a_setting_that_would_be_ignored_is_refused(override: str, says: str) -> None:
+    with pytest.raises(UserError) as refused:
+        check_config(compose(PAPER, override), PAPER)
+    assert str(refused.value).startswith(
+        override.removeprefix("+").split("=", maxsplit=1)[0].removesuffix(".whole_cohorts")
+    )
+    assert says in str(refused.value)
+
+
+def test_settings_as_they_are_anyhow_are_accepted() -> None:
+    same = ("algorithm.filter_groups=null", "trainer.use_v1=true", "trainer.v1.sampler.custom_sampler.path=null")
+    check_config(compose(PAPER, *same), PAPER)
+    validated = replace(PAPER, validation=True)
+    check_config(compose(validated, "trainer.val_before_train=true", "trainer.test_freq=5"), validated)
+
+
+@pytest.mark.parametrize(("on_cpu", "wrong", "right"), [(True, "cuda", "cpu"), (False, "cpu", "cuda")])
+def test_the_device_is_the_machine_s(on_cpu: bool, wrong: str, right: str) -> None:
+    choice = DEMO if on_cpu else PAPER
+    refuse_device(compose(choice, on_cpu=on_cpu), on_cpu=on_cpu)
+    with pytest.raises(UserError, match=f"trainer.device={wrong}: this machine has .*: trainer.device={right}"):
+        refuse_device(compose(choice, f"trainer.device={wrong}", on_cpu=on_cpu), on_cpu=on_cpu)
+
+
+def test_stragglers_are_waited_for() -> None:
+    assert compose(PAPER).trainer.v1.sampler.max_off_policy_strategy == "wait"
 
 
 @pytest.mark.slow
@@ -198,11 +273,11 @@ def test_verl_s_own_refusal_is_one_line() -> None:
 
 
 def test_separate_devices_that_sample_get_their_weights() -> None:
-    mode = ("trainer.v1.trainer_mode=spo_separate_async", "actor_rollout_ref.rollout.nnodes=1")
-    config = compose(PAPER, *mode)
+    config = compose(PAPER, *SEPARATE)
     check_config(config, PAPER, 40_960)
     assert config.actor_rollout_ref.rollout.checkpoint_engine.backend == "nccl"
-    cpu = compose(DEMO, *mode, on_cpu=True)
+    assert not config.actor_rollout_ref.actor.fsdp_config.param_offload
+    cpu = compose(DEMO, *SEPARATE, on_cpu=True)
     check_config(cpu, DEMO, 40_960)
     assert cpu.actor_rollout_ref.rollout.checkpoint_engine.backend == "cpu_file"
     assert cpu.ray_kwargs.ray_init.num_gpus == 2

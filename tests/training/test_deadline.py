@@ -8,17 +8,13 @@ HANG = "from spo_train.deadline import deadline\nimport time\nwith deadline(0.3,
 
 def test_a_hang_ends_with_its_line() -> None:
     """A weight sync that lost its partner waits for ever in C code, which no exception reaches."""
-    done = subprocess.run(
-        [sys.executable, "-c", HANG.format(30)], capture_output=True, text=True, timeout=20, check=False
-    )
+    done = run(HANG.format(30))
     assert done.returncode == 70
     assert done.stderr == "spo-train: weight sync did not finish in 0.3 s\n"
 
 
 def test_what_ends_in_time_is_left_alone() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", HANG.format(0)], capture_output=True, text=True, timeout=20, check=False
-    )
+    done = run(HANG.format(0))
     assert (done.returncode, done.stderr) == (0, "")
 
 

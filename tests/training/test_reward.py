@@ -83,7 +83,7 @@ def test_verdicts_are_the_estimates(tokenizer: Any) -> None:
 
 
 def test_a_sample_that_failed_is_not_wrong_in_validation(tokenizer: Any) -> None:
-    """With an `acc` beside the reward, verl's validation fills failed samples up with 0: half of these would be wrong."""
+    """With an `acc` beside the reward, verl's validation fills failed samples up with 0: half of these were wrong."""
     from verl.trainer.ppo.metric_utils import process_validation_metrics
 
     (graded,) = grade(make_reward(tokenizer, "math-verify"), make_item(tokenizer, r"\boxed{4}", "4"))

@@ -68,9 +68,9 @@ def _failed_response(lines: list[str]) -> str | None:
         for before, line in pairwise(said):
             if _FAILED_RESPONSE in line:
                 break  # Ray prints a traceback once where several workers have the same
-            if before.startswith("  ") and _EXCEPTION.match(line) and not _WRAPPER.search(line):
-                if not _is_elsewhere(line):
-                    return line
+            raised = before.startswith("  ") and _EXCEPTION.match(line)
+            if raised and not _WRAPPER.search(line) and not _is_elsewhere(line):
+                return line
     return _last_error([line for line in lines if SEE_ABOVE not in line]) if reported else None
 
 

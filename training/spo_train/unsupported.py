@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 SAMPLER = "trainer.v1.sampler"
+OWN_SAMPLER = "spo-train has its own sampler; trainer.spo.batch_order chooses its order"
 FIXED: dict[str, tuple[Any, str]] = {
     "algorithm.filter_groups.enable": (False, "groups are not filtered, every one is trained on: leave it false"),
-    f"{SAMPLER}.custom_sampler.path": (None, "spo-train has its own sampler; trainer.spo.batch_order chooses its order"),
-    f"{SAMPLER}.custom_sampler.name": (None, "spo-train has its own sampler; trainer.spo.batch_order chooses its order"),
-    f"{SAMPLER}.sampler_kwargs": (None, "spo-train has its own sampler; trainer.spo.batch_order chooses its order"),
+    f"{SAMPLER}.custom_sampler.path": (None, OWN_SAMPLER),
+    f"{SAMPLER}.custom_sampler.name": (None, OWN_SAMPLER),
+    f"{SAMPLER}.sampler_kwargs": (None, OWN_SAMPLER),
     f"{SAMPLER}.sync_refill_failed_groups": (True, "failed samples are always replaced: leave it true"),
     "reward.custom_reward_function.path": (None, "use --verifier FILE.py:FUNCTION"),
     **{
