@@ -30,7 +30,7 @@ def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(embedded_model())
 
 
-def make_item(tokenizer: Any, response: str, ground_truth: str, **extra_fields: Any) -> Any:
+def make_item(tokenizer: Any, response: str, ground_truth: str, uid: str = "draw0", **extra_fields: Any) -> Any:
     """What verl's agent loop hands to the reward worker for one response, padded as there."""
     import numpy as np
     import torch
@@ -43,6 +43,7 @@ def make_item(tokenizer: Any, response: str, ground_truth: str, **extra_fields: 
     ids, mask = (torch.nn.functional.pad(each, (0, 5)) for each in (ids, mask))
     batch = TensorDict({"prompts": prompt, "responses": ids, "attention_mask": mask}, batch_size=1)
     rows = {
+        "uid": uid,
         "data_source": "test",
         "reward_model": {"style": "rule", "ground_truth": ground_truth},
         "extra_info": {"index": 3},
@@ -93,20 +94,25 @@ def test_a_sample_that_failed_is_not_wrong_in_validation(tokenizer: Any) -> None
     assert metrics["sums"] == {"reward": {"mean@1": 1.0}}
 
 
-def test_our_own_failure_is_no_reward(tokenizer: Any, tmp_path: Path) -> None:
+def test_our_own_failure_is_no_reward(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """verl's own manager grades in a thread: a hang stops the worker, a crash ends it, and both count as wrong."""
+    from spo_train import failures
+
+    counted: list[str] = []
+    monkeypatch.setattr(failures, "count", counted.append)
     function = tmp_path / "mine.py"
     function.write_text(SLOW)
     reward = make_reward(tokenizer, f"{function}:compute_score")
     hung, crashed, right = grade(
         reward,
-        make_item(tokenizer, "sleep", "x"),
-        make_item(tokenizer, "crash", "x"),
+        make_item(tokenizer, "sleep", "x", uid="5fb1"),
+        make_item(tokenizer, "crash", "x", uid="draw7"),
         make_item(tokenizer, "x", "x"),
     )
     assert "grader_timeout" in str(hung)
     assert "grader_error" in str(crashed)
     assert right["reward_score"] == 1.0
+    assert counted == ["grader_error"]  # of the training prompt; the other one is a validation's
 
 
 def test_text_after_a_stop_string_is_not_graded(tokenizer: Any) -> None:

@@ -17,6 +17,8 @@ from typing import Any
 
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
+from spo_train.single_stream import UID
+
 UNNUMBERED = -1
 """Prompts of a validation, and padding."""
 
@@ -54,7 +56,7 @@ class AsyncInDrawOrder(_InDrawOrder, ReplayBufferAsync):
 def draw_number(key: str) -> int:
     """The number in a key's uid, `draw17` or `draw17_0_0`."""
     uid = key.split("_", 1)[0]
-    return int(uid.removeprefix("draw")) if uid.startswith("draw") else UNNUMBERED
+    return int(uid.removeprefix(UID)) if uid.startswith(UID) else UNNUMBERED
 
 
 def in_draw_order(keys: Sequence[str]) -> list[int]:

@@ -21,6 +21,7 @@ from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import TRUNCATED, Graded
 from spo_data.grading.worker import GradeJob
 from spo_train import failures
+from spo_train.single_stream import UID
 
 ATTEMPTS = 2
 """A grader that was killed because the machine was busy gets one more chance."""
@@ -73,7 +74,8 @@ class GradedReward(RewardManagerBase):
             graded = await self._pool.grade(job)
             if graded.verdict.is_observation:
                 return graded
-        failures.count(str(graded.verdict))
+        if str(row.get("uid", "")).startswith(UID):  # validation has a count of its own
+            failures.count(str(graded.verdict))
         raise UngradedError(f"{graded.verdict}: {graded.detail or 'no detail'}")
 
     def _text(self, item: Any) -> str:

@@ -31,6 +31,9 @@ from spo_train.metrics import step_metrics
 from spo_train.settings import SPOSettings
 from spo_train.tracker import ValueTracker
 
+UID = "draw"
+"""What the uids of training prompts begin with; those of validation do not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -46,7 +49,7 @@ class Draw:
     @property
     def uid(self) -> str:
         """Its name in the replay buffer: verl splits keys at underscores, and takes `pad…` for padding."""
-        return f"draw{self.number}"
+        return f"{UID}{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
