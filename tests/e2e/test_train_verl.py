@@ -6,6 +6,7 @@ Every case starts verl's processes anew, which takes most of its time; so each s
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,26 +95,51 @@ def verl_processes(folder: Path) -> list[str]:
     return found
 
 
-def test_spo_from_a_run_of_our_own(work: Path) -> None:
-    """The issue's second command: from values that were just estimated, with the values' own policy."""
-    done = train(
-        work,
-        "spo",
-        "--offline-values",
-        "run",
-        "data.train_batch_size=7",
-        "trainer.total_training_steps=3",
-        "trainer.save_freq=2",
-        "trainer.max_actor_ckpt_to_keep=1",
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{PROMPTS} of {PROMPTS} prompts have a value by prompt id" in done.stdout
-    assert "step 3/3" in done.stderr
-    assert "verl runs on the CPU" in done.stdout
+def test_spo_from_a_run_of_our_own_killed_and_resumed(work: Path) -> None:
+    """From values that were just estimated, with their own policy; SIGKILL of everything at once; then the rest.
 
-    metrics = steps(work, "spo")
-    assert sorted(metrics) == [1, 2, 3]
-    totals, counts = values_of_the_run(work)
+    The killed run's own later steps are the comparison: it is resumed from the checkpoint of step 2, and does steps 3
+    and 4 again, with the same prompts, baselines and trackers, and a model within rounding.
+    """
+    arguments = ["--offline-values", "run", "data.train_batch_size=7", "trainer.save_freq=1"]
+    arguments += ["trainer.max_actor_ckpt_to_keep=4", "actor_rollout_ref.actor.optim.lr=1e-3"]
+    printed, checkpoints = work / "printed", work / "spo" / "checkpoints"
+    with printed.open("w") as output:
+        command = [str(BIN / "spo-train"), "--out", "spo", *arguments, "trainer.total_training_steps=6"]
+        process = subprocess.Popen(command, cwd=work, stdout=output, stderr=output)
+        wait_for(lambda: (checkpoints / "global_step_4" / "actor").exists() and len(steps(work, "spo")) >= 4, process)
+        kill_all(process, work / "spo")
+    assert f"{PROMPTS} of {PROMPTS} prompts have a value by prompt id" in printed.read_text()
+    assert "verl runs on the CPU" in printed.read_text()
+    before, at_four = steps(work, "spo"), state(work, "spo", 4)
+    model_before = load_weights(checkpoints)
+    check_metrics(before)
+    check_tracker(work, at_four)
+
+    # As if it had been killed within step 3: later checkpoints are not there, the marker names step 2.
+    for step in (3, 4, 5, 6):
+        shutil.rmtree(checkpoints / f"global_step_{step}", ignore_errors=True)
+    (checkpoints / "latest_checkpointed_iteration.txt").write_text("2")
+    arguments[4] = "trainer.max_actor_ckpt_to_keep=1"
+    done = train(work, "spo", "--resume", *arguments, "trainer.total_training_steps=4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "step 4/4" in done.stderr
+    after, again = steps(work, "spo"), state(work, "spo", 4)
+    for name in at_four.keys() - {"memory.blobs"}:  # log-probs, which are the model's numbers
+        np.testing.assert_array_equal(at_four[name], again[name], err_msg=name)
+    for step in (3, 4):
+        for metric in ("baseline", "reward", "table/value", "n_eff", "rho", "verdict_total/correct"):
+            assert after[step][f"spo/{metric}"] == before[step][f"spo/{metric}"], metric
+        assert after[step]["actor/grad_norm"] == pytest.approx(before[step]["actor/grad_norm"], rel=1e-3)
+    for name, tensor in load_weights(checkpoints).items():
+        np.testing.assert_allclose(tensor, model_before[name], rtol=1e-3, atol=1e-5, err_msg=name)
+    # verl kept one model of the resumed run, and the older tracker went with the older model.
+    assert not (checkpoints / "global_step_3" / "spo").exists()
+    assert verl_processes(work / "spo") == []
+
+
+def check_metrics(metrics: dict[int, dict[str, Any]]) -> None:
+    """The numbers of the first four steps fit each other."""
     first = metrics[1]
     assert first["spo/visits"] == 0
     assert first["spo/n_eff"] == pytest.approx(8)
@@ -129,76 +155,17 @@ def test_spo_from_a_run_of_our_own(work: Path) -> None:
         # Engine and trainer are the same policy: in float32 they agree.
         assert data["training/rollout_probs_diff_mean"] < 1e-4
 
-    # The tracker is what the paper's formulas make of the draws, from the values of the run.
-    saved = state(work, "spo", 3)
-    assert saved["tracker.visits"].sum() == 21
-    untouched = saved["tracker.visits"] == 0
-    np.testing.assert_allclose(saved["tracker.alpha"][untouched], 8 * (totals / counts)[untouched])
-    np.testing.assert_allclose((saved["tracker.alpha"] + saved["tracker.beta"])[untouched], 8)
-    assert len(saved["memory.rows"]) == PROMPTS  # one response of the estimate each, or a newer one
-    # verl keeps one model, and the older tracker went with the older model.
-    assert not (work / "spo" / "checkpoints" / "global_step_2" / "spo").exists()
-    assert verl_processes(work / "spo") == []
 
-
-def values_of_the_run(work: Path) -> tuple[np.ndarray, np.ndarray]:
+def check_tracker(work: Path, saved: dict[str, np.ndarray]) -> None:
+    """The tracker is what the paper's formulas make of the draws, from the values of the run."""
     from spo_train.training_files import read_values_file
 
     values = read_values_file(work / "spo" / "values.parquet")
-    return values.totals, values.counts
-
-
-@pytest.mark.long
-def test_a_killed_run_continues_as_the_uninterrupted_one(work: Path) -> None:
-    """SIGKILL of everything at once; then the same prompts, baselines and trackers, and a model within rounding.
-
-    The killed run's own later steps are the comparison: it is resumed from the checkpoint of step 2, and does steps 3
-    and 4 again.
-    """
-    arguments = ["--offline-values", "run", "data.train_batch_size=8", "trainer.save_freq=1"]
-    arguments += ["trainer.total_training_steps=6", "actor_rollout_ref.actor.optim.lr=1e-3"]
-    process = subprocess.Popen(
-        [str(BIN / "spo-train"), "--out", "killed", *arguments],
-        cwd=work,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    checkpoints = work / "killed" / "checkpoints"
-    wait_for(lambda: (checkpoints / "global_step_4" / "actor").exists() and len(steps(work, "killed")) >= 4, process)
-    kill_all(process, work / "killed")
-    before, at_four = steps(work, "killed"), state(work, "killed", 4)
-    weights = checkpoints / "global_step_4" / "actor" / "model_world_size_1_rank_0.pt"
-    model_before = load_weights(weights)
-
-    # As if it had been killed within step 3: later checkpoints are not there, the marker names step 2.
-    for step in (3, 4, 5, 6):
-        subprocess.run(["rm", "-rf", str(checkpoints / f"global_step_{step}")], check=True)
-    (checkpoints / "latest_checkpointed_iteration.txt").write_text("2")
-
-    refused = train(work, "killed", *arguments)
-    assert refused.returncode == 2
-    assert "--resume" in refused.stderr
-    done = train(work, "killed", "--resume", *arguments[:-2], "trainer.total_training_steps=4", arguments[-1])
-    assert done.returncode == 0, done.stdout + done.stderr
-
-    after, again = steps(work, "killed"), state(work, "killed", 4)
-    for name, array in at_four.items():
-        if not name.startswith("memory."):
-            np.testing.assert_array_equal(array, again[name], err_msg=name)
-    np.testing.assert_array_equal(at_four["memory.rows"], again["memory.rows"])
-    for step in (3, 4):
-        for metric in (
-            "spo/baseline",
-            "spo/reward",
-            "spo/table/value",
-            "spo/n_eff",
-            "spo/rho",
-            "spo/verdict_total/correct",
-        ):
-            assert after[step][metric] == before[step][metric], metric
-        assert after[step]["actor/grad_norm"] == pytest.approx(before[step]["actor/grad_norm"], rel=1e-3)
-    for name, tensor in load_weights(weights).items():
-        np.testing.assert_allclose(tensor, model_before[name], rtol=1e-3, atol=1e-5, err_msg=name)
+    assert saved["tracker.visits"].sum() == 28
+    untouched = saved["tracker.visits"] == 0
+    np.testing.assert_allclose(saved["tracker.alpha"][untouched], 8 * (values.totals / values.counts)[untouched])
+    np.testing.assert_allclose((saved["tracker.alpha"] + saved["tracker.beta"])[untouched], 8)
+    assert len(saved["memory.rows"]) == PROMPTS  # one response of the estimate each, or a newer one
 
 
 @pytest.mark.long
@@ -314,8 +281,10 @@ def kill_all(process: "subprocess.Popen[bytes]", folder: Path) -> None:
             continue
 
 
-def load_weights(path: Path) -> dict[str, np.ndarray]:
+def load_weights(checkpoints: Path) -> dict[str, np.ndarray]:
+    """The model of step 4."""
     import torch
 
+    path = checkpoints / "global_step_4" / "actor" / "model_world_size_1_rank_0.pt"
     weights = torch.load(path, weights_only=False)
     return {name: getattr(each, "_local_tensor", each).float().numpy() for name, each in weights.items()}

@@ -300,9 +300,10 @@ def test_parallel_sizes_divide_devices_and_heads(limit: int, devices: int, heads
 
 
 def test_all_weights_fit_into_one_bucket(tmp_path: Path) -> None:
+    """A tied `lm_head`, which is not in the files, went into a second bucket: the first weight sync hung."""
     header = b'{"__metadata__":{},"a":{"shape":[1024,1024,32]},"b":{"shape":[3]}}'
     (tmp_path / "model-1.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    assert bucket_mib(tmp_path) == 130
+    assert bucket_mib(tmp_path) == 258
     (tmp_path / "model-1.safetensors").unlink()
     assert bucket_mib(tmp_path) == 64
 

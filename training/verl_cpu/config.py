@@ -72,14 +72,17 @@ def cpu_overrides(model_path: str, context_length: int, workers: int = 1, rollou
 
 
 def bucket_mib(model: Path) -> int:
-    """One bucket for all weights in float32: a tied `lm_head` fails when it comes in another than the embedding."""
-    elements: int = sum(
+    """One bucket for all weights in float32: a tied `lm_head` fails when it comes in another than the embedding.
+
+    verl sends a tied `lm_head` too, which the files do not have: the largest tensor is counted once more for it.
+    """
+    sizes = [
         math.prod(tensor["shape"])
         for file in model.glob("*.safetensors")
         for name, tensor in _header(file).items()
         if name != "__metadata__"
-    )
-    return max(SMALLEST_BUCKET_MIB, math.ceil(4 * elements / 2**20) + 1)
+    ]
+    return max(SMALLEST_BUCKET_MIB, math.ceil(4 * (sum(sizes) + max(sizes, default=0)) / 2**20) + 1)
 
 
 def _header(path: Path) -> dict[str, Any]:
