@@ -76,7 +76,7 @@ def bucket_mib(model: Path) -> int:
 
     verl sends a tied `lm_head` too, which the files do not have: the largest tensor is counted once more for it.
     """
-    sizes = [
+    sizes: list[int] = [
         math.prod(tensor["shape"])
         for file in model.glob("*.safetensors")
         for name, tensor in _header(file).items()
