@@ -193,11 +193,12 @@ def main() -> None:
 def _run(plan: "TrainPlan") -> int:
     """Write the folder, train, print how it ended; return the exit status."""
     from spo_train.launch import LOG, launch
-    from spo_train.training_folder import folder_lock, write_folder
+    from spo_train.training_folder import write_folder
 
     from spo_cli.train_display import TrainDisplay
+    from spo_data.folder_lock import folder_lock
 
-    with folder_lock(plan.out):
+    with folder_lock(plan.out, "spo-train"):
         environment = write_folder(plan)
         with TrainDisplay(plan.steps, baseline=plan.options.method == "spo") as display:
             display.starting(plan.out)

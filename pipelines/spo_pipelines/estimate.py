@@ -22,6 +22,7 @@ from typing import Protocol
 from spo_data.engine import Devices, Engine, EngineError
 from spo_data.engine_log import output_to
 from spo_data.errors import SpoError, UserError, first_line
+from spo_data.folder_lock import folder_lock
 from spo_data.grading.pool import GraderPool
 from spo_data.journal import Journal
 from spo_data.manifest import JOURNAL, GraderRecord, Manifest, Timings, read_manifest
@@ -31,7 +32,7 @@ from spo_pipelines.admission import admitted, trusted
 from spo_pipelines.check import grader_record, read_prompts
 from spo_pipelines.grade import Graders, grade_stored
 from spo_pipelines.plan import EstimateOptions, Plan, make_plan
-from spo_pipelines.run_folder import check_folder, run_lock, write_results
+from spo_pipelines.run_folder import check_folder, write_results
 from spo_pipelines.signals import raising_signals, stopping_signals
 from spo_pipelines.stream import Progress, stream
 
@@ -102,7 +103,7 @@ async def estimate(
             if dry_run:
                 watcher.planned(plan, sum(map(len, admitted(plan)[1].values())))
                 return Outcome(plan, None)
-            with run_lock(out):
+            with folder_lock(out, "spo-data"):
                 old, done = admitted(plan)
                 watcher.planned(plan, sum(map(len, done.values())))
                 return await _run(plan, old, done, graders, watcher, start_engine)

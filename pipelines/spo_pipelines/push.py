@@ -17,11 +17,12 @@ from pathlib import Path
 from spo_data.card import HISTOGRAM, Card, make_card, published_card
 from spo_data.card_merge import README
 from spo_data.errors import SpoError, UserError
+from spo_data.folder_lock import folder_lock
 from spo_data.hub_commit import Committed, Target, commit_files
 from spo_data.journal import reading
 from spo_data.manifest import JOURNAL, MANIFEST, Manifest, read_run
 from spo_data.summary import Summary, summarize
-from spo_pipelines.run_folder import run_lock, write_results
+from spo_pipelines.run_folder import write_results
 from spo_pipelines.signals import raising_signals
 
 OWNED = re.compile(r"(values|samples)/train-\d{5}-of-\d{5}\.parquet")
@@ -66,7 +67,7 @@ def push(options: PushOptions, say: Callable[[str], None]) -> Pushed:
     _check_repo_id(options.repo_id)
     read_run(options.run)
     api = HfApi(token=options.token or get_token())
-    with raising_signals(), run_lock(options.run):
+    with raising_signals(), folder_lock(options.run, "spo-data"):
         manifest = read_run(options.run)  # again: another call may have ended since
         with reading(options.run / JOURNAL, manifest.grader) as journal:
             _refuse_unfit(options, manifest, summarize(journal, manifest))

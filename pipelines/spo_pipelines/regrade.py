@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from spo_data.errors import SpoError, UserError, first_line
+from spo_data.folder_lock import folder_lock
 from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
 from spo_data.journal import Journal
@@ -29,7 +30,7 @@ from spo_data.summary import Summary
 from spo_pipelines.admission import with_option
 from spo_pipelines.check import gold_checks, grader_record
 from spo_pipelines.grade import Graders, grade_stored
-from spo_pipelines.run_folder import run_lock, write_results
+from spo_pipelines.run_folder import write_results
 from spo_pipelines.signals import raising_signals
 
 MOVES = 10
@@ -120,7 +121,7 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     also = options.grader.also or (manifest.also.verifier if manifest.also else None)
     second = None if also is None or also == new.verifier else grader_record(also, "--also")
     others = () if second is None else (second,)
-    with raising_signals(), run_lock(run):
+    with raising_signals(), folder_lock(run, "spo-data"):
         manifest = read_run(run)  # again: another call may have ended since
         async with GraderPool.from_options(
             options.grader, new.verifier, *(grader.verifier for grader in others)

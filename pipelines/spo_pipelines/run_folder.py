@@ -1,8 +1,6 @@
-"""A run folder: who may write to it, and what is written when samples or verdicts are new."""
+"""A run folder: what may be one, and what is written when samples or verdicts are new."""
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from spo_data.card import HISTOGRAM, make_card, write_card
@@ -27,25 +25,6 @@ def check_folder(out: Path) -> None:
         raise UserError(f"--out {out} cannot be used: {error.strerror}") from error
     if read_manifest(out) is None and names - {".lock", f".{MANIFEST}.new"}:
         raise UserError(f"--out {out} is neither a run nor empty: choose another folder")
-
-
-@contextlib.contextmanager
-def run_lock(out: Path) -> Iterator[None]:
-    """Hold a run folder for writing; raises UserError where another process holds it."""
-    from filelock import FileLock, Timeout
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(f"another spo-data is writing to {out}: wait for it or end it") from error
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def write_results(journal: Journal, manifest: Manifest, out: Path) -> Summary:

@@ -26,11 +26,12 @@ from spo_train.launch import Ended
 from spo_train.options import TrainOptions
 from spo_train.plan import plan_training
 from spo_train.training_data import read_values_file
-from spo_train.training_folder import folder_lock, write_folder
+from spo_train.training_folder import write_folder
 from typer.testing import CliRunner
 
 from spo_data.chat import load_chat
 from spo_data.errors import SpoError
+from spo_data.folder_lock import folder_lock
 from spo_data.grading.verifiers import verifier_version
 from spo_data.model import resolve_model
 from spo_data.options import PromptOptions
@@ -310,7 +311,7 @@ def test_a_failed_download_leaves_nothing(monkeypatch: pytest.MonkeyPatch, value
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     plan = plan_training(TrainOptions(offline_values=str(values), out=tmp_path / "out"))
     plan = replace(plan, model=replace(plan.model, path="org/on-the-hub"))
-    with folder_lock(plan.out), pytest.raises((ConnectionError, SpoError)):
+    with folder_lock(plan.out, "spo-train"), pytest.raises((ConnectionError, SpoError)):
         write_folder(plan)
     assert {path.name for path in plan.out.iterdir()} <= {".lock"}
 

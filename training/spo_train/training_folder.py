@@ -1,44 +1,21 @@
-"""The folder of a training: who may write to it, and the files that it starts from.
+"""The folder of a training: the files that it starts from.
 
-    with folder_lock(plan.out):
+    with folder_lock(plan.out, "spo-train"):
         environment = write_folder(plan)        # the model, run_train.json, data, agent_loop.yaml, config.yaml
         launch(plan.out, environment, watcher)
 
 Every path in the configuration is absolute: Ray's workers start in other folders.
 """
 
-import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from spo_data.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from spo_data.model import Model
     from spo_train.plan import TrainPlan
-
-
-@contextlib.contextmanager
-def folder_lock(out: Path) -> Iterator[None]:
-    """Hold a folder for writing; raises UserError where another process holds it."""
-    from filelock import FileLock, Timeout
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(f"another spo-train is writing to {out}: wait for it or end it") from error
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def write_folder(plan: "TrainPlan") -> dict[str, str]:
