@@ -15,6 +15,7 @@ import numpy as np
 from spo_data.errors import UserError, first_line
 from spo_data.model import Model
 from spo_data.prompt import Message
+from spo_data.template import AnswerTemplate
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Chat:
     template_kwargs: Mapping[str, Any]
     context_length: int
     """The longest sequence (prompt and response tokens) that the model's configuration allows."""
+    wording: AnswerTemplate | None = None
+    """What tells the model of its interpreter; it is no part of a prompt and its id."""
 
     @property
     def template_sha256(self) -> str:
@@ -34,7 +37,8 @@ class Chat:
 
     def render(self, messages: Sequence[Message]) -> str:
         """The text that the model reads, with the generation prompt."""
-        turns = [{"role": message.role, "content": message.content} for message in messages]
+        worded = messages if self.wording is None else self.wording.apply(tuple(messages))
+        turns = [{"role": message.role, "content": message.content} for message in worded]
         try:
             return str(
                 self.tokenizer.apply_chat_template(

@@ -23,6 +23,10 @@ class SampleRequest:
     prompt_token_ids: np.ndarray
     """int32, shape (n_prompt_tokens,); shared by the prompt's samples."""
     max_tokens: int
+    stop: tuple[str, ...] = ()
+    """Strings that end it beside the policy's own."""
+    turn: int = 0
+    """Which of the requests of one response it is; each has a seed of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,15 @@ class Completion:
     text: str
     token_ids: np.ndarray
     """int32, shape (n_response_tokens,), with the end token where there is one."""
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_error"]
+    """"tool_error" where the interpreter failed for us, in the middle of a response."""
     token_logprobs: np.ndarray | None = None
-    """float32, shape (n_response_tokens,), in nats; None unless asked for."""
+    """float32, shape (n_response_tokens,), in nats; None unless asked for, NaN for tool output."""
+    response_mask: np.ndarray | None = None
+    """bool, shape (n_response_tokens,), false for tool output; None where every token is the model's."""
+    tool_turns: int = 0
+    detail: str | None = None
+    """Why, where it ended as "tool_error"."""
 
 
 class RequestError(Exception):

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spo_data.errors import UserError
+from spo_data.options import ToolOptions
 
 SCHEMA_VERSION = 3
 READABLE_VERSIONS = (1, 2, 3)
@@ -30,6 +31,35 @@ class _Version(BaseModel):
     """What every version of the manifest has."""
 
     schema_version: int
+
+
+class ToolsRecord(_Record):
+    """The interpreter of a policy, and what it gives a response."""
+
+    interpreter: str
+    max_turns: int
+    seconds: float
+    memory_mb: int
+    output_chars: int
+
+    @staticmethod
+    def of(options: ToolOptions) -> "ToolsRecord | None":
+        """What the options ask for."""
+        if not options.enabled:
+            return None
+        return ToolsRecord(
+            interpreter="python",
+            max_turns=options.max_tool_turns,
+            seconds=options.tool_seconds,
+            memory_mb=options.tool_memory_mb,
+            output_chars=options.tool_output_chars,
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.interpreter} ({self.max_turns} turns, {self.seconds:g} s, {self.memory_mb:,} MB,"
+            f" {self.output_chars:,} characters)"
+        )
 
 
 class PolicyRecord(_Record):
@@ -53,7 +83,7 @@ class PolicyRecord(_Record):
     chat_template_kwargs: dict[str, Any]
     opens_thinking: bool | None = None
     """Whether the rendered prompt ends inside the thinking, so that a response begins there; None if not recorded."""
-    tools: str | None = None
+    tools: ToolsRecord | None = None
 
 
 class DatasetRecord(_Record):

@@ -132,6 +132,41 @@ class GraderOptions:
         _require(1 <= self.grader_memory_gb < math.inf, f"--grader-memory-gb {self.grader_memory_gb:g}: at least 1")
 
 
+TOOLS = ("python", "none")
+
+
+@dataclass(frozen=True)
+class ToolOptions:
+    """The code interpreter that a policy may use."""
+
+    tools: str | None = _option(None, "python: run the programs that responses write between <code> tags; none.")
+    max_tool_turns: int = _option(8, "Programs that a response may run; one that asks for more ends as truncated.")
+    tool_seconds: float = _option(30.0, "Time limit of one program.")
+    tool_memory_mb: int = _option(1024, "Memory limit of one program, in MB.")
+    tool_output_chars: int = _option(2000, "Characters of output that the model is shown; the middle is left out.")
+    sandbox: str = _option(
+        "local", "local (bubblewrap on this machine), or http://HOST:PORT of `spo-data sandbox` or SandboxFusion."
+    )
+    sandbox_unsafe: bool = _option(
+        False, "Run programs without bubblewrap: they can read, write and send whatever you can."
+    )
+
+    def __post_init__(self) -> None:
+        _require(self.tools is None or self.tools in TOOLS, f"--tools {self.tools}: choose one of {', '.join(TOOLS)}")
+        _require(self.max_tool_turns >= 1, f"--max-tool-turns {self.max_tool_turns}: at least 1")
+        _require(0 < self.tool_seconds < math.inf, f"--tool-seconds {self.tool_seconds:g}: above 0")
+        _require(self.tool_memory_mb >= 128, f"--tool-memory-mb {self.tool_memory_mb}: at least 128")
+        _require(self.tool_output_chars >= 1, f"--tool-output-chars {self.tool_output_chars}: at least 1")
+        is_http = self.sandbox.startswith(("http://", "https://"))
+        _require(is_http or self.sandbox == "local", f"--sandbox {self.sandbox}: local, or http://HOST:PORT")
+        _require(not (is_http and self.sandbox_unsafe), "--sandbox-unsafe is for --sandbox local")
+
+    @property
+    def enabled(self) -> bool:
+        """Whether responses have an interpreter."""
+        return self.tools == "python"
+
+
 _NOT_AN_ENGINE_ARG = {
     **dict.fromkeys(("model", "tokenizer"), "use --model"),
     **dict.fromkeys(("revision", "tokenizer_revision", "code_revision"), "use --model-revision"),

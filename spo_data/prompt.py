@@ -64,3 +64,11 @@ def sample_seed(run_seed: int, prompt_id: str, sample_index: int) -> int:
     """
     digest = hashlib.sha256(f"{run_seed}:{prompt_id}:{sample_index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def turn_seed(seed: int, turn: int) -> int:
+    """The 63-bit seed of one request of a response that takes several; the first one has the sample's own."""
+    if turn == 0:
+        return seed
+    digest = hashlib.sha256(f"{seed}:turn:{turn}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -19,7 +19,7 @@ class Sample:
     response: str
     token_ids: np.ndarray
     """int32, shape (n_response_tokens,)."""
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_error"]
     answer: str | None
     verdict: Verdict
     score: float | None
@@ -27,6 +27,8 @@ class Sample:
     tool_turns: int = 0
     token_logprobs: np.ndarray | None = None
     """float32, shape (n_response_tokens,)."""
+    response_mask: np.ndarray | None = None
+    """bool, shape (n_response_tokens,), false for tool output; None where every token is the model's."""
 
     @property
     def graded(self) -> Graded:
@@ -47,5 +49,7 @@ class Sample:
             verdict=graded.verdict,
             score=graded.score,
             detail=graded.detail,
+            tool_turns=completion.tool_turns,
+            response_mask=completion.response_mask,
             token_logprobs=completion.token_logprobs,
         )

@@ -1,12 +1,13 @@
 r"""The answer instruction that is added to a prompt's last user message.
 
     --template boxed        appends "\nThe answer format must be: \boxed{'The final answer goes here.'}"
+    --template retool       as boxed, and the chat tells the model of its interpreter (--tools python)
     --template dapo         wraps the problem in DAPO's wording, which asks for a last line "Answer: ..."
     --template none         leaves the prompt as it is
     --template FILE.jinja   renders the file with `prompt` (the last user message) in place of that message
 
 Prompts that are chat messages already (the verl and messages layouts) carry their own instruction: the default for
-them is `none`, for everything else `boxed`.
+them is `none`, for everything else `boxed`, or `retool` where there is an interpreter.
 """
 
 import hashlib
@@ -22,9 +23,13 @@ from spo_data.prompt import Message
 if TYPE_CHECKING:
     import jinja2
 
+_BOXED = "\nThe answer format must be: \\boxed{'The final answer goes here.'}"
+
 BUILT_IN = {
     "none": "{{ prompt }}",
-    "boxed": "{{ prompt }}\nThe answer format must be: \\boxed{'The final answer goes here.'}",
+    "boxed": "{{ prompt }}" + _BOXED,
+    # A prompt that has the instruction already keeps it once: it is the same prompt with and without tools.
+    "retool": "{{ prompt }}{% set boxed %}" + _BOXED + "{% endset %}{{ '' if prompt.endswith(boxed) else boxed }}",
     "dapo": (
         "Solve the following math problem step by step. The last line of your response should be of the form"
         " Answer: $Answer (without quotes) where $Answer is the answer to the problem.\n\n{{ prompt }}\n\n"
@@ -58,6 +63,24 @@ class AnswerTemplate:
         before, after = _around(self.source)
         inside = len(before) + len(after) <= len(text) and text.startswith(before) and text.endswith(after)
         return text[len(before) : len(text) - len(after)] if inside else text
+
+
+TOOL_WORDING = AnswerTemplate(
+    "retool",
+    "Solve the following problem step by step. You now have the ability to selectively write executable Python code to"
+    " enhance your reasoning process. The Python code will be executed by an external sandbox, and the output (wrapped"
+    " in `<interpreter>output_str</interpreter>`) can be returned to aid your reasoning and help you arrive at the"
+    " final answer. The Python code should be complete scripts, including necessary imports. Important: The sandbox is"
+    " stateless and non-interactive; thus, prior imports, definitions, and state do not persist between executions and"
+    " cannot be referenced.\nEach code snippet is wrapped with `<code>\n```python\ncode snippet\n```\n</code>`.\n"
+    "*user question:*\n{{ prompt }}",
+)
+"""The reference's, word for word. Part of the chat, not of a prompt: a prompt has one id with and without tools."""
+
+
+def tool_wording(template: str) -> AnswerTemplate | None:
+    """What a template says of the interpreter, beside its answer instruction."""
+    return TOOL_WORDING if template == "retool" else None
 
 
 def load_template(name: str) -> AnswerTemplate:
