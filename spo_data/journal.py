@@ -7,6 +7,8 @@ What holds on resume: a sample is in the journal whole or not at all. Commits ar
 `synchronous=FULL`; a process killed inside one leaves a torn WAL tail, which SQLite drops when the file is opened
 next. What was lost is at most the last uncommitted batch, and those samples have the same seeds when drawn again.
 A sample is identified by (prompt, sample index) and written once: a second one for the same place is a bug and raises.
+The one exception is a response in whose middle the interpreter failed (`tool_error`): it is kept to be looked at, is
+not among the samples that are done, and the whole response takes its place.
 
 What the engine made (`samples`) and what graders said of it (`verdicts`) are two tables. Each grader has its own
 verdicts, which stay when another grades the same responses: a journal is opened with the grader whose verdicts are
@@ -111,6 +113,7 @@ class Journal:
             gradings = {grader: self._grading(grader) for _, others in self._samples for grader in others}
             gradings[self.grader] = self._grading(self.grader)
             with self._transaction():
+                self._db.executemany(_DELETE_BROKEN, ((numbers[s.prompt_id], s.sample_index) for s in samples))
                 self._db.executemany(_INSERT_SAMPLE, (_packed(s, numbers[s.prompt_id]) for s in samples))
                 self._db.executemany(
                     _INSERT_VERDICT,
@@ -144,13 +147,14 @@ class Journal:
                 ((grading, self._number(pid), index, *_packed_verdict(graded)) for pid, index, graded in verdicts),
             )
 
-    def mark_truncated(self, grader: GraderRecord | None = None) -> None:
-        """Give the samples that a token limit ended their verdict, which is no grader's opinion."""
-        self._db.execute(
-            "INSERT OR IGNORE INTO verdicts SELECT ?, prompt_number, sample_index, NULL, ?, 0.0, NULL FROM samples"
-            " WHERE finish_reason = 'length'",
-            (self._grading(grader or self.grader), Verdict.TRUNCATED),
-        )
+    def mark_unfinished(self, grader: GraderRecord | None = None) -> None:
+        """Give the samples that a limit or the interpreter's failure ended their verdict, which is no grader's."""
+        for reason, verdict, score in (("length", Verdict.TRUNCATED, 0.0), ("tool_error", Verdict.TOOL_ERROR, None)):
+            self._db.execute(
+                "INSERT OR IGNORE INTO verdicts SELECT ?, prompt_number, sample_index, NULL, ?, ?, NULL FROM samples"
+                " WHERE finish_reason = ?",
+                (self._grading(grader or self.grader), verdict, score, reason),
+            )
 
     def set_prompts(self, prompts: Sequence[Prompt], dropped: Iterable[Dropped]) -> None:
         """Store the prompts of the call that begins, in their order, and the rows that it dropped.
@@ -224,11 +228,11 @@ class Journal:
         return [Commit(*row) for row in rows]
 
     def done(self) -> dict[str, set[int]]:
-        """The sample indices that each prompt has."""
+        """The sample indices that each prompt has, without those that the interpreter broke off."""
         done: dict[str, set[int]] = {}
         for prompt_id, indices in self._db.execute(
             "SELECT prompt_id, group_concat(sample_index) FROM samples JOIN prompts USING (prompt_number)"
-            " GROUP BY prompt_number"
+            " WHERE finish_reason <> 'tool_error' GROUP BY prompt_number"
         ):
             done[prompt_id] = {int(index) for index in indices.split(",")}
         return done
@@ -236,6 +240,7 @@ class Journal:
     def ungraded(self, grader: GraderRecord | None = None, *, bad_golds: bool = False) -> list[tuple[str, int]]:
         """(prompt id, sample index) of the stored samples that a grader has not judged, or failed to.
 
+        Those that the interpreter broke off are not among them: they are drawn again.
         Those that failed for their ground truth fail again, and are among them only where that is asked for.
         """
         settled = _OBSERVED if bad_golds else f"{_OBSERVED}, '{Verdict.GOLD_UNPARSEABLE}'"
@@ -243,7 +248,8 @@ class Journal:
             "SELECT prompt_id, samples.sample_index FROM prompts CROSS JOIN samples USING (prompt_number)"
             " LEFT JOIN verdicts ON grading = ? AND verdicts.prompt_number = samples.prompt_number"
             " AND verdicts.sample_index = samples.sample_index"
-            f" WHERE verdict IS NULL OR verdict NOT IN ({settled}) ORDER BY position, samples.sample_index",
+            f" WHERE finish_reason <> 'tool_error' AND (verdict IS NULL OR verdict NOT IN ({settled}))"
+            " ORDER BY position, samples.sample_index",
             (self._grading(grader or self.grader),),
         )
 
@@ -276,19 +282,22 @@ class Journal:
     def samples(self) -> Iterator[Sample]:
         """All samples, by prompt order and sample index."""
         rows = self._db.execute(SAMPLES_IN_ORDER)
-        for prompt_id, index, seed, response, ids, reason, answer, verdict, score, detail, turns, logprobs in rows:
+        for prompt_id, index, seed, response, ids, reason, answer, verdict, score, detail, turns, *arrays in rows:
+            mask, logprobs = arrays
+            token_ids = np.frombuffer(_unpack(ids), dtype="<i4")
             yield Sample(
                 prompt_id=prompt_id,
                 sample_index=index,
                 seed=seed,
                 response=_unpack(response).decode(),
-                token_ids=np.frombuffer(_unpack(ids), dtype="<i4"),
+                token_ids=token_ids,
                 finish_reason=reason,
                 answer=answer,
                 verdict=Verdict(verdict),
                 score=score,
                 detail=detail,
                 tool_turns=turns,
+                response_mask=None if mask is None else _unpack_mask(mask, len(token_ids)),
                 token_logprobs=None if logprobs is None else np.frombuffer(_unpack(logprobs), dtype="<f4"),
             )
 
@@ -353,7 +362,7 @@ class _Transaction:
 # CROSS JOIN makes prompts the outer loop: sorting the samples would copy every response into a temporary file.
 SAMPLES_IN_ORDER = """
 SELECT prompt_id, sample_index, seed, response, token_ids, finish_reason, answer, verdict, score, detail, tool_turns,
-    token_logprobs
+    response_mask, token_logprobs
 FROM prompts CROSS JOIN graded USING (prompt_number) ORDER BY position, prompt_number, sample_index
 """
 
@@ -361,9 +370,11 @@ _OBSERVED = ", ".join(f"'{verdict}'" for verdict in sorted(OBSERVATIONS))
 
 _INSERT_SAMPLE = """
 INSERT INTO samples (prompt_number, sample_index, seed, finish_reason, response_tokens, tool_turns, response, token_ids,
-    token_logprobs)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    response_mask, token_logprobs)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+_DELETE_BROKEN = "DELETE FROM samples WHERE prompt_number = ? AND sample_index = ? AND finish_reason = 'tool_error'"
 
 _INSERT_VERDICT = """
 INSERT OR REPLACE INTO verdicts (grading, prompt_number, sample_index, answer, verdict, score, detail)
@@ -377,7 +388,7 @@ INSERT INTO commits (call, time, samples, response_tokens) VALUES (?, (julianday
 
 
 def _packed(sample: Sample, prompt_number: int) -> tuple[Any, ...]:
-    logprobs = sample.token_logprobs
+    mask, logprobs = sample.response_mask, sample.token_logprobs
     return (
         prompt_number,
         sample.sample_index,
@@ -387,6 +398,7 @@ def _packed(sample: Sample, prompt_number: int) -> tuple[Any, ...]:
         sample.tool_turns,
         _pack(sample.response.encode(errors="replace")),  # a lone surrogate is no text
         _pack(sample.token_ids.astype("<i4").tobytes()),
+        None if mask is None else _pack(np.packbits(mask).tobytes()),
         None if logprobs is None else _pack(logprobs.astype("<f4").tobytes()),
     )
 
@@ -415,3 +427,7 @@ def _unpack(blob: bytes) -> bytes:
     import pyarrow as pa
 
     return bytes(pa.decompress(blob[4:], int.from_bytes(blob[:4], "little"), codec="zstd", asbytes=True))
+
+
+def _unpack_mask(blob: bytes, length: int) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(_unpack(blob), dtype=np.uint8), count=length).astype(np.bool_)

@@ -8,8 +8,8 @@ import sqlite3
 
 from spo_data.manifest import GraderRecord
 
-SCHEMA_VERSION = 3
-"""The second came with a verdict of each grader, the third with `commits`."""
+SCHEMA_VERSION = 4
+"""The second came with a verdict of each grader, the third with `commits`, the fourth with `response_mask`."""
 
 
 def make_schema(db: sqlite3.Connection, grader: GraderRecord) -> None:
@@ -27,6 +27,8 @@ def make_schema(db: sqlite3.Connection, grader: GraderRecord) -> None:
             in_first_schema = db.execute("SELECT 1 FROM pragma_table_info('samples') WHERE name = 'verdict'").fetchone()
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
+            if not db.execute("SELECT 1 FROM pragma_table_info('samples') WHERE name = 'response_mask'").fetchone():
+                db.execute("ALTER TABLE samples ADD COLUMN response_mask BLOB")
             if in_first_schema:
                 for statement in _FROM_FIRST_SCHEMA.split(";"):
                     db.execute(statement)
@@ -74,6 +76,7 @@ CREATE TABLE IF NOT EXISTS samples (
     response BLOB NOT NULL,
     token_ids BLOB NOT NULL,
     token_logprobs BLOB,
+    response_mask BLOB,
     UNIQUE (prompt_number, sample_index)
 );
 CREATE TABLE IF NOT EXISTS gradings (

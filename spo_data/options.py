@@ -41,7 +41,9 @@ class PromptOptions:
     )
     answer_column: str | None = _option(None, "Column with the ground truth, where the layout is not recognised.")
     template: str | None = _option(
-        None, "Answer instruction: boxed, dapo, none or FILE.jinja (default: boxed; none for chat messages)."
+        None,
+        "Answer instruction: boxed, retool, dapo, none or FILE.jinja (default: boxed, retool with --tools; none for"
+        " chat messages).",
     )
     system: str | None = _option(None, "System prompt, in place of the dataset's.")
     chat_template_kwargs: dict[str, Any] = _option({}, "Arguments of the model's chat template, as JSON.")

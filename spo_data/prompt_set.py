@@ -105,12 +105,13 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def read_prompt_set(options: PromptOptions) -> tuple[Rows, PromptSet]:
+def read_prompt_set(options: PromptOptions, instruction: str = "boxed") -> tuple[Rows, PromptSet]:
     """Load a dataset's rows and turn them into prompts, as the options say; raises UserError as those two do."""
     rows = load_rows(options.dataset, config=options.dataset_config, split=options.split, revision=options.revision)
     prompt_set = build_prompt_set(
         rows,
         template=options.template,
+        instruction=instruction,
         system=options.system,
         prompt_column=options.prompt_column,
         answer_column=options.answer_column,
@@ -124,6 +125,7 @@ def build_prompt_set(
     rows: Rows,
     *,
     template: str | None = None,
+    instruction: str = "boxed",
     system: str | None = None,
     prompt_column: str | None = None,
     answer_column: str | None = None,
@@ -132,7 +134,8 @@ def build_prompt_set(
 ) -> PromptSet:
     """Turn rows into prompts.
 
-    `limit` counts rows, after the shuffle. Raises UserError for an unknown layout and where no prompt is left.
+    `instruction` is the template of problems where none is given. `limit` counts rows, after the shuffle. Raises
+    UserError for an unknown layout and where no prompt is left.
     """
     numbered: Iterable[tuple[int, Any]] = enumerate(rows.rows)
     if shuffle_seed is not None:
@@ -149,7 +152,7 @@ def build_prompt_set(
         prompt_column=prompt_column,
         answer_column=answer_column,
     )
-    instruction = load_template(template or ("none" if layout.is_messages else "boxed"))
+    worded_by = load_template(template or ("none" if layout.is_messages else instruction))
     first_row: dict[str, tuple[int, Prompt]] = {}
     dropped: list[Dropped] = []
     contradictions: list[Contradiction] = []
@@ -160,7 +163,7 @@ def build_prompt_set(
         try:
             if isinstance(row, BadRowError):
                 raise row
-            prompt = _prompt(row, layout, instruction, system, rows.source)
+            prompt = _prompt(row, layout, worded_by, system, rows.source)
         except BadRowError as error:
             dropped.append(Dropped(number, str(error)))
             continue
@@ -183,7 +186,7 @@ def build_prompt_set(
         tuple(dropped),
         tuple(contradictions),
         layout,
-        instruction,
+        worded_by,
     )
 
 

@@ -48,8 +48,10 @@ def values_schema(provenance: Provenance | None = None) -> "pa.Schema":
     )
 
 
-def samples_schema(provenance: Provenance | None = None, *, with_logprobs: bool = False) -> "pa.Schema":
-    """One row a response."""
+def samples_schema(
+    provenance: Provenance | None = None, *, with_logprobs: bool = False, with_mask: bool = False
+) -> "pa.Schema":
+    """One row a response; `with_mask` where responses have tool output in them."""
     import pyarrow as pa
 
     columns = [
@@ -65,8 +67,9 @@ def samples_schema(provenance: Provenance | None = None, *, with_logprobs: bool 
         ("verdict", pa.string()),
         ("score", pa.float64()),
     ]
+    mask = [("response_mask", pa.list_(pa.bool_()))] if with_mask else []
     logprobs = [("token_logprobs", pa.list_(pa.float32()))] if with_logprobs else []
-    return pa.schema([*columns, *logprobs], _metadata(provenance))
+    return pa.schema([*columns, *mask, *logprobs], _metadata(provenance))
 
 
 def stored_provenance(schema: "pa.Schema") -> Provenance | None:

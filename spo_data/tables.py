@@ -33,9 +33,9 @@ def write_tables(journal: Journal, run: Path, provenance: Provenance) -> None:
     """Write both tables into the run folder, in place of what is there; each file says what it belongs to."""
     _swap_in(run / "values", values_schema(provenance), _value_rows(journal), n_files=1)
     ((n_samples,),) = journal.query("SELECT count(*) FROM samples")
-    ((with_logprobs,),) = journal.query("SELECT count(token_logprobs) FROM samples")
+    ((with_logprobs, with_mask),) = journal.query("SELECT count(token_logprobs), count(response_mask) FROM samples")
     n_files = max(1, -(-n_samples // SAMPLES_PER_FILE))
-    schema = samples_schema(provenance, with_logprobs=with_logprobs > 0)
+    schema = samples_schema(provenance, with_logprobs=with_logprobs > 0, with_mask=with_mask > 0)
     _swap_in(run / "samples", schema, _sample_rows(journal), n_files)
 
 
@@ -56,6 +56,7 @@ def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
     prompts = journal.prompts()
     for prompt_id, samples in by_prompt:
         prompt = next(prompt for prompt in prompts if prompt.prompt_id == prompt_id)  # both are in prompt order
+        whole = [sample for sample in samples if sample.finish_reason != "tool_error"]
         value = prompt_value(((s.verdict, s.score) for s in samples), undrawn.get(prompt_id, 0))
         if value.value is None:
             continue
@@ -75,8 +76,8 @@ def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
             "n_truncated": value.n_truncated,
             "n_no_answer": value.n_no_answer,
             "n_failed": value.n_failed,
-            "response_tokens_mean": sum(len(s.token_ids) for s in samples) / len(samples),
-            "tool_turns_mean": sum(s.tool_turns for s in samples) / len(samples),
+            "response_tokens_mean": sum(len(s.token_ids) for s in whole) / len(whole),
+            "tool_turns_mean": sum(s.tool_turns for s in whole) / len(whole),
             "suspect_gold": agreed_answer((s.verdict, s.answer) for s in samples),
             "extra_info": None if prompt.extra_info is None else json.dumps(prompt.extra_info, sort_keys=True),
         }
@@ -88,6 +89,11 @@ def _sample_rows(journal: Journal) -> Iterator[dict[str, Any]]:
 
 
 def _sample_row(sample: Sample) -> dict[str, Any]:
+    mask = sample.response_mask
+    logprobs: Any = sample.token_logprobs
+    if mask is not None and logprobs is not None:
+        # Null, not NaN, where there is none.
+        logprobs = [value if own else None for value, own in zip(logprobs.tolist(), mask.tolist(), strict=True)]
     return {
         "prompt_id": sample.prompt_id,
         "sample_index": sample.sample_index,
@@ -100,7 +106,8 @@ def _sample_row(sample: Sample) -> dict[str, Any]:
         "answer": sample.answer,
         "verdict": str(sample.verdict),
         "score": sample.score,
-        "token_logprobs": sample.token_logprobs,
+        "response_mask": mask,
+        "token_logprobs": logprobs,
     }
 
 

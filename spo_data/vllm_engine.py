@@ -93,7 +93,7 @@ class VllmEngine:
             async for output in self._client.generate(  # noqa: B007 # the last one is the finished one
                 {"prompt_token_ids": request.prompt_token_ids.tolist()},
                 sampling_params(self._sampling, request),
-                request_id=f"{request.prompt_id}-{request.sample_index}",
+                request_id=f"{request.prompt_id}-{request.sample_index}-{request.turn}",
             ):
                 pass
         except EngineDeadError as error:
@@ -119,7 +119,7 @@ def sampling_params(sampling: Sampling, request: SampleRequest) -> Any:
         top_k=sampling.top_k,
         max_tokens=request.max_tokens,
         seed=request.seed,
-        stop=list(sampling.stop),
+        stop=[*sampling.stop, *request.stop],
         logprobs=0 if sampling.logprobs else None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )

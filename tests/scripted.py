@@ -51,6 +51,9 @@ class Script:
     slow_prompt: int = -1
     """The prompt whose sample 0 takes `slow_seconds`."""
     slow_seconds: float = 0.0
+    code: str = ""
+    """With it, a response runs this program `programs` times before it answers."""
+    programs: int = 2
     hook: Callable[[int], None] | None = None
     """Called with the number of each submission."""
     submitted: list[tuple[str, int, int]] = field(default_factory=list)
@@ -71,6 +74,7 @@ class ScriptedEngine:
         self._golds = {prompt.prompt_id: prompt.ground_truth for prompt in plan.prompt_set.prompts}
         self._positions = {prompt_id: position for position, prompt_id in enumerate(self._golds)}
         self._logprobs = plan.options.sampling.logprobs
+        self._tokenizer = plan.chat.tokenizer if script.code else None
         self._flying = 0
         self._dead = False
 
@@ -103,10 +107,28 @@ class ScriptedEngine:
             if script.fail_all or (script.fail_every and request.seed % script.fail_every == 0):
                 raise RequestError("ValueError: [/INST] the script refuses this request")
             script.finished.append((request.prompt_id, request.sample_index))
+            if script.code:
+                return self._turn(request)
             return completion(request, self._golds[request.prompt_id], logprobs=self._logprobs)
         finally:
             self._flying -= 1
             script.in_flight.append(self._flying)
+
+    def _turn(self, request: Any) -> Any:
+        """A program in the first turns, the gold in the last one; real tokens, since the tool loop reads them."""
+        import numpy as np
+
+        from spo_data.engine import Completion
+
+        if request.turn < self.script.programs:
+            text, end = f"turn {request.turn}: <code>\n```python\n{self.script.code}\n```\n</code>", []
+        else:
+            text, end = f"so \\boxed{{{self._golds[request.prompt_id]}}}", [self._tokenizer.eos_token_id]
+        ids = [*self._tokenizer(text)["input_ids"], *end]
+        reason: Any = "stop" if len(ids) <= request.max_tokens else "length"
+        token_ids = np.asarray(ids[: request.max_tokens], dtype=np.int32)
+        drawn = np.full(len(token_ids), -0.25, dtype=np.float32) if self._logprobs else None
+        return Completion(text, token_ids, reason, drawn)
 
 
 def completion(request: Any, gold: str, *, logprobs: bool = False) -> Any:
@@ -196,10 +218,11 @@ def options(dataset: Path | str, out: Path, **asked: Any) -> Any:
     """EstimateOptions with each keyword in the group that has it; cheap defaults for the rest."""
     from spo_pipelines.plan import EstimateOptions
 
-    from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling
+    from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
 
     asked = {"n": 4, "max_tokens": 64, "verifier": "exact", "grader_workers": 1, **asked}
-    groups = {"prompts": PromptOptions, "sampling": Sampling, "engine": EngineOptions, "grader": GraderOptions}
+    groups = {"prompts": PromptOptions, "sampling": Sampling, "engine": EngineOptions}
+    groups |= {"grader": GraderOptions, "tools": ToolOptions}
     made = {
         name: group(**{key: asked.pop(key) for key in [*asked] if key in group.__dataclass_fields__})
         for name, group in groups.items()

@@ -9,6 +9,7 @@
     spo-data join org/name train.parquet
     spo-data export runs/demo --format spo-json --out values.json
     spo-data import values.json --out runs/imported
+    spo-data sandbox --host 0.0.0.0
 
 Exit status: 0 when every prompt has its n valid samples, 1 when something is missing or failed, 2 for wrong input,
 128 + the signal's number after SIGINT or SIGTERM.
@@ -24,6 +25,7 @@ from spo_cli.join import join
 from spo_cli.push import push
 from spo_cli.regrade import regrade
 from spo_cli.report import report
+from spo_cli.sandbox import sandbox
 from spo_cli.show import show
 
 app = typer.Typer(
@@ -37,6 +39,7 @@ app = typer.Typer(
 for command in (check, estimate, show, report, regrade, push, join, export):
     app.command(no_args_is_help=True)(command)
 app.command("import", no_args_is_help=True)(import_values)
+app.command()(sandbox)  # all of its options have defaults
 
 
 def main() -> None:

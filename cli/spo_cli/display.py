@@ -75,6 +75,11 @@ class Display:
             f" template {prompts.template.name}, verifier {plan.manifest.grader.verifier}"
             + (f", also {also.verifier}" if also else "")
         )
+        if (tools := plan.manifest.policy.tools) is not None:
+            unsafe = ", UNPROTECTED" if plan.options.tools.sandbox_unsafe else ""
+            self._line(f"tools     {tools}, run by {plan.options.tools.sandbox}{unsafe}")
+            if not plan.tells_of_tools:
+                self._line("note      the prompt does not tell the model of its interpreter: --template retool does")
         self._line(
             f"plan      {len(prompts.prompts):,} prompts x {sampling.n} = {plan.n_samples:,} samples"
             f" ({present:,} there already), at most {plan.token_bound:,} response tokens in all\n"

@@ -16,9 +16,10 @@ from spo_cli.parameters import (
     json_object,
     prompts_option,
     sampling_option,
+    tool_option,
 )
 from spo_data.errors import UserError
-from spo_data.options import PRESETS, EngineOptions, GraderOptions, PromptOptions, Sampling
+from spo_data.options import PRESETS, EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
 
 
 def estimate(
@@ -48,6 +49,13 @@ def estimate(
     seed: Annotated[int | None, sampling_option("seed")] = None,
     stop: Annotated[list[str] | None, sampling_option("stop")] = None,
     logprobs: Annotated[bool, sampling_option("logprobs")] = False,
+    tools: Annotated[str | None, tool_option("tools")] = None,
+    max_tool_turns: Annotated[int, tool_option("max_tool_turns")] = 8,
+    tool_seconds: Annotated[float, tool_option("tool_seconds")] = 30.0,
+    tool_memory_mb: Annotated[int, tool_option("tool_memory_mb")] = 1024,
+    tool_output_chars: Annotated[int, tool_option("tool_output_chars")] = 2000,
+    sandbox: Annotated[str, tool_option("sandbox")] = "local",
+    sandbox_unsafe: Annotated[bool, tool_option("sandbox_unsafe")] = False,
     verifier: Annotated[str | None, grader_option("verifier")] = None,
     also: Annotated[str | None, grader_option("also")] = None,
     skip_check: Annotated[bool, SKIP_CHECK] = False,
@@ -110,6 +118,15 @@ def estimate(
         )
         grader = GraderOptions(verifier, also, grader_workers, grader_seconds, grader_memory_gb)
         checked_sampling = Sampling(**sampling, logprobs=logprobs)
+        interpreter = ToolOptions(
+            tools=tools,
+            max_tool_turns=max_tool_turns,
+            tool_seconds=tool_seconds,
+            tool_memory_mb=tool_memory_mb,
+            tool_output_chars=tool_output_chars,
+            sandbox=sandbox,
+            sandbox_unsafe=sandbox_unsafe,
+        )
 
         from spo_pipelines.estimate import estimate as run_estimate
         from spo_pipelines.plan import EstimateOptions
@@ -123,6 +140,7 @@ def estimate(
             sampling=checked_sampling,
             engine=engine,
             grader=grader,
+            tools=interpreter,
             model_revision=model_revision,
             skip_check=skip_check,
             command=("spo-data", *sys.argv[1:]),

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from spo_data.errors import UserError
-from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, help_of
+from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions, help_of
 
 SKIP_CHECK: Any = typer.Option(
     "--skip-check",
@@ -34,6 +34,11 @@ def engine_option(name: str) -> Any:
 def grader_option(name: str) -> Any:
     """A grading option."""
     return _option(GraderOptions, name, "Grading")
+
+
+def tool_option(name: str) -> Any:
+    """An option of the code interpreter."""
+    return _option(ToolOptions, name, "Tools")
 
 
 def json_object(option: str, text: str | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from spo_cli.exits import clean_exit
-from spo_cli.parameters import json_object, prompts_option
+from spo_cli.parameters import json_object, prompts_option, tool_option
 from spo_data.errors import UserError
 from spo_data.options import PromptOptions
 
@@ -102,7 +102,8 @@ def train(
     template: Annotated[
         str | None,
         typer.Option(
-            help="Answer instruction of files without one (default: the values').",
+            help="Answer instruction of files without one, and whether the model is told of its interpreter (default:"
+            " the values').",
             rich_help_panel=FILES_PANEL,
             show_default=False,
         ),
@@ -128,6 +129,13 @@ def train(
         str | None,
         typer.Option(help="As for estimate (default: the values').", rich_help_panel="Policy", show_default=False),
     ] = None,
+    tools: Annotated[str | None, tool_option("tools")] = None,
+    max_tool_turns: Annotated[int | None, tool_option("max_tool_turns")] = None,
+    tool_seconds: Annotated[float | None, tool_option("tool_seconds")] = None,
+    tool_memory_mb: Annotated[int | None, tool_option("tool_memory_mb")] = None,
+    tool_output_chars: Annotated[int | None, tool_option("tool_output_chars")] = None,
+    sandbox: Annotated[str | None, tool_option("sandbox")] = None,
+    sandbox_unsafe: Annotated[bool, tool_option("sandbox_unsafe")] = False,
 ) -> None:
     """Train a model by SPO on verl, each response compared with its prompt's offline value.
 
@@ -159,11 +167,19 @@ def train(
             model_revision=model_revision,
             train=files[0] if train_files is not None else None,
             validation=tuple(files[1:] if train_files is not None else files),
+            template=template,
             stop=None if stop is None else tuple(stop),
             chat_template_kwargs=(
                 None if chat_template_kwargs is None else json_object("--chat-template-kwargs", chat_template_kwargs)
             ),
             verifier=verifier,
+            tools=tools,
+            max_tool_turns=max_tool_turns,
+            tool_seconds=tool_seconds,
+            tool_memory_mb=tool_memory_mb,
+            tool_output_chars=tool_output_chars,
+            sandbox=sandbox,
+            sandbox_unsafe=sandbox_unsafe,
             method=method,
             preset=preset,
             nodes=nodes,

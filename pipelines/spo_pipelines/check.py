@@ -135,13 +135,15 @@ async def check(options: CheckOptions) -> CheckReport:
     )
 
 
-def read_prompts(wanted: PromptOptions, verifier: str | None, begun_with: str | None = None) -> PromptsRead:
+def read_prompts(
+    wanted: PromptOptions, verifier: str | None, begun_with: str | None = None, instruction: str = "boxed"
+) -> PromptsRead:
     """Read and word the prompts; raises UserError where the dataset has none.
 
     `begun_with` is the verifier of the run that is there: it stays the default when more prompts come in.
     """
     asked = None if verifier is None else grader_record(verifier)
-    rows, prompt_set = read_prompt_set(wanted)
+    rows, prompt_set = read_prompt_set(wanted, instruction)
     return PromptsRead(rows, prompt_set, asked or grader_record(begun_with or _default_verifier(prompt_set)))
 
 

@@ -12,12 +12,14 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Protocol
+
+from spo_data.tools.open import open_interpreter
 
 from spo_data.engine import Devices, Engine, EngineError
 from spo_data.engine_log import output_to
@@ -27,6 +29,7 @@ from spo_data.grading.pool import GraderPool
 from spo_data.journal import Journal
 from spo_data.manifest import JOURNAL, GraderRecord, Manifest, Timings, read_manifest
 from spo_data.summary import Summary
+from spo_data.tools.engine import ToolEngine
 from spo_data.vllm_engine import start_vllm
 from spo_pipelines.admission import admitted, trusted
 from spo_pipelines.check import grader_record, read_prompts
@@ -91,7 +94,12 @@ async def estimate(
         grading = options.grader
         watcher.stage("reading prompts")
         begun = read_manifest(out)
-        read = read_prompts(options.prompts, grading.verifier, begun_with=begun.grader.verifier if begun else None)
+        read = read_prompts(
+            options.prompts,
+            grading.verifier,
+            begun_with=begun.grader.verifier if begun else None,
+            instruction="retool" if options.tools.enabled else "boxed",
+        )
         also = _second_opinion(options, read.grader, begun)
         with output_to(Path(os.devnull)):  # Python's resource tracker, which would comment on killed engines later
             resource_tracker.ensure_running()
@@ -107,6 +115,18 @@ async def estimate(
                 old, done = admitted(plan)
                 watcher.planned(plan, sum(map(len, done.values())))
                 return await _run(plan, old, done, graders, watcher, start_engine)
+
+
+@asynccontextmanager
+async def _engine(plan: Plan, start_engine: StartEngine) -> AsyncIterator[Engine]:
+    """The plan's engine, with the interpreter around it that the policy has."""
+    settings = plan.manifest.policy.tools
+    if settings is None:
+        async with start_engine(plan) as engine:
+            yield engine
+        return
+    async with open_interpreter(plan.options.tools) as interpreter, start_engine(plan) as engine:
+        yield ToolEngine(engine, interpreter, plan.chat.tokenizer, settings, plan.options.sampling.stop)
 
 
 async def _run(
@@ -144,7 +164,7 @@ async def _run(
                 )
             if present < n_samples:
                 watcher.stage(f"starting the engine (its log: {out / ENGINE_LOG})")
-                async with start_engine(plan) as engine:
+                async with _engine(plan, start_engine) as engine:
                     progress = Progress(n_samples, present)
                     with stopping_signals(stop, signals):
                         death = await stream(

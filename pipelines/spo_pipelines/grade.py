@@ -50,7 +50,7 @@ async def grade_stored(
     `listen` hears how many of them are graded. `bad_golds` are the verdicts on prompts whose ground truth does not
     verify under this grader; without them, samples that failed for their ground truth are left as they are.
     """
-    journal.mark_truncated(grader)
+    journal.mark_unfinished(grader)
     ungraded = journal.ungraded(grader, bad_golds=bad_golds is not None)
     pending = iter(ungraded)
     fresh: list[tuple[str, int, Graded]] = []

@@ -9,7 +9,7 @@ touched. A prompt that leaves no room for a response is dropped and counted, nev
 
 import shlex
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from spo_data.engine import SampleRequest
 from spo_data.errors import UserError
 from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Verdict
-from spo_data.manifest import DatasetRecord, GraderRecord, Manifest, PolicyRecord, package_versions
+from spo_data.manifest import DatasetRecord, GraderRecord, Manifest, PolicyRecord, ToolsRecord, package_versions
 from spo_data.model import Model, resolve_model
-from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling
+from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
 from spo_data.prompt import sample_seed
 from spo_data.prompt_set import Dropped, PromptSet
+from spo_data.template import AnswerTemplate, tool_wording
+from spo_data.tools.loop import CODE_START
 from spo_pipelines.check import PromptsRead, leaking, tokenized, too_long, unverifiable
 
 # Engine arguments that change how fast samples are drawn, not which: any other is part of the policy.
@@ -50,6 +52,7 @@ class EstimateOptions:
     sampling: Sampling = field(default_factory=Sampling)
     engine: EngineOptions = field(default_factory=EngineOptions)
     grader: GraderOptions = field(default_factory=GraderOptions)
+    tools: ToolOptions = field(default_factory=ToolOptions)
     model_revision: str | None = None
     skip_check: bool = False
     """Leave out the check of ground truths against themselves, and the search for leaks."""
@@ -69,6 +72,7 @@ class Plan:
     context_length: int
     preview: str
     """One rendered prompt, as the model reads it."""
+    chat: Chat
     leaks: tuple[Dropped, ...]
     """The prompts that state their own ground truth; they are sampled all the same."""
     manifest: Manifest
@@ -87,6 +91,11 @@ class Plan:
     def token_bound(self) -> int:
         """Response tokens at most, for the whole run."""
         return self.options.sampling.n * sum(self.max_tokens(prompt_id) for prompt_id in self.token_ids)
+
+    @property
+    def tells_of_tools(self) -> bool:
+        """Whether the first prompt, as the model reads it, has the tag that calls the interpreter."""
+        return CODE_START in self.preview
 
     def as_dict(self) -> dict[str, Any]:
         """For the JSON of a dry run."""
@@ -139,6 +148,7 @@ async def make_plan(
     model = resolve_model(options.model, options.model_revision)
     trust_remote_code = bool(options.engine.engine_arg.get("trust_remote_code", False))
     chat = load_chat(model, wanted.chat_template_kwargs, trust_remote_code=trust_remote_code)
+    chat = replace(chat, wording=_wording(prompt_set, options.tools))
     context_length = options.engine.max_model_len or chat.context_length
     if not options.skip_check:
         prompt_set = prompt_set.without(await unverifiable(prompt_set, pool, trusted))
@@ -169,6 +179,7 @@ async def make_plan(
         token_ids=kept,
         context_length=context_length,
         preview=chat.render(prompt_set.prompts[0].messages),
+        chat=chat,
         leaks=() if options.skip_check else tuple(leaking(prompt_set)),
         manifest=_manifest(
             options, _policy(options, model, prompt_set, chat, context_length), dataset, read.grader, also
@@ -196,7 +207,16 @@ def _policy(
         chat_template=chat.template_sha256,
         chat_template_kwargs=dict(chat.template_kwargs),
         opens_thinking=chat.opens_thinking,
+        tools=ToolsRecord.of(options.tools),
     )
+
+
+def _wording(prompt_set: PromptSet, tools: ToolOptions) -> AnswerTemplate | None:
+    """What tells the model of its interpreter; raises UserError where it would be told of one that is not there."""
+    wording = tool_wording(prompt_set.template.name)
+    if wording is not None and not tools.enabled:
+        raise UserError("--template retool tells the model of an interpreter: add --tools python, or take boxed")
+    return wording
 
 
 def _manifest(

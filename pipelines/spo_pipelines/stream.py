@@ -16,7 +16,7 @@ from typing import Protocol
 
 from spo_data.engine import Completion, Engine, EngineError, RequestError, SampleRequest
 from spo_data.errors import first_line
-from spo_data.grading.verdict import TRUNCATED
+from spo_data.grading.verdict import TRUNCATED, Graded, Verdict
 from spo_data.journal import Journal
 from spo_data.prompt import Prompt
 from spo_data.sample import Sample
@@ -110,7 +110,7 @@ async def stream(
         while (item := await finished.get()) is not None:
             request, completion = item
             prompt = prompts[request.prompt_id]
-            graded, others = TRUNCATED, dict.fromkeys(graders.others, TRUNCATED)
+            graded, others = _ungradable(completion), dict.fromkeys(graders.others, _ungradable(completion))
             if completion.finish_reason == "stop":
                 graded, *seconds = await asyncio.gather(
                     *(graders.grade(prompt, completion.text, grader) for grader in (graders.current, *graders.others))
@@ -145,3 +145,10 @@ async def stream(
         raise errors.exceptions[0] from errors  # one thing went wrong; the others were cancelled for it
     journal.commit()
     return death
+
+
+def _ungradable(completion: Completion) -> Graded:
+    """The verdict on a response that did not come to its own end."""
+    if completion.finish_reason == "tool_error":
+        return Graded.failed(Verdict.TOOL_ERROR, completion.detail or "the interpreter failed")
+    return TRUNCATED

@@ -47,8 +47,8 @@ class Turn:
 class Generate(Protocol):
     """Samples after a context, until the model ends, CODE_END appears, or there are `max_tokens`."""
 
-    async def __call__(self, context: list[int], max_tokens: int, request: int) -> Turn:
-        """`request` numbers the requests of one response from 0: each needs a seed of its own."""
+    async def __call__(self, context: list[int], max_tokens: int, number: int) -> Turn:
+        """`number` counts the requests of one response from 0: each needs a seed of its own."""
         ...
 
 

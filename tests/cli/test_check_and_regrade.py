@@ -253,7 +253,7 @@ REFUSED = [
     (["check", "{}/sums.jsonl", "--max-model-len", "0", "--model", scripted.MODEL], "--max-model-len 0: at least 2"),
     (["check", "{}/sums.jsonl", "--max-model-len", "0"], "--max-model-len 0: at least 2"),
     (["check", "{}/sums.jsonl", "--max-model-len", "-5"], "--max-model-len -5: at least 2"),
-    (["check", "{}/sums.jsonl", "--template", "boxd"], "--template boxd: choose one of none, boxed, dapo"),
+    (["check", "{}/sums.jsonl", "--template", "boxd"], "--template boxd: choose one of none, boxed, retool, dapo"),
     (["check", "{}/sums.jsonl", "--model", "smolm2-135m"], "did you mean smollm2-135m"),
     (["check", "{}/sums.jsonl", "--chat-template-kwargs", "{"], "--chat-template-kwargs {: not JSON"),
     (["check", "{}/sums.jsonl", "--grader-seconds", "0"], "--grader-seconds 0: above 0"),

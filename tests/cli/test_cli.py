@@ -100,7 +100,7 @@ REFUSED = [
     (["--split", "test"], "no split 'test': choose --split train"),
     (["--prompt-column", "problem"], "--prompt-column problem: no such column; there are question, answer"),
     (["--answer-column", "gold"], "--answer-column gold: no such column"),
-    (["--template", "boxd"], "--template boxd: choose one of none, boxed, dapo"),
+    (["--template", "boxd"], "--template boxd: choose one of none, boxed, retool, dapo"),
     (["--template", "{}/bad.jinja"], "does not render"),
     (["--template", "{}/deaf.jinja"], "drops the problem"),
     (["--template", "{}/latin.jinja"], "latin.jinja"),

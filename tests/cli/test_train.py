@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import spo_train.launch
+import spo_train.tools
 import spo_train.training_data
 import yaml
 from click.testing import Result
@@ -33,10 +34,12 @@ from spo_data.chat import load_chat
 from spo_data.errors import SpoError
 from spo_data.folder_lock import folder_lock
 from spo_data.grading.verifiers import verifier_version
+from spo_data.manifest import ToolsRecord
 from spo_data.model import resolve_model
-from spo_data.options import PromptOptions
+from spo_data.options import PromptOptions, ToolOptions
 from spo_data.prompt import Message, Prompt
 from spo_data.table_schemas import values_schema
+from spo_data.template import TOOL_WORDING
 from spo_data.value_table import load_values
 
 pytestmark = pytest.mark.slow  # each call composes verl's configuration
@@ -71,6 +74,30 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = load_values(run).table.replace_schema_metadata(values_schema(provenance).metadata)
     pq.write_table(table, folder / "sums.parquet")
     return folder / "sums.parquet"
+
+
+TOOLS = ToolsRecord(interpreter="python", max_turns=3, seconds=5.0, memory_mb=512, output_chars=300)
+
+
+@pytest.fixture(scope="module")
+def tool_values(values: Path) -> Path:
+    """The same values, as if the model had had an interpreter and had been told of it."""
+    provenance = load_values(values).provenance
+    assert provenance is not None
+    policy = provenance.policy.model_copy(update={"tools": TOOLS, "template": "retool", "max_tokens": 512})
+    table = load_values(values).table.replace_schema_metadata(
+        values_schema(provenance.model_copy(update={"policy": policy})).metadata
+    )
+    pq.write_table(table, values.with_name("with_tools.parquet"))
+    return values.with_name("with_tools.parquet")
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> list[ToolOptions]:
+    """The interpreters that were looked for, without a sandbox on this machine."""
+    found: list[ToolOptions] = []
+    monkeypatch.setattr(spo_train.tools, "check_interpreter", found.append)
+    return found
 
 
 @pytest.fixture
@@ -226,6 +253,96 @@ def test_a_training_writes_its_folder_and_reports_its_steps(
     assert (record["method"], record["model"], record["prompts"]) == ("spo", MODEL, 20)
     assert record["commands"][0].startswith("spo-train --offline-values")
     assert {"verl", "ray", "spo-data"} <= record["packages"].keys()
+
+
+def test_a_training_has_the_tools_of_its_values(
+    monkeypatch: pytest.MonkeyPatch,
+    values: Path,
+    tool_values: Path,
+    tmp_path: Path,
+    child: Callable[[str], None],
+    checked: list[ToolOptions],
+) -> None:
+    child(STEPS)
+    out = tmp_path / "out"
+    result = call(monkeypatch, "--offline-values", tool_values, "--out", out, "--sandbox", "http://localhost:8080")
+    assert result.exit_code == 0, result.output
+    tools = next(line for line in result.stdout.splitlines() if line.startswith("tools"))
+    assert tools.count("python (3 turns, 5 s, 512 MB, 300 characters)") == 2
+    asked = ToolOptions("python", 3, 5.0, 512, 300, "http://localhost:8080")
+    assert checked == [asked]
+    (loop,) = yaml.safe_load((out / "agent_loop.yaml").read_text())
+    assert loop["interpreter"] == TOOLS.model_dump()
+    assert (loop["sandbox"], loop["sandbox_unsafe"], loop["template"]) == ("http://localhost:8080", False, "retool")
+    assert loop["concurrency"] >= 1
+    record = json.loads((out / "run_train.json").read_text())
+    assert (record["tools"], record["wording"]) == (TOOLS.model_dump(), "retool")
+    longest = [
+        plan_training(TrainOptions(offline_values=str(each), out=tmp_path / "x")).choice.longest_prompt
+        for each in (values, tool_values)
+    ]
+    assert longest[1] > longest[0] + 100, "the wording is part of what the model reads"
+    again = ("--offline-values", tool_values, "--out", out, "--resume", "--max-tool-turns", 2)
+    said = refusal(call(monkeypatch, *again, "--allow-mismatch", "tools"))
+    assert "tools (there: python (3 turns, 5 s, 512 MB, 300 characters); now: python (2 turns" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--tools", "none"), "to make them equal: --tools python); to train all the same: --allow-mismatch tools"),
+        (("--max-tool-turns", "4"), "to make them equal: --max-tool-turns 3)"),
+        (("--tools", "none", "--allow-mismatch", "tools"), "--template retool tells the model of an interpreter"),
+        (("--tools", "none", "--tool-seconds", "4"), "--tool-seconds: responses have no interpreter"),
+        (
+            ("actor_rollout_ref.rollout.multi_turn.enable=true",),
+            "responses use no tools of verl's; --tools python gives them Python",
+        ),
+    ],
+)
+def test_other_tools_than_the_values_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    tool_values: Path,
+    checked: list[ToolOptions],
+    arguments: tuple[str, ...],
+    says: str,
+) -> None:
+    given = ("--offline-values", tool_values, "--out", "runs/nowhere", "--dry-run")
+    assert says in refusal(call(monkeypatch, *given, *arguments))
+    assert not checked, "no sandbox is looked for in vain"
+
+
+def test_tools_for_values_without_them_are_told_of_where_the_template_says_so(
+    monkeypatch: pytest.MonkeyPatch, values: Path, checked: list[ToolOptions]
+) -> None:
+    given = ("--offline-values", values, "--out", "runs/nowhere", "--dry-run", "--tools", "python")
+    assert "to make them equal: --tools none)" in refusal(call(monkeypatch, *given))
+    result = call(monkeypatch, *given, "--allow-mismatch", "tools")
+    assert result.exit_code == 0, result.output
+    assert "no prompt tells the model of its interpreter: --template retool does" in result.stdout
+    assert checked == [ToolOptions("python")]
+
+
+def test_problems_without_a_template_are_told_of_tools_as_in_an_estimate(tmp_path: Path) -> None:
+    """Values of another maker: the template's default is `retool` with tools, as `boxed` is without."""
+    (tmp_path / "v.json").write_text(json.dumps({f"What is {n} + {n}?": [1.0, 0.0] for n in range(16)}))
+    rows = [{"question": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(16)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = PromptOptions(dataset=str(tmp_path / "t.jsonl"))
+    options = TrainOptions(str(tmp_path / "v.json"), model=MODEL, train=files, out=tmp_path / "out")
+    plain, told = plan_training(options), plan_training(replace(options, tools="python"))
+    assert (plain.data.template, told.data.template) == ("boxed", "retool")
+    assert plain.data.prompt_ids == told.data.prompt_ids
+    assert (plain.chat.wording, told.chat.wording) == (None, TOOL_WORDING)
+    assert not any("no prompt tells" in note for note in told.notes)
+
+
+def test_a_sandbox_that_is_not_there_is_found_before_verl_starts(
+    monkeypatch: pytest.MonkeyPatch, tool_values: Path
+) -> None:
+    """Every response would fail, after minutes of starting."""
+    given = ("--offline-values", tool_values, "--out", "runs/nowhere", "--dry-run")
+    assert "http://127.0.0.1:9" in refusal(call(monkeypatch, *given, "--sandbox", "http://127.0.0.1:9"))
 
 
 def values_as_rows(tmp_path: Path) -> Path:

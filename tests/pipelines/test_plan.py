@@ -182,7 +182,7 @@ def test_chat_template_arguments_are_part_of_the_policy(dataset: Path, tmp_path:
     ("asked", "says"),
     [
         ({"verifier": "mathverify"}, r"--verifier mathverify: choose one of math-verify, dapo, exact"),
-        ({"template": "boxd"}, r"--template boxd: choose one of none, boxed, dapo"),
+        ({"template": "boxd"}, r"--template boxd: choose one of none, boxed, retool, dapo"),
         ({"prompt_column": "task"}, r"--prompt-column task: no such column; there are question, answer"),
         ({"split": "test"}, r"no split 'test': choose --split train"),
         ({"model": "smolm2-135m"}, r"did you mean smollm2-135m"),

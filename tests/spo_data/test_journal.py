@@ -520,13 +520,14 @@ def test_a_journal_from_before_commits_were_recorded_opens_and_records_from_then
         journal.add(make_sample(prompt, 0))
     old = sqlite3.connect(path)
     old.execute("DROP TABLE commits")
+    old.execute("ALTER TABLE samples DROP COLUMN response_mask")
     old.execute("PRAGMA user_version = 2")
     old.commit()
     old.close()
     with Journal(path, GRADER, read_only=read_only) as journal:
         assert journal.commits() == []
         assert len(list(journal.samples())) == 1
-        assert journal.query("PRAGMA user_version") == [(3,)]
+        assert journal.query("PRAGMA user_version") == [(4,)]
     with Journal(path, GRADER) as journal:
         journal.add(make_sample(prompt, 1))
     with Journal(path, GRADER, read_only=True) as reader:
@@ -537,14 +538,14 @@ def test_a_journal_from_before_commits_were_recorded_opens_and_records_from_then
 @pytest.mark.parametrize("read_only", [True, False])
 def test_the_journal_of_a_later_release_is_refused_and_left_as_it_is(path: Path, read_only: bool) -> None:
     with Journal(path, GRADER) as journal:
-        journal.query("PRAGMA user_version = 4")
-    with pytest.raises(sqlite3.NotSupportedError, match="version 4, this spo-data knows 3"):
+        journal.query("PRAGMA user_version = 5")
+    with pytest.raises(sqlite3.NotSupportedError, match="version 5, this spo-data knows 4"):
         Journal(path, GRADER, read_only=read_only)
     with (
-        pytest.raises(SpoError, match=r"journal.sqlite cannot be read: its schema is version 4"),
+        pytest.raises(SpoError, match=r"journal.sqlite cannot be read: its schema is version 5"),
         reading(path, GRADER),
     ):
         pass
     database = sqlite3.connect(path)
-    assert database.execute("PRAGMA user_version").fetchone() == (4,)
+    assert database.execute("PRAGMA user_version").fetchone() == (5,)
     database.close()

@@ -189,8 +189,8 @@ def test_values_are_means_of_what_was_observed_in_prompt_order(journal: Journal)
 
 
 def test_what_a_token_limit_ended_is_truncated_for_every_grader_that_is_told(journal: Journal, path: Path) -> None:
-    journal.mark_truncated(B)
-    journal.mark_truncated(B)
+    journal.mark_unfinished(B)
+    journal.mark_unfinished(B)
     assert seen(path, B) == {(P0, 0): NOT_YET, (P0, 1): NOT_YET, (P1, 0): NOT_YET, (P2, 0): TRUNCATED}
     assert journal.ungraded(B) == [(P0, 0), (P0, 1), (P1, 0)]
     assert seen(path, C)[P2, 0] == NOT_YET
@@ -277,8 +277,8 @@ class VerdictsMachine(RuleBasedStateMachine):
         self.verdicts[grader or self.current].update(new)
 
     @rule(grader=st.none() | st.sampled_from(GRADERS))
-    def mark_truncated(self, grader: GraderRecord | None) -> None:
-        self.journal.mark_truncated(grader)
+    def mark_unfinished(self, grader: GraderRecord | None) -> None:
+        self.journal.mark_unfinished(grader)
         for key, reason in self.reasons.items():
             if reason == "length":
                 self.verdicts[grader or self.current].setdefault(key, TRUNCATED)
@@ -413,7 +413,7 @@ def write_first_schema(path: Path) -> sqlite3.Connection:
         )
     numbers = dict(database.execute("SELECT prompt_id, prompt_number FROM prompts").fetchall())
     for one in FIRST_SAMPLES:
-        number, index, seed, reason, tokens, turns, response, ids, logprobs = _packed(one, numbers[one.prompt_id])
+        number, index, seed, reason, tokens, turns, response, ids, _, logprobs = _packed(one, numbers[one.prompt_id])
         verdict = one.answer, str(one.verdict), one.score, one.detail
         database.execute(
             "INSERT INTO samples (prompt_number, sample_index, seed, finish_reason, response_tokens, tool_turns,"

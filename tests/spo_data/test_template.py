@@ -129,5 +129,5 @@ def test_a_file_that_is_not_utf_8_is_a_user_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["Boxed", "missing.jinja", "/"])
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
-    with pytest.raises(UserError, match=r"choose one of none, boxed, dapo, or an existing FILE\.jinja"):
+    with pytest.raises(UserError, match=r"choose one of none, boxed, retool, dapo, or an existing FILE\.jinja"):
         load_template(name)

@@ -228,6 +228,8 @@ def test_settings_that_do_not_fit_are_refused(choice: Choice, overrides: tuple[s
         ("trainer.use_v1=false", "trainer.use_v1=false: spo-train runs in verl's V1 trainer"),
         ("actor_rollout_ref.rollout.name=sglang", "actor_rollout_ref.rollout.name=vllm"),
         ("actor_rollout_ref.rollout.ignore_eos=true", "a response ends where the model ends it"),
+        ("actor_rollout_ref.rollout.multi_turn.enable=true", "use no tools of verl's; --tools python gives them"),
+        ("actor_rollout_ref.rollout.multi_turn.tool_config_path=t.yaml", "use no tools of verl's; --tools python"),
         ("data.train_max_samples=100", "train on fewer prompts with --train-files"),
         ("data.filter_overlong_prompts=true", "leave out long prompts with --train-files"),
     ],

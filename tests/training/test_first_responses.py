@@ -13,10 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 from hub_running import client_environment, running_hub
 from made_runs import make_run
+from records import GRADER, make_manifest
 from spo_train.first_responses import DECIDING, TOKEN_IDS, _in_tables, first_responses
 
 from spo_data.errors import UserError
+from spo_data.grading.verdict import Verdict
+from spo_data.journal import Journal
+from spo_data.manifest import ToolsRecord
 from spo_data.prompt import Message, Prompt
+from spo_data.sample import Sample
+from spo_data.tables import write_tables
 from spo_data.value_table import load_values
 
 PROMPTS = [Prompt((Message("user", f"{number}?"),), "4", "d") for number in range(4)]
@@ -31,7 +37,7 @@ from spo_data.value_table import load_values
 from spo_train.training_data import first_responses
 
 found = first_responses(load_values(sys.argv[1]), sys.argv[2:])
-print(json.dumps([None if ids is None else ids.tolist() for ids in found]))
+print(json.dumps([None if each is None else each.token_ids.tolist() for each in found]))
 """
 
 
@@ -43,8 +49,8 @@ def run(tmp_path: Path) -> Path:
 
 def found_in(place: Path) -> list[list[int] | None]:
     found = first_responses(load_values(place), IDS)
-    assert all(ids is None or ids.dtype == np.int32 for ids in found)
-    return [None if ids is None else ids.tolist() for ids in found]
+    assert all(each is None or (each.token_ids.dtype == np.int32 and each.mask is None) for each in found)
+    return [None if each is None else each.token_ids.tolist() for each in found]
 
 
 def test_the_first_sample_that_was_observed_stands_for_each_prompt(run: Path) -> None:
@@ -64,6 +70,53 @@ def test_the_lowest_index_wins_whatever_the_order_of_files_and_groups(run: Path)
     pq.write_table(table.slice(0, 4), run / "samples" / "train-00000-of-00002.parquet", row_group_size=2)
     pq.write_table(table.slice(4), run / "samples" / "train-00001-of-00002.parquet", row_group_size=1)
     assert found_in(run) == EXPECTED
+
+
+def masked(prompt: Prompt, index: int, verdict: Verdict, mask: list[bool] | None) -> Sample:
+    """A sample of four tokens of which some are tool output."""
+    return Sample(
+        prompt_id=prompt.prompt_id,
+        sample_index=index,
+        seed=index,
+        response="r",
+        token_ids=np.arange(4, dtype=np.int32),
+        finish_reason="tool_error" if verdict is Verdict.TOOL_ERROR else "stop",
+        answer=None,
+        verdict=verdict,
+        score=None if verdict is Verdict.TOOL_ERROR else 1.0,
+        tool_turns=1,
+        response_mask=None if mask is None else np.array(mask),
+    )
+
+
+@pytest.mark.parametrize("tabled", [True, False])
+def test_tool_output_in_a_response_is_masked(tmp_path: Path, tabled: bool) -> None:
+    """D is of the model's own tokens; and a response that the sandbox failed says nothing of the policy."""
+    run = make_run(tmp_path / "run", dict.fromkeys(PROMPTS[:2], ()), n=2)
+    with Journal(run / "journal.sqlite", GRADER) as journal:
+        journal.add(masked(PROMPTS[0], 0, Verdict.TOOL_ERROR, [True] * 4))
+        journal.add(masked(PROMPTS[0], 1, Verdict.CORRECT, [True, False, False, True]))
+        journal.add(masked(PROMPTS[1], 0, Verdict.CORRECT, None))
+        journal.commit()
+        policy = {"tools": ToolsRecord(interpreter="python", max_turns=8, seconds=1, memory_mb=512, output_chars=9)}
+        write_tables(journal, run, make_manifest(policy, n=2).provenance)
+    if not tabled:
+        shutil.rmtree(run / "samples")
+    first, second = first_responses(load_values(run), IDS[:2])
+    assert first is not None
+    assert second is not None
+    assert first.own.tolist() == [True, False, False, True]
+    assert first.own.dtype == np.bool_
+    assert second.own.tolist() == [True] * 4
+
+
+def test_a_mask_of_another_length_is_one_line(run: Path) -> None:
+    (path,) = (run / "samples").glob("*.parquet")
+    table = pq.read_table(path)
+    masks = pa.array([[True]] * len(table), pa.list_(pa.bool_()))
+    pq.write_table(table.append_column("response_mask", masks), path)
+    with pytest.raises(UserError, match=r"its samples cannot be read: a response of 2 tokens has a mask of 1"):
+        first_responses(load_values(run), IDS)
 
 
 def test_values_alone_have_no_responses(run: Path, tmp_path: Path) -> None:
@@ -122,7 +175,7 @@ def test_only_deciding_columns_and_needed_row_groups_are_read(tmp_path: Path) ->
     content = (tmp_path / "samples.parquet").read_bytes()
     Counted.read_bytes = 0
     found = _in_tables(["samples.parquet"], lambda _: Counted(content), {"p3", "p11"})
-    assert {name: ids.tolist() for name, ids in found.items()} == {
+    assert {name: each.token_ids.tolist() for name, each in found.items()} == {
         name: table.column("token_ids")[per_group * number].as_py() for name, number in (("p3", 3), ("p11", 11))
     }
     needed = {(group, name) for group in range(groups) for name in DECIDING} | {(3, TOKEN_IDS), (11, TOKEN_IDS)}

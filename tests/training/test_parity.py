@@ -17,7 +17,7 @@ from spo_train.parity import (
 from spo_train.training_data import Coverage
 
 from spo_data.errors import UserError
-from spo_data.manifest import GraderRecord, Provenance
+from spo_data.manifest import GraderRecord, Provenance, ToolsRecord
 
 COVERED = Coverage(30, 30, 30, 0, 0, {}, {}, {})
 PARTLY = replace(COVERED, with_value=27, unused=3, reasons={"whitespace": 2, "not in the values": 1})
@@ -35,6 +35,8 @@ POLICY = {
     "chat_template": "sha",
     "chat_template_kwargs": {"enable_thinking": False},
 }
+
+TOOLS = ToolsRecord(interpreter="python", max_turns=8, seconds=30.0, memory_mb=1024, output_chars=2000)
 
 
 def provenance_of(grader: GraderRecord | None = None, **policy: Any) -> Provenance:
@@ -95,7 +97,12 @@ DIFFERENCES: list[tuple[str, dict[str, Any], str, str]] = [
         'values: sha {"enable_thinking": false}; training: sha;',
         "--chat-template-kwargs '{\"enable_thinking\": false}'",
     ),
-    ("tools", {"tools": "python"}, "values: none; training: python", "spo-train has no tool loop"),
+    (
+        "tools",
+        {"tools": TOOLS},
+        "values: none; training: python (8 turns, 30 s, 1,024 MB, 2,000 characters)",
+        "to make them equal: --tools none",
+    ),
     ("verifier", {"verifier": "dapo"}, "values: exact (rules 1); training: dapo (rules 1)", "--verifier exact"),
     (
         "verifier",
@@ -121,6 +128,28 @@ def test_each_difference_is_refused_with_both_values_and_allowed_by_its_name(
     assert str(refused.value).endswith(f"--allow-mismatch {field}")
     assert "\n" not in str(refused.value)
     refuse_mismatches(rows, [field])
+
+
+@pytest.mark.parametrize(
+    ("training", "remedy"),
+    [
+        (None, "--tools python)"),
+        (TOOLS.model_copy(update={"max_turns": 4}), "--max-tool-turns 8)"),
+        (
+            TOOLS.model_copy(update={"seconds": 0.5, "memory_mb": 512, "output_chars": 99}),
+            "--tool-seconds 30 --tool-memory-mb 1024 --tool-output-chars 2000)",
+        ),
+    ],
+)
+def test_other_tools_are_refused_with_the_options_that_differ(training: ToolsRecord | None, remedy: str) -> None:
+    """Where training has none, the limits of the values follow from `--tools python` alone."""
+    provenance = provenance_of(tools=TOOLS)
+    assert differing(parity(provenance, rollout_of(provenance), COVERED)) == []
+    rows = parity(provenance, rollout_of(provenance, tools=training), COVERED)
+    assert differing(rows) == ["tools"]
+    with pytest.raises(UserError) as refused:
+        refuse_mismatches(rows, [])
+    assert f"to make them equal: {remedy}" in str(refused.value)
 
 
 def test_another_model_is_refused_and_allowing_it_allows_its_revision() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -120,91 +119,3 @@ def test_text_after_a_stop_string_is_not_graded(tokenizer: Any) -> None:
     reward = make_reward(tokenizer, "math-verify", stop=["<end>"])
     (graded,) = grade(reward, make_item(tokenizer, r"\boxed{4}<end> or \boxed{5}", "4"))
     assert graded["reward_score"] == 1.0
-
-
-class Engine:
-    """verl's client of the rollout servers, with one answer."""
-
-    def __init__(self, token_ids: list[int]) -> None:
-        self.token_ids = token_ids
-        self.asked: list[dict[str, Any]] = []
-
-    async def generate(self, **request: Any) -> Any:
-        self.asked.append(request)
-        numbers = [-0.5] * len(self.token_ids)
-        return SimpleNamespace(token_ids=self.token_ids, log_probs=numbers, num_preempted=None, extra_fields={})
-
-
-def make_loop(tokenizer: Any, engine: Engine, *, budget: int, **settings: Any) -> Any:
-    from omegaconf import OmegaConf
-    from spo_train.agent_loop import SPOAgentLoop
-    from verl.experimental.agent_loop.agent_loop import DictConfigWrap
-
-    from spo_data.embedded_model import embedded_model
-
-    config = OmegaConf.create(
-        {
-            "actor_rollout_ref": {
-                "rollout": {"response_length": budget, "n": 4},
-                "model": {"path": str(embedded_model())},
-            },
-            "data": {},
-        }
-    )
-    return SPOAgentLoop(
-        trainer_config=DictConfigWrap(config),
-        server_manager=engine,
-        tokenizer=tokenizer,
-        processor=None,
-        dataset_cls=None,
-        data_config=DictConfigWrap(config.data),
-        **settings,
-    )
-
-
-TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1? Put it into \\boxed{}."}]
-
-
-def test_the_prompt_is_the_estimates_to_the_token(tokenizer: Any) -> None:
-    """One rendering for both: a value belongs to these tokens."""
-    from spo_data.chat import Chat
-    from spo_data.prompt import Message
-
-    engine = Engine([5, tokenizer.eos_token_id])
-    output = asyncio.run(make_loop(tokenizer, engine, budget=8).run({"temperature": 1.0}, raw_prompt=TURNS))
-    expected = Chat(tokenizer, {}, 0).tokenize([[Message(**turn) for turn in TURNS]])[0].tolist()
-    assert output.prompt_ids == engine.asked[0]["prompt_ids"] == expected
-    assert output.response_mask == [1, 1]
-    assert "seed" not in engine.asked[0]["sampling_params"]
-
-
-def test_a_numbered_draw_is_sampled_with_its_own_seed(tokenizer: Any) -> None:
-    """The same draw of a resumed run is the same response; the sessions of a group differ."""
-    import torch
-
-    from spo_data.prompt import Message, prompt_id, sample_seed
-
-    engine = Engine([5, tokenizer.eos_token_id])
-    loop = make_loop(tokenizer, engine, budget=8, seed=7, stop=["<end>"])
-    for session in (0, 1):
-        draw = torch.tensor(3)
-        asyncio.run(loop.run({"temperature": 1.0}, raw_prompt=TURNS, spo_draw=draw, session_id=session))
-    identity = prompt_id([Message(**turn) for turn in TURNS])
-    seeds = [request["sampling_params"]["seed"] for request in engine.asked]
-    asyncio.run(loop.run({}, raw_prompt=TURNS, spo_draw=torch.tensor(3), session_id=1))
-    assert engine.asked[-1]["sampling_params"]["seed"] == seeds[1] != seeds[0]
-    # With the estimate's own seeds the first draws were its samples again, compared with a mean that they are part of.
-    assert not {sample_seed(7, identity, index) for index in range(100)} & set(seeds)
-    assert engine.asked[0]["sampling_params"]["stop"] == ["<end>"]
-
-
-def test_truncated_is_what_the_budget_ended(tokenizer: Any) -> None:
-    """verl's finish reason is "completed" for both; an end token at the very end of the budget is an end."""
-    end = tokenizer.eos_token_id
-    stop = tokenizer("<end>")["input_ids"]
-    for tokens, truncated in (([5, 6, 7], True), ([5, 6, end], False), ([5, end], False)):
-        loop = make_loop(tokenizer, Engine(tokens), budget=3)
-        output = asyncio.run(loop.run({}, raw_prompt=TURNS))
-        assert output.extra_fields["truncated"] is truncated
-    loop = make_loop(tokenizer, Engine([5, *stop]), budget=1 + len(stop), stop=["<end>"])
-    assert asyncio.run(loop.run({}, raw_prompt=TURNS)).extra_fields["truncated"] is False

@@ -1,5 +1,6 @@
 """Hooks of the trainer that need no engine: what they ask of verl's workers, with recorders in their place."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -79,6 +80,74 @@ def test_validation_says_how_many_samples_failed(monkeypatch: pytest.MonkeyPatch
     expected = {("sums", "a"): 2, ("sums", "b"): 2}
     metrics = make_trainer(0)._val_metrics_update(["sums"] * 3, ["a", "a", "b"], {}, [], expected_acc_counts=expected)
     assert metrics == {"val-core/sums/reward/mean@1": 1.0, "val-aux/failed_samples": 1}
+
+
+def make_responses(**fields: Any) -> Any:
+    from spo_train.responses import Responses
+
+    rows = [np.array([1, 2, 3, 4])] * 2
+    masks = [np.array([1, 1, 1, 1]), np.array([1, 0, 0, 1])]
+    given = {"truncated": [True, False], "tool_turns": None, "tool_seconds": None} | fields
+    return Responses([0, 1], ["draw0", "draw1"], [0.0, 1.0], rows, rows, masks, rows, {}, **given)
+
+
+def test_tools_have_metrics_where_there_are_tools() -> None:
+    """verl sums what has max, min, sum or total in its name, and averages the rest over a step's batches."""
+    from spo_train.responses import response_metrics
+    from verl.trainer.ppo.v1.utils import MetricsAggregator
+
+    assert response_metrics(make_responses()) == {"spo/truncated": 0.5}
+    measured = response_metrics(make_responses(tool_turns=[0, 3], tool_seconds=[0.0, 1.0]))
+    assert measured == {
+        "spo/truncated": 0.5,
+        "spo/tool_use": 0.5,
+        "spo/tool_turns": 1.5,
+        "spo/tool_seconds": 0.5,
+        "spo/tool_tokens": 0.25,
+    }
+    aggregator = MetricsAggregator()
+    for _ in range(2):
+        aggregator.add_step_metrics(measured, sample_count=2)
+    assert aggregator.get_aggregated_metrics() == measured
+
+
+def test_first_responses_are_remembered_with_their_masks_and_the_chats_wording(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Token ids of the estimate after a prompt without the wording would be compared with another policy's."""
+    from omegaconf import OmegaConf
+    from spo_train import forward
+    from spo_train.memory import ResponseMemory
+    from spo_train.training_files import FirstResponse
+    from transformers import AutoTokenizer
+
+    from spo_data.chat import Chat
+    from spo_data.embedded_model import embedded_model
+    from spo_data.prompt import Message
+    from spo_data.template import TOOL_WORDING
+
+    monkeypatch.setattr(forward, "log_probs", lambda _, rows, *__: [np.zeros(len(row[1]), np.float32) for row in rows])
+    (tmp_path / "agent_loop.yaml").write_text("- name: spo_agent\n  template: retool\n")
+    trainer = make_trainer(0)
+    trainer.tokenizer = AutoTokenizer.from_pretrained(embedded_model())
+    trainer.train_dataset = [{"raw_prompt": [{"role": "user", "content": f"{number}?"}]} for number in range(2)]
+    OmegaConf.update(
+        trainer.config,
+        "actor_rollout_ref.rollout.agent.agent_loop_config_path",
+        str(tmp_path / "agent_loop.yaml"),
+        force_add=True,
+    )
+    trainer.config.data = {}
+    response = FirstResponse(np.array([7, 8, 9], np.int32), np.array([True, False, True]))
+    trainer._values = SimpleNamespace(responses=[None, response])
+    trainer.stream = SimpleNamespace(memory=ResponseMemory(prompts=2, max_bytes=1 << 20))
+    trainer._remember_first_responses()
+    stored = trainer.stream.memory.get(1)
+    assert trainer.stream.memory.get(0) is None
+    assert stored.mask.tolist() == [True, False, True]
+    assert stored.response_ids.tolist() == [7, 8, 9]
+    worded = Chat(trainer.tokenizer, {}, 0, wording=TOOL_WORDING).tokenize([[Message("user", "1?")]])
+    assert stored.prompt_ids.tolist() == worded[0].tolist()
 
 
 def test_advantages_are_spread_over_their_own_responses_tokens() -> None:

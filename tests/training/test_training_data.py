@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_runs import make_run
 from records import make_manifest
+from spo_train.first_responses import FirstResponse
 from spo_train.training_data import (
     TrainingData,
     read_values_file,
@@ -316,18 +317,20 @@ def test_validation_sets_with_different_fields_are_one_table(tmp_path: Path, run
 
 def test_the_files_are_read_as_they_were_written_and_say_whose_values_they_are(tmp_path: Path, run: Path) -> None:
     data = training_data(load_values(run))
-    responses = [np.array([1, 2, 3], dtype=np.int32), None, np.array([7], dtype=np.int32)]
+    mask = np.array([True, False, True])
+    responses = [FirstResponse(np.array([1, 2, 3], np.int32), mask), None, FirstResponse(np.array([7], np.int32))]
     write_training_data(data, responses, tmp_path / "out")
     values = read_values_file(tmp_path / "out" / "values.parquet")
     assert list(values.prompt_ids) == data.prompt_ids
     assert values.totals.tolist() == data.score_totals.tolist()
     assert values.counts.tolist() == data.score_counts.tolist()
     assert (values.totals.dtype, values.counts.dtype) == (np.float64, np.int64)
-    assert [None if ids is None else (ids.dtype, ids.tolist()) for ids in values.response_ids] == [
-        (np.int32, [1, 2, 3]),
-        None,
-        (np.int32, [7]),
-    ]
+    first, second, third = values.responses
+    assert first is not None
+    assert third is not None
+    assert (first.token_ids.dtype, first.token_ids.tolist(), second) == (np.int32, [1, 2, 3], None)
+    assert (first.own.dtype, first.own.tolist()) == (np.bool_, [True, False, True])
+    assert (third.token_ids.tolist(), third.mask, third.own.tolist()) == ([7], None, [True])
     trained = pq.read_table(tmp_path / "out" / "train.parquet")
     assert [row["extra_info"]["prompt_id"] for row in trained.to_pylist()] == data.prompt_ids
     for name in ("train.parquet", "values.parquet"):
@@ -338,7 +341,9 @@ def test_the_files_are_read_as_they_were_written_and_say_whose_values_they_are(t
 def test_many_prompts_stay_aligned_over_row_groups_and_bytes_repeat(tmp_path: Path) -> None:
     prompts = [ask(f"What is {number}?") for number in range(2_500)]
     values = values_of(tmp_path, [value_row(prompt, [float(n % 2)] * (1 + n % 3)) for n, prompt in enumerate(prompts)])
-    responses = [None if number % 7 == 0 else np.arange(number % 5 + 1, dtype=np.int32) for number in range(2_500)]
+    responses = [
+        None if number % 7 == 0 else FirstResponse(np.arange(number % 5 + 1, dtype=np.int32)) for number in range(2_500)
+    ]
     written = []
     for folder in ("one", "two"):
         write_training_data(training_data(values), responses, tmp_path / folder)
@@ -347,8 +352,8 @@ def test_many_prompts_stay_aligned_over_row_groups_and_bytes_repeat(tmp_path: Pa
     read = read_values_file(tmp_path / "one" / "values.parquet")
     assert read.prompt_ids == tuple(prompt.prompt_id for prompt in prompts)
     assert read.counts.tolist() == [1 + number % 3 for number in range(2_500)]
-    assert [None if ids is None else len(ids) for ids in read.response_ids] == [
-        None if ids is None else len(ids) for ids in responses
+    assert [None if each is None else len(each.token_ids) for each in read.responses] == [
+        None if each is None else len(each.token_ids) for each in responses
     ]
 
 
@@ -360,7 +365,7 @@ def test_a_method_without_values_trains_on_its_files(tmp_path: Path) -> None:
     assert totals(data) == [(0.0, 0), (0.0, 0)]
     assert (data.coverage.n_values, data.coverage.with_value, data.template) == (0, 0, "boxed")
     write_training_data(data, [None, None], tmp_path / "out")
-    assert read_values_file(tmp_path / "out" / "values.parquet").response_ids == [None, None]
+    assert read_values_file(tmp_path / "out" / "values.parquet").responses == [None, None]
 
 
 @pytest.mark.parametrize("content", [b"no parquet", None], ids=["garbage", "other columns"])
@@ -379,6 +384,38 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, run: Path) 
     (tmp_path / "taken").write_text("")
     with pytest.raises(SpoError, match=r"taken cannot be written"):
         write_training_data(training_data(load_values(run)), [None] * 3, tmp_path / "taken")
+
+
+def test_a_mask_of_another_length_is_refused(tmp_path: Path) -> None:
+    """Read on, it would take some tokens of a tool for the model's own."""
+    row = {"prompt_id": "p", "score_total": 1.0, "score_count": 1, "response_ids": [1, 2], "response_mask": [True]}
+    data = training_data(ValueTable(values_schema().empty_table(), "none"), training(tmp_path, problems("a?")))
+    write_training_data(data, [None], tmp_path / "out")
+    path = tmp_path / "out" / "values.parquet"
+    pq.write_table(pa.Table.from_pylist([row], schema=pq.read_schema(path)), path)
+    with pytest.raises(UserError, match=r"a response of 2 tokens has a mask of 1"):
+        read_values_file(path)
+
+
+def test_own_prompts_may_be_told_of_tools_where_their_words_are_the_same(tmp_path: Path) -> None:
+    """`boxed` and `retool` word the same prompts: what tells of the interpreter is the chat's."""
+    boxed = values_of(tmp_path, [value_row(ask("What is 1?"), [1.0])])
+    assert training_data(boxed).template == "boxed"
+    assert training_data(boxed, template="retool").template == "retool"
+    assert training_data(boxed, template="dapo").template == "boxed", "a template of other files"
+    bare = values_of(tmp_path, [value_row(Prompt((Message("user", "What is 1?"),), "1", "d"), [1.0])])
+    assert training_data(bare, template="boxed").template == "boxed"
+    with pytest.raises(UserError, match="--template retool: the prompts of the values are without its answer"):
+        training_data(bare, template="retool")
+
+
+def test_files_may_be_told_of_tools_where_the_values_prompts_were_not(tmp_path: Path, run: Path) -> None:
+    """Equal prompts stood for an equal template, and `--template retool` was lost without a word."""
+    values = load_values(run)
+    rows = problems(QUESTIONS[0], gold=GOLDS[0])
+    told = training_data(values, training(tmp_path, rows, template="retool"))
+    assert (told.coverage.with_value, told.template) == (1, "retool")
+    assert training_data(values, training(tmp_path, rows)).template == "boxed"
 
 
 @pytest.mark.slow

@@ -48,9 +48,19 @@ class TrainOptions:
     model_revision: str | None = None
     train: PromptOptions | None = None
     validation: tuple[PromptOptions, ...] = ()
+    template: str | None = None
+    """Also in `train` and `validation`; here for the values' own prompts, as in `training_data`."""
     stop: tuple[str, ...] | None = None
     chat_template_kwargs: Mapping[str, Any] | None = None
     verifier: str | None = None
+    tools: str | None = None
+    """This and the next ones are `ToolOptions`."""
+    max_tool_turns: int | None = None
+    tool_seconds: float | None = None
+    tool_memory_mb: int | None = None
+    tool_output_chars: int | None = None
+    sandbox: str | None = None
+    sandbox_unsafe: bool = False
     method: Method = "spo"
     preset: Preset | None = None
     nodes: int = 1
@@ -94,7 +104,7 @@ def of_the_paper(options: TrainOptions, values: "ValueTable", note: Callable[[st
         options = replace(options, model=PAPER_MODEL)
         note(f"--model {PAPER_MODEL}: the paper's, as the values do not name theirs")
     if options.train is None and not pc.any(pc.not_equal(values.table.column("ground_truth"), "")).as_py():
-        options = replace(options, train=PAPER_PROMPTS)
+        options = replace(options, train=replace(PAPER_PROMPTS, template=options.template))
         note(
             f"--train-files {PAPER_PROMPTS.dataset} --dataset-config {PAPER_PROMPTS.dataset_config}: the paper's, as"
             " the values have no ground truths"

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from spo_data.errors import UserError
-from spo_data.manifest import GraderRecord, PolicyRecord, Provenance, grader_differs
+from spo_data.manifest import GraderRecord, PolicyRecord, Provenance, ToolsRecord, grader_differs
 from spo_data.options import Sampling
 from spo_data.prompt_set import excerpt
+from spo_train.tools import remedy
 from spo_train.training_data import Coverage
 
 FIELDS = (
@@ -52,7 +53,7 @@ class RolloutPolicy:
     chat_template: str
     """`Chat.template_sha256` and the arguments."""
     chat_template_kwargs: Mapping[str, Any]
-    tools: str | None
+    tools: ToolsRecord | None
     verifier: str
     verifier_version: str
 
@@ -73,7 +74,7 @@ class RolloutDefaults:
     """None for what `estimate` takes by default."""
     system: str | None
     chat_template_kwargs: Mapping[str, Any]
-    tools: str | None
+    tools: ToolsRecord | None
     verifier: str
 
 
@@ -212,7 +213,7 @@ def _shown(policy: PolicyRecord | RolloutPolicy, grader: GraderRecord) -> dict[s
         "stop": ", ".join(map(repr, policy.stop)) or "none",
         "template": f"{policy.template}{system}",
         "chat_template": f"{policy.chat_template}{arguments}",
-        "tools": policy.tools or "none",
+        "tools": str(policy.tools or "none"),
         "verifier": f"{grader.verifier} ({grader.version})",
     }
 
@@ -238,7 +239,7 @@ def _remedies(provenance: Provenance, rollout: RolloutPolicy) -> dict[str, str]:
         "chat_template": f"--chat-template-kwargs {shlex.quote(_json(policy.chat_template_kwargs))}"
         if is_arguments
         else "the chat template that the model had, or values of this one",
-        "tools": "values that were estimated without tools: spo-train has no tool loop",
+        "tools": remedy(policy.tools, rollout.tools),
         "verifier": f"`spo-data regrade` with --verifier {rollout.verifier}"
         if is_version
         else f"--verifier {grader.verifier}",

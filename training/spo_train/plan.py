@@ -8,7 +8,7 @@ Nothing is written: `training_folder` does that.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from spo_data.chat import Chat
     from spo_data.manifest import Provenance
     from spo_data.model import Model
+    from spo_data.options import ToolOptions
     from spo_data.value_table import ValueTable
     from spo_train.parity import ParityRow, RolloutDefaults
     from spo_train.record import TrainRecord
@@ -41,6 +42,7 @@ class TrainPlan:
     validation: "pa.Table | None"
     model: "Model"
     chat: "Chat"
+    tools: "ToolOptions"
     devices: Devices
     choice: Choice
     config: "DictConfig"
@@ -73,14 +75,17 @@ class TrainPlan:
         from spo_train.config_check import check_config, check_with_verl
         from spo_train.parity import refuse_mismatches
         from spo_train.record import refuse_another
+        from spo_train.tools import check_interpreter, refuse_template
         from spo_train.unsupported import refuse_device
 
         # Other methods have no baseline that could be another policy's.
         refuse_mismatches(self.parity if self.options.method == "spo" else (), self.options.allowed)
+        refuse_template(self.tools, self.data.template)
         refuse_device(self.config, on_cpu=self.devices.on_cpu)
         check_config(self.config, self.choice, self.chat.context_length)
         if self.before is not None and self.options.resume:
             refuse_another(self.before, self.record)
+        check_interpreter(self.tools)
         check_with_verl(self.config)
         if not self.devices.on_cpu:
             check_attention(self.config)
@@ -99,6 +104,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     from spo_data.value_table import load_values
     from spo_train.parity import rollout_defaults, unmatched
     from spo_train.record import refuse_folder
+    from spo_train.tools import told, tool_notes, tools_of
     from spo_train.training_data import training_data, validation_rows
 
     asked = {override.key: override.value for override in overrides}
@@ -112,13 +118,17 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     if values is not None and provenance is None and preset == "paper":
         options = of_the_paper(options, values, notes.append)
     defaults = rollout_defaults(provenance)
+    tools = tools_of(options, defaults.tools)
     verifier = _absolute(options.verifier or defaults.verifier)
     load_verifier(verifier)
     model = _model(options, defaults)
     given = options.chat_template_kwargs
     chat = load_chat(model, defaults.chat_template_kwargs if given is None else given)
     table = _no_values() if values is None else values
-    data = training_data(table, options.train)
+    data = training_data(table, options.train, options.template)
+    if tools.enabled and provenance is None and options.template is None and data.template == "boxed":
+        data = replace(data, template="retool")  # the default with tools, as in `estimate`: the same prompts
+    chat = replace(chat, wording=told(tools, data.template))
     validation = validation_rows(options.validation, table, notes.append) if options.validation else None
     note(f"counting the tokens of {len(data.prompts):,} prompts …")
     longest = _longest(data, validation, chat)
@@ -148,6 +158,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         notes.append("no accelerator: verl runs on the CPU, by the platform and the settings in verl_cpu")
     if values is not None:
         notes += unmatched(provenance)
+    notes += tool_notes(tools, data.template, data.prompts)
     return TrainPlan(
         options=options,
         values=values,
@@ -155,11 +166,12 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         validation=validation,
         model=model,
         chat=chat,
+        tools=tools,
         devices=devices,
         choice=choice,
         config=config,
-        parity=_parity(choice, config, data, model, chat, provenance),
-        record=_record(options, choice, data, model, values),
+        parity=_parity(choice, config, data, model, chat, tools, provenance),
+        record=_record(options, choice, data, model, chat, tools, values),
         before=before,
         notes=(*data.notes, *notes),
     )
@@ -227,10 +239,12 @@ def _parity(
     data: "TrainingData",
     model: "Model",
     chat: "Chat",
+    tools: "ToolOptions",
     provenance: "Provenance | None",
 ) -> "tuple[ParityRow, ...]":
     """What is compared is what the configuration has, whoever set it."""
     from spo_data.grading.verifiers import verifier_version
+    from spo_data.manifest import ToolsRecord
     from spo_train.parity import RolloutPolicy, parity
 
     rollout = config.actor_rollout_ref.rollout
@@ -246,7 +260,7 @@ def _parity(
         system=data.system,
         chat_template=chat.template_sha256,
         chat_template_kwargs=choice.template_kwargs,
-        tools=None,
+        tools=ToolsRecord.of(tools),
         verifier=choice.verifier,
         verifier_version=verifier_version(choice.verifier),
     )
@@ -254,12 +268,18 @@ def _parity(
 
 
 def _record(
-    options: TrainOptions, choice: Choice, data: "TrainingData", model: "Model", values: "ValueTable | None"
+    options: TrainOptions,
+    choice: Choice,
+    data: "TrainingData",
+    model: "Model",
+    chat: "Chat",
+    tools: "ToolOptions",
+    values: "ValueTable | None",
 ) -> "TrainRecord":
     import importlib.metadata
 
     from spo_data.grading.verifiers import verifier_version
-    from spo_data.manifest import package_versions
+    from spo_data.manifest import ToolsRecord, package_versions
     from spo_train.record import TrainRecord, ValuesRecord, prompts_fingerprint, scores_fingerprint
 
     start = None
@@ -277,6 +297,8 @@ def _record(
         verifier=choice.verifier,
         verifier_version=verifier_version(choice.verifier),
         values=start,
+        tools=ToolsRecord.of(tools),
+        wording=None if chat.wording is None else chat.wording.name,
         allowed_mismatches=options.allowed,
         commands=(options.command,),
         packages=package_versions() | {package: importlib.metadata.version(package) for package in ("verl", "ray")},

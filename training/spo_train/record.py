@@ -4,7 +4,7 @@
     refuse_another(read_record(out), record)                               # where it goes on
     record.write(out)
 
-Method, model, prompts, values and verifier stay what they were; settings of verl may change.
+Method, model, prompts, values, verifier and tools stay what they were; settings of verl may change.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from spo_data.errors import UserError
-from spo_data.manifest import Provenance
+from spo_data.manifest import Provenance, ToolsRecord
 from spo_data.prompt import Prompt
 from spo_train.settings import Method
 
@@ -54,6 +54,10 @@ class TrainRecord(_Record):
     verifier_version: str
     values: ValuesRecord | None
     """None where the training has none."""
+    tools: ToolsRecord | None = None
+    """The interpreter; None where responses have none, which is what records from before there was one mean."""
+    wording: str | None = None
+    """The template that tells the model of it."""
     allowed_mismatches: tuple[str, ...]
     commands: tuple[str, ...]
     """Every command line that worked on it, the first one first."""
@@ -107,6 +111,8 @@ def refuse_another(before: TrainRecord, now: TrainRecord) -> None:
         ("prompts", _prompts(before), _prompts(now)),
         ("values", _values(before), _values(now)),
         ("verifier", _verifier(before), _verifier(now)),
+        ("tools", before.tools or "none", now.tools or "none"),
+        ("template", before.wording or "tells of no tools", now.wording or "tells of no tools"),
     ):
         if old != new:
             differing.append(f"{name} (there: {old}; now: {new})")

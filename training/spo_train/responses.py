@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 import transfer_queue as tq
@@ -39,6 +40,12 @@ class Responses:
     """verl's `old_log_probs` of the response tokens."""
     verdicts: Mapping[str, int]
     """How often each verdict on the policy was given."""
+    truncated: list[bool]
+    """Whether a limit ended the response."""
+    tool_turns: list[int] | None
+    """How many programs the response ran; None where there is no interpreter."""
+    tool_seconds: list[float] | None
+    """How long it waited for them, likewise."""
 
 
 def read_responses(batch: KVBatchMeta) -> Responses:
@@ -47,7 +54,9 @@ def read_responses(batch: KVBatchMeta) -> Responses:
     data = tq.kv_batch_get(
         keys=[batch.keys[place] for place in places], partition_id=batch.partition_id, select_fields=FIELDS
     )
-    given = Counter(fields["reward_extra_info"]["verdict"] for fields in data["extra_fields"])
+    loops = list(data["extra_fields"])
+    given = Counter(fields["reward_extra_info"]["verdict"] for fields in loops)
+    has_tools = any("tool_turns" in fields for fields in loops)
     return Responses(
         places=places,
         uids=list(data["uid"]),
@@ -57,7 +66,26 @@ def read_responses(batch: KVBatchMeta) -> Responses:
         masks=_rows(data["response_mask"]),
         log_probs=_rows(data["old_log_probs"]),
         verdicts={str(verdict): given.get(verdict, 0) for verdict in sorted(OBSERVATIONS)},
+        truncated=[bool(fields["truncated"]) for fields in loops],
+        tool_turns=[int(fields["tool_turns"]) for fields in loops] if has_tools else None,
+        tool_seconds=[float(fields["tool_seconds"]) for fields in loops] if has_tools else None,
     )
+
+
+def response_metrics(responses: Responses) -> dict[str, float]:
+    """Means over the responses; those of an interpreter where there is one."""
+    if not responses.truncated:
+        return {}
+    metrics = {"spo/truncated": float(np.mean(responses.truncated))}
+    if responses.tool_turns is not None and responses.tool_seconds is not None:
+        turns, lengths = np.array(responses.tool_turns), sum(map(len, responses.masks))
+        metrics |= {
+            "spo/tool_use": float(np.mean(turns > 0)),
+            "spo/tool_turns": float(np.mean(turns)),
+            "spo/tool_seconds": float(np.mean(responses.tool_seconds)),
+            "spo/tool_tokens": 1 - sum(int(mask.sum()) for mask in responses.masks) / max(lengths, 1),
+        }
+    return metrics
 
 
 def verdict_metrics(verdicts: Mapping[str, int]) -> dict[str, float]:

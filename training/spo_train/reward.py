@@ -20,6 +20,7 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import TRUNCATED, Graded
 from spo_data.grading.worker import GradeJob
+from spo_data.tools.loop import response_text
 from spo_train import failures
 from spo_train.single_stream import UID
 
@@ -79,8 +80,9 @@ class GradedReward(RewardManagerBase):
         raise UngradedError(f"{graded.verdict}: {graded.detail or 'no detail'}")
 
     def _text(self, item: Any) -> str:
-        """The response as vLLM gives it: without special tokens and the stop string that ended it."""
+        """The response as the estimate's grader reads it."""
         responses, mask = item.batch["responses"], item.batch["attention_mask"][-len(item.batch["responses"]) :]
-        text = str(self.tokenizer.decode(responses[mask.bool()], skip_special_tokens=True))
-        ends = (text.find(stop) for stop in self.config.reward.reward_kwargs.get("stop", ()))
-        return text[: min((end for end in ends if end >= 0), default=len(text))]
+        token_ids = responses[mask.bool()].tolist()
+        loop_output = item.non_tensor_batch.get("tool_extra_fields") or {}
+        last_tokens = int(loop_output.get("last_tokens", len(token_ids)))
+        return response_text(self.tokenizer, token_ids, last_tokens, self.config.reward.reward_kwargs.get("stop", ()))

@@ -35,9 +35,10 @@ from spo_train.agent_loop import DRAW
 from spo_train.deadline import deadline
 from spo_train.divergence import divergence
 from spo_train.draw_order import in_draw_order
-from spo_train.responses import Responses, messages, read_responses, verdict_metrics
+from spo_train.responses import Responses, messages, read_responses, response_metrics, verdict_metrics
 from spo_train.settings import settings_from
 from spo_train.single_stream import Batch, SingleStream
+from spo_train.tools import loop_wording
 from spo_train.training_files import ValuesFile, read_values_file
 
 PREFIX = "spo_"
@@ -124,6 +125,7 @@ class SPOMixin:
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         """Observe the batch, hand out its advantages, and learn of it before the actor's update (Algorithm 1)."""
         observed = self._observed = self._observe(batch)
+        metrics.update(response_metrics(observed.responses))
         metrics.update(verdict_metrics({**observed.responses.verdicts, **failures.take()}))
         batch = super()._compute_advantage(batch, metrics)  # type: ignore[misc]
         if self.settings.compat == "paper":
@@ -223,15 +225,16 @@ class SPOMixin:
         return forward.log_probs(self.actor_rollout_wg, sequences, float(rollout.temperature), tokens)
 
     def _remember_first_responses(self) -> None:
-        given = [(row, response) for row, response in enumerate(self._values.response_ids) if response is not None]
-        chat = Chat(self.tokenizer, dict(self.config.data.get("apply_chat_template_kwargs") or {}), context_length=0)
+        given = [(row, response) for row, response in enumerate(self._values.responses) if response is not None]
+        kwargs = dict(self.config.data.get("apply_chat_template_kwargs") or {})
+        wording = loop_wording(Path(self.config.actor_rollout_ref.rollout.agent.agent_loop_config_path))
+        chat = Chat(self.tokenizer, kwargs, context_length=0, wording=wording)
         prompts = chat.tokenize(messages(self.train_dataset[row]["raw_prompt"]) for row, _ in given)
         sequences = [
-            (prompt, response, np.ones(len(response), np.bool_))
-            for prompt, (_, response) in zip(prompts, given, strict=True)
+            (prompt, response.token_ids, response.own) for prompt, (_, response) in zip(prompts, given, strict=True)
         ]
-        for (row, response), (prompt, _, mask), now in zip(given, sequences, self._forward(sequences), strict=True):
-            self.stream.memory.store(row, prompt, response, now, mask, step=0)
+        for (row, _), (prompt, ids, own), now in zip(given, sequences, self._forward(sequences), strict=True):
+            self.stream.memory.store(row, prompt, ids, now, own, step=0)
 
     def _offline_values(self, prompt_ids: Sequence[str]) -> ValuesFile:
         """The values of the dataset's rows, in their order; none where the configuration names no file."""

@@ -29,9 +29,11 @@ from spo_data.matching import Matched, match, training_prompts
 from spo_data.options import PromptOptions
 from spo_data.prompt import Prompt
 from spo_data.prompt_set import PromptSet
+from spo_data.template import tool_wording
 from spo_data.value_rows import table_of_rows
 from spo_data.value_table import ValueTable
 from spo_train.first_responses import first_responses
+from spo_train.tools import told_by
 from spo_train.training_files import ValuesFile, read_values_file, write_training_data
 
 if TYPE_CHECKING:
@@ -105,13 +107,16 @@ class TrainingData:
         return [prompt.prompt_id for prompt in self.prompts]
 
 
-def training_data(values: ValueTable, train: PromptOptions | None = None) -> TrainingData:
+def training_data(values: ValueTable, train: PromptOptions | None = None, template: str | None = None) -> TrainingData:
     """The data to train on: `train`, read as `estimate` reads it, or the values' own prompts and ground truths.
+
+    These are worded already. A `template` for them can only say whether the model is told of its interpreter, which is
+    no part of a prompt: `retool` and `boxed` word the same prompts.
 
     Raises UserError where there is no ground truth to train on, where a prompt has two (naming both), and where `train`
     cannot be read or worded.
     """
-    return _of_values(values) if train is None else _of_files(values, train)
+    return _of_values(values, template) if train is None else _of_files(values, train)
 
 
 def validation_rows(
@@ -145,7 +150,7 @@ def validation_rows(
     return rows
 
 
-def _of_values(values: ValueTable) -> TrainingData:
+def _of_values(values: ValueTable, template: str | None) -> TrainingData:
     import pyarrow.compute as pc
 
     ground_truths = pc.utf8_trim_whitespace(pc.fill_null(values.table.column("ground_truth"), ""))
@@ -167,17 +172,18 @@ def _of_values(values: ValueTable) -> TrainingData:
         dropped={NO_GROUND_TRUTH: n_dropped} if n_dropped else {},
     )
     policy = None if values.provenance is None else values.provenance.policy
+    prompts = tuple(replace(values, table=table).prompts())
     rows, notes = verl_rows(_with_data_sources(table, values), values)
     totals, counts, score_notes = _scores(table)
     if n_dropped:
         notes = [f"{n_dropped:,} prompts {NO_GROUND_TRUTH}: they are left out", *notes]
     return TrainingData(
         rows=rows,
-        prompts=tuple(replace(values, table=table).prompts()),
+        prompts=prompts,
         score_totals=totals,
         score_counts=counts,
         coverage=coverage,
-        template=policy.template if policy else "none",
+        template=told_by(template, policy.template if policy else "none", prompts),
         system=policy.system if policy else None,
         notes=(*notes, *score_notes),
     )
@@ -231,7 +237,9 @@ def _wording(values: ValueTable, train: PromptOptions, training: PromptSet, matc
         return training.template.name, train.system
     policy = values.provenance.policy
     if matched.by_text == 0 and any(row is not None for row in matched.rows):
-        return policy.template, policy.system  # equal ids: the same messages, wherever their words came from
+        # Equal ids: the same messages, wherever their words came from; but not what the chat tells of an interpreter.
+        is_told = train.template and tool_wording(train.template) != tool_wording(policy.template)
+        return training.template.name if is_told else policy.template, policy.system
     return training.template.name, train.system or (None if training.layout.is_messages else policy.system)
 
 

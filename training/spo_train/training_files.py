@@ -4,8 +4,9 @@
     read_values_file(Path("runs/train/data/values.parquet"))
 
 `train.parquet` is what verl loads. `values.parquet` is what the tracker and the memory of previous responses start
-from: `prompt_id`, `score_total`, `score_count` and `response_ids` (null where no response is stored). Both say in their
-metadata what the values belong to, and the same data gives the same bytes.
+from: `prompt_id`, `score_total`, `score_count`, `response_ids` (null where no response is stored) and `response_mask`
+(false for tool output; null where every token is the model's own). Both say in their metadata what the values belong
+to, and the same data gives the same bytes.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 
 from spo_data.errors import SpoError, UserError, first_line
 from spo_data.tables import ROW_GROUP, parquet_writer
+from spo_train.first_responses import FirstResponse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,11 +38,11 @@ class ValuesFile:
     """Sum of the prompt's scores, float64, shape (n_prompts,)."""
     counts: np.ndarray
     """Number of scores, int64, shape (n_prompts,)."""
-    response_ids: list[np.ndarray | None]
-    """int32, shape (n_tokens,) each; None where no response is stored."""
+    responses: list[FirstResponse | None]
+    """None where none is stored."""
 
 
-def write_training_data(data: "TrainingData", responses: Sequence[np.ndarray | None], out: Path) -> None:
+def write_training_data(data: "TrainingData", responses: Sequence[FirstResponse | None], out: Path) -> None:
     """Write `train.parquet` and `values.parquet` into a folder, in place of those that are there.
 
     `responses` are `first_responses` of the data's prompt ids. Raises SpoError where the folder cannot be written.
@@ -59,7 +61,7 @@ def write_training_data(data: "TrainingData", responses: Sequence[np.ndarray | N
                     pa.array(ids[start : start + ROW_GROUP], pa.string()),
                     pa.array(data.score_totals[start : start + ROW_GROUP], pa.float64()),
                     pa.array(data.score_counts[start : start + ROW_GROUP], pa.int64()),
-                    pa.array(list(responses[start : start + ROW_GROUP]), pa.list_(pa.int32())),
+                    *_columns(responses[start : start + ROW_GROUP]),
                 ],
                 schema=schema,
             )
@@ -77,7 +79,7 @@ def read_values_file(path: Path) -> ValuesFile:
 
     prompt_ids: list[str] = []
     totals, counts = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
-    responses: list[np.ndarray | None] = []
+    responses: list[FirstResponse | None] = []
     try:
         with pq.ParquetFile(path) as file:
             if not file.schema_arrow.equals(_schema(), check_metadata=False):
@@ -89,14 +91,26 @@ def read_values_file(path: Path) -> ValuesFile:
                 prompt_ids += batch.column("prompt_id").to_pylist()
                 totals.append(batch.column("score_total").to_numpy())
                 counts.append(batch.column("score_count").to_numpy())
-                # Copied: a view would keep the whole batch while one response of it is remembered.
-                responses += [
-                    None if row.values is None else np.array(row.values, dtype=np.int32)
-                    for row in batch.column("response_ids")
-                ]
-    except (pa.ArrowException, OSError) as error:
+                responses += map(_response, batch.column("response_ids"), batch.column("response_mask"))
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as parquet: {first_line(error)}") from error
     return ValuesFile(tuple(prompt_ids), np.concatenate(totals), np.concatenate(counts), responses)
+
+
+def _columns(responses: Sequence[FirstResponse | None]) -> "tuple[pa.Array, pa.Array]":
+    import pyarrow as pa
+
+    ids = [None if response is None else response.token_ids for response in responses]
+    masks = [None if response is None else response.mask for response in responses]
+    return pa.array(ids, pa.list_(pa.int32())), pa.array(masks, pa.list_(pa.bool_()))
+
+
+def _response(ids: "pa.ListScalar", mask: "pa.ListScalar") -> FirstResponse | None:
+    if ids.values is None:
+        return None
+    # Copied: a view would keep the whole batch while one response of it is remembered.
+    own = None if mask.values is None else np.array(mask.values.to_numpy(zero_copy_only=False), dtype=np.bool_)
+    return FirstResponse(np.array(ids.values, dtype=np.int32), own)
 
 
 def _schema(metadata: dict[bytes, bytes] | None = None) -> "pa.Schema":
@@ -108,6 +122,7 @@ def _schema(metadata: dict[bytes, bytes] | None = None) -> "pa.Schema":
             ("score_total", pa.float64()),
             ("score_count", pa.int64()),
             ("response_ids", pa.list_(pa.int32())),
+            ("response_mask", pa.list_(pa.bool_())),
         ],
         metadata,
     )

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from spo_data.model import Model
+    from spo_train.first_responses import FirstResponse
     from spo_train.plan import TrainPlan
 
 
@@ -26,6 +25,7 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
     from spo_data.tables import parquet_writer
     from spo_train.launch import CONFIG
     from spo_train.record import read_record
+    from spo_train.tools import concurrency_of, loop_settings
     from spo_train.training_data import first_responses, write_training_data
 
     out, config, options = plan.out, plan.config, plan.options
@@ -37,7 +37,7 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
             from verl_cpu.config import BUCKET, bucket_mib
 
             OmegaConf.update(config, BUCKET, bucket_mib(folder))
-    responses: list[np.ndarray | None] = [None] * len(plan.data.prompts)
+    responses: list[FirstResponse | None] = [None] * len(plan.data.prompts)
     # Token ids of another model's tokenizer are another text.
     same_model = all(row.status == "same" for row in plan.parity if row.field in ("model", "chat_template"))
     if plan.values is not None and options.method == "spo" and same_model:
@@ -50,12 +50,15 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
     if plan.validation is not None:
         with parquet_writer(out / "val.parquet", plan.validation.schema) as writer:
             writer.write_table(plan.validation)
+    rollout = config.actor_rollout_ref.rollout
+    concurrency = concurrency_of(int(rollout.agent.num_workers), int(config.trainer.nnodes) + int(rollout.nnodes))
     loop = {
         "name": "spo_agent",
         "_target_": "spo_train.agent_loop.SPOAgentLoop",
         "stop": list(plan.choice.stop),
         "template_kwargs": dict(plan.choice.template_kwargs),
         "seed": int(config.trainer.spo.seed),
+        **loop_settings(plan.tools, concurrency, plan.data.template),
     }
     (out / "agent_loop.yaml").write_text(yaml.safe_dump([loop], sort_keys=False), encoding="utf-8")
     OmegaConf.save(config, out / CONFIG)

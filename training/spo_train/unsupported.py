@@ -29,6 +29,10 @@ FIXED: dict[str, tuple[Any, str]] = {
     "reward.reward_model.enable": (False, "the reward is the verifier's verdict; use --verifier for another one"),
     "trainer.use_v1": (True, "spo-train runs in verl's V1 trainer: leave it true"),
     f"{ROLLOUT}.name": ("vllm", f"responses are sampled by vLLM: {ROLLOUT}.name=vllm"),
+    **{
+        f"{ROLLOUT}.multi_turn.{name}": (unset, "responses use no tools of verl's; --tools python gives them Python")
+        for name, unset in (("enable", False), ("tool_config_path", None), ("function_tool_path", None))
+    },
     f"{ROLLOUT}.ignore_eos": (False, "a response ends where the model ends it: leave it false"),
     "data.train_max_samples": (-1, "each row belongs to a value; train on fewer prompts with --train-files"),
     "data.filter_overlong_prompts": (False, "each row belongs to a value; leave out long prompts with --train-files"),

@@ -1,0 +1,248 @@
+"""One program, from its start to the end of everything that it started.
+
+    execution = run_program("print(6 * 7)", "", Limits(), unsafe=False, cancelled=threading.Event())
+
+It blocks, in a thread of its own: a busy event loop does not stretch a time limit, and any loop can wait for it. The
+thread must outlive the program, as bwrap ends with the thread that started it.
+"""
+
+import contextlib
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spo_data.tools.bubblewrap import (
+    ENVIRONMENT,
+    FILE_SYSTEMS,
+    FILES_MB,
+    PROGRAM,
+    Descriptors,
+    limited,
+    python_path,
+    sandbox_command,
+    tool,
+)
+from spo_data.tools.interpreter import CAPTURED_BYTES, Execution, Limits, SandboxError, Stopped
+from spo_data.tools.memory_watch import memory_used
+from spo_data.tools.seccomp import system_call_filter
+
+START_SECONDS = 60.0
+"""How long a sandbox may take to be made on a busy machine."""
+LOOK_SECONDS = 0.1
+"""Between two looks at the memory, and at whether the program is still wanted."""
+_END_SECONDS = 10.0
+_CHUNK = 1 << 16
+
+
+@dataclass(slots=True)
+class _Running:
+    """A program's processes, and what it wrote so far."""
+
+    process: subprocess.Popen[bytes]
+    root: int
+    """The process that is the ancestor of all others."""
+    root_handle: int | None = None
+    """A pidfd of the process whose end is the end of all others; None where there is none such."""
+    output: dict[int, bytearray] = field(default_factory=dict)
+    """By file descriptor."""
+
+    def kill(self) -> None:
+        """End everything, and wait until it has ended."""
+        if self.root_handle is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.root_handle, signal.SIGKILL)
+            if not _readable(self.root_handle, _END_SECONDS):
+                raise SandboxError(f"a program's processes did not end within {_END_SECONDS:g} s of their SIGKILL")
+        self.process.kill()
+        self.process.wait()
+
+
+def run_program(code: str, stdin: str, limits: Limits, *, unsafe: bool, cancelled: threading.Event) -> Execution:
+    """Run a program to its end or its limit; raises SandboxError where we fail, and where it was cancelled."""
+    with ExitStack() as stack:
+        start = _start_unsafe if unsafe else _start_sandboxed
+        try:
+            running = start(stack, code.encode(errors="surrogatepass"), stdin.encode(errors="surrogatepass"), limits)
+        except OSError as error:
+            raise SandboxError(f"cannot start a program: {error}") from error
+        stack.callback(running.kill)
+        began = time.monotonic()
+        stopped = _watch(stack, running, limits, began, cancelled, unsafe=unsafe)
+        seconds = time.monotonic() - began
+        running.kill()
+        _read_all(running)
+        return _execution(running, stopped, seconds, unsafe=unsafe)
+
+
+def _start_sandboxed(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -> _Running:
+    """Make a sandbox, and start the program once the sandbox is known to end with us."""
+    information, information_end = os.pipe()
+    stack.callback(os.close, information)
+    gate, gate_end = socket.socketpair()
+    stack.enter_context(gate)
+    with ExitStack() as theirs:
+        theirs.callback(os.close, information_end)
+        theirs.enter_context(gate_end)
+        descriptors = Descriptors(
+            program=_memory_file(theirs, code),
+            stdin=_memory_file(theirs, stdin),
+            system_calls=_memory_file(theirs, system_call_filter()),
+            information=information_end,
+        )
+        process = subprocess.Popen(
+            sandbox_command(limits, descriptors),
+            stdin=gate_end.fileno(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            # Never ours: the first process's environment can be read inside.
+            env=ENVIRONMENT,
+            cwd="/",
+            pass_fds=(descriptors.program, descriptors.stdin, descriptors.system_calls, descriptors.information),
+            # A Ctrl-C is for us; what we started ends because we end it.
+            start_new_session=True,
+        )
+    running = _Running(process, process.pid, output=_pipes(stack, process))
+    made = _readable(gate.fileno(), START_SECONDS) and gate.recv(1)
+    # Not earlier: a bwrap killed while it makes the sandbox leaves one that nobody ends.
+    found = re.search(rb'"child-pid": (\d+)\D', os.read(information, _CHUNK)) if made else None
+    if found is None:
+        process.kill()
+        process.wait()
+        _read_all(running)
+        said = bytes(list(running.output.values())[1]).decode(errors="replace").strip()
+        raise SandboxError(said.splitlines()[-1] if said else f"bwrap made no sandbox (exit {process.returncode})")
+    running.root = int(found[1])
+    running.root_handle = os.pidfd_open(running.root)
+    stack.callback(os.close, running.root_handle)
+    with contextlib.suppress(OSError):  # it has ended already: the watch will see
+        gate.send(b"\n")
+    return running
+
+
+def _start_unsafe(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -> _Running:
+    """Start the program as a process like any other, in a folder and a session of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="spo-data-program-"))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    (folder / PROGRAM).write_bytes(code)
+    with ExitStack() as theirs:
+        process = subprocess.Popen(
+            [tool("setpriv"), "--pdeathsig", "KILL", *limited(limits, [python_path(), "-u", PROGRAM])],
+            stdin=_memory_file(theirs, stdin),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env={**ENVIRONMENT, "HOME": str(folder), "TMPDIR": str(folder)},
+            cwd=folder,
+            start_new_session=True,
+        )
+    return _Running(process, process.pid, output=_pipes(stack, process))
+
+
+def _pipes(stack: ExitStack, process: subprocess.Popen[bytes]) -> dict[int, bytearray]:
+    """The ends of its stdout and its stderr, ready to be read from without waiting."""
+    output: dict[int, bytearray] = {}
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        stack.enter_context(pipe)
+        os.set_blocking(pipe.fileno(), False)
+        output[pipe.fileno()] = bytearray()
+    return output
+
+
+def _watch(
+    stack: ExitStack, running: _Running, limits: Limits, began: float, cancelled: threading.Event, *, unsafe: bool
+) -> Stopped | None:
+    """Read what the program writes until it ends or reaches a limit; which one. It may still run then."""
+    poll = select.poll()
+    ended = os.pidfd_open(running.process.pid)
+    stack.callback(os.close, ended)
+    poll.register(ended, select.POLLIN)
+    for pipe in running.output:
+        poll.register(pipe, select.POLLIN)
+    deadline, look = began + limits.seconds, began + LOOK_SECONDS
+    file_systems = () if unsafe else FILE_SYSTEMS
+    while True:
+        now = time.monotonic()
+        if cancelled.is_set():
+            raise SandboxError("the program was cancelled")
+        if now >= deadline:
+            return "time"
+        if now >= look:
+            limit = limits.memory_mb << 20
+            if memory_used(running.root, limit, file_systems, FILES_MB << 20) > limit:
+                return "memory"
+            look = now + LOOK_SECONDS
+        ready = dict(poll.poll(max(0.0, min(deadline, look) - now) * 1000 + 1))
+        for pipe, output in running.output.items():
+            if pipe in ready and not _read(pipe, output):
+                poll.unregister(pipe)
+            if len(output) > CAPTURED_BYTES:
+                return "output"
+        if ended in ready:
+            return None
+
+
+def _execution(running: _Running, stopped: Stopped | None, seconds: float, *, unsafe: bool) -> Execution:
+    """What became of a program that has ended."""
+    return_code = running.process.returncode
+    if stopped is None:
+        if return_code < 0 and not unsafe:
+            raise SandboxError(f"bwrap was ended from outside by signal {-return_code}")
+        if return_code > 128:
+            return_code = 128 - return_code
+        if return_code == -signal.SIGXCPU:
+            stopped = "time"
+        elif any(len(output) > CAPTURED_BYTES for output in running.output.values()):
+            stopped = "output"
+    stdout, stderr = (bytes(output[:CAPTURED_BYTES]).decode(errors="replace") for output in running.output.values())
+    return Execution(stdout, stderr, None if stopped else return_code, stopped, seconds)
+
+
+def _read(pipe: int, output: bytearray) -> bool:
+    """Read once; whether there may be more to come."""
+    try:
+        chunk = os.read(pipe, _CHUNK)
+    except BlockingIOError:
+        return True
+    output += chunk
+    return bool(chunk)
+
+
+def _read_all(running: _Running) -> None:
+    """Read what is left in the pipes, as far as it is kept."""
+    for pipe, output in running.output.items():
+        before = -1
+        while before < len(output) <= CAPTURED_BYTES:
+            before = len(output)
+            _read(pipe, output)
+
+
+def _readable(descriptor: int, seconds: float) -> bool:
+    """Whether there is something to read within this time."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _memory_file(stack: ExitStack, content: bytes) -> int:
+    """A file in memory, read from its start."""
+    file = os.memfd_create("spo-data")
+    stack.callback(os.close, file)
+    with os.fdopen(os.dup(file), "wb") as stream:
+        stream.write(content)
+    os.lseek(file, 0, os.SEEK_SET)
+    return file

@@ -1,0 +1,190 @@
+"""Estimates with an interpreter: real programs in the real sandbox, a scripted engine that writes them."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import scripted
+from records import journal_of
+
+from spo_data import UserError, sample_seed
+from spo_data.manifest import ToolsRecord, read_manifest
+from spo_data.prompt import turn_seed
+from spo_data.tools.interpreter import Execution, Limits, SandboxError
+
+Script, estimate, options = scripted.Script, scripted.estimate, scripted.options
+CODE = "6 * 7"
+TOOLS: dict[str, Any] = {"tools": "python", "max_tokens": 400}
+
+
+def rows_of(run: Path, table: str) -> list[dict[str, Any]]:
+    (path,) = (run / table).glob("*.parquet")
+    return list(pq.read_table(path).to_pylist())
+
+
+class Failing:
+    """An interpreter that fails every so many programs, and may be slow for one of them."""
+
+    concurrency = 2
+
+    def __init__(self, every: int, slow: int = 0) -> None:
+        self._every, self._slow = every, slow
+        self.runs = 0
+
+    async def run(self, code: str, limits: Limits, stdin: str = "") -> Execution:
+        assert (limits, stdin) == (Limits(), "")
+        self.runs += 1
+        if self.runs == self._slow:
+            await asyncio.sleep(1)
+        if self._every and self.runs % self._every == 0:
+            raise SandboxError("http://there gave no answer in 5 attempts: 503")
+        return Execution(f"{len(code)}\n", "", 0)
+
+
+def with_interpreter(interpreter: Failing, patch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def opened(*_: object) -> AsyncIterator[Failing]:
+        yield interpreter
+
+    patch.setattr("spo_pipelines.estimate.open_interpreter", opened)
+
+
+def test_programs_run_and_their_output_is_in_the_samples_and_marked(dataset: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    outcome = estimate(options(dataset, run, n=2, logprobs=True, **TOOLS), Script(code=CODE))
+    assert outcome.summary.complete
+    assert outcome.summary.value_mean == 1.0
+    tokenizer = outcome.plan.chat.tokenizer
+    for row in rows_of(run, "samples"):
+        assert row["response"].count("<interpreter>\n42\n</interpreter>\n\n") == row["tool_turns"] == 2
+        own = [token for token, mine in zip(row["token_ids"], row["response_mask"], strict=True) if mine]
+        assert "interpreter" not in tokenizer.decode(own)
+        assert tokenizer.decode(row["token_ids"], skip_special_tokens=True) == row["response"]
+        assert [value is None for value in row["token_logprobs"]] == [not mine for mine in row["response_mask"]]
+    assert {row["tool_turns_mean"] for row in rows_of(run, "values")} == {2.0}
+    with journal_of(run) as journal:
+        assert all(sample.response_mask.sum() < len(sample.token_ids) for sample in journal.samples())
+    manifest = read_manifest(run)
+    assert manifest is not None
+    assert manifest.policy.template == "retool"
+    assert manifest.policy.tools == ToolsRecord(
+        interpreter="python", max_turns=8, seconds=30.0, memory_mb=1024, output_chars=2000
+    )
+
+
+def test_each_turn_is_a_request_with_a_seed_of_its_own(dataset: Path, tmp_path: Path) -> None:
+    script = Script(code=CODE)
+    estimate(options(dataset, tmp_path / "run", n=2, limit=2, **TOOLS), script)
+    seeds = [seed for _, _, seed in script.submitted]
+    assert len(set(seeds)) == len(seeds) == 2 * 2 * 3
+    for prompt_id, index, _ in script.submitted:
+        first = sample_seed(0, prompt_id, index)
+        assert {first, turn_seed(first, 1), turn_seed(first, 2)} <= set(seeds)
+
+
+def test_a_prompt_has_one_id_with_and_without_an_interpreter_and_the_model_is_told_of_it(
+    dataset: Path, tmp_path: Path
+) -> None:
+    plain = estimate(options(dataset, tmp_path / "plain"), dry_run=True).plan
+    tools = estimate(options(dataset, tmp_path / "tools", **TOOLS), dry_run=True).plan
+    assert [p.prompt_id for p in plain.prompt_set.prompts] == [p.prompt_id for p in tools.prompt_set.prompts]
+    assert "<code>" not in plain.preview
+    assert "wrapped with `<code>" in tools.preview
+    assert all(len(tools.token_ids[each]) > len(plain.token_ids[each]) + 100 for each in plain.token_ids)
+
+
+def test_an_interpreter_that_fails_is_never_the_policys_failure_and_is_tried_again(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    with_interpreter(Failing(every=5), monkeypatch)
+    outcome = estimate(options(dataset, run, n=2, also="dapo", **TOOLS), Script(code=CODE))
+    failed = outcome.summary.verdicts["tool_error"]
+    assert 0 < failed < 12
+    assert not outcome.summary.complete
+    assert outcome.summary.missing == failed
+    assert outcome.summary.value_mean == 1.0, "what failed for us lowers no value"
+    broken = [row for row in rows_of(run, "samples") if row["verdict"] == "tool_error"]
+    assert len(broken) == failed
+    assert {(row["score"], row["finish_reason"]) for row in broken} == {(None, "tool_error")}
+    assert sum(row["n_failed"] for row in rows_of(run, "values")) <= failed
+    with journal_of(run) as journal:
+        details = {sample.detail for sample in journal.samples() if sample.verdict == "tool_error"}
+    assert details == {"http://there gave no answer in 5 attempts: 503"}
+
+    script = Script(code=CODE)
+    with_interpreter(Failing(every=0), monkeypatch)
+    again = estimate(options(dataset, run, n=2, also="dapo", **TOOLS), script)
+    assert again.summary.complete
+    assert len({(prompt_id, index) for prompt_id, index, _ in script.submitted}) == failed
+    assert {row["verdict"] for row in rows_of(run, "samples")} == {"correct"}
+
+
+def test_a_program_that_takes_long_holds_up_no_other_response(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_interpreter(Failing(every=0, slow=1), monkeypatch)
+    script = Script(code=CODE)
+    estimate(options(dataset, tmp_path / "run", n=2, **TOOLS), script)
+    waiting = script.finished[0]
+    after = script.finished.index(waiting, script.finished.index(waiting) + 1)
+    assert after >= 3 * 11, "all eleven others went through their three turns meanwhile"
+
+
+def test_cancelling_an_estimate_kills_the_programs_that_run(dataset: Path, tmp_path: Path) -> None:
+    script = Script(code="import time; time.sleep(60)", signal=2, signal_after=4)
+    began = time.monotonic()
+    outcome = estimate(options(dataset, tmp_path / "run", n=1, **TOOLS), script)
+    assert outcome.signal == 2
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"template": "retool"}, "--template retool tells the model of an interpreter: add --tools python"),
+        ({"tools": "python", "sandbox": "http://127.0.0.1:9"}, "--sandbox http://127.0.0.1:9"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_engine_starts(
+    asked: dict[str, Any], message: str, dataset: Path, tmp_path: Path
+) -> None:
+    script = Script()
+    with pytest.raises(UserError) as refusal:
+        estimate(options(dataset, tmp_path / "run", **asked), script)
+    assert message in str(refusal.value)
+    assert script.seen is None
+
+
+def test_a_run_with_other_tools_is_refused_with_both(dataset: Path, tmp_path: Path) -> None:
+    estimate(options(dataset, tmp_path / "run", n=1, **TOOLS), Script(code=CODE))
+    with pytest.raises(UserError) as refusal:
+        estimate(options(dataset, tmp_path / "run", n=1, max_tool_turns=4, **TOOLS), Script(code=CODE))
+    assert "tools python (8 turns, 30 s, 1,024 MB, 2,000 characters) (now python (4 turns" in str(refusal.value)
+
+
+@pytest.mark.parametrize(("nth", "when"), [(1, "before"), (5, "after"), (14, "before")])
+def test_a_run_that_is_killed_between_the_turns_of_its_responses_goes_on(
+    nth: int, when: str, dataset: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    argv = ["estimate", "--model", scripted.MODEL, "--dataset", str(dataset), "--out", str(run), "--n", "2"]
+    argv += ["--max-tokens", "400", "--verifier", "exact", "--grader-workers", "1", "--tools", "python"]
+    engine = {"code": CODE, "delay": 0.05}
+    kill = {"at": "spo_data.tools.local:LocalInterpreter.run", "nth": nth, "when": when}
+    killed = scripted.server().run({"argv": argv, "engine": engine, "kill": kill, "commit_samples": 1})
+    assert killed["status"] == -9, killed["stderr"]
+    before = scripted.journal_rows(run)
+    resumed = scripted.server().run({"argv": [*argv, "--json"], "engine": engine})
+    assert resumed["status"] == 0, resumed["stderr"]
+    summary = json.loads(resumed["stdout"])
+    assert (summary["complete"], summary["verdicts"]) == (True, {"correct": 12})
+    after = scripted.journal_rows(run)
+    assert len(after) == 12
+    assert set(before) <= set(after)

@@ -1,0 +1,202 @@
+"""The tools of a training: whose they are, what refuses them, and one interpreter a process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from spo_train.interpreter import shared_interpreter
+from spo_train.options import TrainOptions
+from spo_train.record import TrainRecord, read_record, refuse_another
+from spo_train.tools import (
+    check_interpreter,
+    concurrency_of,
+    loop_settings,
+    loop_wording,
+    options_of,
+    refuse_template,
+    told,
+    tool_notes,
+    tools_of,
+)
+from tool_scripts import ScriptedInterpreter
+
+import spo_data.tools.open
+from spo_data.errors import UserError
+from spo_data.manifest import ToolsRecord
+from spo_data.options import ToolOptions
+from spo_data.prompt import Message, Prompt
+from spo_data.template import TOOL_WORDING
+
+RECORDED = ToolsRecord(interpreter="python", max_turns=4, seconds=5.0, memory_mb=512, output_chars=300)
+PYTHON = ToolOptions(tools="python")
+NONE = ToolOptions(tools="none")
+
+
+def asked(**options: Any) -> TrainOptions:
+    return TrainOptions(offline_values="runs/demo", **options)
+
+
+def test_left_alone_the_tools_are_the_values() -> None:
+    assert ToolsRecord.of(tools_of(asked(), RECORDED)) == RECORDED
+    assert ToolsRecord.of(tools_of(asked(), None)) is None
+    assert ToolsRecord.of(tools_of(asked(tools="none"), RECORDED)) is None
+    assert tools_of(asked(tools="python"), None) == PYTHON
+
+
+def test_what_is_asked_for_changes_that_alone() -> None:
+    options = tools_of(asked(max_tool_turns=2, sandbox="http://localhost:1"), RECORDED)
+    assert ToolsRecord.of(options) == RECORDED.model_copy(update={"max_turns": 2})
+    assert options.sandbox == "http://localhost:1"
+    assert tools_of(asked(sandbox_unsafe=True), RECORDED).sandbox_unsafe
+
+
+@pytest.mark.parametrize(
+    ("options", "recorded", "says"),
+    [
+        ({"max_tool_turns": 4}, None, "--max-tool-turns: responses have no interpreter; --tools python"),
+        ({"tools": "none", "sandbox": "local"}, RECORDED, "--sandbox: responses have no interpreter"),
+        ({"sandbox_unsafe": True}, None, "--sandbox-unsafe: responses have no interpreter"),
+        ({"tools": "bash"}, None, "--tools bash: choose one of python, none"),
+        ({"tool_seconds": 0.0}, RECORDED, "--tool-seconds 0: above 0"),
+        ({"sandbox": "localhost:8080"}, RECORDED, "--sandbox localhost:8080: local, or http://HOST:PORT"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    options: dict[str, Any], recorded: ToolsRecord | None, says: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        tools_of(asked(**options), recorded)
+    assert str(refused.value).startswith(says)
+
+
+def test_a_model_is_not_told_of_an_interpreter_that_is_not_there() -> None:
+    with pytest.raises(UserError, match="--template retool tells the model of an interpreter: add --tools python"):
+        refuse_template(NONE, "retool")
+    refuse_template(NONE, "boxed")
+    refuse_template(PYTHON, "retool")
+    assert told(PYTHON, "retool") == TOOL_WORDING
+    assert told(PYTHON, "boxed") is told(NONE, "retool") is None
+
+
+def test_tools_that_no_prompt_tells_of_are_noted() -> None:
+    bare = Prompt((Message("user", "1 + 1?"),), "2", "d")
+    worded = Prompt((Message("system", "Write <code>…</code>."), Message("user", "1 + 1?")), "2", "d")
+    assert tool_notes(PYTHON, "boxed", [bare]) == (
+        "no prompt tells the model of its interpreter: --template retool does",
+    )
+    assert tool_notes(PYTHON, "boxed", [bare, worded]) == ()
+    assert tool_notes(PYTHON, "retool", [bare]) == ()
+    assert tool_notes(NONE, "boxed", [bare]) == ()
+
+
+def test_what_is_written_for_the_agent_loop_is_what_it_reads(tmp_path: Path) -> None:
+    options = ToolOptions(tools="python", max_tool_turns=2, tool_seconds=0.5, sandbox_unsafe=True)
+    settings = loop_settings(options, 3, "retool")
+    path = tmp_path / "agent_loop.yaml"
+    path.write_text(yaml.safe_dump([{"name": "spo_agent", **settings}]))
+    (read,) = yaml.safe_load(path.read_text())
+    assert options_of(read["interpreter"], read["sandbox"], read["sandbox_unsafe"]) == options
+    assert ToolsRecord(**read["interpreter"]) == ToolsRecord.of(options)
+    assert loop_wording(path) == TOOL_WORDING
+    assert loop_settings(NONE, 3, "boxed") == {}
+    path.write_text(yaml.safe_dump([{"name": "spo_agent"}]))
+    assert loop_wording(path) is None
+
+
+def test_workers_share_the_cores_of_their_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+    assert [concurrency_of(8, 1), concurrency_of(8, 4), concurrency_of(3, 2), concurrency_of(999, 1)] == [8, 32, 32, 1]
+
+
+class Opening:
+    """In place of `open_interpreter`; the first `failing` openings fail."""
+
+    def __init__(self, failing: int = 0) -> None:
+        self.failing = failing
+        self.opened, self.closed = 0, 0
+
+    @asynccontextmanager
+    async def __call__(self, *_: Any) -> AsyncIterator[ScriptedInterpreter]:
+        self.opened += 1
+        await asyncio.sleep(0.01)
+        if self.opened <= self.failing:
+            raise UserError("bubblewrap is not installed")
+        yield ScriptedInterpreter(())
+        self.closed += 1
+
+
+def test_all_responses_of_a_process_share_one_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """verl makes an agent loop for each response: each with an interpreter of its own would start as many sandboxes."""
+    opening = Opening()
+    monkeypatch.setattr(spo_data.tools.open, "open_interpreter", opening)
+
+    async def many() -> set[int]:
+        first = await asyncio.gather(*(shared_interpreter(PYTHON, 2) for _ in range(5)))
+        given_up = asyncio.create_task(shared_interpreter(PYTHON, 2))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        return {id(each) for each in (*first, await shared_interpreter(PYTHON, 2))}
+
+    assert len(asyncio.run(many())) == 1
+    assert (opening.opened, opening.closed) == (1, 0)
+
+
+def test_an_interpreter_that_could_not_be_opened_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who waited share the failure: one after the other, each would wait for an address that does not answer."""
+    opening = Opening(failing=1)
+    monkeypatch.setattr(spo_data.tools.open, "open_interpreter", opening)
+
+    async def twice() -> None:
+        failed = await asyncio.gather(*(shared_interpreter(PYTHON, 2) for _ in range(3)), return_exceptions=True)
+        assert [str(each) for each in failed] == ["bubblewrap is not installed"] * 3
+        await shared_interpreter(PYTHON, 2)
+
+    asyncio.run(twice())
+    assert opening.opened == 2
+
+
+def test_an_interpreter_that_is_not_to_be_had_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spo_data.tools.open, "open_interpreter", Opening(failing=1))
+    check_interpreter(NONE)
+    with pytest.raises(UserError, match="bubblewrap is not installed"):
+        check_interpreter(PYTHON)
+    check_interpreter(PYTHON)
+
+
+def test_a_training_goes_on_with_its_own_tools(tmp_path: Path) -> None:
+    record = TrainRecord(
+        method="spo",
+        model="m",
+        revision="r",
+        prompts=1,
+        prompts_fingerprint="f",
+        verifier="exact",
+        verifier_version="1",
+        values=None,
+        allowed_mismatches=(),
+        commands=("spo-train …",),
+        packages={},
+    )
+    with_tools = record.model_copy(update={"tools": RECORDED, "wording": "retool"})
+    with_tools.write(tmp_path)
+    assert read_record(tmp_path) == with_tools
+    refuse_another(with_tools, with_tools)
+    with pytest.raises(UserError, match=r"tools .there: python .4 turns, 5 s, 512 MB, 300 characters.; now: none"):
+        refuse_another(with_tools, record)
+    with pytest.raises(UserError, match=r"tools .there: none; now: python"):
+        refuse_another(record, with_tools)
+    with pytest.raises(UserError, match=r"template .there: retool; now: tells of no tools"):
+        refuse_another(with_tools, with_tools.model_copy(update={"wording": None}))
+
+
+def test_a_record_from_before_there_were_tools_is_read(tmp_path: Path) -> None:
+    fields = '"method": "spo", "model": "m", "revision": "r", "prompts": 1, "prompts_fingerprint": "f"'
+    more = '"verifier": "exact", "verifier_version": "1", "values": null, "allowed_mismatches": [], "commands": ["c"]'
+    (tmp_path / "run_train.json").write_text(f'{{"schema_version": 1, {fields}, {more}, "packages": {{}}}}')
+    record = read_record(tmp_path)
+    assert record is not None
+    assert (record.tools, record.wording) == (None, None)

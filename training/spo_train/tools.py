@@ -1,0 +1,158 @@
+"""The tools of a training: the estimate's interpreter, unless the options ask for another one or none.
+
+    options = tools_of(TrainOptions(offline_values="runs/demo"), policy.tools)        # ToolOptions
+    loop_settings(options, concurrency=4, template="retool")       # what agent_loop.yaml says of them
+    loop_wording(Path("runs/train/agent_loop.yaml"))               # what the chat tells the model of them
+    check_interpreter(options)                                     # raises UserError where it cannot be had
+
+`--sandbox` and `--sandbox-unsafe` say where programs run, not what they do: they are no part of a policy.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spo_data.errors import UserError
+from spo_data.manifest import ToolsRecord
+from spo_data.options import ToolOptions
+from spo_data.template import AnswerTemplate, load_template, tool_wording
+from spo_data.tools.loop import CODE_START
+from spo_train.options import TrainOptions
+
+if TYPE_CHECKING:
+    from spo_data.prompt import Prompt
+
+LIMITS = {
+    "max_tool_turns": "max_turns",
+    "tool_seconds": "seconds",
+    "tool_memory_mb": "memory_mb",
+    "tool_output_chars": "output_chars",
+}
+"""The options of an interpreter's limits, and their fields in a record."""
+SAME_PROMPTS = ("boxed", "retool")
+"""Templates that differ in what the chat tells of an interpreter, which is no part of a prompt."""
+
+
+def tools_of(options: TrainOptions, recorded: ToolsRecord | None) -> ToolOptions:
+    """What is asked for; for the rest what the values were estimated with, else the defaults of `estimate`.
+
+    Raises UserError for limits of an interpreter that is not there.
+    """
+    given: dict[str, Any] = {name: value for name in LIMITS if (value := getattr(options, name)) is not None}
+    place: dict[str, Any] = {"sandbox_unsafe": options.sandbox_unsafe}
+    if options.sandbox is not None:
+        place["sandbox"] = options.sandbox
+    tools = options.tools or ("none" if recorded is None else "python")
+    asked = ToolOptions(tools=tools, **given, **place)
+    if not asked.enabled:
+        useless = next((name for name in (*LIMITS, "sandbox", "sandbox_unsafe") if getattr(options, name)), None)
+        if useless is not None:
+            raise UserError(f"{option_of(useless)}: responses have no interpreter; --tools python gives them one")
+        return asked
+    if recorded is None:
+        return asked
+    estimated = {name: getattr(recorded, field) for name, field in LIMITS.items()}
+    return ToolOptions(tools=tools, **{**estimated, **given}, **place)
+
+
+def remedy(values: ToolsRecord | None, training: ToolsRecord | None) -> str:
+    """The options that make a training's tools those of its values."""
+    if values is None:
+        return "--tools none"
+    if training is None:
+        return "--tools python"  # its limits follow from the values
+    differing = {name: field for name, field in LIMITS.items() if getattr(values, field) != getattr(training, field)}
+    return " ".join(f"{option_of(name)} {getattr(values, field):g}" for name, field in differing.items())
+
+
+def option_of(name: str) -> str:
+    """A field's name on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def told(options: ToolOptions, template: str) -> AnswerTemplate | None:
+    """What tells the model of its interpreter."""
+    return tool_wording(template) if options.enabled else None
+
+
+def told_by(template: str | None, worded_by: str, prompts: "Sequence[Prompt]") -> str:
+    """The template of prompts that are worded already: what was asked for, where it words the same prompts.
+
+    Raises UserError where it does not, and the model was to be told of an interpreter by it.
+    """
+    if template not in SAME_PROMPTS or template == worded_by:
+        return worded_by
+    with_instruction = load_template("retool").apply
+    if all(with_instruction(prompt.messages) == prompt.messages for prompt in prompts):
+        return template
+    if tool_wording(template) is None:
+        return worded_by
+    raise UserError(
+        f"--template {template}: the prompts of the values are without its answer instruction; give the problems that"
+        " they were made from with --train-files"
+    )
+
+
+def refuse_template(options: ToolOptions, template: str) -> None:
+    """Raise UserError where the model would be told of an interpreter that is not there."""
+    if not options.enabled and tool_wording(template) is not None:
+        raise UserError(f"--template {template} tells the model of an interpreter: add --tools python, or take boxed")
+
+
+def tool_notes(options: ToolOptions, template: str, prompts: "Sequence[Prompt]") -> tuple[str, ...]:
+    """What a reader should know of them."""
+    if not options.enabled or told(options, template) is not None:
+        return ()
+    if any(CODE_START in message.content for prompt in prompts for message in prompt.messages):
+        return ()
+    return ("no prompt tells the model of its interpreter: --template retool does",)
+
+
+def check_interpreter(options: ToolOptions) -> None:
+    """Raise UserError where this machine cannot have the interpreter."""
+    from spo_data.tools.open import open_interpreter
+
+    async def opened() -> None:
+        async with open_interpreter(options, 1):
+            pass
+
+    if options.enabled:
+        asyncio.run(opened())
+
+
+def concurrency_of(workers: int, nodes: int) -> int:
+    """How many programs one of verl's agent-loop workers runs at once: a core each, of its share of a node's."""
+    return max(1, len(os.sched_getaffinity(0)) // max(1, -(-workers // nodes)))
+
+
+def loop_settings(options: ToolOptions, concurrency: int, template: str) -> dict[str, Any]:
+    """The arguments of `SPOAgentLoop`; none without tools.
+
+    Not `tools`: verl gives each agent loop its own tools under that name.
+    """
+    record = ToolsRecord.of(options)
+    if record is None:
+        return {}
+    return {
+        "interpreter": record.model_dump(),
+        "sandbox": options.sandbox,
+        "sandbox_unsafe": options.sandbox_unsafe,
+        "concurrency": concurrency,
+        "template": template,
+    }
+
+
+def options_of(record: Mapping[str, Any], sandbox: str, sandbox_unsafe: bool) -> ToolOptions:
+    """The options that `loop_settings` was given."""
+    limits = {name: record[field] for name, field in LIMITS.items()}
+    return ToolOptions(tools="python", sandbox=sandbox, sandbox_unsafe=sandbox_unsafe, **limits)
+
+
+def loop_wording(loop_file: Path) -> AnswerTemplate | None:
+    """What the agent loop of a training adds to its chats."""
+    import yaml
+
+    (loop,) = yaml.safe_load(loop_file.read_text(encoding="utf-8"))
+    return tool_wording(str(loop.get("template")))
