@@ -226,7 +226,8 @@ MEMORY = [
     _stopped("files and memory", "for path in ('x', '/dev/shm/x'): open(path, 'wb').write(bytes(60 << 20))\n"
              "x = b'x' * (180 << 20)\ntime.sleep(60)", "memory"),
     _denied("a full disk", "attempt(lambda: [open(f'x{i}', 'wb').write(bytes(1 << 20)) for i in range(100)])"),
-    _denied("full shared memory", "os.chdir('/dev/shm')\nattempt(lambda: [open(f'{i}', 'wb').write(bytes(1 << 20)) for i in range(100)])"),
+    _denied("full shared memory",
+            "os.chdir('/dev/shm')\nattempt(lambda: [open(f'{i}', 'wb').write(bytes(1 << 20)) for i in range(100)])"),
     _denied("a huge sparse file", "attempt(lambda: os.truncate(os.open('x', os.O_CREAT | os.O_RDWR), 1 << 40))"),
     Hostile(
         "empty files",

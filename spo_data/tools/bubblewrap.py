@@ -24,11 +24,12 @@ What is not covered.
 * Reading what every user may read: /usr, the installed packages, /proc/cpuinfo, /proc/meminfo, the kernel's version,
   the paths and thereby perhaps the user name under which this Python is installed.
 * A secret that someone put under /usr or into this Python's folder, in a file that its user can read.
-* In the milliseconds in which a sandbox starts, a SIGKILL of the process that runs it can leave bwrap behind, waiting;
-  the program itself has not started then, and will not.
+* Where we are not root: in the milliseconds in which a sandbox starts, a SIGKILL of the process that runs it can leave
+  a bwrap behind that waits for ever. The program has not started then, and will not.
 
 As root, the kernel would not count the processes, and files that root owns would be readable as their owner's. A first
-bwrap then makes the file system as root, gives up root for the user NOBODY, and the same unprivileged bwrap runs below.
+bwrap then makes the file system as root, gives up root for the user NOBODY, and the same unprivileged bwrap runs below,
+all in one namespace of processes that ends with us. In a container both need more than its defaults: docs/sandbox.md.
 """
 
 import math
@@ -64,7 +65,13 @@ ENVIRONMENT = {
 
 _COUNTED = (f"--nproc={PROCESSES}", f"--nofile={OPEN_FILES}", "--sigpending=1024", "--msgqueue=0", "--memlock=0")
 """Limits that make sense in a user namespace: outside, the user's other processes count too."""
-_TOOLS = {"bwrap": "bubblewrap", "setpriv": "util-linux", "prlimit": "util-linux", "python3": "python3"}
+_TOOLS = {
+    "bwrap": "bubblewrap",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
+    "prlimit": "util-linux",
+    "python3": "python3",
+}
 _MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _INPUT = "/input"
 _GATE = f'echo >&0 && read -r _ && exec "$@" < {_INPUT}'
@@ -81,21 +88,18 @@ class Descriptors:
     """A file with what it reads."""
     system_calls: int
     """A file with the filter."""
-    information: int
-    """Where bwrap writes the process that everything ends with."""
 
 
 def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
     """The command that runs a program in a sandbox; raises SandboxError where something is missing.
 
-    Its stdin is a socket: it writes a line there when the sandbox is made, and starts the program when it reads one.
+    Its first child is the process whose end is the end of all others. Its stdin is a socket: it writes a line there
+    when the sandbox is made, and starts the program when it reads one.
     """
     nested = os.geteuid() == 0
-    bwrap, information = tool("bwrap"), ["--info-fd", str(descriptors.information)]
     binds = [*_system(), *_python()]
     inner = [
-        *(bwrap, *([] if nested else information)),
-        *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+        *(tool("bwrap"), "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
         *("--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL", "--hostname", "sandbox"),
         *_file_system("/tmp"),
         *binds,
@@ -113,7 +117,8 @@ def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
     if not nested:
         return inner
     return [
-        *(bwrap, *information, "--unshare-pid", "--die-with-parent", "--cap-drop", "ALL"),
+        *(tool("setpriv"), "--pdeathsig", "KILL", tool("unshare"), "--pid", "--fork", "--kill-child=KILL", "--"),
+        *(tool("bwrap"), "--cap-drop", "ALL"),
         *("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"),
         *binds,
         # The inner bwrap may mount a /proc only where it sees a whole one, and makes its root in /tmp.

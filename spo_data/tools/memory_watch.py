@@ -1,5 +1,6 @@
 """How much memory a process and all its descendants use together, read from /proc."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -20,6 +21,14 @@ def memory_used(root: int, limit: int, file_systems: tuple[str, ...] = (), size:
     return files + sum(_shared_out(pid) for pid in processes)
 
 
+def children(pid: int) -> Iterator[int]:
+    """The processes that its threads have started; none where it has ended."""
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                yield from map(int, file.read().split())
+
+
 def _shared_out(pid: int) -> int:
     """A process's part of what it shares; all of it where that may not be read."""
     shared_out = _fields(pid, "smaps_rollup", ("Pss:", "SwapPss:"))
@@ -32,12 +41,7 @@ def _tree(root: int) -> Iterator[int]:
     while waiting:
         pid = waiting.pop()
         yield pid
-        try:
-            for thread in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
-                    waiting += map(int, file.read().split())
-        except OSError:
-            continue
+        waiting += children(pid)
 
 
 def _fields(pid: int, name: str, wanted: tuple[str, ...]) -> int | None:

@@ -8,7 +8,6 @@ thread must outlive the program, as bwrap ends with the thread that started it.
 
 import contextlib
 import os
-import re
 import select
 import shutil
 import signal
@@ -33,7 +32,7 @@ from spo_data.tools.bubblewrap import (
     tool,
 )
 from spo_data.tools.interpreter import CAPTURED_BYTES, Execution, Limits, SandboxError, Stopped
-from spo_data.tools.memory_watch import memory_used
+from spo_data.tools.memory_watch import children, memory_used
 from spo_data.tools.seccomp import system_call_filter
 
 START_SECONDS = 60.0
@@ -57,7 +56,9 @@ class _Running:
     """By file descriptor."""
 
     def kill(self) -> None:
-        """End everything, and wait until it has ended."""
+        """End everything, and wait until it has ended; once, as its number may be another's afterwards."""
+        if self.process.returncode is not None:
+            return
         if self.root_handle is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -89,18 +90,14 @@ def run_program(code: str, stdin: str, limits: Limits, *, unsafe: bool, cancelle
 
 def _start_sandboxed(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -> _Running:
     """Make a sandbox, and start the program once the sandbox is known to end with us."""
-    information, information_end = os.pipe()
-    stack.callback(os.close, information)
     gate, gate_end = socket.socketpair()
     stack.enter_context(gate)
     with ExitStack() as theirs:
-        theirs.callback(os.close, information_end)
         theirs.enter_context(gate_end)
         descriptors = Descriptors(
             program=_memory_file(theirs, code),
             stdin=_memory_file(theirs, stdin),
             system_calls=_memory_file(theirs, system_call_filter()),
-            information=information_end,
         )
         process = subprocess.Popen(
             sandbox_command(limits, descriptors),
@@ -111,21 +108,22 @@ def _start_sandboxed(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits
             # Never ours: the first process's environment can be read inside.
             env=ENVIRONMENT,
             cwd="/",
-            pass_fds=(descriptors.program, descriptors.stdin, descriptors.system_calls, descriptors.information),
+            pass_fds=(descriptors.program, descriptors.stdin, descriptors.system_calls),
             # A Ctrl-C is for us; what we started ends because we end it.
             start_new_session=True,
         )
     running = _Running(process, process.pid, output=_pipes(stack, process))
     made = _readable(gate.fileno(), START_SECONDS) and gate.recv(1)
-    # Not earlier: a bwrap killed while it makes the sandbox leaves one that nobody ends.
-    found = re.search(rb'"child-pid": (\d+)\D', os.read(information, _CHUNK)) if made else None
-    if found is None:
+    # Never killed earlier: a bwrap that is killed while it makes the sandbox leaves one that nobody ends.
+    if not made:
         process.kill()
         process.wait()
         _read_all(running)
         said = bytes(list(running.output.values())[1]).decode(errors="replace").strip()
         raise SandboxError(said.splitlines()[-1] if said else f"bwrap made no sandbox (exit {process.returncode})")
-    running.root = int(found[1])
+    running.root = next(children(process.pid), 0)
+    if not running.root:
+        raise SandboxError("a sandbox ended before its program began")
     running.root_handle = os.pidfd_open(running.root)
     stack.callback(os.close, running.root_handle)
     with contextlib.suppress(OSError):  # it has ended already: the watch will see

@@ -26,7 +26,7 @@ from spo_pipelines.plan import EstimateOptions, Plan
 
 from spo_data.engine import Engine
 from spo_data.model import resolve_model
-from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling
+from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
 from spo_data.prompt import Message, prompt_id, sample_seed
 from spo_data.vllm_engine import VllmEngine, start_vllm
 
@@ -65,14 +65,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             yield VllmEngine(engine._client, plan.options.sampling, log, 0)
 
         def run(
-            out: Path, *, limit: int = 12, logprobs: bool = False, also: str | None = None, **sampling: int
+            out: Path,
+            *,
+            dataset: str = DATASET,
+            limit: int = 12,
+            logprobs: bool = False,
+            also: str | None = None,
+            tools: str | None = None,
+            **sampling: int,
         ) -> Outcome:
             options = EstimateOptions(
                 model="smollm2-135m",
                 out=out,
-                prompts=PromptOptions(dataset=DATASET, limit=limit),
-                sampling=Sampling(max_tokens=MAX_TOKENS, logprobs=logprobs, **sampling),
+                prompts=PromptOptions(dataset=dataset, limit=limit),
+                sampling=Sampling(**{"max_tokens": MAX_TOKENS, "logprobs": logprobs, **sampling}),
                 grader=GraderOptions(also=also),
+                tools=ToolOptions(tools=tools, max_tool_turns=2),
                 engine=EngineOptions(enforce_eager=True, max_model_len=512),
                 command=("spo-data", "estimate"),
             )
@@ -367,3 +375,49 @@ def test_prompt_ids_join_the_values_to_freshly_generated_problems(complete_run: 
     suffix = "\nThe answer format must be: \\boxed{'The final answer goes here.'}"
     for problem in problems:
         assert table[prompt_id([Message("user", problem["question"] + suffix)])] == problem["answer"]
+
+
+SHOTS = [("1 + 2", 3), ("3 + 5", 8), ("7 - 4", 3), ("6 + 1", 7)]
+
+
+def test_a_real_model_writes_programs_that_really_run_and_its_own_tokens_are_its_own(run: Run, tmp_path: Path) -> None:
+    """Four examples in the chat make the small model write programs most of the time."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    rows = []
+    for a, b in ((2, 5), (9, 4), (8, 1), (3, 3)):
+        turns = [(f"What is {sum_}?", f"<code>{sum_}</code>") for sum_, _ in SHOTS]
+        messages = [
+            {"role": role, "content": text}
+            for turn in [*turns, (f"What is {a} + {b}?",)]
+            for role, text in zip(("user", "assistant"), turn, strict=False)
+        ]
+        rows.append({"messages": messages, "answer": str(a + b)})
+    (tmp_path / "shots.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "run"
+    outcome = run(out, dataset=str(tmp_path / "shots.jsonl"), tools="python", logprobs=True, n=8, max_tokens=96)
+    assert outcome.summary is not None
+    assert "tool_error" not in outcome.summary.verdicts
+    rows = samples(out)
+    turns = [row["tool_turns"] for row in rows]
+    assert sum(turn > 0 for turn in turns) >= 8, "too few programs to say anything"
+    assert max(turns) <= 2
+    for row in rows:
+        (prompt,) = [prompt for pid, prompt in outcome.plan.token_ids.items() if pid == row["prompt_id"]]
+        assert len(row["token_ids"]) == len(row["response_mask"]) <= 96
+        mask = np.asarray(row["response_mask"])
+        assert row["response"].count("<interpreter>") >= row["tool_turns"] - 1
+        assert mask.all() == ("</interpreter>" not in str(row["response"])) or "<interpreter>" in str(row["response"])
+    ran = next(row for row in rows if not all(row["response_mask"]))
+    prompt = outcome.plan.token_ids[ran["prompt_id"]]
+    mask = np.asarray(ran["response_mask"])
+    model = resolve_model("smollm2-135m")
+    reference = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32)
+    response = torch.tensor(ran["token_ids"])
+    with torch.no_grad():
+        logits = reference(torch.cat([torch.tensor(prompt, dtype=torch.long), response])[None]).logits[0]
+    expected = logits[len(prompt) - 1 : -1].log_softmax(-1).gather(1, response[:, None])[:, 0].numpy()
+    given = np.asarray([np.nan if value is None else value for value in ran["token_logprobs"]])
+    assert (np.isnan(given) == ~mask).all()
+    assert np.abs(given[mask] - expected[mask]).mean() < 0.15, "the tokens were sampled after the ones in the table"
