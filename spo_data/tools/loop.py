@@ -143,7 +143,7 @@ def response_text(tokenizer: Any, token_ids: Sequence[int], last_tokens: int, st
     """
     text = decode(tokenizer, token_ids)
     last = decode(tokenizer, token_ids[len(token_ids) - last_tokens :])
-    ends = [text.rfind(each) for each in stop if each in last]
+    ends = [end for each in stop if (end := text.find(each, len(text) - len(last))) >= 0]
     return text[: min(ends)] if ends else text
 
 

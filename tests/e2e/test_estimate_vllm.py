@@ -23,6 +23,7 @@ from hub_running import client_environment, running_hub
 from records import journal_of
 from spo_pipelines.estimate import Outcome, estimate
 from spo_pipelines.plan import EstimateOptions, Plan
+from tool_shots import write_shots
 
 from spo_data.engine import Engine
 from spo_data.model import resolve_model
@@ -377,47 +378,39 @@ def test_prompt_ids_join_the_values_to_freshly_generated_problems(complete_run: 
         assert table[prompt_id([Message("user", problem["question"] + suffix)])] == problem["answer"]
 
 
-SHOTS = [("1 + 2", 3), ("3 + 5", 8), ("7 - 4", 3), ("6 + 1", 7)]
-
-
 def test_a_real_model_writes_programs_that_really_run_and_its_own_tokens_are_its_own(run: Run, tmp_path: Path) -> None:
-    """Four examples in the chat make the small model write programs most of the time."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    rows = []
-    for a, b in ((2, 5), (9, 4), (8, 1), (3, 3)):
-        turns = [(f"What is {sum_}?", f"<code>{sum_}</code>") for sum_, _ in SHOTS]
-        messages = [
-            {"role": role, "content": text}
-            for turn in [*turns, (f"What is {a} + {b}?",)]
-            for role, text in zip(("user", "assistant"), turn, strict=False)
-        ]
-        rows.append({"messages": messages, "answer": str(a + b)})
-    (tmp_path / "shots.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    out = tmp_path / "run"
-    outcome = run(out, dataset=str(tmp_path / "shots.jsonl"), tools="python", logprobs=True, n=8, max_tokens=96)
+    out, shots = tmp_path / "run", write_shots(tmp_path / "shots.jsonl")
+    outcome = run(out, dataset=str(shots), tools="python", logprobs=True, n=8, max_tokens=96)
     assert outcome.summary is not None
+    assert outcome.summary.complete
     assert "tool_error" not in outcome.summary.verdicts
-    rows = samples(out)
-    turns = [row["tool_turns"] for row in rows]
-    assert sum(turn > 0 for turn in turns) >= 8, "too few programs to say anything"
-    assert max(turns) <= 2
+    tokenizer, rows = outcome.plan.chat.tokenizer, samples(out)
+    assert sum(row["tool_turns"] > 0 for row in rows) >= 8, "too few programs to say anything"  # type: ignore[operator]
     for row in rows:
-        (prompt,) = [prompt for pid, prompt in outcome.plan.token_ids.items() if pid == row["prompt_id"]]
-        assert len(row["token_ids"]) == len(row["response_mask"]) <= 96
-        mask = np.asarray(row["response_mask"])
-        assert row["response"].count("<interpreter>") >= row["tool_turns"] - 1
-        assert mask.all() == ("</interpreter>" not in str(row["response"])) or "<interpreter>" in str(row["response"])
-    ran = next(row for row in rows if not all(row["response_mask"]))
-    prompt = outcome.plan.token_ids[ran["prompt_id"]]
-    mask = np.asarray(ran["response_mask"])
-    model = resolve_model("smollm2-135m")
-    reference = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32)
+        mask, ids = np.asarray(row["response_mask"]), np.asarray(row["token_ids"])
+        assert len(ids) == len(mask) <= 96
+        edges = np.flatnonzero(np.diff(np.concatenate([[1], mask.astype(int), [1]])))
+        outputs = [tokenizer.decode(ids[a:b]) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        # A limit may end a response before its last program's output is appended.
+        assert len(outputs) == row["tool_turns"] or (row["finish_reason"], len(outputs) + 1) == (
+            "length",
+            row["tool_turns"],
+        )
+        assert all(each.startswith("<interpreter>\n") and each.endswith("\n</interpreter>\n\n") for each in outputs)
+        assert tokenizer.decode(ids, skip_special_tokens=True) == row["response"]
+    assert max(row["tool_turns"] for row in rows) == 2  # type: ignore[type-var]
+
+    # The model's own tokens were sampled after those in the table, output included.
+    ran = next(row for row in rows if not all(row["response_mask"]))  # type: ignore[call-overload]
+    prompt, mask = outcome.plan.token_ids[str(ran["prompt_id"])], np.asarray(ran["response_mask"])
     response = torch.tensor(ran["token_ids"])
+    reference = AutoModelForCausalLM.from_pretrained(resolve_model("smollm2-135m").path, dtype=torch.float32)
     with torch.no_grad():
         logits = reference(torch.cat([torch.tensor(prompt, dtype=torch.long), response])[None]).logits[0]
     expected = logits[len(prompt) - 1 : -1].log_softmax(-1).gather(1, response[:, None])[:, 0].numpy()
-    given = np.asarray([np.nan if value is None else value for value in ran["token_logprobs"]])
+    given = np.asarray([np.nan if value is None else value for value in ran["token_logprobs"]])  # type: ignore[attr-defined]
     assert (np.isnan(given) == ~mask).all()
-    assert np.abs(given[mask] - expected[mask]).mean() < 0.15, "the tokens were sampled after the ones in the table"
+    assert np.abs(given[mask] - expected[mask]).mean() < 0.15

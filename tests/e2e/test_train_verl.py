@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tool_shots import write_shots
 from two_layer_model import make_two_layer_model
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
@@ -228,21 +229,29 @@ def test_asynchronous_modes(work: Path, mode: str) -> None:
 
 
 @pytest.mark.long
-def test_the_embedded_model(tmp_path: Path) -> None:
-    """As the README has it: estimate with the embedded model, then train it from these values."""
-    sums = "reasoning-gym:chain_sum?max_terms=2&max_digits=1"
-    command = ["spo-data", "estimate", "--model", "smollm2-135m", "--dataset", sums, "--limit", "8", "--n", "2"]
-    estimated = run(tmp_path, *command, "--out", "run", "--max-tokens", "32", "--enforce-eager")
+def test_the_embedded_model_with_an_interpreter(tmp_path: Path) -> None:
+    """Estimate with the embedded model and its programs, then train it from these values with the same ones."""
+    write_shots(tmp_path / "shots.jsonl")
+    command = ["spo-data", "estimate", "--model", "smollm2-135m", "--dataset", "shots.jsonl", "--n", "4"]
+    command += ["--tools", "python", "--max-tool-turns", "2", "--max-tokens", "80"]
+    estimated = run(tmp_path, *command, "--out", "run", "--enforce-eager")
     assert estimated.returncode == 0, estimated.stdout + estimated.stderr
     arguments = ["--offline-values", "run", "--model", "smollm2-135m", "data.train_batch_size=4"]
     done = train(tmp_path, "train", *arguments, "trainer.total_training_steps=2")
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = steps(tmp_path, "train")
     assert sorted(metrics) == [1, 2]
+    for data in metrics.values():
+        assert 0 < data["spo/tool_turns"] <= 2
+        assert 0 < data["spo/tool_tokens"] < 1
+        assert data["spo/tool_seconds"] > 0
+        assert data.get("spo/verdict_total/tool_error", 0) == 0
+        # Of the model's own tokens: those of output were sampled by nobody.
+        assert data["training/rollout_probs_diff_mean"] < 1e-3
     # Values were sampled in the model's bfloat16, training is in float32: it is the same policy all the same.
     assert metrics[1]["spo/divergence"] == pytest.approx(0, abs=2e-3)
-    assert metrics[2]["training/rollout_probs_diff_mean"] < 1e-3
     assert metrics[2]["actor/grad_norm"] > 0 or metrics[2]["spo/advantage/std"] == 0
+    assert verl_processes(tmp_path / "train") == []
 
 
 def wait_for(condition: Any, process: "subprocess.Popen[bytes]") -> None:

@@ -182,8 +182,11 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("moment", [0.0, 0.3])
+@pytest.mark.parametrize("moment", [0.0, 0.005, 0.02, 0.3])
 def test_a_killed_command_leaves_no_program_behind(place: Outside, moment: float) -> None:
+    """A bwrap that was killed while it made a sandbox left a child that waited for it for ever."""
+    if os.geteuid() != 0 and moment < 0.1:
+        pytest.skip("only root's sandbox is in a namespace that ends with us from its first moment on")
     command = subprocess.Popen([sys.executable, "-c", PARENT, place.mark], start_new_session=True)
     while not left(place.mark):
         time.sleep(0.005)
@@ -249,7 +252,7 @@ def executions_leave_nothing(place: Outside, count: int, growth_mb: float) -> No
     assert files_after == files_before
     assert left(place.mark) == []
     assert [child for child in ours.children(recursive=True) if "bwrap" in child.name()] == []
-    assert not [name for name in set(os.listdir("/tmp")) - temporary if name.startswith("spo-data")]
+    assert not [name for name in set(os.listdir("/tmp")) - temporary if name.startswith("spo-data-program")]
 
 
 def test_a_hundred_executions_leave_nothing(place: Outside) -> None:

@@ -209,7 +209,8 @@ def test_the_last_block_is_the_program_without_its_fences(text: str, code: str |
 
 
 def test_the_text_of_a_response_is_cut_at_the_first_of_several_stop_strings() -> None:
-    assert response_text(TOKENIZER, list(b"a b c"), 5, ("c", "b")) == "a "
+    assert response_text(TOKENIZER, list(b"a b c b"), 7, ("c", "b")) == "a "
+    assert response_text(TOKENIZER, list(b"a b c b"), 3, ("c", "b")) == "a b "
 
 
 @given(
