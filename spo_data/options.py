@@ -141,7 +141,7 @@ TOOLS = ("python", "none")
 class ToolOptions:
     """The code interpreter that a policy may use."""
 
-    tools: str | None = _option(None, "python: run the programs that responses write between <code> tags; none.")
+    tools: str | None = _option(None, "python: run the programs that responses write between <code> tags; or none.")
     max_tool_turns: int = _option(8, "Programs that a response may run; one that asks for more ends as truncated.")
     tool_seconds: float = _option(30.0, "Time limit of one program.")
     tool_memory_mb: int = _option(1024, "Memory limit of one program, in MB.")

@@ -92,6 +92,8 @@ class Summary:
     undrawn: int
     errors: dict[str, int]
     """What the engine said of the samples it failed to draw, and how often."""
+    tool_errors: dict[str, int]
+    """Why the interpreter broke off responses, and how often."""
     missing: int
     """Samples asked for that are not valid: never drawn, failed to draw, failed to grade."""
     prompts_without_value: int
@@ -102,6 +104,10 @@ class Summary:
     """n + 1 counts: prompts whose value is nearest to 0/n, 1/n, ..., n/n."""
     response_tokens: int
     response_tokens_mean: float | None
+    tools: str | None
+    """The policy's interpreter."""
+    tool_turns_mean: float | None
+    """Programs that a response ran, over those that the interpreter did not break off; None without one."""
     samples_per_second: float | None
     tokens_per_second: float | None
     hardest: list[Example]
@@ -142,6 +148,8 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
     histogram = [0] * (manifest.n + 1)
     for mean, _ in known:
         histogram[round(mean * manifest.n)] += 1
+    tools = manifest.policy.tools
+    ((tool_turns,),) = journal.query("SELECT avg(tool_turns) FROM samples WHERE finish_reason <> 'tool_error'")
     seconds = manifest.timings.sampling_seconds
     valid = sum(value.n_valid for _, value in values)
     return Summary(
@@ -158,6 +166,11 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         verdicts=verdicts,
         undrawn=sum(errors.values()),
         errors=errors,
+        tool_errors=_counts(
+            journal,
+            "SELECT coalesce(detail, ''), count(*) FROM graded WHERE finish_reason = 'tool_error' GROUP BY 1"
+            " ORDER BY 2 DESC, 1",
+        ),
         missing=n_prompts * manifest.n - valid,
         prompts_without_value=n_prompts - len(known),
         value_mean=_mean([mean for mean, _ in known]),
@@ -166,6 +179,8 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         histogram=histogram,
         response_tokens=tokens,
         response_tokens_mean=tokens / drawn if drawn else None,
+        tools=None if tools is None else str(tools),
+        tool_turns_mean=None if tools is None else tool_turns,
         samples_per_second=manifest.timings.sampled / seconds if seconds else None,
         tokens_per_second=manifest.timings.sampled_tokens / seconds if seconds else None,
         hardest=_examples(journal, sorted(known)),

@@ -36,9 +36,10 @@ def grader_option(name: str) -> Any:
     return _option(GraderOptions, name, "Grading")
 
 
-def tool_option(name: str) -> Any:
-    """An option of the code interpreter."""
-    return _option(ToolOptions, name, "Tools")
+def tool_option(name: str, default: str | None = None) -> Any:
+    """An option of the code interpreter; `default` is what is said of it, its own value otherwise."""
+    own = ToolOptions.__dataclass_fields__[name].default
+    return _option(ToolOptions, name, "Tools", default or (None if own in (None, False) else f"{own}"))
 
 
 def json_object(option: str, text: str | None) -> dict[str, Any]:

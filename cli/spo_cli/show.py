@@ -116,7 +116,8 @@ def _facts(summary: "Summary", run: Path) -> list[tuple[str, str]]:
         facts.append(
             ("not valid", f"{summary.missing:,} samples; {summary.prompts_without_value:,} prompts have no value")
         )
-    facts += [("engine error", f"{count:,} x {error}") for error, count in list(summary.errors.items())[:3]]
+    for what, errors in (("engine error", summary.errors), ("tool error", summary.tool_errors)):
+        facts += [(what, f"{count:,} x {error}") for error, count in list(errors.items())[:3]]
     if summary.value_mean is not None:
         bounds = f"{summary.value_low:.4f} to {summary.value_high:.4f}"
         facts.append(
@@ -126,6 +127,8 @@ def _facts(summary: "Summary", run: Path) -> list[tuple[str, str]]:
         facts.append(
             ("tokens", f"{summary.response_tokens:,} in responses, {summary.response_tokens_mean:,.1f} in each")
         )
+    if summary.tool_turns_mean is not None:
+        facts.append(("tools", f"{summary.tools}: {summary.tool_turns_mean:,.2f} programs in each response"))
     if summary.samples_per_second is not None:
         facts.append(
             ("speed", f"{summary.samples_per_second:,.2f} samples/s, {summary.tokens_per_second:,.0f} tokens/s")

@@ -19,8 +19,6 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Protocol
 
-from spo_data.tools.open import open_interpreter
-
 from spo_data.engine import Devices, Engine, EngineError
 from spo_data.engine_log import output_to
 from spo_data.errors import SpoError, UserError, first_line
@@ -30,6 +28,7 @@ from spo_data.journal import Journal
 from spo_data.manifest import JOURNAL, GraderRecord, Manifest, Timings, read_manifest
 from spo_data.summary import Summary
 from spo_data.tools.engine import ToolEngine
+from spo_data.tools.open import open_interpreter
 from spo_data.vllm_engine import start_vllm
 from spo_pipelines.admission import admitted, trusted
 from spo_pipelines.check import grader_record, read_prompts
@@ -163,7 +162,8 @@ async def _run(
                     f"note: {len(bad_golds):,} prompts have no readable ground truth and are not sampled further"
                 )
             if present < n_samples:
-                watcher.stage(f"starting the engine (its log: {out / ENGINE_LOG})")
+                started = "the engine" if manifest.policy.tools is None else "the interpreter and the engine"
+                watcher.stage(f"starting {started} (its log: {out / ENGINE_LOG})")
                 async with _engine(plan, start_engine) as engine:
                     progress = Progress(n_samples, present)
                     with stopping_signals(stop, signals):
