@@ -11,6 +11,7 @@ CANDIDATES := python3 python3.12 python3.11 /usr/bin/python3
 SUITABLE := import sys, ensurepip, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(firstword $(foreach python,$(CANDIDATES),$(shell $(python) -c '$(SUITABLE)' 2>/dev/null && echo $(python))))
 BIN := .venv/bin
+PARALLEL := -n 2 --dist worksteal
 DEMO := --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo \
 	--limit 32 --max-tokens 96 --enforce-eager
 
@@ -22,14 +23,17 @@ demo: .venv/ready
 	@echo "values and samples: runs/demo/values/*.parquet, runs/demo/samples/*.parquet (load_dataset(\"runs/demo\") reads them)"
 	@echo "the card: runs/demo/README.md; again: $(BIN)/spo-data show runs/demo"
 
+# An engine takes the whole machine, so those tests run one after another.
 test: .venv/ready
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long and not engine" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not long and engine"
 
 test-fast: .venv/ready
-	$(BIN)/python -m pytest -m "not long and not engine and not slow" -q
+	$(BIN)/python -m pytest -m "not long and not engine and not slow" -q $(PARALLEL)
 
 test-long: .venv/ready
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m "long and not engine" $(PARALLEL)
+	$(BIN)/python -m pytest -m "long and engine"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -243,6 +243,21 @@ def estimate(asked: Any, script: Script | None = None, **named: Any) -> Any:
     )
 
 
+def hash_the_embedded_model_once(patch: Any) -> None:
+    """Its 270 MB are hashed at every call that resolves it, for more time than a test needs for all else.
+
+    Any other folder is hashed each time, as by the program.
+    """
+    import spo_data.model as model_module
+    from spo_data.embedded_model import embedded_model
+
+    fingerprint, embedded = model_module.folder_fingerprint, embedded_model()
+    of_the_embedded = functools.cache(functools.partial(fingerprint, embedded))
+    patch.setattr(
+        model_module, "folder_fingerprint", lambda path: of_the_embedded() if path == embedded else fingerprint(path)
+    )
+
+
 def cheap_chat(patch: Any) -> None:
     """Load each tokenizer once in this process; keep the datasets' cache out of the user's."""
     import spo_pipelines.plan as plan_module
@@ -314,6 +329,7 @@ def main() -> None:
     import spo_pipelines.plan as plan_module
     from spo_cli import data, display  # noqa: F401
 
+    hash_the_embedded_model_once(SimpleNamespace(setattr=setattr))
     plan_module.load_chat = _once_per_model(plan_module.load_chat)
     plan_module.load_chat(plan_module.resolve_model(MODEL), {})
     for line in sys.stdin:

@@ -1,6 +1,8 @@
 """The whole of `estimate` with a real vLLM, the real embedded model and real generated problems.
 
-One engine serves the whole session; the tests of the command itself (its signals and its recovery) start their own.
+One engine serves the whole session; the test of the command itself (its signals and its recovery) starts its own. They
+compute in float32, in which a CPU without bfloat16 instructions samples three times as fast; the default is what
+`test_the_embedded_model` of test_train_verl.py estimates in.
 """
 
 import asyncio
@@ -35,6 +37,7 @@ pytestmark = pytest.mark.engine
 
 DATASET = "reasoning-gym:chain_sum?max_terms=2&max_digits=1"
 MAX_TOKENS = 48
+ENGINE = EngineOptions(enforce_eager=True, max_num_seqs=32, max_model_len=512, dtype="float32")
 
 Run = Callable[..., Outcome]
 
@@ -55,7 +58,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         context = start_vllm(
             resolve_model("smollm2-135m"),
             Sampling(),
-            EngineOptions(enforce_eager=True, max_num_seqs=32),
+            ENGINE,
             max_model_len=512,
             log=log,
         )
@@ -82,7 +85,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
                 sampling=Sampling(**{"max_tokens": MAX_TOKENS, "logprobs": logprobs, **sampling}),
                 grader=GraderOptions(also=also),
                 tools=ToolOptions(tools=tools, max_tool_turns=2),
-                engine=EngineOptions(enforce_eager=True, max_model_len=512),
+                engine=ENGINE,
                 command=("spo-data", "estimate"),
             )
             return runner.run(estimate(options, Silent(), start_engine=shared))
@@ -93,9 +96,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 @pytest.fixture(scope="session")
 def complete_run(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    """A finished run of 24 rows, n = 8."""
+    """A finished run of 16 rows, n = 8."""
     out = tmp_path_factory.mktemp("complete") / "run"
-    return out, run(out, limit=24, n=8, also="dapo")
+    return out, run(out, limit=16, n=8, also="dapo")
 
 
 def samples(out: Path) -> list[dict[str, object]]:
@@ -168,7 +171,7 @@ def test_the_command_checks_the_dataset_and_grades_the_run_again_and_back(
         program = Path(sys.executable).with_name("spo-data")
         return subprocess.run([str(program), *words], capture_output=True, text=True, check=False, timeout=300)
 
-    checked = command("check", DATASET, "--limit", "24", "--model", "smollm2-135m")
+    checked = command("check", DATASET, "--limit", "16", "--model", "smollm2-135m")
     assert (checked.returncode, "clean" in checked.stdout) == (0, True), checked.stderr
     before = {path.name: path.read_bytes() for path in sorted(out.glob("*/*.parquet"))}
     reward = tmp_path / "reward.py"
@@ -214,7 +217,7 @@ def test_the_commands_publish_load_report_join_and_export_a_real_run(
             check=True,
         )
         assert json.loads(loaded.stdout) == {row["prompt"]: row["vhat"] for row in values(out)}
-        joined = json.loads(command("join", "me/values", f"{DATASET}&size=24", "--json"))
+        joined = json.loads(command("join", "me/values", f"{DATASET}&size=16", "--json"))
         assert (joined["coverage"], joined["unused"], joined["revision"]) == (1.0, 0, pushed["commit"])
         command("export", "me/values", "--format", "spo-json", "--out", tmp_path / "values.json")
         command("import", tmp_path / "values.json", "--out", tmp_path / "imported")
@@ -231,16 +234,16 @@ def test_the_commands_publish_load_report_join_and_export_a_real_run(
 def test_two_runs_with_one_seed_have_the_same_seeds_and_another_seed_has_none_of_them(run: Run, tmp_path: Path) -> None:
     seeds = {}
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        run(tmp_path / name, limit=4, n=2, seed=seed)
+        run(tmp_path / name, limit=4, n=2, seed=seed, max_tokens=8)
         seeds[name] = {(row["prompt_id"], row["sample_index"]): row["seed"] for row in samples(tmp_path / name)}
     assert seeds["a"] == seeds["b"]
     assert not set(seeds["a"].values()) & set(seeds["c"].values())
 
 
 def test_raising_n_from_4_to_8_leaves_the_first_four_rows_of_each_prompt_as_they_were(run: Run, tmp_path: Path) -> None:
-    run(tmp_path / "run", limit=6, n=4)
+    run(tmp_path / "run", limit=3, n=4)
     first = pq.read_table(tmp_path / "run" / "samples")
-    run(tmp_path / "run", limit=6, n=8)
+    run(tmp_path / "run", limit=3, n=8)
     second = pq.read_table(tmp_path / "run" / "samples")
     kept = second.filter([index < 4 for index in second["sample_index"].to_pylist()])
     assert len(second) == 2 * len(first)
@@ -257,7 +260,7 @@ def test_a_finished_run_is_a_hugging_face_dataset(complete_run: tuple[Path, Outc
 
 
 def test_logprobs_are_those_that_transformers_gives_the_same_tokens(run: Run, tmp_path: Path) -> None:
-    """The engine computes in bfloat16, transformers here in float32: they differ by about 0.03 a token."""
+    """Both compute in float32."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -274,7 +277,7 @@ def test_logprobs_are_those_that_transformers_gives_the_same_tokens(run: Run, tm
         with torch.no_grad():
             logits = reference(torch.cat([torch.tensor(prompt, dtype=torch.long), response])[None]).logits[0]
         expected = logits[len(prompt) - 1 : -1].log_softmax(-1).gather(1, response[:, None])[:, 0].numpy()
-        assert np.abs(np.asarray(row["token_logprobs"]) - expected).mean() < 0.15
+        assert np.abs(np.asarray(row["token_logprobs"]) - expected).mean() < 0.01
 
 
 REFERENCE_LOADER = """
@@ -287,43 +290,45 @@ print(json.dumps({item['prompt']: item['vhat'] for item in dataset['train']}))
 COMMAND = [
     *(sys.executable, "-c", "from spo_cli.data import main; main()", "estimate"),
     *("--model", "smollm2-135m", "--dataset", DATASET, "--limit", "16", "--max-tokens", str(MAX_TOKENS)),
-    *("--max-num-seqs", "8", "--enforce-eager"),
+    *("--max-num-seqs", "8", "--enforce-eager", "--max-model-len", "512", "--dtype", "float32"),
 ]
 
 
-def test_a_sigkill_of_the_real_command_loses_nothing_that_was_journaled(tmp_path: Path) -> None:
+def test_the_real_command_ends_cleanly_at_sigterm_and_loses_nothing_that_was_journaled_at_sigkill(
+    run: Run, tmp_path: Path
+) -> None:
+    """One run: ended by SIGTERM, continued by the same command, ended by SIGKILL, and finished."""
     out = tmp_path / "run"
     command = [*COMMAND, "--out", str(out)]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    killed = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    before = wait_for_samples(out, 20, killed)
-    killed.send_signal(signal.SIGKILL)
-    killed.wait()
-    assert 20 <= len(before) < 8 * 16
-    wait_until_gone(killed.pid, out)
-
-    resumed = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=False)
-    assert resumed.returncode == 0, resumed.stderr
-    summary = json.loads(resumed.stdout)
-    assert summary["complete"]
-    rows = samples(out)
-    places = [(row["prompt_id"], row["sample_index"]) for row in rows]
-    assert len(places) == len(set(places)) == summary["asked"]
-    by_place = {place: row["token_ids"] for place, row in zip(places, rows, strict=True)}
-    assert all(by_place[place] == token_ids for place, token_ids in before.items())
-
-
-def test_sigterm_ends_the_real_command_cleanly(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    process = subprocess.Popen([*COMMAND, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for_samples(out, 10, process)
-    process.send_signal(signal.SIGTERM)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM
+    stopped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for_samples(out, 10, stopped)
+    stopped.send_signal(signal.SIGTERM)
+    _, error = stopped.communicate(timeout=120)
+    assert stopped.returncode == 128 + signal.SIGTERM
     assert "nothing that was sampled is lost" in error
     assert "Traceback" not in error
-    assert len(samples(out)) == len(journaled(out)) >= 10
-    wait_until_gone(process.pid, out)
+    kept = journaled(out)
+    assert len(samples(out)) == len(kept) >= 10
+    wait_until_gone(stopped.pid, out)
+
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_samples(out, len(kept) + 10, killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    before = journaled(out)
+    assert len(kept) + 10 <= len(before) < 8 * 16
+    assert all(before[place] == token_ids for place, token_ids in kept.items())
+    wait_until_gone(killed.pid, out)
+
+    # What the command does after a kill, on the engine that is there already: the command was resumed above.
+    summary = run(out, limit=16, n=8).summary
+    assert summary is not None
+    assert summary.complete
+    rows = samples(out)
+    places = [(row["prompt_id"], row["sample_index"]) for row in rows]
+    assert len(places) == len(set(places)) == summary.asked
+    by_place = {place: row["token_ids"] for place, row in zip(places, rows, strict=True)}
+    assert all(by_place[place] == token_ids for place, token_ids in before.items())
 
 
 def wait_for_samples(out: Path, count: int, process: subprocess.Popen[str] | subprocess.Popen[bytes]) -> dict:  # type: ignore[type-arg]
@@ -372,7 +377,7 @@ def test_prompt_ids_join_the_values_to_freshly_generated_problems(complete_run: 
 
     out, _ = complete_run
     table = {row["prompt_id"]: row["ground_truth"] for row in values(out)}
-    problems = reasoning_gym.create_dataset("chain_sum", max_terms=2, max_digits=1, seed=0, size=24)
+    problems = reasoning_gym.create_dataset("chain_sum", max_terms=2, max_digits=1, seed=0, size=16)
     suffix = "\nThe answer format must be: \\boxed{'The final answer goes here.'}"
     for problem in problems:
         assert table[prompt_id([Message("user", problem["question"] + suffix)])] == problem["answer"]
@@ -413,4 +418,4 @@ def test_a_real_model_writes_programs_that_really_run_and_its_own_tokens_are_its
     expected = logits[len(prompt) - 1 : -1].log_softmax(-1).gather(1, response[:, None])[:, 0].numpy()
     given = np.asarray([np.nan if value is None else value for value in ran["token_logprobs"]])  # type: ignore[attr-defined]
     assert (np.isnan(given) == ~mask).all()
-    assert np.abs(given[mask] - expected[mask]).mean() < 0.15
+    assert np.abs(given[mask] - expected[mask]).mean() < 0.01
