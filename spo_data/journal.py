@@ -113,7 +113,9 @@ class Journal:
             gradings = {grader: self._grading(grader) for _, others in self._samples for grader in others}
             gradings[self.grader] = self._grading(self.grader)
             with self._transaction():
-                self._db.executemany(_DELETE_BROKEN, ((numbers[s.prompt_id], s.sample_index) for s in samples))
+                places = [(numbers[s.prompt_id], s.sample_index) for s in samples]
+                self._db.executemany(_DELETE_VERDICTS_OF_BROKEN, places)
+                self._db.executemany(_DELETE_BROKEN, places)
                 self._db.executemany(_INSERT_SAMPLE, (_packed(s, numbers[s.prompt_id]) for s in samples))
                 self._db.executemany(
                     _INSERT_VERDICT,
@@ -123,10 +125,7 @@ class Journal:
                         for grader, graded in ((self.grader, s.graded), *others.items())
                     ),
                 )
-                self._db.executemany(
-                    "DELETE FROM failures WHERE prompt_number = ? AND sample_index = ?",
-                    ((numbers[s.prompt_id], s.sample_index) for s in samples),
-                )
+                self._db.executemany("DELETE FROM failures WHERE prompt_number = ? AND sample_index = ?", places)
                 ((call,),) = self.query("SELECT coalesce(?, max(call) + 1, 1) FROM commits", (self._call,))
                 self._db.execute(_INSERT_COMMIT, (call, len(samples), sum(len(s.token_ids) for s in samples)))
             self._samples, self._call = [], call
@@ -151,8 +150,10 @@ class Journal:
         """Give the samples that a limit or the interpreter's failure ended their verdict, which is no grader's."""
         for reason, verdict, score in (("length", Verdict.TRUNCATED, 0.0), ("tool_error", Verdict.TOOL_ERROR, None)):
             self._db.execute(
-                "INSERT OR IGNORE INTO verdicts SELECT ?, prompt_number, sample_index, NULL, ?, ?, NULL FROM samples"
-                " WHERE finish_reason = ?",
+                "INSERT OR IGNORE INTO verdicts SELECT ?, prompt_number, sample_index, NULL, ?, ?, (SELECT max(detail)"
+                " FROM verdicts AS others WHERE finish_reason = 'tool_error'"
+                " AND others.prompt_number = samples.prompt_number AND others.sample_index = samples.sample_index"
+                " AND others.verdict = 'tool_error') FROM samples WHERE finish_reason = ?",
                 (self._grading(grader or self.grader), verdict, score, reason),
             )
 
@@ -372,6 +373,12 @@ _INSERT_SAMPLE = """
 INSERT INTO samples (prompt_number, sample_index, seed, finish_reason, response_tokens, tool_turns, response, token_ids,
     response_mask, token_logprobs)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+# Of every grader: the response that takes its place has none yet.
+_DELETE_VERDICTS_OF_BROKEN = """
+DELETE FROM verdicts WHERE prompt_number = ?1 AND sample_index = ?2 AND EXISTS (
+    SELECT 1 FROM samples WHERE prompt_number = ?1 AND sample_index = ?2 AND finish_reason = 'tool_error')
 """
 
 _DELETE_BROKEN = "DELETE FROM samples WHERE prompt_number = ? AND sample_index = ? AND finish_reason = 'tool_error'"

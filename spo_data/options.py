@@ -159,9 +159,17 @@ class ToolOptions:
         _require(0 < self.tool_seconds < math.inf, f"--tool-seconds {self.tool_seconds:g}: above 0")
         _require(self.tool_memory_mb >= 128, f"--tool-memory-mb {self.tool_memory_mb}: at least 128")
         _require(self.tool_output_chars >= 1, f"--tool-output-chars {self.tool_output_chars}: at least 1")
-        is_http = self.sandbox.startswith(("http://", "https://"))
+        is_http = self.sandbox.startswith(("http://", "https://")) and self.sandbox.partition("//")[2].strip("/") != ""
         _require(is_http or self.sandbox == "local", f"--sandbox {self.sandbox}: local, or http://HOST:PORT")
         _require(not (is_http and self.sandbox_unsafe), "--sandbox-unsafe is for --sandbox local")
+
+        for name in () if self.enabled else list(self.__dataclass_fields__)[1:]:
+            default = self.__dataclass_fields__[name].default
+            option = f"--{name.replace('_', '-')}"
+            _require(
+                getattr(self, name) == default,
+                f"{option}: responses have no interpreter; --tools python gives them one",
+            )
 
     @property
     def enabled(self) -> bool:

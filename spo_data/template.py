@@ -78,9 +78,16 @@ TOOL_WORDING = AnswerTemplate(
 """The reference's, word for word. Part of the chat, not of a prompt: a prompt has one id with and without tools."""
 
 
-def tool_wording(template: str) -> AnswerTemplate | None:
-    """What a template says of the interpreter, beside its answer instruction."""
-    return TOOL_WORDING if template == "retool" else None
+def tool_wording(template: str, *, with_tools: bool = True) -> AnswerTemplate | None:
+    """What a template says of the interpreter, beside its answer instruction.
+
+    Raises UserError where the model would be told of one that is not there.
+    """
+    if template != "retool":
+        return None
+    if not with_tools:
+        raise UserError("--template retool tells the model of an interpreter: add --tools python, or take boxed")
+    return TOOL_WORDING
 
 
 def load_template(name: str) -> AnswerTemplate:

@@ -25,8 +25,8 @@ from spo_data.model import Model, resolve_model
 from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
 from spo_data.prompt import sample_seed
 from spo_data.prompt_set import Dropped, PromptSet
-from spo_data.template import AnswerTemplate, tool_wording
-from spo_data.tools.loop import CODE_START
+from spo_data.template import tool_wording
+from spo_data.tools.loop import CODE_START, refuse_stops
 from spo_pipelines.check import PromptsRead, leaking, tokenized, too_long, unverifiable
 
 # Engine arguments that change how fast samples are drawn, not which: any other is part of the policy.
@@ -148,7 +148,9 @@ async def make_plan(
     model = resolve_model(options.model, options.model_revision)
     trust_remote_code = bool(options.engine.engine_arg.get("trust_remote_code", False))
     chat = load_chat(model, wanted.chat_template_kwargs, trust_remote_code=trust_remote_code)
-    chat = replace(chat, wording=_wording(prompt_set, options.tools))
+    if options.tools.enabled:
+        refuse_stops(options.sampling.stop)
+    chat = replace(chat, wording=tool_wording(prompt_set.template.name, with_tools=options.tools.enabled))
     context_length = options.engine.max_model_len or chat.context_length
     if not options.skip_check:
         prompt_set = prompt_set.without(await unverifiable(prompt_set, pool, trusted))
@@ -209,14 +211,6 @@ def _policy(
         opens_thinking=chat.opens_thinking,
         tools=ToolsRecord.of(options.tools),
     )
-
-
-def _wording(prompt_set: PromptSet, tools: ToolOptions) -> AnswerTemplate | None:
-    """What tells the model of its interpreter; raises UserError where it would be told of one that is not there."""
-    wording = tool_wording(prompt_set.template.name)
-    if wording is not None and not tools.enabled:
-        raise UserError("--template retool tells the model of an interpreter: add --tools python, or take boxed")
-    return wording
 
 
 def _manifest(

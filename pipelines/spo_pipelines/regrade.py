@@ -236,10 +236,11 @@ def _refuse_failure(
 ) -> None:
     """Raise SpoError where we failed to grade most responses: what is left would be values of a biased few."""
     failed = Counter[str]()
-    for (_, verdict), count in confusion.items():
+    given = [(verdict, count) for (_, verdict), count in confusion.items() if verdict not in _NO_GRADERS]
+    for verdict, count in given:
         if not verdict.is_observation and verdict is not Verdict.GOLD_UNPARSEABLE:
             failed[verdict] += count
-    graded = sum(count for (_, verdict), count in confusion.items() if verdict is not Verdict.TRUNCATED)
+    graded = sum(count for _, count in given)
     if 2 * failed.total() > graded:
         said = ", ".join(f"{verdict} {count:,}" for verdict, count in failed.most_common())
         raise SpoError(
@@ -248,6 +249,8 @@ def _refuse_failure(
         )
 
 
+_NO_GRADERS = (Verdict.TRUNCATED, Verdict.TOOL_ERROR)
+"""Verdicts on responses that no grader is given."""
 _GRADING_PACKAGES = ("spo-data", "math-verify", "reasoning-gym")
 
 

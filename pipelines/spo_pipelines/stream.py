@@ -72,16 +72,18 @@ async def stream(
     """Draw, grade and journal every request until they are done or `stop` is set.
 
     Returns the error that killed the engine, None where it lived. A request that fails alone is recorded in the
-    journal and the stream goes on.
+    journal and the stream goes on. An interpreter that fails every response for longer than one of each sampler ends
+    it too: sampling would only make responses to throw away.
     """
     pending = iter(requests)
     n_samplers = engine.capacity + engine.capacity // 8 + 2
     finished: asyncio.Queue[tuple[SampleRequest, Completion] | None] = asyncio.Queue(maxsize=2 * n_samplers)
     generating: set[asyncio.Task[Completion]] = set()
     death: EngineError | None = None
+    broken = 0
 
     async def sample() -> None:
-        nonlocal death
+        nonlocal death, broken
         for request in pending:
             if stop.is_set():
                 return
@@ -105,6 +107,11 @@ async def stream(
             finally:
                 generating.discard(response)
             await finished.put((request, completion))
+            broken = broken + 1 if completion.finish_reason == "tool_error" else broken * (completion.tool_turns == 0)
+            if broken > n_samplers:
+                death = death or EngineError(f"no program could be run for {broken} responses: {completion.detail}")
+                stop.set()
+                return
 
     async def grade() -> None:
         while (item := await finished.get()) is not None:

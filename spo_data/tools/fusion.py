@@ -15,21 +15,16 @@ from typing import Self
 
 import httpx
 from pydantic import ValidationError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
-from tenacity.wait import wait_base, wait_exponential, wait_fixed, wait_random
+from tenacity.wait import wait_base, wait_fixed
 
 from spo_data.errors import UserError, first_line
 from spo_data.hub_errors import retry_after
 from spo_data.tools.interpreter import Execution, Limits, SandboxError
 from spo_data.tools.protocol import Answer, Program, execution_of
+from spo_data.tools.retry import ATTEMPTS, WAIT, PassingError, tried_again
 
 CONCURRENCY = 64
-ATTEMPTS = 5
-WAIT = wait_exponential(multiplier=2, max=16) + wait_random(0, 1)
-"""2, 4, 8 and 16 seconds, and up to one more each: half a minute."""
 QUEUE_SECONDS = 60.0
-LONGEST_WAIT = 60.0
-"""What is granted to a server that says how long to wait."""
 _PASSING = frozenset({408, 425, 429})
 
 
@@ -88,18 +83,10 @@ class RemoteInterpreter:
             memory_limit_MB=limits.memory_mb,
         )
         body = program.model_dump_json(by_alias=True).encode()
-        tries = AsyncRetrying(
-            retry=retry_if_exception_type(_PassingError),
-            wait=self._waiting,
-            stop=stop_after_attempt(self._attempts),
-            reraise=True,
-        )
         async with self._slots:
-            try:
-                return await tries(self._once, body, limits)
-            except _PassingError as error:
-                times = f"{self._attempts} attempts" if self._attempts != 1 else "1 attempt"
-                raise SandboxError(f"{self.name}: {error} ({times})") from error
+            return await tried_again(
+                lambda: self._once(body, limits), self.name, attempts=self._attempts, wait=self._wait
+            )
 
     async def _once(self, body: bytes, limits: Limits) -> Execution:
         if self._client is None:
@@ -114,46 +101,34 @@ class RemoteInterpreter:
             if response.is_server_error or response.status_code in _PASSING:
                 response.raise_for_status()
         except httpx.ReadTimeout as error:
-            raise _PassingError(f"no answer within {seconds:g} seconds") from error
+            raise PassingError(f"no answer within {seconds:g} seconds") from error
         except httpx.HTTPStatusError as error:
-            raise _PassingError(_answered(error.response), retry_after(error)) from error
+            raise PassingError(_answered(error.response), retry_after(error)) from error
         except httpx.RequestError as error:
-            raise _PassingError(f"no connection, or a broken one ({first_line(error)})") from error
+            raise PassingError(f"no connection, or a broken one ({first_line(error)})") from error
         if not response.is_success:
             raise SandboxError(f"{self.name}: {_answered(response)}")
         try:
             return execution_of(Answer.model_validate(json.loads(response.content)))
         except (ValidationError, ValueError, RecursionError) as error:
-            raise _PassingError(f"not an answer of SandboxFusion's /run_code: {_short(response.text)!r}") from error
+            raise PassingError(f"not an answer of SandboxFusion's /run_code: {_short(response.text)!r}") from error
         except SandboxError as error:
-            raise _PassingError(f"the sandbox failed: {_short(str(error))}") from error
-
-    def _waiting(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.wait if isinstance(error, _PassingError) else None
-        return max(self._wait(state), min(asked or 0.0, LONGEST_WAIT))
+            raise PassingError(f"the sandbox failed: {_short(str(error))}") from error
 
 
-async def check_remote(url: str) -> None:
-    """Run one tiny program there; raises UserError, in one line with the fix, where that does not work."""
+async def check_remote(url: str, limits: Limits) -> None:
+    """Run one tiny program there, under the limits to come; raises UserError, in one line with the fix, where that
+    does not work.
+    """
     fix = "`spo-data sandbox` serves one"
     try:
         async with RemoteInterpreter(url, attempts=2, wait=wait_fixed(1), queue_seconds=20.0) as interpreter:
-            execution = await interpreter.run("print(6 * 7)", Limits(seconds=10.0))
+            execution = await interpreter.run("print(6 * 7)", limits)
     except SandboxError as error:
         raise UserError(f"--sandbox {error}; {fix}") from error
     if execution.stdout != "42\n":
         said = _short(execution.stderr.strip().rpartition("\n")[2] or execution.stdout)
         raise UserError(f"--sandbox {interpreter.name}: print(6 * 7) did not print 42 but {said!r}; {fix}")
-
-
-class _PassingError(Exception):
-    """What may be over at the next attempt."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
-        """Seconds that the server asks for."""
 
 
 def _endpoint(url: str) -> str:

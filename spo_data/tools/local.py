@@ -13,9 +13,12 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from tenacity.wait import wait_base
+
 from spo_data.errors import UserError, first_line
 from spo_data.tools.interpreter import Execution, Limits, SandboxError
 from spo_data.tools.program import run_program
+from spo_data.tools.retry import ATTEMPTS, WAIT, PassingError, tried_again
 
 _PROBE = """
 import subprocess
@@ -31,17 +34,28 @@ assert [line.split()[0] for line in open("/proc/net/dev")][2:] == ["lo:"], "ther
 class LocalInterpreter:
     """Runs programs on this machine, as many at once as it has cores for us; from any event loop, and from several."""
 
-    def __init__(self, concurrency: int | None = None, unsafe: bool = False) -> None:
+    def __init__(
+        self,
+        concurrency: int | None = None,
+        unsafe: bool = False,
+        *,
+        attempts: int = ATTEMPTS,
+        wait: wait_base = WAIT,
+    ) -> None:
         self._concurrency = concurrency or len(os.sched_getaffinity(0))
         self._unsafe = unsafe
+        self._attempts = attempts
+        self._wait = wait
         self._threads = ThreadPoolExecutor(self._concurrency, thread_name_prefix="interpreter")
         self._running: set[threading.Event] = set()
+        self._closed = False
 
     async def __aenter__(self) -> "LocalInterpreter":
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Kill what still runs, and wait until it has ended."""
+        self._closed = True
         for cancelled in tuple(self._running):
             cancelled.set()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
@@ -53,11 +67,20 @@ class LocalInterpreter:
 
     async def run(self, code: str, limits: Limits, stdin: str = "") -> Execution:
         """Run a program to its end or its limit; raises SandboxError. Cancelling kills it, within a few moments."""
+        return await tried_again(
+            lambda: self._once(code, limits, stdin), "local sandbox", attempts=self._attempts, wait=self._wait
+        )
+
+    async def _once(self, code: str, limits: Limits, stdin: str) -> Execution:
         cancelled = threading.Event()
         self._running.add(cancelled)
-        future = self._threads.submit(run_program, code, stdin, limits, unsafe=self._unsafe, cancelled=cancelled)
         try:
+            future = self._threads.submit(run_program, code, stdin, limits, unsafe=self._unsafe, cancelled=cancelled)
             return await asyncio.wrap_future(future)
+        except (SandboxError, OSError, RuntimeError) as error:  # no room for a thread, a file, a process: that passes
+            if self._closed:
+                raise SandboxError("the interpreter was closed") from error
+            raise PassingError(first_line(error)) from error
         finally:
             cancelled.set()
             self._running.discard(cancelled)
@@ -68,7 +91,7 @@ async def check_sandbox(unsafe: bool) -> None:
     limits = Limits(seconds=60, memory_mb=1024)
     ways = "use --sandbox http://HOST:PORT" + ("" if unsafe else f", or {_UNSAFE}")
     try:
-        async with LocalInterpreter(1, unsafe) as interpreter:
+        async with LocalInterpreter(1, unsafe, attempts=1) as interpreter:
             execution = await interpreter.run(_PROBE if unsafe else _PROBE + _PROBE_ISOLATION, limits)
     except SandboxError as error:
         raise UserError(f"programs of a model cannot be run here: {first_line(error)}; {ways}") from error

@@ -23,6 +23,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from spo_data.errors import UserError
 from spo_data.manifest import ToolsRecord
 from spo_data.tools.interpreter import Interpreter, Limits, SandboxError, told
 from spo_data.tools.notebook import shown_last
@@ -136,6 +137,13 @@ async def tool_loop(
         start = len(token_ids)
 
 
+def refuse_stops(stop: Sequence[str]) -> None:
+    """Raise UserError for a stop string that would end a response where a program is asked for, and does not."""
+    for each in stop:
+        if CODE_END.endswith(each) or CODE_END in each:
+            raise UserError(f"--stop {each!r}: with --tools python {CODE_END} runs a program; leave it out")
+
+
 def response_text(tokenizer: Any, token_ids: Sequence[int], last_tokens: int, stop: Sequence[str]) -> str:
     """A response as a grader reads it: without special tokens, and without the stop string that ended it.
 
@@ -169,8 +177,8 @@ def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text by itself."""
-    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    """Token ids of a text by itself; a program that prints `<|im_end|>` prints text, no token that ends a turn."""
+    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"])
 
 
 def _until_code_end(tokenizer: Any, sampled: Sequence[int]) -> tuple[list[int], bool]:

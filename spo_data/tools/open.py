@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from spo_data.options import ToolOptions
-from spo_data.tools.interpreter import Interpreter
+from spo_data.tools.interpreter import Interpreter, Limits
 
 
 @asynccontextmanager
@@ -26,6 +26,6 @@ async def open_interpreter(options: ToolOptions, concurrency: int | None = None)
     else:
         from spo_data.tools.fusion import RemoteInterpreter, check_remote
 
-        await check_remote(options.sandbox)
+        await check_remote(options.sandbox, Limits(options.tool_seconds, options.tool_memory_mb))
         async with RemoteInterpreter(options.sandbox) as interpreter:
             yield interpreter

@@ -36,10 +36,9 @@ from spo_data.tools.memory_watch import children, memory_used
 from spo_data.tools.seccomp import system_call_filter
 
 START_SECONDS = 60.0
-"""How long a sandbox may take to be made on a busy machine."""
+"""How long a sandbox may take to be made, or its processes to end, on a busy machine."""
 LOOK_SECONDS = 0.1
 """Between two looks at the memory, and at whether the program is still wanted."""
-_END_SECONDS = 10.0
 _CHUNK = 1 << 16
 
 
@@ -63,11 +62,12 @@ class _Running:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
         else:
+            # What we started goes first: it would write of its child's end to the program's stderr.
+            self.process.kill()
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.root_handle, signal.SIGKILL)
-            if not _readable(self.root_handle, _END_SECONDS):
-                raise SandboxError(f"a program's processes did not end within {_END_SECONDS:g} s of their SIGKILL")
-        self.process.kill()
+            if not _readable(self.root_handle, START_SECONDS):
+                raise SandboxError(f"a program's processes did not end within {START_SECONDS:g} s of their SIGKILL")
         self.process.wait()
 
 

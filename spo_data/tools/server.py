@@ -71,7 +71,7 @@ def make_app(interpreter: Interpreter, most: Limits = MOST, heartbeat_seconds: f
     """The application; the interpreter has been entered, and outlives it."""
     app = FastAPI(title="spo-data sandbox", docs_url=None, redoc_url=None)
     app.add_middleware(_BoundedBody)
-    runs = app.state.runs = _Runs(interpreter, most)
+    runs = app.state.runs = _Runs(interpreter)
 
     @app.get("/v1/ping")
     async def ping() -> str:
@@ -79,7 +79,7 @@ def make_app(interpreter: Interpreter, most: Limits = MOST, heartbeat_seconds: f
 
     @app.post("/run_code", response_model=Answer)
     async def run_code(program: Program, request: Request) -> Response:
-        _refuse_unsupported(program)
+        _refuse_unsupported(program, most)
         run = runs.start(program)
         gone = asyncio.create_task(_cancel_once_gone(request, run))
         run.add_done_callback(lambda _: gone.cancel())
@@ -106,9 +106,8 @@ def make_app(interpreter: Interpreter, most: Limits = MOST, heartbeat_seconds: f
 class _Runs:
     """The programs that run or wait."""
 
-    def __init__(self, interpreter: Interpreter, most: Limits) -> None:
+    def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
-        self._most = most
         self._tasks: set[asyncio.Task[Answer]] = set()
         self._ending = False
 
@@ -131,15 +130,24 @@ class _Runs:
             task.cancel()
 
     async def _answer(self, program: Program) -> Answer:
-        memory_mb = program.memory_limit_mb if program.memory_limit_mb > 0 else Limits().memory_mb
-        limits = Limits(min(program.run_timeout, self._most.seconds), min(memory_mb, self._most.memory_mb))
         try:
-            return answer_of(await self._interpreter.run(_shown_once(program.code), limits, program.stdin))
+            return answer_of(await self._interpreter.run(_shown_once(program.code), _limits(program), program.stdin))
         except SandboxError as error:
             return Answer(status="SandboxError", message=str(error))
 
 
-def _refuse_unsupported(program: Program) -> None:
+def _limits(program: Program) -> Limits:
+    memory_mb = program.memory_limit_mb if program.memory_limit_mb > 0 else Limits().memory_mb
+    return Limits(program.run_timeout, memory_mb)
+
+
+def _refuse_unsupported(program: Program, most: Limits) -> None:
+    limits = _limits(program)
+    if limits.seconds > most.seconds or limits.memory_mb > most.memory_mb:
+        # A smaller limit in its place would be told to the model as the one that was asked for.
+        raise HTTPException(
+            400, f"run_timeout: at most {most.seconds:g} here; memory_limit_MB: at most {most.memory_mb}"
+        )
     if program.language != "python":
         raise HTTPException(400, f"language {program.language!r}: this sandbox runs python only")
     if program.files or program.fetch_files:

@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import scripted
 from records import journal_of
+from spo_pipelines.regrade import RegradeOptions, regrade
 
 from spo_data import UserError, sample_seed
 from spo_data.manifest import ToolsRecord, read_manifest
+from spo_data.options import GraderOptions
 from spo_data.prompt import turn_seed
 from spo_data.tools.interpreter import Execution, Limits, SandboxError
 
@@ -126,6 +128,34 @@ def test_an_interpreter_that_fails_is_never_the_policys_failure_and_is_tried_aga
     assert {row["verdict"] for row in rows_of(run, "samples")} == {"correct"}
 
 
+def test_an_interpreter_that_fails_every_response_ends_the_estimate_and_the_command_goes_on(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every later response was sampled up to its first program and thrown away."""
+    run, script = tmp_path / "run", Script(code=CODE)
+    with_interpreter(Failing(every=1), monkeypatch)
+    outcome = estimate(options(dataset, run, n=16, **TOOLS), script)
+    assert str(outcome.engine_error).startswith("no program could be run for 9 responses: http://there gave no answer")
+    assert 9 <= len(script.submitted) < 32
+    with_interpreter(Failing(every=0), monkeypatch)
+    assert estimate(options(dataset, run, n=16, **TOOLS), Script(code=CODE)).summary.complete
+
+
+def test_responses_that_were_broken_off_are_nothing_that_a_grader_failed_on(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`regrade` refused a run of which most responses were, said that the verifier had failed, and would for ever."""
+    run = tmp_path / "run"
+    with_interpreter(Failing(every=2), monkeypatch)
+    broken = estimate(options(dataset, run, n=2, **TOOLS), Script(code=CODE)).summary.verdicts["tool_error"]
+    assert broken > 6
+    grader = GraderOptions(verifier="dapo", grader_workers=1)
+    regraded = asyncio.run(regrade(RegradeOptions(run, grader), lambda *_: None))
+    assert regraded.summary.verdicts["tool_error"] == broken
+    assert sum(regraded.summary.tool_errors.values()) == broken
+    assert "" not in regraded.summary.tool_errors
+
+
 def test_a_program_that_takes_long_holds_up_no_other_response(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +180,8 @@ def test_cancelling_an_estimate_kills_the_programs_that_run(dataset: Path, tmp_p
     [
         ({"template": "retool"}, "--template retool tells the model of an interpreter: add --tools python"),
         ({"tools": "python", "sandbox": "http://127.0.0.1:9"}, "--sandbox http://127.0.0.1:9"),
+        ({"tools": "python", "stop": ("e>",)}, "--stop 'e>': with --tools python </code> runs a program"),
+        ({"tools": "python", "stop": ("</code>\n",)}, "with --tools python </code> runs a program; leave it out"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_engine_starts(

@@ -246,6 +246,25 @@ VERDICTS = st.sampled_from([RIGHT, WRONG, LATE, BAD_GOLD, Graded(Verdict.WRONG, 
 KEYS = st.tuples(st.sampled_from([P0, P1, P2, P3]), st.integers(0, 2))
 
 
+BROKEN = Graded.failed(Verdict.TOOL_ERROR, "no answer from http://sandbox")
+
+
+def test_a_response_drawn_again_has_no_verdict_of_the_one_that_was_broken_off(path: Path) -> None:
+    """An earlier grader's `tool_error` stayed: a redrawn response that a limit ended then went to that grader, and
+    could score 1 where it is truncated."""
+    with Journal(path, A) as journal:
+        journal.set_prompts(PROMPTS, [])
+        journal.add(sample(P0, 0, BROKEN, "tool_error"))
+    with Journal(path, B) as journal:
+        journal.mark_unfinished()
+        assert [one.graded for one in journal.samples()] == [BROKEN], "with its reason, whoever grades"
+        journal.add(sample(P0, 0, TRUNCATED, "length"))
+    with Journal(path, A) as journal:
+        journal.mark_unfinished()
+        assert journal.ungraded() == []
+        assert [one.graded for one in journal.samples()] == [TRUNCATED]
+
+
 class VerdictsMachine(RuleBasedStateMachine):
     """Three graders over one journal."""
 
@@ -260,19 +279,28 @@ class VerdictsMachine(RuleBasedStateMachine):
         self.reasons: dict[tuple[str, int], str] = {}
         self.verdicts: dict[GraderRecord, dict[tuple[str, int], Graded]] = {grader: {} for grader in GRADERS}
 
-    @rule(key=KEYS, graded=VERDICTS, cut=st.booleans(), others=st.dictionaries(st.sampled_from(GRADERS), VERDICTS))
-    def add(self, key: tuple[str, int], graded: Graded, cut: bool, others: dict[GraderRecord, Graded]) -> None:
-        if key not in self.reasons:
+    @rule(
+        key=KEYS,
+        graded=VERDICTS,
+        reason=st.sampled_from(["stop", "length", "tool_error"]),
+        others=st.dictionaries(st.sampled_from(GRADERS), VERDICTS),
+    )
+    def add(self, key: tuple[str, int], graded: Graded, reason: str, others: dict[GraderRecord, Graded]) -> None:
+        if self.reasons.get(key, "tool_error") == "tool_error":  # what the interpreter broke off is replaced
             others.pop(self.current, None)
-            self.reasons[key] = "length" if cut else "stop"
-            self.journal.add(sample(*key, graded, self.reasons[key]), others)
+            if reason == "tool_error":
+                graded, others = BROKEN, dict.fromkeys(others, BROKEN)
+            for verdicts in self.verdicts.values():
+                verdicts.pop(key, None)
+            self.reasons[key] = reason
+            self.journal.add(sample(*key, graded, reason), others)
             self.journal.commit()
             for grader, verdict in {**others, self.current: graded}.items():
                 self.verdicts[grader][key] = verdict
 
     @rule(grader=st.none() | st.sampled_from(GRADERS), new=st.dictionaries(KEYS, VERDICTS, min_size=1))
     def regrade(self, grader: GraderRecord | None, new: dict[tuple[str, int], Graded]) -> None:
-        new = {key: graded for key, graded in new.items() if key in self.reasons}
+        new = {key: graded for key, graded in new.items() if self.reasons.get(key, "tool_error") != "tool_error"}
         self.journal.regrade([(*key, graded) for key, graded in new.items()], grader)
         self.verdicts[grader or self.current].update(new)
 
@@ -280,8 +308,9 @@ class VerdictsMachine(RuleBasedStateMachine):
     def mark_unfinished(self, grader: GraderRecord | None) -> None:
         self.journal.mark_unfinished(grader)
         for key, reason in self.reasons.items():
-            if reason == "length":
-                self.verdicts[grader or self.current].setdefault(key, TRUNCATED)
+            if reason != "stop":
+                verdict = TRUNCATED if reason == "length" else BROKEN
+                self.verdicts[grader or self.current].setdefault(key, verdict)
 
     @rule(grader=st.sampled_from(GRADERS))
     def reopen(self, grader: GraderRecord) -> None:
@@ -303,8 +332,10 @@ class VerdictsMachine(RuleBasedStateMachine):
                 found = [((one.prompt_id, one.sample_index), one.graded) for one in reader.samples()]
                 assert found == [(key, said.get(key, NOT_YET)) for key in keys]
                 settled = OBSERVATIONS | {Verdict.GOLD_UNPARSEABLE}
-                assert reader.ungraded() == [k for k in keys if said.get(k, NOT_YET).verdict not in settled]
-                failed = [k for k in keys if said.get(k, NOT_YET).verdict not in OBSERVATIONS]
+                whole = [key for key in keys if self.reasons[key] != "tool_error"]
+                assert sorted(whole) == sorted((pid, index) for pid, had in reader.done().items() for index in had)
+                assert reader.ungraded() == [k for k in whole if said.get(k, NOT_YET).verdict not in settled]
+                failed = [k for k in whole if said.get(k, NOT_YET).verdict not in OBSERVATIONS]
                 assert reader.ungraded(bad_golds=True) == failed
                 for theirs in GRADERS:
                     self.compare(reader, said, self.verdicts[theirs], theirs)

@@ -6,9 +6,18 @@ from typing import Any
 import pytest
 
 from spo_data.errors import UserError
-from spo_data.options import DTYPES, PRESETS, EngineOptions, GraderOptions, PromptOptions, Sampling, help_of
+from spo_data.options import (
+    DTYPES,
+    PRESETS,
+    EngineOptions,
+    GraderOptions,
+    PromptOptions,
+    Sampling,
+    ToolOptions,
+    help_of,
+)
 
-ALL = (PromptOptions, Sampling, EngineOptions, GraderOptions)
+ALL = (PromptOptions, Sampling, EngineOptions, GraderOptions, ToolOptions)
 NAN, INF = float("nan"), float("inf")
 
 BAD: list[tuple[type, str, Any]] = [
@@ -26,6 +35,12 @@ BAD: list[tuple[type, str, Any]] = [
     *((GraderOptions, "grader_workers", value) for value in (0, -1)),
     *((GraderOptions, "grader_seconds", value) for value in (0, -1, NAN)),
     *((GraderOptions, "grader_memory_gb", value) for value in (0, 0.5, -1, NAN, INF)),
+    *((ToolOptions, "tools", value) for value in ("ruby", "", "Python")),
+    *((ToolOptions, "max_tool_turns", value) for value in (0, -1)),
+    *((ToolOptions, "tool_seconds", value) for value in (0, -1, NAN, INF)),
+    *((ToolOptions, "tool_memory_mb", value) for value in (0, 64)),
+    *((ToolOptions, "tool_output_chars", value) for value in (0, -1)),
+    *((ToolOptions, "sandbox", value) for value in ("", "http://", "ftp://there", "there:80", "http:///")),
 ]
 
 
@@ -38,6 +53,17 @@ def test_a_value_that_cannot_work_is_refused_by_its_options_name(options: type, 
     assert message.startswith(f"--{name.replace('_', '-')} {value}: ")
     assert len(message.splitlines()) == 1
     assert raised.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_tool_turns", 4), ("sandbox", "http://there"), ("sandbox_unsafe", True)]
+)
+def test_what_only_an_interpreter_would_heed_is_refused_without_one(name: str, value: Any) -> None:
+    """Who forgot --tools python got values of another policy, in silence."""
+    with pytest.raises(UserError, match="responses have no interpreter; --tools python gives them one") as raised:
+        ToolOptions(**{name: value})
+    assert str(raised.value).startswith(f"--{name.replace('_', '-')}: ")
+    ToolOptions(tools="python", **{name: value})
 
 
 GOOD: list[tuple[type, str, Any]] = [

@@ -17,10 +17,9 @@ from spo_train.tools import (
     loop_settings,
     loop_wording,
     options_of,
-    refuse_template,
-    told,
     tool_notes,
     tools_of,
+    wording_of,
 )
 from tool_scripts import ScriptedInterpreter
 
@@ -29,7 +28,7 @@ from spo_data.errors import UserError
 from spo_data.manifest import ToolsRecord
 from spo_data.options import ToolOptions
 from spo_data.prompt import Message, Prompt
-from spo_data.template import TOOL_WORDING
+from spo_data.template import TOOL_WORDING, tool_wording
 
 RECORDED = ToolsRecord(interpreter="python", max_turns=4, seconds=5.0, memory_mb=512, output_chars=300)
 PYTHON = ToolOptions(tools="python")
@@ -58,7 +57,7 @@ def test_what_is_asked_for_changes_that_alone() -> None:
     ("options", "recorded", "says"),
     [
         ({"max_tool_turns": 4}, None, "--max-tool-turns: responses have no interpreter; --tools python"),
-        ({"tools": "none", "sandbox": "local"}, RECORDED, "--sandbox: responses have no interpreter"),
+        ({"tools": "none", "sandbox": "http://there"}, RECORDED, "--sandbox: responses have no interpreter"),
         ({"sandbox_unsafe": True}, None, "--sandbox-unsafe: responses have no interpreter"),
         ({"tools": "bash"}, None, "--tools bash: choose one of python, none"),
         ({"tool_seconds": 0.0}, RECORDED, "--tool-seconds 0: above 0"),
@@ -75,11 +74,10 @@ def test_options_that_make_no_sense_are_refused(
 
 def test_a_model_is_not_told_of_an_interpreter_that_is_not_there() -> None:
     with pytest.raises(UserError, match="--template retool tells the model of an interpreter: add --tools python"):
-        refuse_template(NONE, "retool")
-    refuse_template(NONE, "boxed")
-    refuse_template(PYTHON, "retool")
-    assert told(PYTHON, "retool") == TOOL_WORDING
-    assert told(PYTHON, "boxed") is told(NONE, "retool") is None
+        tool_wording("retool", with_tools=False)
+    assert tool_wording("boxed", with_tools=False) is None
+    assert wording_of(PYTHON, "retool") == TOOL_WORDING
+    assert wording_of(PYTHON, "boxed") is wording_of(NONE, "retool") is None
 
 
 def test_tools_that_no_prompt_tells_of_are_noted() -> None:

@@ -72,15 +72,19 @@ class TrainPlan:
 
     def check(self) -> None:
         """Raise UserError for the first thing that is wrong with it."""
+        from spo_data.template import tool_wording
+        from spo_data.tools.loop import refuse_stops
         from spo_train.config_check import check_config, check_with_verl
         from spo_train.parity import refuse_mismatches
         from spo_train.record import refuse_another
-        from spo_train.tools import check_interpreter, refuse_template
+        from spo_train.tools import check_interpreter
         from spo_train.unsupported import refuse_device
 
         # Other methods have no baseline that could be another policy's.
         refuse_mismatches(self.parity if self.options.method == "spo" else (), self.options.allowed)
-        refuse_template(self.tools, self.data.template)
+        tool_wording(self.data.template, with_tools=self.tools.enabled)
+        if self.tools.enabled:
+            refuse_stops(self.choice.stop)
         refuse_device(self.config, on_cpu=self.devices.on_cpu)
         check_config(self.config, self.choice, self.chat.context_length)
         if self.before is not None and self.options.resume:
@@ -104,7 +108,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     from spo_data.value_table import load_values
     from spo_train.parity import rollout_defaults, unmatched
     from spo_train.record import refuse_folder
-    from spo_train.tools import told, tool_notes, tools_of
+    from spo_train.tools import tool_notes, tools_of, wording_of
     from spo_train.training_data import training_data, validation_rows
 
     asked = {override.key: override.value for override in overrides}
@@ -128,7 +132,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     data = training_data(table, options.train, options.template)
     if tools.enabled and provenance is None and options.template is None and data.template == "boxed":
         data = replace(data, template="retool")  # the default with tools, as in `estimate`: the same prompts
-    chat = replace(chat, wording=told(tools, data.template))
+    chat = replace(chat, wording=wording_of(tools, data.template))
     validation = validation_rows(options.validation, table, notes.append) if options.validation else None
     note(f"counting the tokens of {len(data.prompts):,} prompts …")
     longest = _longest(data, validation, chat)

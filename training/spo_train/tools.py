@@ -47,9 +47,6 @@ def tools_of(options: TrainOptions, recorded: ToolsRecord | None) -> ToolOptions
     tools = options.tools or ("none" if recorded is None else "python")
     asked = ToolOptions(tools=tools, **given, **place)
     if not asked.enabled:
-        useless = next((name for name in (*LIMITS, "sandbox", "sandbox_unsafe") if getattr(options, name)), None)
-        if useless is not None:
-            raise UserError(f"{option_of(useless)}: responses have no interpreter; --tools python gives them one")
         return asked
     if recorded is None:
         return asked
@@ -72,7 +69,7 @@ def option_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def told(options: ToolOptions, template: str) -> AnswerTemplate | None:
+def wording_of(options: ToolOptions, template: str) -> AnswerTemplate | None:
     """What tells the model of its interpreter."""
     return tool_wording(template) if options.enabled else None
 
@@ -95,15 +92,9 @@ def told_by(template: str | None, worded_by: str, prompts: "Sequence[Prompt]") -
     )
 
 
-def refuse_template(options: ToolOptions, template: str) -> None:
-    """Raise UserError where the model would be told of an interpreter that is not there."""
-    if not options.enabled and tool_wording(template) is not None:
-        raise UserError(f"--template {template} tells the model of an interpreter: add --tools python, or take boxed")
-
-
 def tool_notes(options: ToolOptions, template: str, prompts: "Sequence[Prompt]") -> tuple[str, ...]:
     """What a reader should know of them."""
-    if not options.enabled or told(options, template) is not None:
+    if not options.enabled or wording_of(options, template) is not None:
         return ()
     if any(CODE_START in message.content for prompt in prompts for message in prompt.messages):
         return ()

@@ -13,9 +13,10 @@ import pytest
 from tenacity import wait_none
 
 from spo_data.errors import UserError
-from spo_data.tools.fusion import ATTEMPTS, RemoteInterpreter, check_remote
+from spo_data.tools.fusion import RemoteInterpreter, check_remote
 from spo_data.tools.interpreter import Execution, Limits, SandboxError
 from spo_data.tools.protocol import answer_of, execution_of
+from spo_data.tools.retry import ATTEMPTS
 
 RESULT = {"status": "Finished", "execution_time": 0.1, "return_code": 0, "stdout": "42\n", "stderr": ""}
 RIGHT = json.dumps({"status": "Success", "message": "", "compile_result": None, "run_result": RESULT, "files": {}})
@@ -236,7 +237,7 @@ def test_64_programs_at_once_are_all_answered() -> None:
 
 def test_checking_passes_where_the_answer_is_right() -> None:
     with serving((200, RIGHT)) as server:
-        asyncio.run(check_remote(server.address))
+        asyncio.run(check_remote(server.address, Limits()))
 
 
 @pytest.mark.parametrize(
@@ -250,7 +251,7 @@ def test_checking_passes_where_the_answer_is_right() -> None:
 )
 def test_checking_says_in_one_line_what_is_wrong_and_what_serves_one(line: tuple[int, str], message: str) -> None:
     with serving(line) as server, pytest.raises(UserError) as raised:
-        asyncio.run(check_remote(f"{server.address}/"))
+        asyncio.run(check_remote(f"{server.address}/", Limits()))
     assert str(raised.value).startswith(f"--sandbox {server.address}: ")
     assert message in str(raised.value)
     assert str(raised.value).endswith("; `spo-data sandbox` serves one")
@@ -259,7 +260,7 @@ def test_checking_says_in_one_line_what_is_wrong_and_what_serves_one(line: tuple
 
 def test_checking_an_address_where_nobody_listens_is_wrong_input() -> None:
     with pytest.raises(UserError, match="All connection attempts failed"):
-        asyncio.run(check_remote(f"http://127.0.0.1:{unused_port()}"))
+        asyncio.run(check_remote(f"http://127.0.0.1:{unused_port()}", Limits()))
 
 
 @pytest.mark.parametrize(

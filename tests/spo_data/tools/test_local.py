@@ -11,10 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from sandboxes import Outside, eventually_nothing_left, left, outside
+from tenacity import wait_none
 
 from spo_data.errors import UserError
 from spo_data.tools.interpreter import CAPTURED_BYTES, Execution, Limits, SandboxError
@@ -51,16 +53,49 @@ def test_a_program_prints_reads_its_input_and_fails_with_a_traceback(unsafe: boo
 def test_each_limit_ends_a_program_and_what_it_wrote_is_kept(unsafe: bool) -> None:
     limits = Limits(seconds=1, memory_mb=256)
     slept = run("print('a')\nimport time\ntime.sleep(60)", limits, unsafe=unsafe)
-    assert (slept.stdout, slept.stopped, slept.return_code) == ("a\n", "time", None)
+    assert (slept.stdout, slept.stderr, slept.stopped, slept.return_code) == ("a\n", "", "time", None)
     assert 1 <= slept.seconds < 2
     flooded = run("import os\nwhile True: os.write(1, b'x' * 4096)", LIMITS, unsafe=unsafe)
     assert (len(flooded.stdout), flooded.stopped, flooded.return_code) == (CAPTURED_BYTES, "output", None)
+    assert flooded.stderr == ""
     exceeded = run("print('a')\nx = bytearray(300 << 20)", limits, unsafe=unsafe)
     assert (exceeded.stdout, exceeded.stopped, exceeded.return_code) == ("a\n", None, 1)
     assert exceeded.stderr.endswith("MemoryError\n")
     forked = "import os, time\nfor _ in range(3): os.fork()\nx = bytearray(100 << 20)\ntime.sleep(60)"
     together = run(forked, Limits(20, 256), unsafe=unsafe)
-    assert (together.stopped, together.return_code) == ("memory", None)
+    assert (together.stderr, together.stopped, together.return_code) == ("", "memory", None)
+
+
+def test_what_contains_a_program_writes_nothing_into_its_output() -> None:
+    """`unshare` complained on the program's stderr, more often than not, that its child had been killed before it: the
+    model read that, and only where the sandbox was made by root."""
+
+    async def all_stopped() -> list[Execution]:
+        async with LocalInterpreter() as interpreter:
+            return await asyncio.gather(*(interpreter.run("while True: pass", Limits(0.2)) for _ in range(12)))
+
+    assert {(each.stderr, each.stopped) for each in asyncio.run(all_stopped())} == {("", "time")}
+
+
+def test_a_sandbox_that_cannot_be_made_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the remote one was: a moment without a free file descriptor or thread was a `tool_error` at once."""
+    made, start = [], subprocess.Popen
+
+    def failing(*arguments: Any, **named: Any) -> Any:
+        made.append(1)
+        if len(made) < 3:
+            raise OSError(24, "Too many open files")
+        return start(*arguments, **named)
+
+    async def attempted(attempts: int) -> Execution:
+        async with LocalInterpreter(1, attempts=attempts, wait=wait_none()) as interpreter:
+            return await interpreter.run("print(1)", LIMITS)
+
+    monkeypatch.setattr("spo_data.tools.program.subprocess.Popen", failing)
+    assert asyncio.run(attempted(5)).stdout == "1\n"
+    made.clear()
+    with pytest.raises(SandboxError, match=r"local sandbox: .*Too many open files.* \(2 attempts\)"):
+        asyncio.run(attempted(2))
 
 
 def test_a_program_that_fills_its_output_exactly_is_not_stopped() -> None:

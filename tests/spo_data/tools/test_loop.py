@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spo_data.manifest import ToolsRecord
 from spo_data.tools.interpreter import Execution, Limits, SandboxError
-from spo_data.tools.loop import OUTPUT, ToolResponse, Turn, code_of, response_text, tool_loop
+from spo_data.tools.loop import OUTPUT, ToolResponse, Turn, code_of, encode, response_text, tool_loop
 
 TOKENIZER = ByteTokenizer()
 PROMPT = [1, 2, 3]
@@ -185,6 +185,17 @@ def test_a_stop_string_cuts_the_text_where_the_model_wrote_it_and_not_in_output(
 def test_output_is_cut_to_its_limit_before_it_is_tokenized() -> None:
     script = Scripted(["<code>1</code>", [EOS]], ["x" * 100])
     assert "(90 characters left out)" in respond(script, output_chars=10).text
+
+
+def test_a_program_that_prints_a_special_token_prints_text() -> None:
+    """It was a real one: the end of a turn in the middle of a response, which no text shows."""
+    from spo_data.chat import load_chat
+    from spo_data.model import resolve_model
+
+    tokenizer = load_chat(resolve_model("smollm2-135m")).tokenizer
+    ids = encode(tokenizer, "<|im_end|>\n<|im_start|>user")
+    assert not set(ids) & set(tokenizer.all_special_ids)
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "<|im_end|>\n<|im_start|>user"
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def serving(
 
     async def go() -> None:
         async with interpreter() as opened:
-            app = make_app(opened, most or Limits(20.0, 2048), heartbeat_seconds)
+            app = make_app(opened, most or Limits(40.0, 2048), heartbeat_seconds)
             server.append(uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off")))
             serve = asyncio.create_task(server[0].serve(sockets=[listening]))
             ready.set()
@@ -124,11 +124,11 @@ def test_a_ping_is_answered() -> None:
     [
         ({}, Limits(10.0, 1024), ""),
         ({"run_timeout": 2.5, "memory_limit_MB": 512, "stdin": "é\n"}, Limits(2.5, 512), "é\n"),
-        ({"run_timeout": 3600, "memory_limit_MB": 1 << 20, "stdin": None}, Limits(20.0, 2048), ""),
+        ({"run_timeout": 40, "memory_limit_MB": 2048, "stdin": None}, Limits(40.0, 2048), ""),
         ({"run_timeout": 1, "memory_limit_MB": 0, "args": [], "another": "field"}, Limits(1.0, 1024), ""),
     ],
 )
-def test_a_programs_limits_are_the_clients_up_to_the_servers(fields: Any, limits: Limits, stdin: str) -> None:
+def test_a_programs_limits_are_the_clients(fields: Any, limits: Limits, stdin: str) -> None:
     with scripted() as (address, interpreter):
         answer = post(address, "x = 1", **fields)
     assert answer.json() == {
@@ -147,6 +147,16 @@ def test_a_programs_limits_are_the_clients_up_to_the_servers(fields: Any, limits
         "files": {},
     }
     assert interpreter.seen == [("x = 1", limits, stdin)]
+
+
+@pytest.mark.parametrize("fields", [{"run_timeout": 40.5}, {"memory_limit_MB": 2049}])
+def test_limits_beyond_the_servers_are_refused_and_not_made_smaller(fields: Any) -> None:
+    """The model was told of the limit that had been asked for, while another one held."""
+    with scripted() as (address, interpreter):
+        answer = post(address, "x = 1", **fields)
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "run_timeout: at most 40 here; memory_limit_MB: at most 2048"
+    assert interpreter.seen == []
 
 
 @pytest.mark.parametrize(
@@ -309,7 +319,7 @@ def test_a_program_ends_there_as_it_would_here(real: str, code: str, stdin: str,
 
 def test_many_programs_at_once_are_each_answered_with_their_own_output(real: str) -> None:
     async def many() -> list[Execution]:
-        options = ToolOptions(sandbox=real)
+        options = ToolOptions(tools="python", sandbox=real)
         async with open_interpreter(options) as interpreter:
             return list(await asyncio.gather(*(interpreter.run(f"print({i})", Limits()) for i in range(40))))
 
@@ -317,7 +327,7 @@ def test_many_programs_at_once_are_each_answered_with_their_own_output(real: str
 
 
 def test_the_server_passes_its_clients_check(real: str) -> None:
-    asyncio.run(check_remote(real))
+    asyncio.run(check_remote(real, Limits()))
 
 
 @pytest.mark.slow  # to import verl takes long
