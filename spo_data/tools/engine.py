@@ -37,8 +37,8 @@ class ToolEngine:
 
     @property
     def capacity(self) -> int:
-        """The engine's, and as many responses again as may be running their programs meanwhile."""
-        return self._engine.capacity + self._interpreter.concurrency
+        """Twice the engine's: it stays full while as many responses again wait for their programs."""
+        return 2 * self._engine.capacity
 
     @property
     def devices(self) -> Devices:
