@@ -110,7 +110,7 @@ for folder in [each for top in ("/", "/etc", "/usr", "/proc", "/dev") for each, 
             found.append(folder)
     except OSError:
         pass
-print("ESCAPED" if set(found) - {"/dev/shm", "/tmp"} else "denied", found)
+print("ESCAPED" if set(found) - {"/dev/shm", "/tmp", "/tmp/program"} else "denied", found)
 """,
     ),
 ]

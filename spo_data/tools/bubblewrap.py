@@ -52,6 +52,8 @@ NOBODY = 65534
 FILE_SYSTEMS = ("/tmp", "/dev/shm")
 """All that a program can write to."""
 
+FOLDER = "/tmp/program"
+"""Where a program runs: its own text is all there is. This Python may be mounted elsewhere in /tmp."""
 PROGRAM = "main.py"
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -108,8 +110,9 @@ def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
         *("--dir", "/dev", *_devices("null", "random", "urandom"), *_file_system("/dev/shm")),
         *("--symlink", "/proc/self/fd", "/dev/fd"),
         *(word for name in ("stdin", "stdout", "stderr") for word in _standard(name)),
-        *("--file", str(descriptors.program), f"/tmp/{PROGRAM}", "--file", str(descriptors.stdin), _INPUT),
-        *("--remount-ro", "/", "--seccomp", str(descriptors.system_calls), "--chdir", "/tmp", "--clearenv"),
+        *("--dir", FOLDER, "--file", str(descriptors.program), f"{FOLDER}/{PROGRAM}"),
+        *("--file", str(descriptors.stdin), _INPUT),
+        *("--remount-ro", "/", "--seccomp", str(descriptors.system_calls), "--chdir", FOLDER, "--clearenv"),
         *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
         *("--", "/bin/sh", "-c", _GATE, "sh"),
         *limited(limits, [python_path(), "-u", PROGRAM], *_COUNTED),

@@ -141,6 +141,7 @@ if __name__ == "__main__":
 
 
 def test_every_program_finds_an_empty_folder_and_the_same_hashes() -> None:
+    """Where the virtual environment lay in /tmp, a program found a part of its path beside itself."""
     code = "import os\nprint(os.listdir(), hash('x'))\nopen('left', 'w').close()\nopen('/dev/shm/left', 'w').close()"
     first, second = run(code), run(code)
     assert first.stdout == second.stdout
