@@ -75,7 +75,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             limit: int = 12,
             logprobs: bool = False,
             also: str | None = None,
-            tools: str | None = None,
+            tools: bool = False,
             **sampling: int,
         ) -> Outcome:
             options = EstimateOptions(
@@ -84,7 +84,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
                 prompts=PromptOptions(dataset=dataset, limit=limit),
                 sampling=Sampling(**{"max_tokens": MAX_TOKENS, "logprobs": logprobs, **sampling}),
                 grader=GraderOptions(also=also),
-                tools=ToolOptions(tools=tools, max_tool_turns=2),
+                tools=ToolOptions(tools="python", max_tool_turns=2) if tools else ToolOptions(),
                 engine=ENGINE,
                 command=("spo-data", "estimate"),
             )
@@ -388,7 +388,7 @@ def test_a_real_model_writes_programs_that_really_run_and_its_own_tokens_are_its
     from transformers import AutoModelForCausalLM
 
     out, shots = tmp_path / "run", write_shots(tmp_path / "shots.jsonl")
-    outcome = run(out, dataset=str(shots), tools="python", logprobs=True, n=8, max_tokens=96)
+    outcome = run(out, dataset=str(shots), tools=True, logprobs=True, n=8, max_tokens=96)
     assert outcome.summary is not None
     assert outcome.summary.complete
     assert "tool_error" not in outcome.summary.verdicts
