@@ -26,6 +26,11 @@ def help_of(options: type, name: str) -> str:
     return str(next(field for field in dataclasses.fields(options) if field.name == name).metadata["help"])
 
 
+def option_of(name: str) -> str:
+    """A field's name on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
 @dataclass(frozen=True)
 class PromptOptions:
     """Which prompts, and how they are worded."""
@@ -165,10 +170,9 @@ class ToolOptions:
 
         for name in () if self.enabled else list(self.__dataclass_fields__)[1:]:
             default = self.__dataclass_fields__[name].default
-            option = f"--{name.replace('_', '-')}"
             _require(
                 getattr(self, name) == default,
-                f"{option}: responses have no interpreter; --tools python gives them one",
+                f"{option_of(name)}: responses have no interpreter; --tools python gives them one",
             )
 
     @property
@@ -181,7 +185,7 @@ _NOT_AN_ENGINE_ARG = {
     **dict.fromkeys(("model", "tokenizer"), "use --model"),
     **dict.fromkeys(("revision", "tokenizer_revision", "code_revision"), "use --model-revision"),
     **{
-        name: f"use --{name.replace('_', '-')}"
+        name: f"use {option_of(name)}"
         for name in (
             *("tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "max_num_seqs", "dtype"),
             *("enforce_eager", "seed"),

@@ -9,7 +9,7 @@
     spo-data join org/name train.parquet
     spo-data export runs/demo --format spo-json --out values.json
     spo-data import values.json --out runs/imported
-    spo-data sandbox --host 0.0.0.0
+    spo-data sandbox --port 8080
 
 Exit status: 0 when every prompt has its n valid samples, 1 when something is missing or failed, 2 for wrong input,
 128 + the signal's number after SIGINT or SIGTERM.

@@ -9,7 +9,7 @@ import typer
 from spo_cli.exits import clean_exit
 from spo_cli.parameters import json_object, prompts_option
 from spo_data.errors import UserError
-from spo_data.options import PromptOptions
+from spo_data.options import PromptOptions, option_of
 
 if TYPE_CHECKING:
     from spo_data.import_values import Imported
@@ -62,7 +62,7 @@ def import_values(
             "chat_template_kwargs": json_object("--chat-template-kwargs", chat_template_kwargs),
         }
         if dataset is None and (stray := [name for name, value in given.items() if value]):
-            raise UserError(f"--{stray[0].replace('_', '-')} says how to read a --dataset, and there is none")
+            raise UserError(f"{option_of(stray[0])} says how to read a --dataset, and there is none")
         training = None if dataset is None else PromptOptions(dataset=dataset, **given)
 
         from spo_data.import_values import import_values as run_import

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from spo_data.errors import UserError
-from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions, help_of
+from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions, help_of, option_of
 
 SKIP_CHECK: Any = typer.Option(
     "--skip-check",
@@ -58,4 +58,4 @@ def json_object(option: str, text: str | None) -> dict[str, Any]:
 def _option(options: type, name: str, panel: str, default: str | None = None) -> Any:
     # The name is spelled out so that a flag has no --no- twin.
     help_text = help_of(options, name) if default is None else f"{help_of(options, name)} (default: {default})"
-    return typer.Option(f"--{name.replace('_', '-')}", help=help_text, rich_help_panel=panel, show_default=False)
+    return typer.Option(option_of(name), help=help_text, rich_help_panel=panel, show_default=False)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError
 from spo_data.manifest import ToolsRecord
-from spo_data.options import ToolOptions
+from spo_data.options import ToolOptions, option_of
 from spo_data.template import AnswerTemplate, load_template, tool_wording
 from spo_data.tools.loop import CODE_START
 from spo_train.options import TrainOptions
@@ -46,9 +46,7 @@ def tools_of(options: TrainOptions, recorded: ToolsRecord | None) -> ToolOptions
         place["sandbox"] = options.sandbox
     tools = options.tools or ("none" if recorded is None else "python")
     asked = ToolOptions(tools=tools, **given, **place)
-    if not asked.enabled:
-        return asked
-    if recorded is None:
+    if recorded is None or not asked.enabled:
         return asked
     estimated = {name: getattr(recorded, field) for name, field in LIMITS.items()}
     return ToolOptions(tools=tools, **{**estimated, **given}, **place)
@@ -62,11 +60,6 @@ def remedy(values: ToolsRecord | None, training: ToolsRecord | None) -> str:
         return "--tools python"  # its limits follow from the values
     differing = {name: field for name, field in LIMITS.items() if getattr(values, field) != getattr(training, field)}
     return " ".join(f"{option_of(name)} {getattr(values, field):g}" for name, field in differing.items())
-
-
-def option_of(name: str) -> str:
-    """A field's name on the command line."""
-    return f"--{name.replace('_', '-')}"
 
 
 def wording_of(options: ToolOptions, template: str) -> AnswerTemplate | None:
