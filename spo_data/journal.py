@@ -126,7 +126,7 @@ class Journal:
                     ),
                 )
                 self._db.executemany("DELETE FROM failures WHERE prompt_number = ? AND sample_index = ?", places)
-                ((call,),) = self.query("SELECT coalesce(?, max(call) + 1, 1) FROM commits", (self._call,))
+                call = self._call or self.query("SELECT coalesce(max(call) + 1, 1) FROM commits")[0][0]
                 self._db.execute(_INSERT_COMMIT, (call, len(samples), sum(len(s.token_ids) for s in samples)))
             self._samples, self._call = [], call
         self._last_commit = time.monotonic()
@@ -152,6 +152,7 @@ class Journal:
             self._db.execute(
                 "INSERT OR IGNORE INTO verdicts SELECT ?, prompt_number, sample_index, NULL, ?, ?, (SELECT max(detail)"
                 " FROM verdicts AS others WHERE finish_reason = 'tool_error'"
+                " AND others.grading IN (SELECT grading FROM gradings)"
                 " AND others.prompt_number = samples.prompt_number AND others.sample_index = samples.sample_index"
                 " AND others.verdict = 'tool_error') FROM samples WHERE finish_reason = ?",
                 (self._grading(grader or self.grader), verdict, score, reason),
@@ -376,8 +377,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 # Of every grader: the response that takes its place has none yet.
+# Every grading is named, so that the verdicts' key is used: without it each sample would go through all of them.
 _DELETE_VERDICTS_OF_BROKEN = """
-DELETE FROM verdicts WHERE prompt_number = ?1 AND sample_index = ?2 AND EXISTS (
+DELETE FROM verdicts WHERE grading IN (SELECT grading FROM gradings) AND prompt_number = ?1 AND sample_index = ?2
+AND EXISTS (
     SELECT 1 FROM samples WHERE prompt_number = ?1 AND sample_index = ?2 AND finish_reason = 'tool_error')
 """
 

@@ -481,6 +481,23 @@ def test_each_batch_leaves_when_it_came_and_what_it_held(path: Path) -> None:
     assert began - 0.01 <= commits[0].time <= commits[1].time <= time.time() + 0.01
 
 
+def test_a_commit_goes_through_no_table(journal: Journal) -> None:
+    """Each sample went through all the verdicts to find those of a broken-off response in its place: the time of a
+    commit grew with the run, and a million samples would have taken hours instead of minutes."""
+    first, second = make_prompts(2)
+    statements: list[str] = []
+    journal.add(make_sample(first))
+    journal.commit()
+    journal._db.set_trace_callback(statements.append)
+    journal.add(make_sample(second))
+    journal.commit()
+    journal._db.set_trace_callback(None)
+    written = [one for one in map(str.lstrip, statements) if one.startswith(("SELECT", "DELETE", "INSERT", "UPDATE"))]
+    assert [one for one in written if one.startswith("DELETE FROM verdicts")]
+    plans = {one: [step for *_, step in journal.query(f"EXPLAIN QUERY PLAN {one}")] for one in written}
+    assert {one: plan for one, plan in plans.items() if any(step.startswith("SCAN") for step in plan)} == {}
+
+
 def test_a_call_that_draws_samples_gets_the_next_number_and_others_get_none(path: Path) -> None:
     (prompt,) = make_prompts(1)
     for index, draws in enumerate((True, False, True, True, False)):
