@@ -13,7 +13,7 @@ PYTHON ?= $(firstword $(foreach python,$(CANDIDATES),$(shell $(python) -c '$(SUI
 BIN := .venv/bin
 PARALLEL := -n 2 --dist worksteal
 DEMO := --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo \
-	--limit 32 --max-tokens 96 --enforce-eager
+	--limit 32 --max-tokens 96 --dtype float32 --enforce-eager
 
 .PHONY: demo test test-fast test-long lint bench clean
 
