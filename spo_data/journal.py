@@ -21,7 +21,6 @@ how many samples and response tokens. Runs from before that have samples without
 One process writes (the run folder's lock sees to it); others may read meanwhile.
 """
 
-import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,13 +30,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import numpy as np
-
 from spo_data.errors import SpoError, first_line
 from spo_data.grading.verdict import OBSERVATIONS, Graded, Verdict
+from spo_data.journal_rows import (
+    INSERT_PROMPT,
+    INSERT_SAMPLE,
+    INSERT_VERDICT,
+    PROMPTS_IN_ORDER,
+    SAMPLES_IN_ORDER,
+    prompt_of,
+    prompt_row,
+    sample_of,
+    sample_row,
+    unpack,
+    verdict_row,
+)
 from spo_data.journal_schema import GRADED, make_schema
 from spo_data.manifest import GraderRecord
-from spo_data.prompt import Message, Prompt
+from spo_data.prompt import Prompt
 from spo_data.prompt_set import Dropped
 from spo_data.sample import Sample
 
@@ -116,11 +126,11 @@ class Journal:
                 places = [(numbers[s.prompt_id], s.sample_index) for s in samples]
                 self._db.executemany(_DELETE_VERDICTS_OF_BROKEN, places)
                 self._db.executemany(_DELETE_BROKEN, places)
-                self._db.executemany(_INSERT_SAMPLE, (_packed(s, numbers[s.prompt_id]) for s in samples))
+                self._db.executemany(INSERT_SAMPLE, (sample_row(s, numbers[s.prompt_id]) for s in samples))
                 self._db.executemany(
-                    _INSERT_VERDICT,
+                    INSERT_VERDICT,
                     (
-                        (gradings[grader], numbers[s.prompt_id], s.sample_index, *_packed_verdict(graded))
+                        (gradings[grader], numbers[s.prompt_id], s.sample_index, *verdict_row(graded))
                         for s, others in self._samples
                         for grader, graded in ((self.grader, s.graded), *others.items())
                     ),
@@ -142,8 +152,8 @@ class Journal:
         grading = self._grading(grader or self.grader)
         with self._transaction():
             self._db.executemany(
-                _INSERT_VERDICT,
-                ((grading, self._number(pid), index, *_packed_verdict(graded)) for pid, index, graded in verdicts),
+                INSERT_VERDICT,
+                ((grading, self._number(pid), index, *verdict_row(graded)) for pid, index, graded in verdicts),
             )
 
     def mark_unfinished(self, grader: GraderRecord | None = None) -> None:
@@ -167,9 +177,8 @@ class Journal:
             self._db.execute("DELETE FROM failures")
             self._db.execute("DELETE FROM prompts WHERE prompt_number NOT IN (SELECT prompt_number FROM samples)")
             self._db.executemany(
-                "INSERT INTO prompts (position, prompt_id, messages, ground_truth, data_source, extra_info)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (prompt_id) DO UPDATE SET position = excluded.position",
-                ((position, *_packed_prompt(prompt)) for position, prompt in enumerate(prompts)),
+                INSERT_PROMPT,
+                ((position, *prompt_row(prompt)) for position, prompt in enumerate(prompts)),
             )
             self._db.execute("DELETE FROM dropped")
             self._db.executemany(
@@ -178,14 +187,7 @@ class Journal:
 
     def prompts(self) -> Iterator[Prompt]:
         """The run's prompts, in order."""
-        rows = self._db.execute("SELECT messages, ground_truth, data_source, extra_info FROM prompts ORDER BY position")
-        for messages, ground_truth, data_source, extra_info in rows:
-            yield Prompt(
-                tuple(Message(role, content) for role, content in json.loads(messages)),
-                ground_truth,
-                data_source,
-                json.loads(extra_info) if extra_info else None,
-            )
+        return map(prompt_of, self._db.execute(PROMPTS_IN_ORDER))
 
     def values(self, grader: GraderRecord) -> dict[str, float]:
         """The value of each prompt that has one under a grader, by prompt id, in prompt order; see `prompt_value`."""
@@ -261,7 +263,7 @@ class Journal:
             "SELECT response FROM samples WHERE prompt_number = ? AND sample_index = ?",
             (self._number(prompt_id), sample_index),
         )
-        return _unpack(response).decode()
+        return unpack(response).decode()
 
     def graders(self) -> list[GraderRecord]:
         """All graders that have verdicts here, the first one first."""
@@ -283,25 +285,7 @@ class Journal:
 
     def samples(self) -> Iterator[Sample]:
         """All samples, by prompt order and sample index."""
-        rows = self._db.execute(SAMPLES_IN_ORDER)
-        for prompt_id, index, seed, response, ids, reason, answer, verdict, score, detail, turns, *arrays in rows:
-            mask, logprobs = arrays
-            token_ids = np.frombuffer(_unpack(ids), dtype="<i4")
-            yield Sample(
-                prompt_id=prompt_id,
-                sample_index=index,
-                seed=seed,
-                response=_unpack(response).decode(),
-                token_ids=token_ids,
-                finish_reason=reason,
-                answer=answer,
-                verdict=Verdict(verdict),
-                score=score,
-                detail=detail,
-                tool_turns=turns,
-                response_mask=None if mask is None else _unpack_mask(mask, len(token_ids)),
-                token_logprobs=None if logprobs is None else np.frombuffer(_unpack(logprobs), dtype="<f4"),
-            )
+        return map(sample_of, self._db.execute(SAMPLES_IN_ORDER))
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Read with SQL over `prompts`, `graded`, `samples`, `verdicts`, `failures`, `dropped` and `commits`."""
@@ -361,20 +345,7 @@ class _Transaction:
                 self._db.execute("ROLLBACK")
 
 
-# CROSS JOIN makes prompts the outer loop: sorting the samples would copy every response into a temporary file.
-SAMPLES_IN_ORDER = """
-SELECT prompt_id, sample_index, seed, response, token_ids, finish_reason, answer, verdict, score, detail, tool_turns,
-    response_mask, token_logprobs
-FROM prompts CROSS JOIN graded USING (prompt_number) ORDER BY position, prompt_number, sample_index
-"""
-
 _OBSERVED = ", ".join(f"'{verdict}'" for verdict in sorted(OBSERVATIONS))
-
-_INSERT_SAMPLE = """
-INSERT INTO samples (prompt_number, sample_index, seed, finish_reason, response_tokens, tool_turns, response, token_ids,
-    response_mask, token_logprobs)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
 
 # Of every grader: the response that takes its place has none yet.
 # Every grading is named, so that the verdicts' key is used: without it each sample would go through all of them.
@@ -386,58 +357,7 @@ AND EXISTS (
 
 _DELETE_BROKEN = "DELETE FROM samples WHERE prompt_number = ? AND sample_index = ? AND finish_reason = 'tool_error'"
 
-_INSERT_VERDICT = """
-INSERT OR REPLACE INTO verdicts (grading, prompt_number, sample_index, answer, verdict, score, detail)
-VALUES (?, ?, ?, ?, ?, ?, ?)
-"""
-
 # The time is SQLite's own, to the millisecond.
 _INSERT_COMMIT = """
 INSERT INTO commits (call, time, samples, response_tokens) VALUES (?, (julianday('now') - 2440587.5) * 86400, ?, ?)
 """
-
-
-def _packed(sample: Sample, prompt_number: int) -> tuple[Any, ...]:
-    mask, logprobs = sample.response_mask, sample.token_logprobs
-    return (
-        prompt_number,
-        sample.sample_index,
-        sample.seed,
-        sample.finish_reason,
-        len(sample.token_ids),
-        sample.tool_turns,
-        _pack(sample.response.encode(errors="replace")),  # a lone surrogate is no text
-        _pack(sample.token_ids.astype("<i4").tobytes()),
-        None if mask is None else _pack(np.packbits(mask).tobytes()),
-        None if logprobs is None else _pack(logprobs.astype("<f4").tobytes()),
-    )
-
-
-def _packed_verdict(graded: Graded) -> tuple[str | None, str, float | None, str | None]:
-    answer, detail = (
-        None if text is None else text.encode(errors="replace").decode() for text in (graded.answer, graded.detail)
-    )
-    return answer, graded.verdict, graded.score, detail
-
-
-def _packed_prompt(prompt: Prompt) -> tuple[str, str, str, str, str | None]:
-    messages = json.dumps([list(message) for message in prompt.messages], ensure_ascii=False)
-    extra_info = None if prompt.extra_info is None else json.dumps(prompt.extra_info, sort_keys=True)
-    return prompt.prompt_id, messages, prompt.ground_truth, prompt.data_source, extra_info
-
-
-def _pack(data: bytes) -> bytes:
-    """zstd, behind the plain length in four bytes: a full run holds gigabytes of token ids."""
-    import pyarrow as pa
-
-    return len(data).to_bytes(4, "little") + bytes(pa.compress(data, codec="zstd", asbytes=True))
-
-
-def _unpack(blob: bytes) -> bytes:
-    import pyarrow as pa
-
-    return bytes(pa.decompress(blob[4:], int.from_bytes(blob[:4], "little"), codec="zstd", asbytes=True))
-
-
-def _unpack_mask(blob: bytes, length: int) -> np.ndarray:
-    return np.unpackbits(np.frombuffer(_unpack(blob), dtype=np.uint8), count=length).astype(np.bool_)

@@ -499,7 +499,7 @@ def test_a_verifier_that_is_none_changes_nothing(verifier: str, says: str, run: 
 
 def test_responses_to_a_prompt_that_opened_the_thinking_begin_inside_it(run: Path) -> None:
     """With `<think>` in the prompt, a response that never closes it has given no answer, whatever it holds."""
-    from spo_data.journal import _pack
+    from spo_data.journal_rows import pack
 
     manifest = manifest_of(run)
     policy = manifest.policy.model_copy(update={"opens_thinking": True})
@@ -511,7 +511,7 @@ def test_responses_to_a_prompt_that_opened_the_thinking_begin_inside_it(run: Pat
     database.execute(
         "UPDATE samples SET response = ? WHERE sample_index = ? AND prompt_number ="
         " (SELECT prompt_number FROM prompts WHERE prompt_id = ?)",
-        (_pack(said.encode()), first["sample_index"], first["prompt_id"]),
+        (pack(said.encode()), first["sample_index"], first["prompt_id"]),
     )
     database.commit()
     database.close()

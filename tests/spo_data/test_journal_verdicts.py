@@ -18,7 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from spo_data import journal_schema
 from spo_data.grading.verdict import OBSERVATIONS, TRUNCATED, Graded, Verdict
-from spo_data.journal import SAMPLES_IN_ORDER, Journal
+from spo_data.journal import Journal
+from spo_data.journal_rows import SAMPLES_IN_ORDER
 from spo_data.manifest import GraderRecord
 from spo_data.prompt import Message, Prompt
 from spo_data.sample import Sample
@@ -431,7 +432,7 @@ FIRST_SAMPLES = [
 
 def write_first_schema(path: Path) -> sqlite3.Connection:
     """What the code of the first schema wrote; the connection stays open, so that its log is not folded in."""
-    from spo_data.journal import _packed, _packed_prompt
+    from spo_data.journal_rows import prompt_row, sample_row
 
     database = sqlite3.connect(path, isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")
@@ -440,11 +441,11 @@ def write_first_schema(path: Path) -> sqlite3.Connection:
         database.execute(
             "INSERT INTO prompts (position, prompt_id, messages, ground_truth, data_source, task)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (position, *_packed_prompt(prompt)),
+            (position, *prompt_row(prompt)),
         )
     numbers = dict(database.execute("SELECT prompt_id, prompt_number FROM prompts").fetchall())
     for one in FIRST_SAMPLES:
-        number, index, seed, reason, tokens, turns, response, ids, _, logprobs = _packed(one, numbers[one.prompt_id])
+        number, index, seed, reason, tokens, turns, response, ids, _, logprobs = sample_row(one, numbers[one.prompt_id])
         verdict = one.answer, str(one.verdict), one.score, one.detail
         database.execute(
             "INSERT INTO samples (prompt_number, sample_index, seed, finish_reason, response_tokens, tool_turns,"

@@ -17,7 +17,8 @@ from records import GRADER, make_manifest
 from spo_data import tables
 from spo_data.card import make_card, write_card
 from spo_data.grading.verdict import Verdict
-from spo_data.journal import SAMPLES_IN_ORDER, Journal
+from spo_data.journal import Journal
+from spo_data.journal_rows import SAMPLES_IN_ORDER
 from spo_data.prompt import Message, Prompt
 from spo_data.sample import Sample
 from spo_data.summary import summarize
