@@ -166,6 +166,10 @@ class ToolOptions:
         _require(self.tool_output_chars >= 1, f"--tool-output-chars {self.tool_output_chars}: at least 1")
         is_http = self.sandbox.startswith(("http://", "https://")) and self.sandbox.partition("//")[2].strip("/") != ""
         _require(is_http or self.sandbox == "local", f"--sandbox {self.sandbox}: local, or http://HOST:PORT")
+        _require(
+            not is_http or "@" not in self.sandbox.partition("//")[2].partition("/")[0],
+            "--sandbox: the run's record shows the command, and the password in it; put user and password into ~/.netrc",
+        )
         _require(not (is_http and self.sandbox_unsafe), "--sandbox-unsafe is for --sandbox local")
 
         for name in () if self.enabled else list(self.__dataclass_fields__)[1:]:

@@ -9,7 +9,7 @@
 from collections.abc import Sequence
 
 EOS = 256
-MERGED = {257: b">\n", 258: b">\xc3", 259: b"</code>", 260: b"> ```"}
+MERGED = {257: b">\n", 258: b">\xc3", 259: b"</code>", 260: b"> ```", 261: b"</code><co"}
 
 
 class ByteTokenizer:

@@ -10,6 +10,9 @@ either what the program did or a SandboxError, never an execution made up from a
 
 import asyncio
 import json
+import netrc
+import os
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -50,6 +53,7 @@ class RemoteInterpreter:
             raise UserError(f"--sandbox {url}: {error}") from error
         self.name = str(self._url.copy_with(username=None, password=None)).removesuffix("/run_code")
         """The address as messages show it: they reach logs and journals, a password in it must not."""
+        self._auth = _of_netrc()
         self._concurrency = concurrency
         self._attempts = attempts
         self._wait = wait
@@ -83,16 +87,19 @@ class RemoteInterpreter:
             memory_limit_MB=limits.memory_mb,
         )
         body = program.model_dump_json(by_alias=True).encode()
-        async with self._slots:
-            return await tried_again(
-                lambda: self._once(body, limits), self.name, attempts=self._attempts, wait=self._wait
-            )
+        return await tried_again(
+            lambda: self._once(body, limits), self.name, attempts=self._attempts, wait=self._wait
+        )
 
     async def _once(self, body: bytes, limits: Limits) -> Execution:
+        async with self._slots:  # not while it waits for its next attempt
+            return await self._sent(body, limits)
+
+    async def _sent(self, body: bytes, limits: Limits) -> Execution:
         if self._client is None:
             # A connection is let go before the server closes it, and none is waited for: the slots bound them.
             kept = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=4.0)
-            self._client = httpx.AsyncClient(limits=kept)
+            self._client = httpx.AsyncClient(limits=kept, auth=self._auth)
         seconds = limits.seconds + self._queue_seconds
         timeout = httpx.Timeout(connect=10.0, read=seconds, write=30.0, pool=None)
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -134,6 +141,15 @@ async def check_remote(url: str, limits: Limits) -> None:
 def _endpoint(url: str) -> str:
     address = url.strip().rstrip("/")
     return address if address.endswith("/run_code") else f"{address}/run_code"
+
+
+def _of_netrc() -> httpx.Auth | None:
+    """The user and password of ~/.netrc, as curl takes them: in the address they would be published with the run."""
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        return httpx.NetRCAuth(str(path)) if path.is_file() else None
+    except (netrc.NetrcParseError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 def _answered(response: httpx.Response) -> str:

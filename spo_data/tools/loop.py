@@ -17,6 +17,7 @@ holds of the tokens:
 
 import re
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -88,7 +89,7 @@ async def tool_loop(
     token_ids: list[int] = []
     mask: list[bool] = []
     logprobs: list[float] = []
-    start, requests, turns, seconds = 0, 0, 0, 0.0
+    start, opened, requests, turns, seconds = 0, False, 0, 0, 0.0
     limits = Limits(settings.seconds, settings.memory_mb)
 
     def ended(reason: FinishReason, detail: str | None = None) -> ToolResponse:
@@ -114,7 +115,9 @@ async def tool_loop(
         logprobs += list(turn.token_logprobs or ())[: len(own)]
         if not found:
             return ended(turn.finish_reason)
-        code = code_of(decode(tokenizer, token_ids[start:]))
+        # All of it is decoded only where there is something to run: a model may write the end tag over and over.
+        opened = opened or CODE_START in decode(tokenizer, token_ids[max(start, len(token_ids) - len(own) - _BORDER) :])
+        code = code_of(decode(tokenizer, token_ids[start:])) if opened else None
         if len(token_ids) >= budget or (code is not None and turns == settings.max_turns):
             return ended("length")
         if code is None:
@@ -134,14 +137,17 @@ async def tool_loop(
         mask += [False] * len(output)
         if turn.token_logprobs is not None:
             logprobs += [np.nan] * len(output)
-        start = len(token_ids)
+        start, opened = len(token_ids), False
 
 
 def refuse_stops(stop: Sequence[str]) -> None:
     """Raise UserError for a stop string that would end a response where a program is asked for, and does not."""
     for each in stop:
-        if CODE_END.endswith(each) or CODE_END in each:
-            raise UserError(f"--stop {each!r}: with --tools python {CODE_END} runs a program; leave it out")
+        if any(each in tag or tag in each for tag in (CODE_START, CODE_END)):
+            raise UserError(
+                f"--stop {each!r}: with --tools python a program is asked for by {CODE_START} and {CODE_END}, and this"
+                " would end the response there; leave it out"
+            )
 
 
 def response_text(tokenizer: Any, token_ids: Sequence[int], last_tokens: int, stop: Sequence[str]) -> str:
@@ -164,11 +170,16 @@ def code_of(text: str) -> str | None:
     _, opened, code = before.rpartition(CODE_START)
     if not end or not opened:
         return None
-    fenced = _FENCE.fullmatch(code.strip())
-    return (fenced[1] if fenced else code).strip("\n")
+    first, _, rest = code.strip().partition("\n")
+    # Not one expression for all of it: on a long run of blanks it would take minutes.
+    if _FENCE.fullmatch(first) and rest.endswith("```"):
+        code = rest.removesuffix("```").rstrip(" \t")
+    return code.strip("\n")
 
 
-_FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*")
+_BORDER = 16
+"""Tokens before a turn in which a tag that it completes may begin."""
 
 
 def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
@@ -186,6 +197,6 @@ def _until_code_end(tokenizer: Any, sampled: Sequence[int]) -> tuple[list[int], 
     own = list(sampled)
     if CODE_END not in decode(tokenizer, own):
         return own, False
-    while len(own) > 1 and CODE_END in decode(tokenizer, own[:-1]):
-        own.pop()
-    return own, True
+    if CODE_END not in decode(tokenizer, own[:-1]):
+        return own, True
+    return own[: bisect_left(range(len(own)), True, key=lambda end: CODE_END in decode(tokenizer, own[:end]))], True

@@ -12,20 +12,24 @@ from spo_data.tools.interpreter import Interpreter, Limits
 
 
 @asynccontextmanager
-async def open_interpreter(options: ToolOptions, concurrency: int | None = None) -> AsyncIterator[Interpreter]:
+async def open_interpreter(
+    options: ToolOptions, concurrency: int | None = None, *, check: bool = True
+) -> AsyncIterator[Interpreter]:
     """Check that programs can be run, then yield what runs them; raises UserError, in one line, where they cannot.
 
-    `concurrency` is how many a local one runs at once (default: one a core).
+    `concurrency` is how many it runs at once (default: one a core, 64 at an address).
     """
     if options.sandbox == "local":
         from spo_data.tools.local import LocalInterpreter, check_sandbox
 
-        await check_sandbox(options.sandbox_unsafe)
+        if check:
+            await check_sandbox(options.sandbox_unsafe)
         async with LocalInterpreter(concurrency, unsafe=options.sandbox_unsafe) as interpreter:
             yield interpreter
     else:
-        from spo_data.tools.fusion import RemoteInterpreter, check_remote
+        from spo_data.tools.fusion import CONCURRENCY, RemoteInterpreter, check_remote
 
-        await check_remote(options.sandbox, Limits(options.tool_seconds, options.tool_memory_mb))
-        async with RemoteInterpreter(options.sandbox) as interpreter:
+        if check:
+            await check_remote(options.sandbox, Limits(options.tool_seconds, options.tool_memory_mb))
+        async with RemoteInterpreter(options.sandbox, concurrency=concurrency or CONCURRENCY) as interpreter:
             yield interpreter

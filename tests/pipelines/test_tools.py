@@ -180,7 +180,7 @@ def test_cancelling_an_estimate_kills_the_programs_that_run(dataset: Path, tmp_p
     [
         ({"template": "retool"}, "--template retool tells the model of an interpreter: add --tools python"),
         ({"tools": "python", "sandbox": "http://127.0.0.1:9"}, "--sandbox http://127.0.0.1:9"),
-        ({"tools": "python", "stop": ("e>",)}, "--stop 'e>': with --tools python </code> runs a program"),
+        ({"tools": "python", "stop": ("e>",)}, "--stop 'e>': with --tools python a program is asked for by"),
         ({"tools": "python", "stop": ("</code>\n",)}, "with --tools python </code> runs a program; leave it out"),
     ],
 )

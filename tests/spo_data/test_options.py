@@ -66,6 +66,14 @@ def test_what_only_an_interpreter_would_heed_is_refused_without_one(name: str, v
     ToolOptions(tools="python", **{name: value})
 
 
+def test_a_password_in_an_address_is_refused() -> None:
+    """The command is in run.json, which is published: so was the password in it."""
+    with pytest.raises(UserError, match=r"put user and password into ~/\.netrc") as raised:
+        ToolOptions(tools="python", sandbox="http://me:secret@there:80")
+    assert "secret" not in str(raised.value)
+    ToolOptions(tools="python", sandbox="http://there:80/a@b")
+
+
 GOOD: list[tuple[type, str, Any]] = [
     *((PromptOptions, "limit", value) for value in (None, 1)),
     *((Sampling, "n", value) for value in (1, 4096)),

@@ -147,7 +147,7 @@ def as_trained(
         seed=7,
         interpreter=tools_of(case).model_dump(),
         template="retool",
-        concurrency=2,
+        workers=2,
     )
     return asyncio.run(loop.run({"temperature": 1.0}, raw_prompt=TURNS, **prompt)), server, interpreter
 
@@ -266,7 +266,7 @@ def test_the_loop_of_a_written_file_is_made_as_verl_makes_it(tokenizer: Any) -> 
         tools=ToolListWrap([]),
     )
     assert loop._tools == ToolsRecord.of(asked)
-    assert (loop._tool_options, loop._concurrency) == (asked, 5)
+    assert (loop._tool_options, loop._workers) == (asked, 5)
     assert loop._chat.wording == TOOL_WORDING
 
 

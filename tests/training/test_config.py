@@ -177,7 +177,7 @@ def test_an_override_that_verl_does_not_know_is_refused(override: str, says: str
         (PAPER, ("algorithm.use_kl_in_reward=true",), "without a penalty"),
         (PAPER, ("trainer.spo.rho_min=0.99",), "trainer.spo: rho_min 0.99 and rho_max 0.96"),
         (PAPER, ("+trainer.spo.tempo=2",), "trainer.spo.tempo is not a setting; there are method,"),
-        (PAPER, ("data.max_prompt_length=1000",), "the longest training prompt has 1,100 tokens"),
+        (PAPER, ("data.max_prompt_length=1000",), "the longest prompt has 1,100 tokens"),
         (PAPER, ("data.max_response_length=50000",), "the model's context is 40,960: data.max_response_length=38912"),
         (
             PAPER,
@@ -187,7 +187,7 @@ def test_an_override_that_verl_does_not_know_is_refused(override: str, says: str
         (
             replace(PAPER, longest_prompt=45_000),
             ("data.max_prompt_length=50000",),
-            "the longest training prompt has 45,000, which leaves no room for a response",
+            "the longest prompt has 45,000, which leaves no room for a response",
         ),
         (
             PAPER,

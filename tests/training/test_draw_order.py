@@ -62,6 +62,23 @@ def test_failed_prompts_are_replaced_in_every_mode() -> None:
         assert "draw5" not in buffer._sampleable_terminal_keys("train", reasons)
 
 
+@pytest.mark.parametrize("kind", ["SyncInDrawOrder", "AsyncInDrawOrder"])
+def test_a_validation_without_a_sample_says_so(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """verl read a batch without keys, and the training ended with "Received an empty list as keys"."""
+    from spo_train.draw_order import NothingGradedError
+    from verl.trainer.ppo.v1 import replay_buffer
+
+    found = {"val": {uid: {"is_prompt": True, "status": "failure", "global_steps": 1} for uid in ("a", "b")}}
+    monkeypatch.setattr(replay_buffer.tq, "kv_list", lambda: found)
+    monkeypatch.setattr(replay_buffer.tq, "kv_clear", lambda **_: None)
+    buffer = make_buffer(kind, whole_cohorts=False, statuses={})
+    with pytest.raises(NothingGradedError, match="none of 2 prompts was sampled and graded"):
+        buffer.sample(global_steps=1, partition_id="val", batch_size=2)
+    found["val"]["a_0_0"] = {"status": "success"}
+    batch, _ = buffer.sample(global_steps=1, partition_id="val", batch_size=2)
+    assert batch.keys == ["a_0_0"]
+
+
 @given(st.permutations([f"draw{number}_{session}_0" for number in range(12) for session in range(3)]))
 def test_a_batch_is_in_one_order_whoever_finished_first(keys: list[str]) -> None:
     """Mini-batches are cut from the batch as it lies: another order is another update."""

@@ -2,18 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from spo_train.interpreter import shared_interpreter
+from spo_train import failures
+from spo_train.interpreter import concurrency_of, shared_interpreter
 from spo_train.options import TrainOptions
 from spo_train.record import TrainRecord, read_record, refuse_another
 from spo_train.tools import (
     check_interpreter,
-    concurrency_of,
     loop_settings,
     loop_wording,
     options_of,
@@ -29,6 +29,7 @@ from spo_data.manifest import ToolsRecord
 from spo_data.options import ToolOptions
 from spo_data.prompt import Message, Prompt
 from spo_data.template import TOOL_WORDING, tool_wording
+from spo_data.tools.interpreter import Execution, Limits, SandboxError
 
 RECORDED = ToolsRecord(interpreter="python", max_turns=4, seconds=5.0, memory_mb=512, output_chars=300)
 PYTHON = ToolOptions(tools="python")
@@ -107,7 +108,14 @@ def test_what_is_written_for_the_agent_loop_is_what_it_reads(tmp_path: Path) -> 
 
 def test_workers_share_the_cores_of_their_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
-    assert [concurrency_of(8, 1), concurrency_of(8, 4), concurrency_of(3, 2), concurrency_of(999, 1)] == [8, 32, 32, 1]
+    shares = [(8, 1), (8, 4), (3, 2), (999, 1)]
+    assert [concurrency_of(PYTHON, workers, nodes) for workers, nodes in shares] == [8, 32, 32, 1]
+
+
+def test_workers_share_what_is_sent_to_an_address() -> None:
+    """Each of eight workers sent 64 programs at once, more in all than the server lets wait."""
+    there = ToolOptions(tools="python", sandbox="http://there:1")
+    assert [concurrency_of(there, workers, 1) for workers in (1, 8, 100)] == [64, 8, 1]
 
 
 class Opening:
@@ -118,7 +126,7 @@ class Opening:
         self.opened, self.closed = 0, 0
 
     @asynccontextmanager
-    async def __call__(self, *_: Any) -> AsyncIterator[ScriptedInterpreter]:
+    async def __call__(self, *_: Any, **__: Any) -> AsyncIterator[ScriptedInterpreter]:
         self.opened += 1
         await asyncio.sleep(0.01)
         if self.opened <= self.failing:
@@ -155,6 +163,33 @@ def test_an_interpreter_that_could_not_be_opened_is_tried_again(monkeypatch: pyt
 
     asyncio.run(twice())
     assert opening.opened == 2
+
+
+def test_an_interpreter_that_fails_again_and_again_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was replaced four batches long: with a sandbox that does not answer, hours of sampling for nothing."""
+    said: list[str] = []
+    monkeypatch.setattr(failures, "give_up", said.append)
+    broken, works = SandboxError("sandbox: no connection (5 attempts)"), Execution("", "", 0, None, 0.1)
+    interpreter = ScriptedInterpreter((broken, broken, works, broken, broken, broken))
+
+    @asynccontextmanager
+    async def opening(*_: Any, **__: Any) -> AsyncIterator[ScriptedInterpreter]:
+        yield interpreter
+
+    monkeypatch.setattr(spo_data.tools.open, "open_interpreter", opening)
+
+    async def run_all() -> None:
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+        shared = await shared_interpreter(PYTHON, 1)
+        for position in range(6):
+            assert said == [], position
+            with suppress(SandboxError):
+                await shared.run("", Limits())
+
+    asyncio.run(run_all())
+    (reason,) = said
+    assert "3 programs in a row could not be run on" in reason
+    assert reason.endswith("sandbox: no connection (5 attempts)")
 
 
 def test_an_interpreter_that_is_not_to_be_had_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,29 @@ def test_validation_says_how_many_samples_failed(monkeypatch: pytest.MonkeyPatch
     assert metrics == {"val-core/sums/reward/mean@1": 1.0, "val-aux/failed_samples": 1}
 
 
+def test_a_validation_in_which_all_failed_is_its_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox that was away for the time of a validation ended the training."""
+    from spo_train.draw_order import NothingGradedError
+    from verl.trainer.ppo.v1 import PPOTrainer
+
+    def validate(_: Any) -> dict[str, float]:
+        raise NothingGradedError("none of 3 prompts was sampled and graded")
+
+    monkeypatch.setattr(PPOTrainer, "_validate", validate)
+    trainer = make_trainer(0)
+    trainer.val_dataset = [1, 2, 3]
+    trainer.config.actor_rollout_ref.rollout.val_kwargs = {"n": 2}
+    assert trainer._validate() == {"val-aux/failed_samples": 6}
+
+
+def test_a_training_that_was_given_up_draws_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spo_train import failures
+
+    monkeypatch.setattr(failures, "given_up", lambda: "3 programs in a row could not be run on node-1: no connection")
+    with pytest.raises(RuntimeError, match="3 programs in a row could not be run on node-1"):
+        make_trainer(0)._next_train_batch(2)
+
+
 def make_responses(**fields: Any) -> Any:
     from spo_train.responses import Responses
 

@@ -8,7 +8,7 @@
       interpreter: {interpreter: python, max_turns: 8, seconds: 30, memory_mb: 1024, output_chars: 2000}
       sandbox: local                                    # this and the next ones with an interpreter
       sandbox_unsafe: false
-      concurrency: 4
+      workers: 8
       template: retool
 
 The prompt is tokenized by `spo_data.chat` and programs are run by `spo_data.tools.loop`, which estimation uses too, so
@@ -57,7 +57,7 @@ class SPOAgentLoop(AgentLoopBase):
         interpreter: Mapping[str, Any] | None = None,
         sandbox: str = "local",
         sandbox_unsafe: bool = False,
-        concurrency: int = 1,
+        workers: int = 1,
         template: str = "none",
         **named: Any,
     ) -> None:
@@ -66,7 +66,7 @@ class SPOAgentLoop(AgentLoopBase):
         self._seed = seed
         self._tools = None if interpreter is None else ToolsRecord(**interpreter)
         self._tool_options = None if interpreter is None else options_of(interpreter, sandbox, sandbox_unsafe)
-        self._concurrency = concurrency
+        self._workers = workers
         wording = None if interpreter is None else tool_wording(template)
         self._chat = Chat(self.tokenizer, dict(template_kwargs or {}), context_length=0, wording=wording)
         self._response_length = int(self.rollout_config.response_length)
@@ -110,7 +110,7 @@ class SPOAgentLoop(AgentLoopBase):
             return await sampler.sample(context, stop, max_tokens, number)
 
         try:
-            interpreter = await shared_interpreter(self._tool_options, self._concurrency)
+            interpreter = await shared_interpreter(self._tool_options, self._workers)
         except UserError as error:
             raise self._failed(str(error), is_training) from error
         response = await tool_loop(

@@ -33,6 +33,7 @@ COUNTS = (
     PROMPT_TOKENS_KEY,
     RESPONSE_TOKENS_KEY,
     f"{ROLLOUT}.n",
+    f"{ROLLOUT}.agent.num_workers",
     f"{ROLLOUT}.tensor_model_parallel_size",
     f"{ROLLOUT}.val_kwargs.n",
     f"{ACTOR}.ppo_mini_batch_size",
@@ -141,7 +142,7 @@ def _check_tokens(config: "DictConfig", choice: Choice, context_length: int | No
     prompt, response = config.data.max_prompt_length, config.data.max_response_length
     if choice.longest_prompt > prompt:
         raise UserError(
-            f"the longest training prompt has {choice.longest_prompt:,} tokens, {PROMPT_TOKENS_KEY} is {prompt:,}:"
+            f"the longest prompt has {choice.longest_prompt:,} tokens, {PROMPT_TOKENS_KEY} is {prompt:,}:"
             f" {PROMPT_TOKENS_KEY}={choice.longest_prompt} takes it"
         )
     both = f"{PROMPT_TOKENS_KEY} {prompt:,} and {RESPONSE_TOKENS_KEY} {response:,} are {prompt + response:,} tokens"
@@ -161,7 +162,7 @@ def _fitting(longest: int, prompt: int, response: int, context_length: int) -> s
         prompt = max(longest, 1)
         response = min(response, context_length - prompt)
         return f"{PROMPT_TOKENS_KEY}={prompt} {RESPONSE_TOKENS_KEY}={response} fit"
-    return f"the longest training prompt has {longest:,}, which leaves no room for a response"
+    return f"the longest prompt has {longest:,}, which leaves no room for a response"
 
 
 def _check_devices(config: "DictConfig") -> None:

@@ -23,10 +23,21 @@ UNNUMBERED = -1
 """Prompts of a validation, and padding."""
 
 
+class NothingGradedError(Exception):
+    """A validation batch has no sample."""
+
+
 class _InDrawOrder(ReplayBuffer):
     def __init__(self, *, sampler_kwargs: Any, **named: Any) -> None:
         super().__init__(sampler_kwargs=sampler_kwargs, gen_batch_size=1, sync_refill_failed_groups=True, **named)
         self._whole_cohorts = bool(sampler_kwargs.get("whole_cohorts", False))
+
+    def sample(self, global_steps: int, partition_id: str, batch_size: int) -> Any:
+        """verl's; raises NothingGradedError for a validation batch in which every sample failed."""
+        batch, metrics = super().sample(global_steps, partition_id, batch_size)
+        if partition_id == "val" and not batch.keys:
+            raise NothingGradedError(f"none of {batch_size:,} prompts was sampled and graded: see the reasons above")
+        return batch, metrics
 
     def _terminal_eviction_reasons(self, global_steps: int, partition_id: str) -> Any:
         stale, filtered, failed, counts = super()._terminal_eviction_reasons(global_steps, partition_id)

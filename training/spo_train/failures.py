@@ -3,6 +3,7 @@
     failures.start()                       # in the trainer
     failures.count("grader_timeout")       # in a reward worker
     failures.take()                        # {"grader_timeout": 1}, and from 0 again
+    failures.give_up("no sandbox")         # in an agent-loop worker: failures.given_up() says so in the trainer
 
 verl has the metric `rollout_failure/evicted_samples` for whatever failed; this says what our part in it was. The
 counter is a Ray actor of the training's own job; without Ray nothing is counted.
@@ -19,6 +20,7 @@ NAME = "spo_failures"
 class _Counter:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        self._given_up = ""
 
     def add(self, verdict: str) -> None:
         self._counts[verdict] += 1
@@ -26,6 +28,12 @@ class _Counter:
     def take(self) -> dict[str, int]:
         counts, self._counts = dict(self._counts), Counter()
         return counts
+
+    def give_up(self, reason: str) -> None:
+        self._given_up = self._given_up or reason
+
+    def given_up(self) -> str:
+        return self._given_up
 
 
 def start() -> Any:
@@ -42,3 +50,16 @@ def count(verdict: str) -> None:
 def take() -> dict[str, int]:
     """The failures since the last call."""
     return dict(ray.get(ray.get_actor(NAME).take.remote()))
+
+
+def give_up(reason: str) -> None:
+    """Say that the training cannot go on."""
+    if ray.is_initialized():
+        ray.get_actor(NAME).give_up.remote(reason)
+
+
+def given_up() -> str | None:
+    """Why the training cannot go on, where somebody said so."""
+    if not ray.is_initialized():
+        return None
+    return str(ray.get(ray.get_actor(NAME).given_up.remote())) or None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError
+from spo_data.model import SHORT_NAMES
 from spo_data.options import PromptOptions
 from spo_train.config import Override, parse_overrides
 from spo_train.preset import Preset
@@ -34,6 +35,7 @@ OWN_OPTIONS = {
     "trainer.spo.values": "--offline-values",
     "reward.reward_kwargs.verifier": "--verifier",
     "reward.reward_kwargs.stop": "--stop",
+    "actor_rollout_ref.rollout.agent.agent_loop_config_path": "--tools, --stop, --template: it is written of them",
 }
 """Settings that more follows from than verl's: they have an option."""
 
@@ -97,12 +99,18 @@ class TrainOptions:
 
 
 def of_the_paper(options: TrainOptions, values: "ValueTable", note: Callable[[str], None]) -> TrainOptions:
-    """The paper's model and prompts where values without a manifest leave them open; `note` is told of each."""
+    """The paper's model, interpreter and prompts where values without a manifest leave them open.
+
+    `note` is told of each. Another model than the paper's is another policy: whether it ran programs is not known.
+    """
     import pyarrow.compute as pc
 
     if options.model is None:
         options = replace(options, model=PAPER_MODEL)
         note(f"--model {PAPER_MODEL}: the paper's, as the values do not name theirs")
+    if options.tools is None and SHORT_NAMES.get(str(options.model), options.model) == PAPER_MODEL:
+        options = replace(options, tools="python")
+        note("--tools python: the paper's policy runs programs, and the values do not say otherwise (--tools none)")
     if options.train is None and not pc.any(pc.not_equal(values.table.column("ground_truth"), "")).as_py():
         options = replace(options, train=replace(PAPER_PROMPTS, template=options.template))
         note(

@@ -1,7 +1,7 @@
 """The tools of a training: the estimate's interpreter, unless the options ask for another one or none.
 
     options = tools_of(TrainOptions(offline_values="runs/demo"), policy.tools)        # ToolOptions
-    loop_settings(options, concurrency=4, template="retool")       # what agent_loop.yaml says of them
+    loop_settings(options, workers=8, template="retool")            # what agent_loop.yaml says of them
     loop_wording(Path("runs/train/agent_loop.yaml"))               # what the chat tells the model of them
     check_interpreter(options)                                     # raises UserError where it cannot be had
 
@@ -9,7 +9,6 @@
 """
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +58,12 @@ def remedy(values: ToolsRecord | None, training: ToolsRecord | None) -> str:
     if training is None:
         return "--tools python"  # its limits follow from the values
     differing = {name: field for name, field in LIMITS.items() if getattr(values, field) != getattr(training, field)}
-    return " ".join(f"{option_of(name)} {getattr(values, field):g}" for name, field in differing.items())
+    return " ".join(f"{option_of(name)} {_number(getattr(values, field))}" for name, field in differing.items())
+
+
+def _number(value: float) -> str:
+    """As an option takes it: a whole number is one."""
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def wording_of(options: ToolOptions, template: str) -> AnswerTemplate | None:
@@ -106,13 +110,8 @@ def check_interpreter(options: ToolOptions) -> None:
         asyncio.run(opened())
 
 
-def concurrency_of(workers: int, nodes: int) -> int:
-    """How many programs one of verl's agent-loop workers runs at once: a core each, of its share of a node's."""
-    return max(1, len(os.sched_getaffinity(0)) // max(1, -(-workers // nodes)))
-
-
-def loop_settings(options: ToolOptions, concurrency: int, template: str) -> dict[str, Any]:
-    """The arguments of `SPOAgentLoop`; none without tools.
+def loop_settings(options: ToolOptions, workers: int, template: str) -> dict[str, Any]:
+    """The arguments of `SPOAgentLoop`, of which there are so many worker processes; none without tools.
 
     Not `tools`: verl gives each agent loop its own tools under that name.
     """
@@ -123,7 +122,7 @@ def loop_settings(options: ToolOptions, concurrency: int, template: str) -> dict
         "interpreter": record.model_dump(),
         "sandbox": options.sandbox,
         "sandbox_unsafe": options.sandbox_unsafe,
-        "concurrency": concurrency,
+        "workers": workers,
         "template": template,
     }
 

@@ -40,16 +40,16 @@ from spo_train.settings import settings_from
 from spo_train.single_stream import Batch, SingleStream
 from spo_train.tools import loop_wording
 from spo_train.training_files import ValuesFile, read_values_file
+from spo_train.validation import ValidationMixin
 
 PREFIX = "spo_"
 MOST_REPLACED = 4
 """Times the batch size: so many failed responses in one step end the run, which would otherwise draw for ever."""
 
 
-class SPOMixin:
+class SPOMixin(ValidationMixin):
     """What SPO changes in a trainer of verl's; see the hooks' own docstrings in `PPOTrainer`."""
 
-    config: Any
     global_steps: int
     trainer_mode: str
     timing_raw: dict[str, float]
@@ -100,6 +100,8 @@ class SPOMixin:
 
     def _next_train_batch(self, num_prompts: int | None = None) -> Any:
         """Exactly the prompts that are wanted; the replay buffer asks for more where it gave some up."""
+        if (reason := failures.given_up()) is not None:
+            raise RuntimeError(reason)
         size = int(num_prompts or self.config.data.train_batch_size)
         alive = tq.kv_list("train") or {}
         lost = self.stream.forget_lost(set(alive.get("train", {})))
@@ -145,14 +147,6 @@ class SPOMixin:
         super()._compute_metrics(batch, metrics, timing_raw, **named)  # type: ignore[misc]
         if self.settings.method == "spo":
             metrics["spo/divergence/share_of_step"] = timing_raw.get("spo_divergence", 0.0) / timing_raw["step"]
-
-    def _val_metrics_update(
-        self, data_sources: Any, sample_uids: Any, *arguments: Any, expected_acc_counts: Any = None
-    ) -> dict[str, Any]:
-        """verl's, of the samples that were graded, and how many were not."""
-        metrics: dict[str, Any] = super()._val_metrics_update(data_sources, sample_uids, *arguments)  # type: ignore[misc]
-        failed = sum((expected_acc_counts or {}).values()) - len(sample_uids)
-        return metrics | {"val-aux/failed_samples": max(failed, 0)}
 
     def _save_checkpoint(self) -> None:
         """Ours first: verl writes last that the checkpoint is there."""

@@ -25,7 +25,7 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
     from spo_data.tables import parquet_writer
     from spo_train.launch import CONFIG
     from spo_train.record import read_record
-    from spo_train.tools import concurrency_of, loop_settings
+    from spo_train.tools import loop_settings
     from spo_train.training_data import first_responses, write_training_data
 
     out, config, options = plan.out, plan.config, plan.options
@@ -50,15 +50,14 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
     if plan.validation is not None:
         with parquet_writer(out / "val.parquet", plan.validation.schema) as writer:
             writer.write_table(plan.validation)
-    rollout = config.actor_rollout_ref.rollout
-    concurrency = concurrency_of(int(rollout.agent.num_workers), int(config.trainer.nnodes) + int(rollout.nnodes))
+    workers = int(config.actor_rollout_ref.rollout.agent.num_workers)
     loop = {
         "name": "spo_agent",
         "_target_": "spo_train.agent_loop.SPOAgentLoop",
         "stop": list(plan.choice.stop),
         "template_kwargs": dict(plan.choice.template_kwargs),
         "seed": int(config.trainer.spo.seed),
-        **loop_settings(plan.tools, concurrency, plan.data.template),
+        **loop_settings(plan.tools, workers, plan.data.template),
     }
     (out / "agent_loop.yaml").write_text(yaml.safe_dump([loop], sort_keys=False), encoding="utf-8")
     OmegaConf.save(config, out / CONFIG)

@@ -28,6 +28,7 @@ FIXED: dict[str, tuple[Any, str]] = {
     },
     "reward.reward_model.enable": (False, "the reward is the verifier's verdict; use --verifier for another one"),
     "trainer.use_v1": (True, "spo-train runs in verl's V1 trainer: leave it true"),
+    f"{ROLLOUT}.agent.default_agent_loop": ("spo_agent", "responses are drawn as the values were: leave it spo_agent"),
     f"{ROLLOUT}.name": ("vllm", f"responses are sampled by vLLM: {ROLLOUT}.name=vllm"),
     **{
         f"{ROLLOUT}.multi_turn.{name}": (unset, "responses use no tools of verl's; --tools python gives them Python")

@@ -1,16 +1,18 @@
 """A remote interpreter against servers that fail in every way a server can, over real HTTP."""
 
 import asyncio
+import base64
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tenacity import wait_none
+from tenacity import wait_fixed, wait_none
 
 from spo_data.errors import UserError
 from spo_data.tools.fusion import RemoteInterpreter, check_remote
@@ -35,6 +37,7 @@ class Faulty:
     script: Sequence["tuple[int, str] | str"]
     bodies: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    users: list[str | None] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
 
 
@@ -46,6 +49,7 @@ def serving(*script: "tuple[int, str] | str", headers: dict[str, str] | None = N
         def do_POST(self) -> None:
             known.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             known.paths.append(self.path)
+            known.users.append(self.headers.get("Authorization"))
             line = script[min(len(known.bodies), len(script)) - 1]
             if line == "hang":
                 known.released.wait(30)
@@ -204,6 +208,18 @@ def test_a_password_in_the_address_is_not_shown() -> None:
     assert str(raised.value) == f"{server.address}: answered 500 (1 attempt)"
 
 
+def test_user_and_password_come_from_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with serving((200, RIGHT)) as server:
+        ask(server.address)
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret")
+        ask(server.address)
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 nonsense")
+        with pytest.raises(UserError, match=r"netrc cannot be read: "):
+            ask(server.address)
+    assert server.users == [None, f"Basic {base64.b64encode(b'me:secret').decode()}"]
+
+
 def test_what_is_no_address_is_wrong_input() -> None:
     with pytest.raises(UserError, match="--sandbox http://host:port"):
         RemoteInterpreter("http://host:port")
@@ -224,6 +240,21 @@ def test_no_more_programs_are_sent_at_once_than_it_says() -> None:
 
     with serving("hang") as server:
         assert ask(server.address, many, concurrency=2) == 2
+
+
+def test_a_program_that_waits_for_its_next_attempt_is_in_nobodys_way() -> None:
+    """It kept its place while it waited, half a minute and more: with all places so taken nothing ran at all."""
+
+    async def both(interpreter: RemoteInterpreter) -> str:
+        waiting = asyncio.create_task(interpreter.run("", Limits()))
+        while not server.bodies:
+            await asyncio.sleep(0.01)
+        execution = await asyncio.wait_for(interpreter.run("", Limits()), 20)
+        waiting.cancel()
+        return execution.stdout
+
+    with serving((503, ""), (200, RIGHT)) as server:
+        assert ask(server.address, both, concurrency=1, wait=wait_fixed(60)) == "42\n"
 
 
 def test_64_programs_at_once_are_all_answered() -> None:

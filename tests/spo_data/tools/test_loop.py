@@ -1,6 +1,7 @@
 """The tool loop, token by token, with a scripted engine and a scripted interpreter."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,9 +11,10 @@ from byte_tokenizer import EOS, ByteTokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spo_data.errors import UserError
 from spo_data.manifest import ToolsRecord
 from spo_data.tools.interpreter import Execution, Limits, SandboxError
-from spo_data.tools.loop import OUTPUT, ToolResponse, Turn, code_of, encode, response_text, tool_loop
+from spo_data.tools.loop import OUTPUT, ToolResponse, Turn, code_of, encode, refuse_stops, response_text, tool_loop
 
 TOKENIZER = ByteTokenizer()
 PROMPT = [1, 2, 3]
@@ -163,6 +165,46 @@ def test_an_end_tag_without_a_block_asks_for_nothing_and_sampling_goes_on() -> N
     assert (response.tool_turns, response.response_mask.all(), script.numbers) == (0, True, [0, 1])
 
 
+class CountingTokenizer(ByteTokenizer):
+    """Counts the tokens that it decodes."""
+
+    decoded = 0
+
+    def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        CountingTokenizer.decoded += len(token_ids)
+        return super().decode(token_ids, skip_special_tokens)
+
+
+def decoded(script: Scripted, **settings: int) -> tuple[ToolResponse, int]:
+    """The response, and how many tokens were decoded for it."""
+    CountingTokenizer.decoded = 0
+    drawn = tool_loop(script.generate, script, CountingTokenizer(), PROMPT, budget=100_000, settings=tools(**settings))
+    return asyncio.run(drawn), CountingTokenizer.decoded
+
+
+def test_end_tags_over_and_over_are_not_read_from_the_start_each_time() -> None:
+    """With a model that repeats the tag, one response held up every other for half a minute."""
+    script = Scripted([*["</code>"] * 500, "<code>1</code>", [EOS]], ["1\n"])
+    response, tokens = decoded(script)
+    assert response.tool_turns == 1
+    assert script.programs == ["__import__('sys').displayhook((1))"]
+    assert tokens < 20 * len(response.token_ids)
+
+
+def test_the_end_of_a_block_is_found_without_reading_all_that_follows_again_and_again() -> None:
+    """verl cuts a request in the middle of the tag, and the next one does not stop at what is left of it."""
+    script = Scripted(["<code>1</code>" + "x" * 5_000, [EOS]], ["1\n"])
+    response, tokens = decoded(script)
+    assert response.text.startswith("<code>1</code>" + OUTPUT.format("1"))
+    assert tokens < 50_000
+
+
+def test_a_block_whose_tag_two_turns_share_is_run() -> None:
+    """A token may hold an end tag and the beginning of the next block's."""
+    assert respond(Scripted([[261], [*b"de>1</code>"], [EOS]], ["1\n"])).tool_turns == 1
+    assert respond(Scripted([[*b"</code>", *b"<co"], [EOS]])).tool_turns == 0, "sampled beyond an end tag: dropped"
+
+
 def test_an_interpreter_that_fails_ends_the_response_as_our_failure() -> None:
     script = Scripted(["<code>1</code>", "<code>2</code>"], ["1\n", SandboxError("no answer from http://x")])
     response = respond(script)
@@ -217,6 +259,30 @@ def test_a_program_that_prints_a_special_token_prints_text() -> None:
 )
 def test_the_last_block_is_the_program_without_its_fences(text: str, code: str | None) -> None:
     assert code_of(text) == code
+
+
+@given(st.text(alphabet="`a \t\n", max_size=30).map(lambda text: f"```py{text}```"))
+def test_fences_are_what_one_expression_would_find(text: str) -> None:
+    fenced = re.fullmatch(r"```[a-zA-Z0-9]*[ \t]*\n(.*?)\n?[ \t]*```", text.strip(), re.DOTALL)
+    assert code_of(f"<code>{text}</code>") == (fenced[1] if fenced else text).strip("\n")
+
+
+@pytest.mark.timeout(20)
+def test_a_program_with_a_long_run_of_blanks_is_read_at_once() -> None:
+    """An expression for the whole block took minutes, in which no other response went on."""
+    blanks = " " * 300_000
+    assert code_of(f"<code>```py\n{blanks}1\n```</code>") == f"{blanks}1"
+
+
+@pytest.mark.parametrize("stop", ["</code>", "</code", "</", "<code>", "<code", "code>", "e", "\n</code>", "<"])
+def test_a_stop_string_that_ends_a_response_at_its_program_is_refused(stop: str) -> None:
+    """`</code` got through: every response ended before its first program and was graded as finished."""
+    with pytest.raises(UserError, match="with --tools python a program is asked for by <code> and </code>"):
+        refuse_stops(["END", stop])
+
+
+def test_other_stop_strings_are_fine() -> None:
+    refuse_stops(["END", "\n\n", "</answer>"])
 
 
 def test_the_text_of_a_response_is_cut_at_the_first_of_several_stop_strings() -> None:
