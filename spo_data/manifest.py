@@ -55,6 +55,10 @@ class ToolsRecord(_Record):
             output_chars=options.tool_output_chars,
         )
 
+    def run_by(self, options: ToolOptions) -> str:
+        """What it is and where its programs run, for a reader."""
+        return f"{self}, run by {options.sandbox}{', UNPROTECTED' if options.sandbox_unsafe else ''}"
+
     def __repr__(self) -> str:  # refusals show both values
         return str(self)
 

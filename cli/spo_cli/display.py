@@ -76,8 +76,7 @@ class Display:
             + (f", also {also.verifier}" if also else "")
         )
         if (tools := plan.manifest.policy.tools) is not None:
-            unsafe = ", UNPROTECTED" if plan.options.tools.sandbox_unsafe else ""
-            self._line(f"tools     {tools}, run by {plan.options.tools.sandbox}{unsafe}")
+            self._line(f"tools     {tools.run_by(plan.options.tools)}")
             if not plan.tells_of_tools:
                 self._line("note      the prompt does not tell the model of its interpreter: --template retool does")
         self._line(

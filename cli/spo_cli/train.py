@@ -263,6 +263,7 @@ def _print_settings(plan: "TrainPlan") -> None:
         ("steps", f"{plan.steps:,}"),
         ("tokens", f"{config.data.max_prompt_length:,} of a prompt, {config.data.max_response_length:,} of a response"),
         ("learning", f"rate {actor.optim.lr:g}, clip {actor.clip_ratio_low:g} / {actor.clip_ratio_high:g}"),
+        *([("tools", plan.record.tools.run_by(plan.tools))] if plan.record.tools else []),
         ("validation", _validation(plan)),
         ("device", f"{devices} x {plan.devices.name}"),
         ("out", str(plan.out)),

@@ -274,7 +274,7 @@ def test_a_training_has_the_tools_of_its_values(
     (loop,) = yaml.safe_load((out / "agent_loop.yaml").read_text())
     assert loop["interpreter"] == TOOLS.model_dump()
     assert (loop["sandbox"], loop["sandbox_unsafe"], loop["template"]) == ("http://localhost:8080", False, "retool")
-    assert loop["concurrency"] >= 1
+    assert loop["workers"] >= 1
     record = json.loads((out / "run_train.json").read_text())
     assert (record["tools"], record["wording"]) == (TOOLS.model_dump(), "retool")
     longest = [
@@ -320,6 +320,7 @@ def test_tools_for_values_without_them_are_told_of_where_the_template_says_so(
     result = call(monkeypatch, *given, "--allow-mismatch", "tools")
     assert result.exit_code == 0, result.output
     assert "no prompt tells the model of its interpreter: --template retool does" in result.stdout
+    assert "python (8 turns, 30 s, 1,024 MB, 2,000 characters), run by local" in result.stdout
     assert checked == [ToolOptions("python")]
 
 
@@ -520,8 +521,8 @@ def test_the_recipe_s_script_starts_spo_train(values: Path, tmp_path: Path) -> N
     assert f"{tmp_path}/spo/e" in done.stdout
 
 
-def test_published_values_stand_for_the_papers_model_and_prompts(tmp_path: Path) -> None:
-    """`spo-train --offline-values ORG/NAME` with the published prompt/vhat table, which names neither."""
+def test_published_values_stand_for_the_papers_model_interpreter_and_prompts(tmp_path: Path) -> None:
+    """`spo-train --offline-values ORG/NAME` with the published prompt/vhat table, which names none."""
     from spo_train.options import PAPER_PROMPTS, TrainOptions, of_the_paper
 
     file = tmp_path / "published.parquet"
@@ -529,8 +530,9 @@ def test_published_values_stand_for_the_papers_model_and_prompts(tmp_path: Path)
     notes: list[str] = []
     options = of_the_paper(TrainOptions(offline_values=str(file)), load_values(str(file)), notes.append)
     assert options.model == "Qwen/Qwen3-8B"
+    assert options.tools == "python"
     assert options.train == PAPER_PROMPTS
-    assert len(notes) == 2
+    assert len(notes) == 3
     asked = TrainOptions(offline_values=str(file), model="mine", train=PromptOptions(dataset="mine.jsonl"))
     assert of_the_paper(asked, load_values(str(file)), notes.append) == asked
-    assert len(notes) == 2
+    assert len(notes) == 3

@@ -230,6 +230,8 @@ def test_settings_that_do_not_fit_are_refused(choice: Choice, overrides: tuple[s
         ("actor_rollout_ref.rollout.ignore_eos=true", "a response ends where the model ends it"),
         ("actor_rollout_ref.rollout.multi_turn.enable=true", "use no tools of verl's; --tools python gives them"),
         ("actor_rollout_ref.rollout.multi_turn.tool_config_path=t.yaml", "use no tools of verl's; --tools python"),
+        ("actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent", "leave it spo_agent"),
+        ("actor_rollout_ref.rollout.agent.num_workers=0", "num_workers=0: wanted a whole number from 1 on"),
         ("data.train_max_samples=100", "train on fewer prompts with --train-files"),
         ("data.filter_overlong_prompts=true", "leave out long prompts with --train-files"),
     ],

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from spo_train import failures
 from spo_train.interpreter import concurrency_of, shared_interpreter
-from spo_train.options import TrainOptions
+from spo_train.options import TrainOptions, of_the_paper
 from spo_train.record import TrainRecord, read_record, refuse_another
 from spo_train.tools import (
     check_interpreter,
@@ -28,8 +28,10 @@ from spo_data.errors import UserError
 from spo_data.manifest import ToolsRecord
 from spo_data.options import ToolOptions
 from spo_data.prompt import Message, Prompt
+from spo_data.table_schemas import values_schema
 from spo_data.template import TOOL_WORDING, tool_wording
 from spo_data.tools.interpreter import Execution, Limits, SandboxError
+from spo_data.value_table import ValueTable
 
 RECORDED = ToolsRecord(interpreter="python", max_turns=4, seconds=5.0, memory_mb=512, output_chars=300)
 PYTHON = ToolOptions(tools="python")
@@ -45,6 +47,27 @@ def test_left_alone_the_tools_are_the_values() -> None:
     assert ToolsRecord.of(tools_of(asked(), None)) is None
     assert ToolsRecord.of(tools_of(asked(tools="none"), RECORDED)) is None
     assert tools_of(asked(tools="python"), None) == PYTHON
+
+
+@pytest.mark.parametrize(
+    ("model", "tools", "found"),
+    [
+        (None, None, "python"),
+        ("Qwen3-8B", None, "python"),
+        ("Qwen/Qwen3-8B", None, "python"),
+        ("Qwen/Qwen3-8B", "none", "none"),
+        ("Qwen/Qwen3-4B", None, None),
+    ],
+)
+def test_values_that_say_nothing_are_those_of_the_papers_policy(
+    model: str | None, tools: str | None, found: str | None
+) -> None:
+    """Its model was taken, its interpreter was not: the published values were another policy's baseline, silently."""
+    notes: list[str] = []
+    nothing = ValueTable(values_schema().empty_table(), "published")
+    options = of_the_paper(asked(model=model, tools=tools), nothing, notes.append)
+    assert (options.tools, options.model) == (found, model or "Qwen/Qwen3-8B")
+    assert any(note.startswith("--tools python: the paper's policy") for note in notes) == (tools != found)
 
 
 def test_what_is_asked_for_changes_that_alone() -> None:
