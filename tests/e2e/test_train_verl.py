@@ -233,10 +233,11 @@ def test_the_embedded_model_with_an_interpreter(tmp_path: Path) -> None:
     """Estimate with the embedded model and its programs, then train it from these values with the same ones."""
     write_shots(tmp_path / "shots.jsonl")
     command = ["spo-data", "estimate", "--model", "smollm2-135m", "--dataset", "shots.jsonl", "--n", "4"]
-    command += ["--tools", "python", "--max-tool-turns", "2", "--max-tokens", "80"]
+    command += ["--tools", "python", "--max-tool-turns", "2", "--max-tokens", "80", "--dtype", "float32"]
     estimated = run(tmp_path, *command, "--out", "run", "--enforce-eager")
     assert estimated.returncode == 0, estimated.stdout + estimated.stderr
     arguments = ["--offline-values", "run", "--model", "smollm2-135m", "data.train_batch_size=4"]
+    arguments += ["--val-files", "shots.jsonl", "trainer.test_freq=2", "actor_rollout_ref.rollout.val_kwargs.n=1"]
     done = train(tmp_path, "train", *arguments, "trainer.total_training_steps=2")
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = steps(tmp_path, "train")
@@ -248,8 +249,9 @@ def test_the_embedded_model_with_an_interpreter(tmp_path: Path) -> None:
         assert data.get("spo/verdict_total/tool_error", 0) == 0
         # Of the model's own tokens: those of output were sampled by nobody.
         assert data["training/rollout_probs_diff_mean"] < 1e-3
-    # Values were sampled in the model's bfloat16, training is in float32: it is the same policy all the same.
     assert metrics[1]["spo/divergence"] == pytest.approx(0, abs=2e-3)
+    assert metrics[2]["val-aux/failed_samples"] == 0
+    assert metrics[2]["val-aux/num_turns/mean"] > 2, "programs were run in the validation too"
     assert metrics[2]["actor/grad_norm"] > 0 or metrics[2]["spo/advantage/std"] == 0
     assert verl_processes(tmp_path / "train") == []
 
