@@ -168,7 +168,7 @@ class ToolOptions:
         _require(is_http or self.sandbox == "local", f"--sandbox {self.sandbox}: local, or http://HOST:PORT")
         _require(
             not is_http or "@" not in self.sandbox.partition("//")[2].partition("/")[0],
-            "--sandbox: the run's record shows the command, and the password in it; put user and password into ~/.netrc",
+            "--sandbox: the run's record shows the command with the password; put user and password into ~/.netrc",
         )
         _require(not (is_http and self.sandbox_unsafe), "--sandbox-unsafe is for --sandbox local")
 

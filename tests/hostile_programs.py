@@ -223,6 +223,16 @@ MEMORY = [
         "for _ in range(8):\n    if os.fork() == 0: break\nx = bytearray(100 << 20)\ntime.sleep(60)",
         "memory",
     ),
+    Hostile(
+        "a name that looks like less memory",
+        "call('prctl', 15, b'\\rVmRSS: -999999')\nfor _ in range(3):\n    if os.fork() == 0: break\n"
+        "x = b'x' * (110 << 20)\ntime.sleep(60)",
+        "memory",
+        None,
+        None,
+        memory_mb=192,
+    ),
+    _ends("a name that is no text", "call('prctl', 15, b'\\xff\\xfe')\ntime.sleep(0.5)\nprint('named')", 0, "named"),
     _stopped("files and memory", "for path in ('x', '/dev/shm/x'): open(path, 'wb').write(bytes(60 << 20))\n"
              "x = b'x' * (180 << 20)\ntime.sleep(60)", "memory"),
     _denied("a full disk", "attempt(lambda: [open(f'x{i}', 'wb').write(bytes(1 << 20)) for i in range(100)])"),
@@ -285,6 +295,7 @@ ENDS = [
     _ends("recursion", "def f(): f()\nf()", 1),
     _ends("recursion without a limit", "sys.setrecursionlimit(10 ** 9)\nf = lambda: repr(x)\nx = []\n"
           "for _ in range(60_000): x = [x]\nf()", -11),
+    _ends("a status that looks like a limit's", "sys.exit(128 + signal.SIGXCPU)", -24),
     _ends("a large status", "sys.exit(2 ** 40 + 7)", 7),
 ]  # fmt: skip
 

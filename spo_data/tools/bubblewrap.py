@@ -36,7 +36,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +65,7 @@ ENVIRONMENT = {
 }
 """All of a program's environment. What is drawn at random in one run is drawn again in the next."""
 
-_COUNTED = (f"--nproc={PROCESSES}", f"--nofile={OPEN_FILES}", "--sigpending=1024", "--msgqueue=0", "--memlock=0")
+_COUNTED = (f"--nproc={PROCESSES}", "--sigpending=1024", "--msgqueue=0", "--memlock=0")
 """Limits that make sense in a user namespace: outside, the user's other processes count too."""
 _TOOLS = {
     "bwrap": "bubblewrap",
@@ -76,8 +76,8 @@ _TOOLS = {
 }
 _MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _INPUT = "/input"
-_GATE = f'echo >&0 && read -r _ && exec "$@" < {_INPUT}'
-"""Says that the sandbox is made, then waits for the word to go on, or for the end of who would give it."""
+_GATE = 'echo >&0 && read -r _ && exec "$@" < "$0"'
+"""Says that everything is made, then waits for the word to go on, or for the end of who would give it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
     """The command that runs a program in a sandbox; raises SandboxError where something is missing.
 
     Its first child is the process whose end is the end of all others. Its stdin is a socket: it writes a line there
-    when the sandbox is made, and starts the program when it reads one.
+    when the sandbox is made and its limits hold, and starts the program when it reads one.
     """
     nested = os.geteuid() == 0
     binds = [*_system(), *_python()]
@@ -114,8 +114,8 @@ def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
         *("--file", str(descriptors.stdin), _INPUT),
         *("--remount-ro", "/", "--seccomp", str(descriptors.system_calls), "--chdir", FOLDER, "--clearenv"),
         *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
-        *("--", "/bin/sh", "-c", _GATE, "sh"),
-        *limited(limits, [python_path(), "-u", PROGRAM], *_COUNTED),
+        "--",
+        *gated(limits, _INPUT, *_COUNTED),
     ]
     if not nested:
         return inner
@@ -131,13 +131,18 @@ def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
     ]
 
 
-def limited(limits: Limits, command: Sequence[str], *extra: str) -> list[str]:
-    """The command under the limits that the kernel keeps for each process."""
+def gated(limits: Limits, stdin: str, *more: str) -> list[str]:
+    """The command that runs its folder's program, with a file as stdin, under the kernel's limits for each process.
+
+    Its own stdin is a socket: it writes a line there once the limits hold, and starts the program when it reads one. A
+    limit that cannot be set is thus known before there is a program, and never told as a program's output.
+    """
     seconds = max(1, math.ceil(limits.seconds))
     return [
         *(tool("prlimit"), f"--as={limits.memory_mb << 20}", f"--fsize={FILES_MB << 20}", "--core=0"),
-        # A program that is told of its end (SIGXCPU) is known to have reached this limit.
-        *(f"--cpu={seconds}:{seconds + 1}", *extra, "--", *command),
+        # At the lower one a program is told of its end (SIGXCPU), by which it is known to have reached this limit.
+        *(f"--cpu={seconds}:{seconds + 1}", f"--nofile={OPEN_FILES}", *more),
+        *("--", "/bin/sh", "-c", _GATE, stdin, python_path(), "-u", PROGRAM),
     ]
 
 

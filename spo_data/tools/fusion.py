@@ -87,9 +87,7 @@ class RemoteInterpreter:
             memory_limit_MB=limits.memory_mb,
         )
         body = program.model_dump_json(by_alias=True).encode()
-        return await tried_again(
-            lambda: self._once(body, limits), self.name, attempts=self._attempts, wait=self._wait
-        )
+        return await tried_again(lambda: self._once(body, limits), self.name, attempts=self._attempts, wait=self._wait)
 
     async def _once(self, body: bytes, limits: Limits) -> Execution:
         async with self._slots:  # not while it waits for its next attempt

@@ -1,6 +1,6 @@
 """Programs of a model, run on this machine: each in a sandbox of its own, thrown away with all that it wrote.
 
-    await check_sandbox(unsafe=False)
+    await check_sandbox(unsafe=False, limits=Limits(seconds=30, memory_mb=1024))
     async with LocalInterpreter() as interpreter:
         execution = await interpreter.run("print(6 * 7)", Limits(seconds=30, memory_mb=1024))
 
@@ -10,6 +10,7 @@ what stays in its session, and apart from a folder and an environment of its own
 
 import asyncio
 import os
+import resource
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +21,8 @@ from spo_data.tools.interpreter import Execution, Limits, SandboxError
 from spo_data.tools.program import run_program
 from spo_data.tools.retry import ATTEMPTS, WAIT, PassingError, tried_again
 
+_LONGEST_SECONDS = 1_000_000_000
+"""The kernel counts CPU time in nanoseconds, in 64 bits."""
 _PROBE = """
 import subprocess
 assert subprocess.run(["/bin/sh", "-c", "exit 7"]).returncode == 7, "a program cannot start another"
@@ -51,6 +54,7 @@ class LocalInterpreter:
         self._closed = False
 
     async def __aenter__(self) -> "LocalInterpreter":
+        _allow_open_files()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -81,18 +85,32 @@ class LocalInterpreter:
             if self._closed:
                 raise SandboxError("the interpreter was closed") from error
             raise PassingError(first_line(error)) from error
+        except Exception as error:  # a bug, or a program that found one: it costs its own response, never all others
+            raise SandboxError(f"local sandbox: {type(error).__name__}: {first_line(error)}") from error
         finally:
             cancelled.set()
             self._running.discard(cancelled)
 
 
-async def check_sandbox(unsafe: bool) -> None:
-    """Run a small program; raises UserError, in one line that names the ways out, where that is not possible."""
-    limits = Limits(seconds=60, memory_mb=1024)
+def _allow_open_files() -> None:
+    """Raise this process's soft limit of open files to its hard one; children have their own."""
+    # A program takes a dozen while it starts; as many programs as a large machine has cores exceed the usual 1,024.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def check_sandbox(unsafe: bool, limits: Limits) -> None:
+    """Run a small program under the limits to come; raises UserError, in one line with the ways out, where that is not
+    possible.
+    """
+    if limits.seconds > _LONGEST_SECONDS:
+        raise UserError(f"--tool-seconds {limits.seconds:g}: at most {_LONGEST_SECONDS:,}")
+    # Longer than a busy machine needs: a higher limit can be set only where a lower one can be.
+    probed = Limits(max(limits.seconds, 60.0), limits.memory_mb)
     ways = "use --sandbox http://HOST:PORT" + ("" if unsafe else f", or {_UNSAFE}")
     try:
         async with LocalInterpreter(1, unsafe, attempts=1) as interpreter:
-            execution = await interpreter.run(_PROBE if unsafe else _PROBE + _PROBE_ISOLATION, limits)
+            execution = await interpreter.run(_PROBE if unsafe else _PROBE + _PROBE_ISOLATION, probed)
     except SandboxError as error:
         raise UserError(f"programs of a model cannot be run here: {first_line(error)}; {ways}") from error
     if execution.return_code != 0:

@@ -2,10 +2,13 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 
 _FILE_BYTES = 1024
 """What the kernel keeps for a file, an empty one included."""
+_RESIDENT = re.compile(rb"^(?:VmRSS|VmSwap):\s*(\d+) kB$", re.MULTILINE)
+_SHARED_OUT = re.compile(rb"^(?:Pss|SwapPss):\s*(\d+) kB$", re.MULTILINE)
 
 
 def memory_used(root: int, limit: int, file_systems: tuple[str, ...] = (), size: int = 0) -> int:
@@ -15,7 +18,7 @@ def memory_used(root: int, limit: int, file_systems: tuple[str, ...] = (), size:
     """
     processes = list(_tree(root))
     files = _files(processes, file_systems, size)
-    used = files + sum(_fields(pid, "status", ("VmRSS:", "VmSwap:")) or 0 for pid in processes)
+    used = files + sum(_fields(pid, "status", _RESIDENT) or 0 for pid in processes)
     if used <= limit:
         return used
     return files + sum(_shared_out(pid) for pid in processes)
@@ -31,8 +34,8 @@ def children(pid: int) -> Iterator[int]:
 
 def _shared_out(pid: int) -> int:
     """A process's part of what it shares; all of it where that may not be read."""
-    shared_out = _fields(pid, "smaps_rollup", ("Pss:", "SwapPss:"))
-    return shared_out if shared_out is not None else _fields(pid, "status", ("VmRSS:", "VmSwap:")) or 0
+    shared_out = _fields(pid, "smaps_rollup", _SHARED_OUT)
+    return shared_out if shared_out is not None else _fields(pid, "status", _RESIDENT) or 0
 
 
 def _tree(root: int) -> Iterator[int]:
@@ -44,13 +47,15 @@ def _tree(root: int) -> Iterator[int]:
         waiting += children(pid)
 
 
-def _fields(pid: int, name: str, wanted: tuple[str, ...]) -> int | None:
+def _fields(pid: int, name: str, wanted: re.Pattern[bytes]) -> int | None:
     """The sum of fields given in kB; None where the file cannot be read."""
     try:
-        with open(f"/proc/{pid}/{name}") as file:
-            return sum(int(line.split()[1]) << 10 for line in file if line.startswith(wanted))
+        with open(f"/proc/{pid}/{name}", "rb") as file:
+            content = file.read()
     except OSError:
         return None
+    # The first line is no field: in `status` it is the name that a process gave itself, any bytes but a line's end.
+    return sum(int(kilobytes) << 10 for kilobytes in wanted.findall(content.partition(b"\n")[2]))
 
 
 def _files(processes: list[int], file_systems: tuple[str, ...], size: int) -> int:

@@ -23,7 +23,7 @@ async def open_interpreter(
         from spo_data.tools.local import LocalInterpreter, check_sandbox
 
         if check:
-            await check_sandbox(options.sandbox_unsafe)
+            await check_sandbox(options.sandbox_unsafe, Limits(options.tool_seconds, options.tool_memory_mb))
         async with LocalInterpreter(concurrency, unsafe=options.sandbox_unsafe) as interpreter:
             yield interpreter
     else:

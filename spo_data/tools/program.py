@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +25,10 @@ from spo_data.tools.bubblewrap import (
     ENVIRONMENT,
     FILE_SYSTEMS,
     FILES_MB,
+    FOLDER,
     PROGRAM,
     Descriptors,
-    limited,
-    python_path,
+    gated,
     sandbox_command,
     tool,
 )
@@ -49,6 +50,10 @@ class _Running:
     process: subprocess.Popen[bytes]
     root: int
     """The process that is the ancestor of all others."""
+    gate: socket.socket
+    """Reads a line when everything is made; the program starts at one that is written."""
+    place: bytes = b""
+    """The folder that stands for the sandbox's /tmp, where there is no sandbox."""
     root_handle: int | None = None
     """A pidfd of the process whose end is the end of all others; None where there is none such."""
     output: dict[int, bytearray] = field(default_factory=dict)
@@ -81,73 +86,82 @@ def run_program(code: str, stdin: str, limits: Limits, *, unsafe: bool, cancelle
             raise SandboxError(f"cannot start a program: {error}") from error
         stack.callback(running.kill)
         began = time.monotonic()
+        with running.gate, contextlib.suppress(OSError):  # it has ended already: the watch will see
+            running.gate.send(b"\n")
         stopped = _watch(stack, running, limits, began, cancelled, unsafe=unsafe)
         seconds = time.monotonic() - began
         running.kill()
         _read_all(running)
-        return _execution(running, stopped, seconds, unsafe=unsafe)
+        return _execution(running, stopped, limits, seconds, unsafe=unsafe)
 
 
 def _start_sandboxed(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -> _Running:
-    """Make a sandbox, and start the program once the sandbox is known to end with us."""
-    gate, gate_end = socket.socketpair()
-    stack.enter_context(gate)
+    """Make a sandbox that is known to end with us, for a program that waits at its gate."""
     with ExitStack() as theirs:
-        theirs.enter_context(gate_end)
         descriptors = Descriptors(
             program=_memory_file(theirs, code),
             stdin=_memory_file(theirs, stdin),
             system_calls=_memory_file(theirs, system_call_filter()),
         )
-        process = subprocess.Popen(
-            sandbox_command(limits, descriptors),
-            stdin=gate_end.fileno(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            # Never ours: the first process's environment can be read inside.
-            env=ENVIRONMENT,
-            cwd="/",
-            pass_fds=(descriptors.program, descriptors.stdin, descriptors.system_calls),
-            # A Ctrl-C is for us; what we started ends because we end it.
-            start_new_session=True,
-        )
-    running = _Running(process, process.pid, output=_pipes(stack, process))
-    made = _readable(gate.fileno(), START_SECONDS) and gate.recv(1)
-    # Never killed earlier: a bwrap that is killed while it makes the sandbox leaves one that nobody ends.
-    if not made:
-        process.kill()
-        process.wait()
-        _read_all(running)
-        said = bytes(list(running.output.values())[1]).decode(errors="replace").strip()
-        raise SandboxError(said.splitlines()[-1] if said else f"bwrap made no sandbox (exit {process.returncode})")
-    running.root = next(children(process.pid), 0)
+        inherited = (descriptors.program, descriptors.stdin, descriptors.system_calls)
+        # Never our environment: the first process's can be read inside.
+        running = _started(stack, sandbox_command(limits, descriptors), ENVIRONMENT, "/", inherited)
+    _wait_until_made(running)
+    running.root = next(children(running.process.pid), 0)
     if not running.root:
         raise SandboxError("a sandbox ended before its program began")
     running.root_handle = os.pidfd_open(running.root)
     stack.callback(os.close, running.root_handle)
-    with contextlib.suppress(OSError):  # it has ended already: the watch will see
-        gate.send(b"\n")
     return running
 
 
 def _start_unsafe(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -> _Running:
-    """Start the program as a process like any other, in a folder and a session of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="spo-data-program-"))
-    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    """Make a process like any other, in a folder and a session of its own, for a program that waits at its gate."""
+    place = Path(tempfile.mkdtemp(prefix="spo-data-program-")).resolve()
+    stack.callback(shutil.rmtree, place, ignore_errors=True)
+    folder, its_input = place / Path(FOLDER).name, place / "input"
+    folder.mkdir()
     (folder / PROGRAM).write_bytes(code)
-    with ExitStack() as theirs:
+    its_input.write_bytes(stdin)
+    command = [tool("setpriv"), "--pdeathsig", "KILL", *gated(limits, str(its_input))]
+    running = _started(stack, command, {**ENVIRONMENT, "HOME": str(place), "TMPDIR": str(place)}, str(folder))
+    running.place = os.fsencode(place)
+    _wait_until_made(running)
+    return running
+
+
+def _started(
+    stack: ExitStack, command: list[str], environment: Mapping[str, str], folder: str, inherited: tuple[int, ...] = ()
+) -> _Running:
+    """Start a command that ends in `gated`, with the gate as its stdin."""
+    gate, gate_end = socket.socketpair()
+    stack.enter_context(gate)
+    with gate_end:
         process = subprocess.Popen(
-            [tool("setpriv"), "--pdeathsig", "KILL", *limited(limits, [python_path(), "-u", PROGRAM])],
-            stdin=_memory_file(theirs, stdin),
+            command,
+            stdin=gate_end.fileno(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            env={**ENVIRONMENT, "HOME": str(folder), "TMPDIR": str(folder)},
+            env=environment,
             cwd=folder,
+            pass_fds=inherited,
+            # A Ctrl-C is for us; what we started ends because we end it.
             start_new_session=True,
         )
-    return _Running(process, process.pid, output=_pipes(stack, process))
+    return _Running(process, process.pid, gate, output=_pipes(stack, process))
+
+
+def _wait_until_made(running: _Running) -> None:
+    """Wait for the gate's line; raises SandboxError, with what was said last, where there is none."""
+    if _readable(running.gate.fileno(), START_SECONDS) and running.gate.recv(1):
+        return
+    # Never killed earlier: a bwrap that is killed while it makes the sandbox leaves one that nobody ends.
+    running.process.kill()
+    return_code = running.process.wait()
+    _read_all(running)
+    said = bytes(list(running.output.values())[1]).decode(errors="replace").strip()
+    raise SandboxError(said.splitlines()[-1] if said else f"no program was started (exit {return_code})")
 
 
 def _pipes(stack: ExitStack, process: subprocess.Popen[bytes]) -> dict[int, bytearray]:
@@ -194,7 +208,9 @@ def _watch(
             return None
 
 
-def _execution(running: _Running, stopped: Stopped | None, seconds: float, *, unsafe: bool) -> Execution:
+def _execution(
+    running: _Running, stopped: Stopped | None, limits: Limits, seconds: float, *, unsafe: bool
+) -> Execution:
     """What became of a program that has ended."""
     return_code = running.process.returncode
     if stopped is None:
@@ -202,12 +218,20 @@ def _execution(running: _Running, stopped: Stopped | None, seconds: float, *, un
             raise SandboxError(f"bwrap was ended from outside by signal {-return_code}")
         if return_code > 128:
             return_code = 128 - return_code
-        if return_code == -signal.SIGXCPU:
+        # `sys.exit(152)` looks the same; it is no limit where all cores together had no time to reach it.
+        if return_code == -signal.SIGXCPU and seconds * len(os.sched_getaffinity(0)) >= limits.seconds:
             stopped = "time"
         elif any(len(output) > CAPTURED_BYTES for output in running.output.values()):
             stopped = "output"
-    stdout, stderr = (bytes(output[:CAPTURED_BYTES]).decode(errors="replace") for output in running.output.values())
+    stdout, stderr = (_text(running, output) for output in running.output.values())
     return Execution(stdout, stderr, None if stopped else return_code, stopped, seconds)
+
+
+def _text(running: _Running, output: bytearray) -> str:
+    """What is kept of an output, with the paths that it would have in a sandbox: those of a traceback are read."""
+    if running.place:
+        output = output.replace(running.place, os.path.dirname(FOLDER).encode())
+    return bytes(output[:CAPTURED_BYTES]).decode(errors="replace")
 
 
 def _read(pipe: int, output: bytearray) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -96,6 +97,85 @@ def test_a_sandbox_that_cannot_be_made_is_tried_again(monkeypatch: pytest.Monkey
     made.clear()
     with pytest.raises(SandboxError, match=r"local sandbox: .*Too many open files.* \(2 attempts\)"):
         asyncio.run(attempted(2))
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_a_programs_name_can_be_any_bytes(unsafe: bool) -> None:
+    """Read as text, one that is no UTF-8 ended the whole estimate, and each time that it was resumed; one with a
+    carriage return and `VmRSS: -999999` switched the memory limit off."""
+    name = "import ctypes, os, time\nassert ctypes.CDLL(None).prctl(15, {!r}) == 0\n"
+    assert run(name.format(b"\xff\xfe") + "time.sleep(0.5)\nprint(1)", unsafe=unsafe).stdout == "1\n"
+    forked = "for _ in range(3):\n    if os.fork() == 0: break\nx = b'x' * (110 << 20)\ntime.sleep(60)"
+    assert run(name.format(b"\rVmRSS: -999999") + forked, Limits(20, 192), unsafe=unsafe).stopped == "memory"
+
+
+def test_an_error_that_nobody_expects_costs_one_program_and_no_further_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever else was raised while a program ran ended the whole estimate, which drew the same program again."""
+    attempts = []
+
+    def failing(*_: Any, **__: Any) -> int:
+        attempts.append(1)
+        raise ZeroDivisionError("division by zero")
+
+    async def both() -> Execution:
+        async with LocalInterpreter(1, wait=wait_none()) as interpreter:
+            with pytest.raises(SandboxError, match=r"^local sandbox: ZeroDivisionError: division by zero$"):
+                await interpreter.run("import time\ntime.sleep(5)", LIMITS)
+            return await interpreter.run("print(1)", LIMITS)
+
+    monkeypatch.setattr("spo_data.tools.program.memory_used", failing)
+    monkeypatch.setattr("spo_data.tools.program.LOOK_SECONDS", 1.0)
+    assert asyncio.run(both()).stdout == "1\n"
+    assert len(attempts) == 1
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+@pytest.mark.parametrize(("limits", "said"), [(Limits(1e20, 256), "CPU limit"), (Limits(30, 10**14), "AS limit")])
+def test_a_limit_that_cannot_be_set_is_our_failure(unsafe: bool, limits: Limits, said: str) -> None:
+    """`prlimit: failed to parse CPU limit` was what the model read, in place of its program's output."""
+
+    async def once() -> Execution:
+        async with LocalInterpreter(1, unsafe, attempts=1) as interpreter:
+            return await interpreter.run("print(1)", limits)
+
+    with pytest.raises(SandboxError, match=f"prlimit: failed to parse {said}"):
+        asyncio.run(once())
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_a_status_above_128_is_no_time_limit_where_none_was_reached(unsafe: bool) -> None:
+    """The model read that its program was stopped after 30 seconds, within one."""
+    execution = run("import sys\nsys.exit(152)", unsafe=unsafe)
+    assert (execution.stopped, execution.return_code) == (None, -signal.SIGXCPU)
+
+
+def test_a_program_reads_the_same_with_and_without_a_sandbox() -> None:
+    """A traceback named a folder with a random name, so that the tokens of a response were others in every run."""
+    code = "import os, tempfile\nprint(os.getcwd(), __file__, os.environ['HOME'], tempfile.gettempdir())\nint('x')"
+    contained, plain = run(code), run(code, unsafe=True)
+    assert (contained.stdout, contained.stderr) == (plain.stdout, plain.stderr)
+    assert plain.stdout == "/tmp/program /tmp/program/main.py /tmp /tmp\n"
+    assert 'File "/tmp/program/main.py", line 3' in plain.stderr
+
+
+def test_an_interpreter_may_open_as_many_files_as_its_machine_allows() -> None:
+    """With as many programs as a large machine has cores, 1,024 were too few, for whatever else the process opens."""
+
+    async def opened() -> tuple[int, int, Execution]:
+        async with LocalInterpreter(1) as interpreter:
+            counted = "import resource\nprint(resource.getrlimit(resource.RLIMIT_NOFILE))"
+            return *resource.getrlimit(resource.RLIMIT_NOFILE), await interpreter.run(counted, LIMITS)
+
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, before[1]), before[1]))
+    try:
+        soft, hard, execution = asyncio.run(opened())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert soft == hard == before[1]
+    assert execution.stdout == "(128, 128)\n"
 
 
 def test_a_program_that_fills_its_output_exactly_is_not_stopped() -> None:
@@ -302,15 +382,17 @@ def test_five_thousand_executions_two_at_once_leave_nothing(place: Outside) -> N
 
 def test_unsafe_leaves_no_folder_and_no_process_of_its_session() -> None:
     code = (
-        "import os, time\nprint(os.getcwd(), os.getpid(), 'SPO_TEST' in os.environ)\nif os.fork() == 0: time.sleep(60)"
+        "import os, time\nprint(os.getcwd()[::-1], os.getpid(), 'SPO_TEST' in os.environ)\n"
+        "if os.fork() == 0: time.sleep(60)"
     )
     os.environ["SPO_TEST"] = "1"
     try:
-        folder, pid, inherited = run(code, unsafe=True).stdout.split()
+        backwards, pid, inherited = run(code, unsafe=True).stdout.split()
     finally:
         del os.environ["SPO_TEST"]
     assert inherited == "False"
-    assert not Path(folder).exists()
+    folder = Path(backwards[::-1])
+    assert (folder.name, folder.exists(), folder.parent.exists()) == ("program", False, False)
     deadline = time.monotonic() + 10
     while any(os.getpgid(each) == int(pid) for each in psutil.pids() if alive(each)) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -326,13 +408,54 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.parametrize("unsafe", [False, True])
 def test_a_machine_that_can_run_programs_passes_the_check(unsafe: bool) -> None:
-    asyncio.run(check_sandbox(unsafe))
+    asyncio.run(check_sandbox(unsafe, LIMITS))
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_the_check_passes_with_the_smallest_limits(unsafe: bool) -> None:
+    asyncio.run(check_sandbox(unsafe, Limits(0.001, 128)))
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (Limits(1e20, 256), r"--tool-seconds 1e\+20: at most 1,000,000,000"),
+        (Limits(30, 10**14), "programs of a model cannot be run here: .*prlimit: failed to parse AS limit.*; use .*"),
+    ],
+)
+def test_limits_that_cannot_be_set_are_refused_in_one_line(unsafe: bool, limits: Limits, said: str) -> None:
+    """The check had limits of its own: it passed, and every program of the run failed."""
+    with pytest.raises(UserError) as refused:
+        asyncio.run(check_sandbox(unsafe, limits))
+    assert re.fullmatch(said, str(refused.value))
+
+
+CONFINED = """
+import asyncio
+from spo_data.errors import UserError
+from spo_data.tools.interpreter import Limits
+from spo_data.tools.local import check_sandbox
+asyncio.run(check_sandbox(False, Limits(30, 512)))
+try:
+    asyncio.run(check_sandbox(False, Limits(30, 8192)))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_memory_limit_above_our_own_is_refused() -> None:
+    """The check's 1,024 MB could be set, and the run's could not: the model read what prlimit said of that."""
+    command = ["prlimit", f"--as={4 << 30}", sys.executable, "-c", CONFINED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert "prlimit: failed to set the AS resource limit: Operation not permitted (1 attempt); use" in done.stdout
 
 
 def test_a_machine_without_bubblewrap_is_told_the_ways_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError) as refused:
-        asyncio.run(check_sandbox(False))
+        asyncio.run(check_sandbox(False, LIMITS))
     message = str(refused.value)
     assert "\n" not in message
     assert "bwrap is not installed: apt install bubblewrap" in message
@@ -359,7 +482,7 @@ def test_a_bubblewrap_that_cannot_isolate_is_refused_in_one_line(
     bwrap.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(UserError) as refused:
-        asyncio.run(check_sandbox(False))
+        asyncio.run(check_sandbox(False, LIMITS))
     assert re.fullmatch(
         rf"programs of a model cannot be run here: .*{said}.*; use --sandbox http.*", str(refused.value)
     )
@@ -371,14 +494,14 @@ def test_a_missing_filter_of_system_calls_is_refused(monkeypatch: pytest.MonkeyP
     seccomp.system_call_filter.cache_clear()
     monkeypatch.setitem(sys.modules, "pyseccomp", None)
     with pytest.raises(UserError, match="no filter of system calls"):
-        asyncio.run(check_sandbox(False))
+        asyncio.run(check_sandbox(False, LIMITS))
 
 
 def test_a_python_around_the_home_folder_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "alice"))
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(UserError, match="holds your home folder"):
-        asyncio.run(check_sandbox(False))
+        asyncio.run(check_sandbox(False, LIMITS))
 
 
 UNPRIVILEGED = """
@@ -387,7 +510,7 @@ sys.path += sys.argv[1:]
 from spo_data.tools.interpreter import Limits
 from spo_data.tools.local import LocalInterpreter, check_sandbox
 async def main():
-    await check_sandbox(False)
+    await check_sandbox(False, Limits(30, 256))
     async with LocalInterpreter(1) as interpreter:
         code = "import os\\nprint(os.getuid())\\nwhile True:\\n    try: os.fork()\\n    except OSError: pass"
         print((await interpreter.run(code, Limits(1, 256))))
