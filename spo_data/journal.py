@@ -7,8 +7,8 @@ What holds on resume: a sample is in the journal whole or not at all. Commits ar
 `synchronous=FULL`; a process killed inside one leaves a torn WAL tail, which SQLite drops when the file is opened
 next. What was lost is at most the last uncommitted batch, and those samples have the same seeds when drawn again.
 A sample is identified by (prompt, sample index) and written once: a second one for the same place is a bug and raises.
-The one exception is a response in whose middle the interpreter failed (`tool_error`): it is kept to be looked at, is
-not among the samples that are done, and the whole response takes its place.
+A response in whose middle the interpreter failed (`tool_error`) is not among the samples that are done. It is kept to
+be looked at until the next call begins (`set_prompts`), which draws it again.
 
 What the engine made (`samples`) and what graders said of it (`verdicts`) are two tables. Each grader has its own
 verdicts, which stay when another grades the same responses: a journal is opened with the grader whose verdicts are
@@ -16,7 +16,7 @@ meant (the manifest's), and the view `graded` shows the samples with those. A sa
 shows as `grader_error`, "not graded yet": no observation, graded by the next call.
 
 Each batch of samples leaves a row in `commits`, in the same transaction: which call of `estimate` it came from, when,
-how many samples and response tokens. Runs from before that have samples without such rows.
+how many samples and sampled tokens. Runs from before that have samples without such rows.
 
 One process writes (the run folder's lock sees to it); others may read meanwhile.
 """
@@ -65,6 +65,7 @@ class Commit(NamedTuple):
     """Unix time."""
     samples: int
     response_tokens: int
+    """That the model sampled; the output of tools is none of them."""
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Journal:
         if not self.read_only:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-        make_schema(self._db, self.grader)
+        make_schema(self._db, self.grader, for_writing=not self.read_only)
         self._db.execute(GRADED.format(grading=self._grading(self.grader)))
         if self.read_only:
             self._db.execute("PRAGMA query_only=ON")
@@ -124,8 +125,6 @@ class Journal:
             gradings[self.grader] = self._grading(self.grader)
             with self._transaction():
                 places = [(numbers[s.prompt_id], s.sample_index) for s in samples]
-                self._db.executemany(_DELETE_VERDICTS_OF_BROKEN, places)
-                self._db.executemany(_DELETE_BROKEN, places)
                 self._db.executemany(INSERT_SAMPLE, (sample_row(s, numbers[s.prompt_id]) for s in samples))
                 self._db.executemany(
                     INSERT_VERDICT,
@@ -137,7 +136,7 @@ class Journal:
                 )
                 self._db.executemany("DELETE FROM failures WHERE prompt_number = ? AND sample_index = ?", places)
                 call = self._call or self.query("SELECT coalesce(max(call) + 1, 1) FROM commits")[0][0]
-                self._db.execute(_INSERT_COMMIT, (call, len(samples), sum(len(s.token_ids) for s in samples)))
+                self._db.execute(_INSERT_COMMIT, (call, len(samples), sum(s.sampled_tokens for s in samples)))
             self._samples, self._call = [], call
         self._last_commit = time.monotonic()
 
@@ -171,10 +170,14 @@ class Journal:
     def set_prompts(self, prompts: Sequence[Prompt], dropped: Iterable[Dropped]) -> None:
         """Store the prompts of the call that begins, in their order, and the rows that it dropped.
 
-        Prompts that have samples stay. The others are replaced, and so are the failures: this call tries them again.
+        Prompts that have samples stay. The others are replaced. The failures go, and so do the responses that the
+        interpreter broke off: this call tries them again, or no longer wants them. Without a sample, no commit stays.
         """
         with self._transaction():
             self._db.execute("DELETE FROM failures")
+            self._db.execute(_DELETE_VERDICTS_OF_BROKEN)
+            self._db.execute(_DELETE_BROKEN)
+            self._db.execute("DELETE FROM commits WHERE NOT EXISTS (SELECT 1 FROM samples)")
             self._db.execute("DELETE FROM prompts WHERE prompt_number NOT IN (SELECT prompt_number FROM samples)")
             self._db.executemany(
                 INSERT_PROMPT,
@@ -289,7 +292,11 @@ class Journal:
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Read with SQL over `prompts`, `graded`, `samples`, `verdicts`, `failures`, `dropped` and `commits`."""
-        return self._db.execute(sql, parameters).fetchall()
+        return list(self.rows(sql, parameters))
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """As `query`, a row at a time: for what has a row a sample."""
+        return self._db.execute(sql, parameters)
 
     def _number(self, prompt_id: str) -> int:
         row = self._db.execute("SELECT prompt_number FROM prompts WHERE prompt_id = ?", (prompt_id,)).fetchone()
@@ -347,15 +354,16 @@ class _Transaction:
 
 _OBSERVED = ", ".join(f"'{verdict}'" for verdict in sorted(OBSERVATIONS))
 
-# Of every grader: the response that takes its place has none yet.
-# Every grading is named, so that the verdicts' key is used: without it each sample would go through all of them.
+# Of every grader: the response that will be drawn in its place has no verdict yet.
+# Every grading is named, so that the verdicts' key is used, and rows are named, so that the samples' index is.
 _DELETE_VERDICTS_OF_BROKEN = """
-DELETE FROM verdicts WHERE grading IN (SELECT grading FROM gradings) AND prompt_number = ?1 AND sample_index = ?2
-AND EXISTS (
-    SELECT 1 FROM samples WHERE prompt_number = ?1 AND sample_index = ?2 AND finish_reason = 'tool_error')
+DELETE FROM verdicts WHERE grading IN (SELECT grading FROM gradings) AND (prompt_number, sample_index) IN (
+    SELECT prompt_number, sample_index FROM samples WHERE finish_reason = 'tool_error')
 """
 
-_DELETE_BROKEN = "DELETE FROM samples WHERE prompt_number = ? AND sample_index = ? AND finish_reason = 'tool_error'"
+_DELETE_BROKEN = """
+DELETE FROM samples WHERE rowid IN (SELECT rowid FROM samples WHERE finish_reason = 'tool_error')
+"""
 
 # The time is SQLite's own, to the millisecond.
 _INSERT_COMMIT = """

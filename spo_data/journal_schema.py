@@ -2,6 +2,9 @@
 
 `samples` holds what the engine made, `verdicts` what each grader said of it, `gradings` who they are, `commits` when
 the samples came.
+
+A sample's row holds its response, so what is counted over all samples is read from an index, never from the rows: a
+run of millions has tens of gigabytes of them.
 """
 
 import sqlite3
@@ -12,14 +15,17 @@ SCHEMA_VERSION = 4
 """The second came with a verdict of each grader, the third with `commits`, the fourth with `response_mask`."""
 
 
-def make_schema(db: sqlite3.Connection, grader: GraderRecord) -> None:
+def make_schema(db: sqlite3.Connection, grader: GraderRecord, *, for_writing: bool) -> None:
     """Make the tables where they are not, all or none. `grader` is whose verdicts a first-schema journal holds.
 
+    A journal of this schema that was made without its index gets it from who writes; a reader is answered without.
     Raises NotSupportedError for the journal of a later spo-data.
     """
     if (version := _version(db)) > SCHEMA_VERSION:
         raise sqlite3.NotSupportedError(f"its schema is version {version}, this spo-data knows {SCHEMA_VERSION}")
     if version == SCHEMA_VERSION:
+        if for_writing:
+            db.execute(_INDEX)
         return
     db.execute("BEGIN IMMEDIATE")
     try:
@@ -35,6 +41,7 @@ def make_schema(db: sqlite3.Connection, grader: GraderRecord) -> None:
                 db.execute(
                     "INSERT INTO gradings VALUES (1, ?, ?, ?)", (grader.identity, grader.version, grader.verifier)
                 )
+            db.execute(_INDEX)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
     finally:
@@ -109,6 +116,12 @@ CREATE TABLE IF NOT EXISTS commits (
     samples INTEGER NOT NULL,
     response_tokens INTEGER NOT NULL
 );
+"""
+
+# All that is asked of a sample beside its response. It is no part of the schema's version: any release keeps it.
+_INDEX = """
+CREATE INDEX IF NOT EXISTS samples_without_responses
+ON samples (prompt_number, sample_index, finish_reason, response_tokens, tool_turns)
 """
 
 # In the first schema a sample's row held its only verdict.

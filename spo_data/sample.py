@@ -31,6 +31,11 @@ class Sample:
     """bool, shape (n_response_tokens,), false for tool output; None where every token is the model's."""
 
     @property
+    def sampled_tokens(self) -> int:
+        """How many of its tokens the model sampled: all but tool output."""
+        return len(self.token_ids) if self.response_mask is None else int(self.response_mask.sum())
+
+    @property
     def graded(self) -> Graded:
         """What the grader said of it."""
         return Graded(self.verdict, self.score, self.answer, self.detail)

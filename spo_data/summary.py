@@ -103,11 +103,13 @@ class Summary:
     histogram: list[int]
     """n + 1 counts: prompts whose value is nearest to 0/n, 1/n, ..., n/n."""
     response_tokens: int
+    """Of all responses, tool output included, and those that the interpreter broke off."""
     response_tokens_mean: float | None
+    """Over the responses that the interpreter did not break off, as in the table of values."""
     tools: str | None
     """The policy's interpreter."""
     tool_turns_mean: float | None
-    """Programs that a response ran, over those that the interpreter did not break off; None without one."""
+    """Programs that a response ran, over the same responses; None without an interpreter."""
     samples_per_second: float | None
     tokens_per_second: float | None
     hardest: list[Example]
@@ -140,7 +142,11 @@ class Summary:
 def summarize(journal: Journal, manifest: Manifest) -> Summary:
     """Count a run's journal."""
     ((n_prompts,),) = journal.query("SELECT count(*) FROM prompts")
-    ((drawn, tokens),) = journal.query("SELECT count(*), coalesce(sum(response_tokens), 0) FROM samples")
+    ((drawn, tokens, tokens_mean, tool_turns_mean),) = journal.query(
+        "SELECT count(*), coalesce(sum(response_tokens), 0), avg(response_tokens) FILTER (WHERE whole),"
+        " avg(tool_turns) FILTER (WHERE whole)"
+        " FROM (SELECT response_tokens, tool_turns, finish_reason <> 'tool_error' AS whole FROM samples)"
+    )
     verdicts = _counts(journal, "SELECT verdict, count(*) FROM graded GROUP BY 1 ORDER BY 2 DESC, 1")
     errors = _counts(journal, "SELECT error, count(*) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1")
     values = _values(journal)
@@ -149,7 +155,6 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
     for mean, _ in known:
         histogram[round(mean * manifest.n)] += 1
     tools = manifest.policy.tools
-    ((tool_turns,),) = journal.query("SELECT avg(tool_turns) FROM samples WHERE finish_reason <> 'tool_error'")
     seconds = manifest.timings.sampling_seconds
     valid = sum(value.n_valid for _, value in values)
     return Summary(
@@ -166,11 +171,7 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         verdicts=verdicts,
         undrawn=sum(errors.values()),
         errors=errors,
-        tool_errors=_counts(
-            journal,
-            "SELECT coalesce(detail, ''), count(*) FROM graded WHERE finish_reason = 'tool_error' GROUP BY 1"
-            " ORDER BY 2 DESC, 1",
-        ),
+        tool_errors={} if tools is None else _counts(journal, _TOOL_ERRORS),
         missing=n_prompts * manifest.n - valid,
         prompts_without_value=n_prompts - len(known),
         value_mean=_mean([mean for mean, _ in known]),
@@ -178,9 +179,9 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         value_high=_mean([value.value_high for _, value in values]),
         histogram=histogram,
         response_tokens=tokens,
-        response_tokens_mean=tokens / drawn if drawn else None,
+        response_tokens_mean=tokens_mean,
         tools=None if tools is None else str(tools),
-        tool_turns_mean=None if tools is None else tool_turns,
+        tool_turns_mean=None if tools is None else tool_turns_mean,
         samples_per_second=manifest.timings.sampled / seconds if seconds else None,
         tokens_per_second=manifest.timings.sampled_tokens / seconds if seconds else None,
         hardest=_examples(journal, sorted(known)),
@@ -243,14 +244,13 @@ def _values(journal: Journal) -> list[tuple[int, PromptValue]]:
     """(position, value) of the prompts that were tried; one whose samples all failed has bounds 0 and 1."""
     undrawn = dict(journal.query("SELECT prompt_number, count(*) FROM failures GROUP BY 1"))
     # Without `prompts` in it, the query walks two indexes and never reads a response.
-    rows = journal.query("SELECT prompt_number, verdict, score FROM graded ORDER BY prompt_number, sample_index")
-    samples = {
-        number: [(Verdict(verdict), score) for _, verdict, score in group]
-        for number, group in groupby(rows, key=lambda row: row[0])
-    }
-    positions = journal.query("SELECT position, prompt_number FROM prompts ORDER BY position")
-    values = ((position, prompt_value(samples.get(n, ()), undrawn.get(n, 0))) for position, n in positions)
-    return [(position, value) for position, value in values if value.n]
+    rows = journal.rows("SELECT prompt_number, verdict, score FROM graded ORDER BY prompt_number, sample_index")
+    values = {number: prompt_value((), count) for number, count in undrawn.items()}
+    for number, group in groupby(rows, key=lambda row: row[0]):
+        pairs = ((Verdict(verdict), score) for _, verdict, score in group)
+        values[number] = prompt_value(pairs, undrawn.get(number, 0))
+    positions = journal.rows("SELECT position, prompt_number FROM prompts ORDER BY position")
+    return [(position, values[number]) for position, number in positions if number in values]
 
 
 def _counts(journal: Journal, sql: str) -> dict[str, int]:
@@ -268,3 +268,8 @@ def _examples(journal: Journal, ranked: Iterable[tuple[float, int]]) -> list[Exa
         prompt_id, text, ground_truth = _prompt(journal, "position", position)
         examples.append(Example(prompt_id, value, excerpt(text), ground_truth))
     return examples
+
+
+_TOOL_ERRORS = """
+SELECT coalesce(detail, ''), count(*) FROM graded WHERE finish_reason = 'tool_error' GROUP BY 1 ORDER BY 2 DESC, 1
+"""

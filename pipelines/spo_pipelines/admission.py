@@ -24,7 +24,7 @@ def admitted(plan: Plan) -> tuple[Manifest | None, dict[str, set[int]]]:
         return None, {}
     done, difference = _journaled(out, plan, old)
     if not done:
-        return None, {}  # nothing was sampled yet, so there is nothing to mix
+        return None, {}  # no response came to an end yet, so there is nothing to mix
     differences = policy_differences(old, plan.manifest)
     if differences:
         named = ", ".join(f"{name} {before!r} (now {after!r})" for name, (before, after) in differences.items())

@@ -36,6 +36,7 @@ class Progress:
     """Samples that earlier calls drew."""
     sampled: int = 0
     tokens: int = 0
+    """That the model sampled; the output of tools is none of them."""
     failed: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
@@ -46,7 +47,7 @@ class Progress:
     def add(self, sample: Sample) -> None:
         """Count a sample."""
         self.sampled += 1
-        self.tokens += len(sample.token_ids)
+        self.tokens += sample.sampled_tokens
         self.verdicts[sample.verdict] += 1
         if sample.score is not None:
             self.score_sum += sample.score

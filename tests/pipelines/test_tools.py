@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import scripted
 from records import journal_of
+from sandboxes import eventually_nothing_left, left, outside
 from spo_pipelines.regrade import RegradeOptions, regrade
 
 from spo_data import UserError, sample_seed
@@ -156,6 +158,87 @@ def test_responses_that_were_broken_off_are_nothing_that_a_grader_failed_on(
     assert "" not in regraded.summary.tool_errors
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"limit": 3},
+        {"limit": 3, "temperature": 0.5},
+        {"limit": 3, "shuffle_seed": 5},
+        {"other dataset": True},
+    ],
+    ids=str,
+)
+def test_a_call_after_one_that_only_had_broken_responses_is_the_first_one(
+    changed: dict[str, Any], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first call left stayed: prompts that nobody asked for, in places of others, which ended the second call
+    when all was sampled, and partial responses of another policy in a table that says it is of this one."""
+    run = tmp_path / "run"
+    with_interpreter(Failing(every=1), monkeypatch)
+    assert estimate(options(dataset, run, n=1, **TOOLS), Script(code=CODE)).summary.verdicts == {"tool_error": 6}
+    with_interpreter(Failing(every=0), monkeypatch)
+    asked = dict(changed)
+    if asked.pop("other dataset", False):
+        dataset = scripted.write_rows(tmp_path / "other.jsonl", 7, **{f"r{k}": {"question": f"{k}?"} for k in range(4)})
+    outcome = estimate(options(dataset, run, n=1, **TOOLS, **asked), Script(code=CODE))
+    wanted = [prompt.prompt_id for prompt in outcome.plan.prompt_set.prompts]
+    assert (outcome.summary.complete, outcome.summary.prompts) == (True, len(wanted))
+    for table in ("values", "samples"):
+        assert [row["prompt_id"] for row in rows_of(run, table)] == wanted
+    assert {row["finish_reason"] for row in rows_of(run, "samples")} == {"stop"}
+    with journal_of(run) as journal:
+        assert sum(commit.samples for commit in journal.commits()) == len(wanted)
+
+
+@pytest.fixture
+def half_broken(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose prompts each have a right sample and, of a call with a higher n, a broken-off one."""
+    run = tmp_path / "run"
+    for n, every in ((1, 0), (2, 1)):
+        with_interpreter(Failing(every), monkeypatch)
+        outcome = estimate(options(dataset, run, n=n, **TOOLS), Script(code=CODE))
+    assert outcome.summary.verdicts == {"correct": 6, "tool_error": 6}
+    with_interpreter(Failing(every=0), monkeypatch)
+    return run
+
+
+def test_a_lower_n_leaves_nothing_of_what_was_broken_off_beyond_it(half_broken: Path, dataset: Path) -> None:
+    """The run was complete, and yet its rows had one failed sample more than were asked for, and a lower bound below
+    the value."""
+    outcome = estimate(options(dataset, half_broken, n=1, **TOOLS), Script(code=CODE))
+    assert outcome.summary.complete
+    assert {(row["n"], row["n_failed"], row["value_low"]) for row in rows_of(half_broken, "values")} == {(1, 0, 1.0)}
+
+
+def test_a_redraw_that_fails_is_counted_once(half_broken: Path, dataset: Path) -> None:
+    """It was a broken-off sample and a failure: three samples of two, and a lower bound too low."""
+    outcome = estimate(options(dataset, half_broken, n=2, **TOOLS), Script(code=CODE, fail_all=True))
+    assert (outcome.summary.drawn, outcome.summary.undrawn, outcome.summary.tool_errors) == (6, 6, {})
+    assert {(row["n"], row["n_failed"], row["value_low"]) for row in rows_of(half_broken, "values")} == {(2, 1, 0.5)}
+
+
+def test_a_call_that_does_not_begin_leaves_what_was_broken_off(half_broken: Path, dataset: Path) -> None:
+    before = scripted.journal_rows(half_broken)
+    estimate(options(dataset, half_broken, n=2, **TOOLS), dry_run=True)
+    with pytest.raises(UserError):
+        estimate(options(dataset, half_broken, n=2, temperature=0.5, **TOOLS), Script(code=CODE))
+    assert scripted.journal_rows(half_broken) == before
+    assert [verdict for *_, verdict in before].count("tool_error") == 6
+
+
+def test_only_what_the_model_sampled_counts_as_sampled(dataset: Path, tmp_path: Path) -> None:
+    """The output of programs was in the tokens per second of the display, the card and the report."""
+    run = tmp_path / "run"
+    outcome = estimate(options(dataset, run, n=1, **TOOLS), Script(code=CODE))
+    rows = rows_of(run, "samples")
+    own = sum(sum(row["response_mask"]) for row in rows)
+    manifest = read_manifest(run)
+    assert manifest is not None
+    with journal_of(run) as journal:
+        assert manifest.timings.sampled_tokens == own == sum(commit.response_tokens for commit in journal.commits())
+    assert own < sum(row["response_tokens"] for row in rows) == outcome.summary.response_tokens
+
+
 def test_a_program_that_takes_long_holds_up_no_other_response(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,9 +251,23 @@ def test_a_program_that_takes_long_holds_up_no_other_response(
 
 
 def test_cancelling_an_estimate_kills_the_programs_that_run(dataset: Path, tmp_path: Path) -> None:
+    """It ended as soon with the programs left behind."""
     script = Script(code="import time; time.sleep(60)", signal=2, signal_after=4)
     began = time.monotonic()
-    outcome = estimate(options(dataset, tmp_path / "run", n=1, **TOOLS), script)
+    running: list[int] = []
+
+    def look(mark: str) -> None:
+        while not running and time.monotonic() - began < 20:
+            running.extend(left(mark))
+            time.sleep(0.01)
+
+    with outside(tmp_path / "outside") as place:
+        looking = threading.Thread(target=look, args=(place.mark,))
+        looking.start()
+        outcome = estimate(options(dataset, tmp_path / "run", n=1, **TOOLS), script)
+        assert eventually_nothing_left(place.mark)
+        looking.join()
+    assert running
     assert outcome.signal == 2
     assert time.monotonic() - began < 20
 
@@ -181,7 +278,7 @@ def test_cancelling_an_estimate_kills_the_programs_that_run(dataset: Path, tmp_p
         ({"template": "retool"}, "--template retool tells the model of an interpreter: add --tools python"),
         ({"tools": "python", "sandbox": "http://127.0.0.1:9"}, "--sandbox http://127.0.0.1:9"),
         ({"tools": "python", "stop": ("e>",)}, "--stop 'e>': with --tools python a program is asked for by"),
-        ({"tools": "python", "stop": ("</code>\n",)}, "with --tools python </code> runs a program; leave it out"),
+        ({"tools": "python", "stop": ("</code>\n",)}, "this would end the response there; leave it out"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_engine_starts(

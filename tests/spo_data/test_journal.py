@@ -9,7 +9,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,15 +20,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from records import GRADER
+from records import GRADER, make_manifest
 
 from spo_data.engine import Completion
 from spo_data.errors import SpoError
 from spo_data.grading.verdict import OBSERVATIONS, Graded, Verdict
 from spo_data.journal import COMMIT_SAMPLES, Journal, reading
+from spo_data.manifest import ToolsRecord
+from spo_data.options import ToolOptions
 from spo_data.prompt import Message, Prompt
 from spo_data.prompt_set import Dropped
 from spo_data.sample import Sample
+from spo_data.summary import summarize
 
 TEXT = st.text() | st.sampled_from(["", "\0", "a\0b", "日本語 🙂", "\r\n", "\u2028"])
 
@@ -481,21 +484,81 @@ def test_each_batch_leaves_when_it_came_and_what_it_held(path: Path) -> None:
     assert began - 0.01 <= commits[0].time <= commits[1].time <= time.time() + 0.01
 
 
+def test_the_tokens_of_a_batch_are_those_that_the_model_sampled(journal: Journal) -> None:
+    """The output of tools counted as sampled: the report's tokens a second were too many by it."""
+    mask = np.array([True, False, False])
+    first, second, *_ = make_prompts(4)
+    journal.add(make_sample(first, response_mask=mask))
+    journal.add(make_sample(second))
+    journal.commit()
+    assert [commit.response_tokens for commit in journal.commits()] == [1 + 3]
+    assert [sample.sampled_tokens for sample in journal.samples()] == [1, 3]
+    assert journal.query("SELECT response_tokens FROM samples") == [(3,), (3,)]
+
+
+def plans_of(journal: Journal, act: Callable[[], object]) -> dict[str, list[str]]:
+    """The statements that run meanwhile, with the steps of their plans."""
+    statements: list[str] = []
+    journal._db.set_trace_callback(statements.append)
+    act()
+    journal._db.set_trace_callback(None)
+    run = [one for one in map(str.lstrip, statements) if one.startswith(("SELECT", "DELETE", "INSERT", "UPDATE"))]
+    return {one: [step for *_, step in journal.query(f"EXPLAIN QUERY PLAN {one}")] for one in run}
+
+
 def test_a_commit_goes_through_no_table(journal: Journal) -> None:
     """Each sample went through all the verdicts to find those of a broken-off response in its place: the time of a
     commit grew with the run, and a million samples would have taken hours instead of minutes."""
     first, second = make_prompts(2)
-    statements: list[str] = []
+
+    def commit_another() -> None:
+        journal.add(make_sample(second))
+        journal.commit()
+
     journal.add(make_sample(first))
     journal.commit()
-    journal._db.set_trace_callback(statements.append)
-    journal.add(make_sample(second))
-    journal.commit()
-    journal._db.set_trace_callback(None)
-    written = [one for one in map(str.lstrip, statements) if one.startswith(("SELECT", "DELETE", "INSERT", "UPDATE"))]
-    assert [one for one in written if one.startswith("DELETE FROM verdicts")]
-    plans = {one: [step for *_, step in journal.query(f"EXPLAIN QUERY PLAN {one}")] for one in written}
+    plans = plans_of(journal, commit_another)
+    assert [one for one in plans if "INTO verdicts" in one]
     assert {one: plan for one, plan in plans.items() if any(step.startswith("SCAN") for step in plan)} == {}
+
+
+@pytest.mark.parametrize("tools", [None, ToolsRecord.of(ToolOptions(tools="python"))])
+def test_what_goes_through_all_samples_reads_an_index_and_not_their_rows(
+    journal: Journal, tools: ToolsRecord | None
+) -> None:
+    """To see which responses were broken off, a call went through the rows of all samples, and so through their
+    responses and tokens, five times and more: twenty gigabytes each in a run of ten million samples."""
+    manifest = make_manifest({"tools": tools}, n=1)
+    passes: list[Callable[[], object]] = [
+        journal.done,
+        journal.ungraded,
+        journal.mark_unfinished,
+        lambda: summarize(journal, manifest),
+        lambda: journal.set_prompts(make_prompts(4), []),
+    ]
+    for go_through in passes:
+        plans = plans_of(journal, go_through)
+        through = [
+            step for plan in plans.values() for step in plan if step.startswith(("SCAN samples", "SEARCH samples"))
+        ]
+        assert through, "each of them goes through the samples"
+        # The broken-off ones are deleted by their row's number.
+        assert [step for step in through if "COVERING INDEX" not in step and "(rowid=?)" not in step] == [], plans
+
+
+def test_a_journal_without_the_index_is_read_as_it_is_and_gets_it_from_a_writer(path: Path, journal: Journal) -> None:
+    """Journals of this schema from before the index have none: a writer makes it, and a reader waits for nothing."""
+    indexes = "SELECT name FROM sqlite_master WHERE name = 'samples_without_responses'"
+    journal.add(make_sample(make_prompts(1)[0]))
+    journal.commit()
+    journal.query("DROP INDEX samples_without_responses")
+    with Journal(path, GRADER, read_only=True) as reader:
+        assert reader.done() == {make_prompts(1)[0].prompt_id: {0}}
+        assert reader.query(indexes) == []
+    for _ in range(2):
+        with Journal(path, GRADER) as writer:
+            assert writer.query(indexes) == [("samples_without_responses",)]
+            assert writer.query("PRAGMA integrity_check") == [("ok",)]
 
 
 def test_a_call_that_draws_samples_gets_the_next_number_and_others_get_none(path: Path) -> None:

@@ -259,11 +259,38 @@ def test_a_response_drawn_again_has_no_verdict_of_the_one_that_was_broken_off(pa
     with Journal(path, B) as journal:
         journal.mark_unfinished()
         assert [one.graded for one in journal.samples()] == [BROKEN], "with its reason, whoever grades"
+        journal.set_prompts(PROMPTS, [])
         journal.add(sample(P0, 0, TRUNCATED, "length"))
     with Journal(path, A) as journal:
         journal.mark_unfinished()
         assert journal.ungraded() == []
         assert [one.graded for one in journal.samples()] == [TRUNCATED]
+
+
+def test_a_new_call_begins_without_what_was_broken_off(path: Path) -> None:
+    """A broken-off response whose place no later call drew again stayed: its prompt too, in a place that another prompt
+    had, and its verdicts."""
+    with Journal(path, A) as journal:
+        journal.set_prompts(PROMPTS, [])
+        journal.add(sample(P0, 0, BROKEN, "tool_error"), {B: BROKEN})
+        journal.add(sample(P1, 0, BROKEN, "tool_error"), {B: BROKEN})
+        journal.add(sample(P1, 1, RIGHT), {B: WRONG})
+        journal.commit()
+        journal.set_prompts(PROMPTS[1:], [])
+        assert [(one.prompt_id, one.sample_index, one.graded) for one in journal.samples()] == [(P1, 1, RIGHT)]
+        assert list(journal.prompts()) == PROMPTS[1:]
+        assert journal.query("SELECT verdict FROM verdicts ORDER BY grading") == [("correct",), ("wrong",)]
+        assert [commit.samples for commit in journal.commits()] == [3], "they took their time"
+
+
+def test_a_call_that_finds_only_what_was_broken_off_begins_a_run(path: Path) -> None:
+    """Such a folder is anybody's: the times of another policy's samples would have stood among those of the new one."""
+    with Journal(path, A) as journal:
+        journal.set_prompts(PROMPTS, [])
+        journal.add(sample(P0, 0, BROKEN, "tool_error"))
+        journal.commit()
+        journal.set_prompts(PROMPTS, [])
+        assert journal.commits() == []
 
 
 class VerdictsMachine(RuleBasedStateMachine):
@@ -287,12 +314,10 @@ class VerdictsMachine(RuleBasedStateMachine):
         others=st.dictionaries(st.sampled_from(GRADERS), VERDICTS),
     )
     def add(self, key: tuple[str, int], graded: Graded, reason: str, others: dict[GraderRecord, Graded]) -> None:
-        if self.reasons.get(key, "tool_error") == "tool_error":  # what the interpreter broke off is replaced
+        if key not in self.reasons:
             others.pop(self.current, None)
             if reason == "tool_error":
                 graded, others = BROKEN, dict.fromkeys(others, BROKEN)
-            for verdicts in self.verdicts.values():
-                verdicts.pop(key, None)
             self.reasons[key] = reason
             self.journal.add(sample(*key, graded, reason), others)
             self.journal.commit()
@@ -320,6 +345,9 @@ class VerdictsMachine(RuleBasedStateMachine):
 
     @rule()
     def turn_the_prompts_round(self) -> None:
+        for key in [key for key, reason in self.reasons.items() if reason == "tool_error"]:
+            for said in (self.reasons, *self.verdicts.values()):
+                said.pop(key, None)
         self.order.reverse()
         by_id = {prompt.prompt_id: prompt for prompt in PROMPTS}
         self.journal.set_prompts([by_id[prompt_id] for prompt_id in self.order], [])

@@ -11,7 +11,8 @@ from records import GRADER, make_manifest
 
 from spo_data.grading.verdict import Verdict
 from spo_data.journal import Journal
-from spo_data.manifest import Counts, Timings
+from spo_data.manifest import Counts, Timings, ToolsRecord
+from spo_data.options import ToolOptions
 from spo_data.prompt import Message, Prompt
 from spo_data.prompt_set import Dropped
 from spo_data.sample import Sample
@@ -152,6 +153,35 @@ def test_speed_is_what_was_sampled_over_the_seconds_it_took(journal: Journal) ->
     timings = Timings(sampling_seconds=4.0, sampled=6, sampled_tokens=100)
     summary = summary_of(journal, ["cw"], timings=timings)
     assert (summary.samples_per_second, summary.tokens_per_second) == (1.5, 25.0)
+
+
+def test_means_leave_out_what_the_interpreter_broke_off(journal: Journal) -> None:
+    """The mean length counted partial responses, that of programs beside it and the table of values did not."""
+    (prompt,) = fill(journal, ["cw"])
+    ids = np.zeros(40, dtype=np.int32)
+    broken = Sample(prompt.prompt_id, 2, 0, "r", ids, "tool_error", None, Verdict.TOOL_ERROR, None, "503", tool_turns=4)
+    whole = Sample(prompt.prompt_id, 3, 0, "r", ids, "stop", None, Verdict.WRONG, 0.0, tool_turns=3)
+    for sample in (broken, whole):
+        journal.add(sample)
+    journal.commit()
+    summary = summarize(journal, make_manifest({"tools": ToolsRecord.of(ToolOptions(tools="python"))}, n=4))
+    assert (summary.response_tokens, summary.response_tokens_mean) == (100, 20.0)
+    assert (summary.tool_turns_mean, summary.tool_errors) == (1.0, {"503": 1})
+
+
+def test_no_list_is_made_that_has_an_entry_for_each_sample(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All verdicts were read at once, which took gigabytes in a run of ten million samples."""
+    lengths: list[int] = []
+    query = Journal.query
+
+    def measured(self: Journal, *arguments: Any) -> list[tuple[Any, ...]]:
+        rows = query(self, *arguments)
+        lengths.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(Journal, "query", measured)
+    assert summary_of(journal, ["cccccccc", "cwcwcwcw"]).value_mean == 0.75
+    assert max(lengths) == 2
 
 
 def test_an_empty_run_has_counts_and_no_means(journal: Journal) -> None:
