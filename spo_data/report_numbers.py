@@ -66,8 +66,9 @@ class TriedPrompt:
 
     @property
     def tokens_mean(self) -> float | None:
-        """Response tokens of a sample."""
-        return sum(s.response_tokens for s in self.samples) / len(self.samples) if self.samples else None
+        """Tokens of a response, over those that the interpreter did not break off, as in the table of values."""
+        whole = [s.response_tokens for s in self.samples if s.verdict != Verdict.TOOL_ERROR]
+        return sum(whole) / len(whole) if whole else None
 
 
 def verdict_name(verdict: Verdict) -> str:
