@@ -12,7 +12,6 @@ import asyncio
 import json
 import netrc
 import os
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -143,9 +142,11 @@ def _endpoint(url: str) -> str:
 
 def _of_netrc() -> httpx.Auth | None:
     """The user and password of ~/.netrc, as curl takes them: in the address they would be published with the run."""
-    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    path = os.path.expanduser(os.environ.get("NETRC") or "~/.netrc")
+    if not os.path.isfile(path):  # where there is no home to look into, too
+        return None
     try:
-        return httpx.NetRCAuth(str(path)) if path.is_file() else None
+        return httpx.NetRCAuth(path)
     except (netrc.NetrcParseError, OSError) as error:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from error
 

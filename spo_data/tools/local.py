@@ -93,7 +93,7 @@ class LocalInterpreter:
 
 
 def _allow_open_files() -> None:
-    """Raise this process's soft limit of open files to its hard one; children have their own."""
+    """Raise this process's soft limit of open files to its hard one; programs have their own."""
     # A program takes a dozen while it starts; as many programs as a large machine has cores exceed the usual 1,024.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -143,11 +143,15 @@ async def tool_loop(
 def refuse_stops(stop: Sequence[str]) -> None:
     """Raise UserError for a stop string that would end a response where a program is asked for, and does not."""
     for each in stop:
-        if any(each in tag or tag in each for tag in (CODE_START, CODE_END)):
+        if each in _CALL or CODE_START in each or CODE_END in each:
             raise UserError(
                 f"--stop {each!r}: with --tools python a program is asked for by {CODE_START} and {CODE_END}, and this"
                 " would end the response there; leave it out"
             )
+
+
+_CALL = f"\n{CODE_START}\n```python\n```\n{CODE_END}\n"
+"""How the wording asks the model to write a program."""
 
 
 def response_text(tokenizer: Any, token_ids: Sequence[int], last_tokens: int, stop: Sequence[str]) -> str:

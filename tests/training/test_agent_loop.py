@@ -133,7 +133,7 @@ def as_trained(
 
     interpreter = ScriptedInterpreter(case.outputs)
 
-    async def shared(*_: Any) -> ScriptedInterpreter:
+    async def shared(*_: Any, **__: Any) -> ScriptedInterpreter:
         return interpreter
 
     monkeypatch.setattr(agent_loop, "shared_interpreter", shared)

@@ -232,6 +232,7 @@ def test_settings_that_do_not_fit_are_refused(choice: Choice, overrides: tuple[s
         ("actor_rollout_ref.rollout.multi_turn.tool_config_path=t.yaml", "use no tools of verl's; --tools python"),
         ("actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent", "leave it spo_agent"),
         ("actor_rollout_ref.rollout.agent.num_workers=0", "num_workers=0: wanted a whole number from 1 on"),
+        ("data.val_batch_size=8", "what failed is counted over all validation prompts"),
         ("data.train_max_samples=100", "train on fewer prompts with --train-files"),
         ("data.filter_overlong_prompts=true", "leave out long prompts with --train-files"),
     ],

@@ -1,12 +1,14 @@
 """The tools of a training: whose they are, what refuses them, and one interpreter a process."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import spo_train.interpreter
 import yaml
 from spo_train import failures
 from spo_train.interpreter import concurrency_of, shared_interpreter
@@ -164,11 +166,11 @@ def test_all_responses_of_a_process_share_one_interpreter(monkeypatch: pytest.Mo
     monkeypatch.setattr(spo_data.tools.open, "open_interpreter", opening)
 
     async def many() -> set[int]:
-        first = await asyncio.gather(*(shared_interpreter(PYTHON, 2) for _ in range(5)))
-        given_up = asyncio.create_task(shared_interpreter(PYTHON, 2))
+        first = await asyncio.gather(*(shared_interpreter(PYTHON, 2, is_training=True) for _ in range(5)))
+        given_up = asyncio.create_task(shared_interpreter(PYTHON, 2, is_training=True))
         await asyncio.sleep(0)
         given_up.cancel()
-        return {id(each) for each in (*first, await shared_interpreter(PYTHON, 2))}
+        return {id(each) for each in (*first, await shared_interpreter(PYTHON, 2, is_training=True))}
 
     assert len(asyncio.run(many())) == 1
     assert (opening.opened, opening.closed) == (1, 0)
@@ -180,39 +182,93 @@ def test_an_interpreter_that_could_not_be_opened_is_tried_again(monkeypatch: pyt
     monkeypatch.setattr(spo_data.tools.open, "open_interpreter", opening)
 
     async def twice() -> None:
-        failed = await asyncio.gather(*(shared_interpreter(PYTHON, 2) for _ in range(3)), return_exceptions=True)
+        failed = await asyncio.gather(
+            *(shared_interpreter(PYTHON, 2, is_training=True) for _ in range(3)), return_exceptions=True
+        )
         assert [str(each) for each in failed] == ["bubblewrap is not installed"] * 3
-        await shared_interpreter(PYTHON, 2)
+        await shared_interpreter(PYTHON, 2, is_training=True)
 
     asyncio.run(twice())
     assert opening.opened == 2
 
 
-def test_an_interpreter_that_fails_again_and_again_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was replaced four batches long: with a sandbox that does not answer, hours of sampling for nothing."""
+class Away:
+    """An interpreter that is there from the ninth program on, on a clock of its own."""
+
+    concurrency = 4
+
+    def __init__(self) -> None:
+        self.now, self.programs = 0.0, 0
+
+    async def run(self, *_: Any) -> Execution:
+        self.programs += 1
+        there = self.programs > 8
+        await asyncio.sleep(0)
+        self.now += 10.0
+        if not there:
+            raise SandboxError("http://there: no connection (5 attempts)")
+        return Execution("", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("at_once", "patience", "is_training", "ends"),
+    [
+        (8, 60.0, True, False),  # one outage that all of them met
+        (1, 60.0, True, True),
+        (1, 90.0, True, False),
+        (1, 60.0, False, False),
+    ],
+)
+def test_an_interpreter_that_is_away_for_long_ends_the_training(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, patience: float, is_training: bool, ends: bool
+) -> None:
+    """Responses were replaced four batches long: with a sandbox that does not answer, hours of sampling for nothing.
+    An outage of half a minute ends nothing, however many programs met it, and neither does one of a validation."""
     said: list[str] = []
+    away = Away()
     monkeypatch.setattr(failures, "give_up", said.append)
-    broken, works = SandboxError("sandbox: no connection (5 attempts)"), Execution("", "", 0, None, 0.1)
-    interpreter = ScriptedInterpreter((broken, broken, works, broken, broken, broken))
+    monkeypatch.setattr(spo_train.interpreter, "PATIENCE_SECONDS", patience)
+    monkeypatch.setattr(spo_train.interpreter.time, "monotonic", lambda: away.now)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
 
     @asynccontextmanager
-    async def opening(*_: Any, **__: Any) -> AsyncIterator[ScriptedInterpreter]:
-        yield interpreter
+    async def opening(*_: Any, **__: Any) -> AsyncIterator[Away]:
+        yield away
 
     monkeypatch.setattr(spo_data.tools.open, "open_interpreter", opening)
 
     async def run_all() -> None:
-        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-        shared = await shared_interpreter(PYTHON, 1)
-        for position in range(6):
-            assert said == [], position
-            with suppress(SandboxError):
-                await shared.run("", Limits())
+        shared = await shared_interpreter(PYTHON, 1, is_training=is_training)
+        for _ in range(8 // at_once):
+            runs = (shared.run("", Limits()) for _ in range(at_once))
+            assert all(isinstance(each, SandboxError) for each in await asyncio.gather(*runs, return_exceptions=True))
+        assert bool(said) == ends
+        said.clear()
+        await shared.run("", Limits())
+        away.programs = 0
+        with suppress(SandboxError):
+            await shared.run("", Limits())
+        assert not said, "one that could be run begins the count again"
+
+    asyncio.run(run_all())
+
+
+def test_why_a_training_was_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(failures, "give_up", said.append)
+    monkeypatch.setattr(spo_train.interpreter, "PATIENCE_SECONDS", 0.0)
+
+    async def run_all() -> None:
+        watched = spo_train.interpreter._Watched(Away(), concurrency=1)
+        for _ in range(2):
+            with pytest.raises(SandboxError):
+                await watched.run("", Limits())
 
     asyncio.run(run_all())
     (reason,) = said
-    assert "3 programs in a row could not be run on" in reason
-    assert reason.endswith("sandbox: no connection (5 attempts)")
+    assert re.fullmatch(
+        r"no program could be run on \S+ for 0 seconds: http://there: no connection .5 attempts.", reason
+    )
 
 
 def test_an_interpreter_that_is_not_to_be_had_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,7 +110,7 @@ class SPOAgentLoop(AgentLoopBase):
             return await sampler.sample(context, stop, max_tokens, number)
 
         try:
-            interpreter = await shared_interpreter(self._tool_options, self._workers)
+            interpreter = await shared_interpreter(self._tool_options, self._workers, is_training=is_training)
         except UserError as error:
             raise self._failed(str(error), is_training) from error
         response = await tool_loop(

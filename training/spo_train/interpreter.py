@@ -1,35 +1,42 @@
 """The interpreter of a process: opened by the first response that has one, shared by all later ones.
 
-    interpreter = await shared_interpreter(ToolOptions(tools="python"), workers=8)
+    interpreter = await shared_interpreter(ToolOptions(tools="python"), workers=8, is_training=True)
     execution = await interpreter.run(code, limits)
 
 verl makes an agent loop for each response, many of them in one worker process with one event loop. The interpreter is
-closed by the end of the process. Where more programs in a row cannot be run than run at once, each after all its
-attempts, the training is told to end: what it samples meanwhile is thrown away.
+closed by the end of the process. An outage of some minutes costs the responses that it breaks off, and verl draws
+others. After a longer one the training is told to end: all that it samples is thrown away. What fails in a validation
+counts for nothing here: the validation has its own count.
 """
 
 import asyncio
 import os
 import socket
+import time
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 import ray
 
-from spo_data.errors import UserError
 from spo_data.options import ToolOptions
 from spo_data.tools.interpreter import Execution, Interpreter, Limits, SandboxError
 from spo_train import failures
 
+PATIENCE_SECONDS = 300.0
+"""How long no program could be run before a training ends; as many have to have failed since as run at once."""
 
-async def shared_interpreter(options: ToolOptions, workers: int) -> Interpreter:
+
+async def shared_interpreter(options: ToolOptions, workers: int, *, is_training: bool) -> Interpreter:
     """The interpreter of this process, one of so many agent-loop workers; raises UserError where there is none.
 
     Whoever waits for an opening that fails shares its failure; the next one tries again.
     """
     key = asyncio.get_running_loop(), options
-    shared = _shared.setdefault(key, _Shared(options, concurrency_of(options, workers, _nodes())))
-    return await shared.opened()
+    if key not in _shared:
+        _shared[key] = _Shared(options, concurrency_of(options, workers, _nodes()))
+    shared = _shared[key]
+    interpreter = await shared.opened()
+    return shared.watched if is_training else interpreter
 
 
 def concurrency_of(options: ToolOptions, workers: int, nodes: int) -> int:
@@ -46,50 +53,59 @@ def concurrency_of(options: ToolOptions, workers: int, nodes: int) -> int:
 
 @dataclass
 class _Shared:
-    """An interpreter that counts how often in a row it failed."""
+    """An interpreter that is opened once."""
 
     options: ToolOptions
     concurrency: int
+    watched: "_Watched" = field(init=False)
     _opening: "asyncio.Task[Interpreter] | None" = None
-    _in_a_row: int = 0
     _contexts: list[AbstractAsyncContextManager[Interpreter]] = field(default_factory=list)
     """Kept: a context manager that is collected closes what it opened."""
 
-    async def opened(self) -> "_Shared":
-        """Itself, once it can run programs."""
+    async def opened(self) -> Interpreter:
+        """The interpreter; raises UserError where it could not be opened."""
         if self._opening is None or _failed(self._opening):
             self._opening = asyncio.create_task(self._open())
-        await asyncio.shield(self._opening)  # a response that is given up must not take the others' interpreter with it
-        return self
-
-    async def run(self, code: str, limits: Limits, stdin: str = "") -> Execution:
-        """Run a program; raises SandboxError."""
-        assert self._opening is not None
-        try:
-            execution = await self._opening.result().run(code, limits, stdin)
-        except SandboxError as error:
-            self._failed_again(error)
-            raise
-        self._in_a_row = 0
-        return execution
+        return await asyncio.shield(self._opening)  # a response that is given up must not take the others' with it
 
     async def _open(self) -> Interpreter:
         from spo_data.tools.open import open_interpreter
 
         # An address was looked at before the training started; its programs are tried again for longer than a look.
         context = open_interpreter(self.options, self.concurrency, check=self.options.sandbox == "local")
-        try:
-            interpreter = await context.__aenter__()
-        except UserError as error:
-            self._failed_again(error)
-            raise
+        interpreter = await context.__aenter__()
         self._contexts.append(context)
+        self.watched = _Watched(interpreter, self.concurrency)
         return interpreter
 
-    def _failed_again(self, error: Exception) -> None:
-        self._in_a_row += 1
-        if self._in_a_row > self.concurrency:
-            failures.give_up(f"{self._in_a_row} programs in a row could not be run on {socket.gethostname()}: {error}")
+
+@dataclass
+class _Watched:
+    """An interpreter that ends the training where it fails for too long."""
+
+    interpreter: Interpreter
+    concurrency: int
+    _since: float | None = None
+    """When the first program failed that no other one has followed that could be run."""
+    _failed: int = 0
+    """Programs that began after that, and failed too: those that ran already share one cause with the first."""
+
+    async def run(self, code: str, limits: Limits, stdin: str = "") -> Execution:
+        """Run a program; raises SandboxError."""
+        began = time.monotonic()
+        try:
+            execution = await self.interpreter.run(code, limits, stdin)
+        except SandboxError as error:
+            now = time.monotonic()
+            self._since = now if self._since is None else self._since
+            self._failed += began >= self._since
+            if self._failed >= self.concurrency and now - self._since >= PATIENCE_SECONDS:
+                failures.give_up(
+                    f"no program could be run on {socket.gethostname()} for {now - self._since:,.0f} seconds: {error}"
+                )
+            raise
+        self._since, self._failed = None, 0
+        return execution
 
 
 _shared: dict[tuple[asyncio.AbstractEventLoop, ToolOptions], _Shared] = {}

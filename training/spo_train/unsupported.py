@@ -35,6 +35,7 @@ FIXED: dict[str, tuple[Any, str]] = {
         for name, unset in (("enable", False), ("tool_config_path", None), ("function_tool_path", None))
     },
     f"{ROLLOUT}.ignore_eos": (False, "a response ends where the model ends it: leave it false"),
+    "data.val_batch_size": (None, "what failed is counted over all validation prompts: leave it null"),
     "data.train_max_samples": (-1, "each row belongs to a value; train on fewer prompts with --train-files"),
     "data.filter_overlong_prompts": (False, "each row belongs to a value; leave out long prompts with --train-files"),
 }

@@ -274,9 +274,12 @@ def test_a_program_with_a_long_run_of_blanks_is_read_at_once() -> None:
     assert code_of(f"<code>```py\n{blanks}1\n```</code>") == f"{blanks}1"
 
 
-@pytest.mark.parametrize("stop", ["</code>", "</code", "</", "<code>", "<code", "code>", "e", "\n</code>", "<"])
+@pytest.mark.parametrize(
+    "stop",
+    ["</code>", "</code", "</", "<code>", "<code", "code>", "e", "\n</code>", "<", "\n<code", ">\n", "```", "```\n</"],
+)
 def test_a_stop_string_that_ends_a_response_at_its_program_is_refused(stop: str) -> None:
-    """`</code` got through: every response ended before its first program and was graded as finished."""
+    """`</code` and `>\\n` got through: every response ended before its first program and was graded as finished."""
     with pytest.raises(UserError, match="with --tools python a program is asked for by <code> and </code>"):
         refuse_stops(["END", stop])
 
