@@ -68,14 +68,18 @@ def resolve_model(name: str, revision: str | None = None) -> Model:
         from spo_data.embedded_model import embedded_model
 
         return _local(EMBEDDED, embedded_model(), name, revision)
-    known = {short.lower(): full for short, full in SHORT_NAMES.items()}
-    repository = name if _is_hub_id(name) else known.get(name.lower())
-    if repository is None:
+    repository = full_name(name)
+    if not _is_hub_id(repository):
         near = difflib.get_close_matches(name, [*SHORT_NAMES, EMBEDDED], n=3, cutoff=0.5) or [EMBEDDED, "Qwen3-8B"]
         raise UserError(
             f"--model {name}: neither a folder, nor org/name, nor a short name; did you mean {', '.join(near)}?"
         )
     return Model(repository, repository, _hub_commit(repository, revision))
+
+
+def full_name(name: str) -> str:
+    """The Hub id that a short name stands for, in capitals or not; any other name as it is."""
+    return {short.lower(): full for short, full in SHORT_NAMES.items()}.get(name.lower(), name)
 
 
 def _is_hub_id(name: str) -> bool:

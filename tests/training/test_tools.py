@@ -56,6 +56,7 @@ def test_left_alone_the_tools_are_the_values() -> None:
     [
         (None, None, "python"),
         ("Qwen3-8B", None, "python"),
+        ("qwen3-8b", None, "python"),
         ("Qwen/Qwen3-8B", None, "python"),
         ("Qwen/Qwen3-8B", "none", "none"),
         ("Qwen/Qwen3-4B", None, None),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError
-from spo_data.model import SHORT_NAMES
+from spo_data.model import full_name
 from spo_data.options import PromptOptions
 from spo_train.config import Override, parse_overrides
 from spo_train.preset import Preset
@@ -105,10 +105,11 @@ def of_the_paper(options: TrainOptions, values: "ValueTable", note: Callable[[st
     """
     import pyarrow.compute as pc
 
+    model = options.model or PAPER_MODEL
     if options.model is None:
-        options = replace(options, model=PAPER_MODEL)
+        options = replace(options, model=model)
         note(f"--model {PAPER_MODEL}: the paper's, as the values do not name theirs")
-    if options.tools is None and SHORT_NAMES.get(str(options.model), options.model) == PAPER_MODEL:
+    if options.tools is None and full_name(model) == PAPER_MODEL:
         options = replace(options, tools="python")
         note("--tools python: the paper's policy runs programs, and the values do not say otherwise (--tools none)")
     if options.train is None and not pc.any(pc.not_equal(values.table.column("ground_truth"), "")).as_py():
