@@ -124,7 +124,6 @@ class Journal:
             gradings = {grader: self._grading(grader) for _, others in self._samples for grader in others}
             gradings[self.grader] = self._grading(self.grader)
             with self._transaction():
-                places = [(numbers[s.prompt_id], s.sample_index) for s in samples]
                 self._db.executemany(INSERT_SAMPLE, (sample_row(s, numbers[s.prompt_id]) for s in samples))
                 self._db.executemany(
                     INSERT_VERDICT,
@@ -134,7 +133,10 @@ class Journal:
                         for grader, graded in ((self.grader, s.graded), *others.items())
                     ),
                 )
-                self._db.executemany("DELETE FROM failures WHERE prompt_number = ? AND sample_index = ?", places)
+                self._db.executemany(
+                    "DELETE FROM failures WHERE prompt_number = ? AND sample_index = ?",
+                    ((numbers[s.prompt_id], s.sample_index) for s in samples),
+                )
                 call = self._call or self.query("SELECT coalesce(max(call) + 1, 1) FROM commits")[0][0]
                 self._db.execute(_INSERT_COMMIT, (call, len(samples), sum(s.sampled_tokens for s in samples)))
             self._samples, self._call = [], call

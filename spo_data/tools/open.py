@@ -19,17 +19,18 @@ async def open_interpreter(
 
     `concurrency` is how many it runs at once (default: one a core, 64 at an address).
     """
+    limits = Limits(options.tool_seconds, options.tool_memory_mb)
     if options.sandbox == "local":
         from spo_data.tools.local import LocalInterpreter, check_sandbox
 
         if check:
-            await check_sandbox(options.sandbox_unsafe, Limits(options.tool_seconds, options.tool_memory_mb))
+            await check_sandbox(options.sandbox_unsafe, limits)
         async with LocalInterpreter(concurrency, unsafe=options.sandbox_unsafe) as interpreter:
             yield interpreter
     else:
         from spo_data.tools.fusion import CONCURRENCY, RemoteInterpreter, check_remote
 
         if check:
-            await check_remote(options.sandbox, Limits(options.tool_seconds, options.tool_memory_mb))
+            await check_remote(options.sandbox, limits)
         async with RemoteInterpreter(options.sandbox, concurrency=concurrency or CONCURRENCY) as interpreter:
             yield interpreter

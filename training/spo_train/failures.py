@@ -1,12 +1,12 @@
-"""How often we failed to grade a response, by verdict: counted where it happens, read once a step.
+"""Our failures: said in the workers where they happen, read in the trainer.
 
     failures.start()                       # in the trainer
     failures.count("grader_timeout")       # in a reward worker
     failures.take()                        # {"grader_timeout": 1}, and from 0 again
     failures.give_up("no sandbox")         # in an agent-loop worker: failures.given_up() says so in the trainer
 
-verl has the metric `rollout_failure/evicted_samples` for whatever failed; this says what our part in it was. The
-counter is a Ray actor of the training's own job; without Ray nothing is counted.
+verl has the metric `rollout_failure/evicted_samples` for whatever failed; the counts, taken once a step, say what our
+part in it was, by verdict. Both are kept by a Ray actor of the training's own job; without Ray nothing is.
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ class _Counter:
 
 
 def start() -> Any:
-    """Start the counter; it lives as long as the caller keeps what this returns."""
+    """Start the actor; it lives as long as the caller keeps what this returns."""
     return ray.remote(_Counter).options(name=NAME, num_cpus=0).remote()
 
 

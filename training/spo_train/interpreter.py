@@ -35,8 +35,8 @@ async def shared_interpreter(options: ToolOptions, workers: int, *, is_training:
     if key not in _shared:
         _shared[key] = _Shared(options, concurrency_of(options, workers, _nodes()))
     shared = _shared[key]
-    interpreter = await shared.opened()
-    return shared.watched if is_training else interpreter
+    watched = await shared.opened()
+    return watched if is_training else watched.interpreter
 
 
 def concurrency_of(options: ToolOptions, workers: int, nodes: int) -> int:
@@ -57,26 +57,24 @@ class _Shared:
 
     options: ToolOptions
     concurrency: int
-    watched: "_Watched" = field(init=False)
-    _opening: "asyncio.Task[Interpreter] | None" = None
+    _opening: "asyncio.Task[_Watched] | None" = None
     _contexts: list[AbstractAsyncContextManager[Interpreter]] = field(default_factory=list)
     """Kept: a context manager that is collected closes what it opened."""
 
-    async def opened(self) -> Interpreter:
+    async def opened(self) -> "_Watched":
         """The interpreter; raises UserError where it could not be opened."""
         if self._opening is None or _failed(self._opening):
             self._opening = asyncio.create_task(self._open())
         return await asyncio.shield(self._opening)  # a response that is given up must not take the others' with it
 
-    async def _open(self) -> Interpreter:
+    async def _open(self) -> "_Watched":
         from spo_data.tools.open import open_interpreter
 
         # An address was looked at before the training started; its programs are tried again for longer than a look.
         context = open_interpreter(self.options, self.concurrency, check=self.options.sandbox == "local")
         interpreter = await context.__aenter__()
         self._contexts.append(context)
-        self.watched = _Watched(interpreter, self.concurrency)
-        return interpreter
+        return _Watched(interpreter, self.concurrency)
 
 
 @dataclass
@@ -87,7 +85,7 @@ class _Watched:
     concurrency: int
     _since: float | None = None
     """When the first program failed that no other one has followed that could be run."""
-    _failed: int = 0
+    _failures: int = 0
     """Programs that began after that, and failed too: those that ran already share one cause with the first."""
 
     async def run(self, code: str, limits: Limits, stdin: str = "") -> Execution:
@@ -98,20 +96,20 @@ class _Watched:
         except SandboxError as error:
             now = time.monotonic()
             self._since = now if self._since is None else self._since
-            self._failed += began >= self._since
-            if self._failed >= self.concurrency and now - self._since >= PATIENCE_SECONDS:
+            self._failures += began >= self._since
+            if self._failures >= self.concurrency and now - self._since >= PATIENCE_SECONDS:
                 failures.give_up(
                     f"no program could be run on {socket.gethostname()} for {now - self._since:,.0f} seconds: {error}"
                 )
             raise
-        self._since, self._failed = None, 0
+        self._since, self._failures = None, 0
         return execution
 
 
 _shared: dict[tuple[asyncio.AbstractEventLoop, ToolOptions], _Shared] = {}
 
 
-def _failed(task: "asyncio.Task[Interpreter]") -> bool:
+def _failed(task: "asyncio.Task[_Watched]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
