@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from learning_loop import ABLATIONS, METHODS, Start, prepare, train
 from learning_model import success
 from learning_report import Record, draw_plots, print_tables, print_tuning

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+
 from learning_model import (
     Floats,
     Ints,
@@ -30,11 +31,11 @@ from learning_model import (
     success,
     supervised,
 )
-from spo_train.advantage import advantages, share_below
-from spo_train.divergence import divergence, forgetting
-from spo_train.memory import ResponseMemory
-from spo_train.settings import SPOSettings
-from spo_train.tracker import ValueTracker
+from spo_train.spo.advantage import advantages, share_below
+from spo_train.spo.divergence import divergence, forgetting
+from spo_train.spo.memory import ResponseMemory
+from spo_train.spo.settings import SPOSettings
+from spo_train.spo.tracker import ValueTracker
 
 BATCH, GROUP, UPDATES = 256, 8, 4
 MODEL_SEED = 0

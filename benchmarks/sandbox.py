@@ -17,8 +17,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from spo_data.tools.interpreter import Limits
-from spo_data.tools.local import LocalInterpreter
+from spo_data.sandbox.interpreter import Limits
+from spo_data.sandbox.local import LocalInterpreter
 
 PROGRAM = "print(sum(range(1000)))"
 PRINTS = "499500\n"

@@ -23,13 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from spo_pipelines.estimate import estimate
-from spo_pipelines.plan import EstimateOptions, Plan
-from spo_pipelines.stream import Progress
 
-from spo_data.engine import Completion, Devices, Engine, SampleRequest
-from spo_data.engine_log import output_to
+from spo_data.engines.protocol import Completion, Devices, Engine, SampleRequest
+from spo_data.engines.vllm_log import output_to
 from spo_data.options import EngineOptions, PromptOptions, Sampling
+from spo_pipelines.estimate import estimate
+from spo_pipelines.sampling_plan import EstimateOptions, Plan
+from spo_pipelines.stream import Progress
 
 BLOCK = 96
 ENGINE = EngineOptions(max_num_seqs=BLOCK, max_model_len=1024, enforce_eager=True)
@@ -80,7 +80,7 @@ def measure_engine(folder: Path, n_prompts: int, max_tokens: int) -> None:
 
 def raw_arms(plan: Plan, log: Path) -> tuple[float, float]:
     """Tokens/s of all requests in one call, and in blocks with a barrier, on one vLLM engine."""
-    from spo_data.vllm_engine import engine_arguments, sampling_params
+    from spo_data.engines.vllm import engine_arguments, sampling_params
 
     requests = list(plan.requests({}))
     prompts = [{"prompt_token_ids": request.prompt_token_ids.tolist()} for request in requests]

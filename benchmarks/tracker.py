@@ -16,9 +16,10 @@ from statistics import median
 
 import numpy as np
 import psutil
-from spo_train.memory import ResponseMemory
-from spo_train.settings import SPOSettings
-from spo_train.tracker import ValueTracker
+
+from spo_train.spo.memory import ResponseMemory
+from spo_train.spo.settings import SPOSettings
+from spo_train.spo.tracker import ValueTracker
 
 PROMPT_TOKENS = 200
 RESPONSE_TOKENS = (4_096, 16_384)

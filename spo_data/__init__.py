@@ -7,8 +7,9 @@ no torch: `spo_pipelines` runs its parts together, `spo_cli` is what a user type
 """
 
 from spo_data.errors import SpoError, UserError
-from spo_data.prompt import Message, Prompt, prompt_id, sample_seed
-from spo_data.value_table import ValueTable, load_values
+from spo_data.load import load_values
+from spo_data.prompts.identity import Message, Prompt, prompt_id, sample_seed
+from spo_data.values.table import ValueTable
 
 __version__ = "0.1.0"
 

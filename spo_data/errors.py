@@ -1,5 +1,8 @@
 """The errors that a user sees as one line. Everything else is a bug and keeps its traceback."""
 
+import time
+from email.utils import parsedate_to_datetime
+
 
 class SpoError(Exception):
     """Something failed that the user can act on; the message is one clear line (exit status 1)."""
@@ -26,3 +29,17 @@ class Interrupted(SystemExit):
 def first_line(error: BaseException) -> str:
     """The first non-empty line of an error's message, or its type where it has none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def retry_after(error: BaseException) -> float | None:
+    """The seconds that the Hub asks to wait in a `Retry-After` header; None where it does not."""
+    response = getattr(error, "response", None)
+    asked = None if response is None else response.headers.get("Retry-After")
+    if asked is None:
+        return None
+    if asked.strip().isdigit():
+        return float(asked)
+    try:
+        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
+    except ValueError:
+        return None

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from filelock import FileLock
+
 from scripted import hash_the_embedded_model_once
 
 
@@ -18,7 +19,7 @@ def _no_width() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _embedded_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """On a new machine the first use takes half a minute, which no single test should be charged with."""
-    from spo_data.embedded_model import embedded_model
+    from spo_data.models.embedded import embedded_model
 
     with FileLock(tmp_path_factory.getbasetemp().parent / "embedded-model.lock"):  # one of pytest-xdist's workers
         embedded_model()

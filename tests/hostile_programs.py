@@ -6,7 +6,7 @@
 
 from dataclasses import dataclass
 
-from spo_data.tools.interpreter import Stopped
+from spo_data.sandbox.interpreter import Stopped
 
 PRELUDE = """
 import ctypes, os, resource, signal, socket, subprocess, sys, time

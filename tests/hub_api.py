@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-import hub_json
 import yaml
+
+import hub_json
 from hub_objects import RefusedError, no_entry, upload_mode
 from hub_store import Proposal, Repository, Store
 

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from records import GRADER, make_manifest
 
-import spo_data.journal
-from spo_data.journal import Journal
-from spo_data.prompt import Message, Prompt, sample_seed
+import spo_data.run.journal
+from records import GRADER, make_manifest
+from spo_data.prompts.identity import Message, Prompt, sample_seed
+from spo_data.run.journal import Journal
 
 QUESTION = "Problem {0}: what is {0} plus {1}, " + "in words and in figures, with every step, " * 6 + "please?"
 
@@ -23,14 +23,14 @@ QUESTION = "Problem {0}: what is {0} plus {1}, " + "in words and in figures, wit
 def make(run: Path, n_prompts: int) -> None:
     """A journal of so many prompts with one sample each; every third is wrong."""
     from spo_data.grading.verdict import Verdict
-    from spo_data.sample import Sample
+    from spo_data.run.sample import Sample
 
     prompts = [
         Prompt((Message("user", QUESTION.format(k, k + 1)),), str(2 * k + 1), "sums", {"index": k})
         for k in range(n_prompts)
     ]
     token_ids = np.arange(8, dtype=np.int32)
-    spo_data.journal.COMMIT_SAMPLES = 20_000  # waiting for the disk is not what is measured
+    spo_data.run.journal.COMMIT_SAMPLES = 20_000  # waiting for the disk is not what is measured
     with Journal(run / "journal.sqlite", GRADER) as journal:
         journal.set_prompts(prompts, [])
         for k, prompt in enumerate(prompts):

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from records import GRADER, make_manifest
 
+from records import GRADER, make_manifest
 from spo_data.grading.verdict import Verdict
-from spo_data.journal import Journal
-from spo_data.prompt import Prompt, sample_seed
-from spo_data.sample import Sample
-from spo_data.tables import write_tables
+from spo_data.prompts.identity import Prompt, sample_seed
+from spo_data.run.journal import Journal
+from spo_data.run.parquet_tables import write_tables
+from spo_data.run.sample import Sample
 
 VERDICTS = {1.0: Verdict.CORRECT, 0.0: Verdict.WRONG, None: Verdict.GRADER_TIMEOUT}
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hub_client
 from huggingface_hub import HfApi, hf_hub_download
-from spo_pipelines.push import PushOptions
-from spo_pipelines.push import push as run_push
 
+import hub_client
 import spo_data
 from spo_data.errors import SpoError
+from spo_pipelines.push import PushOptions
+from spo_pipelines.push import push as run_push
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from spo_data.journal import Journal
-from spo_data.manifest import DatasetRecord, GraderRecord, Manifest, PolicyRecord, read_manifest
+from spo_data.provenance import DatasetRecord, GraderRecord, PolicyRecord
+from spo_data.run.journal import Journal
+from spo_data.run.manifest import Manifest, read_manifest
 
 GRADER = GraderRecord(verifier="exact", version="rules 1")
 

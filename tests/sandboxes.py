@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spo_data.tools.bubblewrap import ENVIRONMENT
+from spo_data.sandbox.bubblewrap import ENVIRONMENT
 
 SECRET = "hunter2-of-the-host"
 

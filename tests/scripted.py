@@ -66,7 +66,7 @@ class Script:
 
 
 class ScriptedEngine:
-    """See `spo_data.engine.Engine`."""
+    """See `spo_data.engines.protocol.Engine`."""
 
     def __init__(self, script: Script, plan: Any) -> None:
         self.script = script
@@ -81,13 +81,13 @@ class ScriptedEngine:
     @property
     def devices(self) -> Any:
         """As many cores as no machine has."""
-        from spo_data.engine import Devices
+        from spo_data.engines.protocol import Devices
 
         return Devices("scripted core", 3)
 
     async def submit(self, request: Any) -> Any:
         """Answer after a short while that depends on the seed."""
-        from spo_data.engine import EngineError, RequestError
+        from spo_data.engines.protocol import EngineError, RequestError
 
         script = self.script
         script.submitted.append((request.prompt_id, request.sample_index, request.seed))
@@ -118,7 +118,7 @@ class ScriptedEngine:
         """A program in the first turns, the gold in the last one; real tokens, since the tool loop reads them."""
         import numpy as np
 
-        from spo_data.engine import Completion
+        from spo_data.engines.protocol import Completion
 
         if request.turn < self.script.programs:
             text, end = f"turn {request.turn}: <code>\n```python\n{self.script.code}\n```\n</code>", []
@@ -135,7 +135,7 @@ def completion(request: Any, gold: str, *, logprobs: bool = False) -> Any:
     """What the script answers: right, wrong, nothing or too much, by the seed."""
     import numpy as np
 
-    from spo_data.engine import Completion
+    from spo_data.engines.protocol import Completion
 
     source = random.Random(request.seed)
     kind = request.seed % 4
@@ -216,9 +216,8 @@ class Recorder:
 
 def options(dataset: Path | str, out: Path, **asked: Any) -> Any:
     """EstimateOptions with each keyword in the group that has it; cheap defaults for the rest."""
-    from spo_pipelines.plan import EstimateOptions
-
     from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
+    from spo_pipelines.sampling_plan import EstimateOptions
 
     asked = {"n": 4, "max_tokens": 64, "verifier": "exact", "grader_workers": 1, **asked}
     groups = {"prompts": PromptOptions, "sampling": Sampling, "engine": EngineOptions}
@@ -248,8 +247,8 @@ def hash_the_embedded_model_once(patch: Any) -> None:
 
     Any other folder is hashed each time, as by the program.
     """
-    import spo_data.model as model_module
-    from spo_data.embedded_model import embedded_model
+    import spo_data.models.names as model_module
+    from spo_data.models.embedded import embedded_model
 
     fingerprint, embedded = model_module.folder_fingerprint, embedded_model()
     of_the_embedded = functools.cache(functools.partial(fingerprint, embedded))
@@ -260,7 +259,7 @@ def hash_the_embedded_model_once(patch: Any) -> None:
 
 def cheap_chat(patch: Any) -> None:
     """Load each tokenizer once in this process; keep the datasets' cache out of the user's."""
-    import spo_pipelines.plan as plan_module
+    import spo_pipelines.sampling_plan as plan_module
 
     patch.setattr(plan_module, "load_chat", _shared_chat(plan_module.load_chat))
     patch.setenv("TOKENIZERS_PARALLELISM", "false")
@@ -325,9 +324,10 @@ def main() -> None:
     import matplotlib.figure  # noqa: F401
     import pyarrow.parquet  # noqa: F401
     import ruamel.yaml  # noqa: F401
+
     import spo_pipelines.estimate  # noqa: F401
-    import spo_pipelines.plan as plan_module
-    from spo_cli import data, display  # noqa: F401
+    import spo_pipelines.sampling_plan as plan_module
+    from spo_cli import data  # noqa: F401
 
     hash_the_embedded_model_once(SimpleNamespace(setattr=setattr))
     plan_module.load_chat = _once_per_model(plan_module.load_chat)
@@ -395,12 +395,11 @@ def _note_submitted(script: Script, place: Path, _number: int) -> None:
 
 
 def _prepare(job: Mapping[str, Any], script: Script) -> None:
+    import spo_data.run.journal
     import spo_pipelines.estimate as module
 
-    import spo_data.journal
-
     module.estimate = functools.partial(module.estimate, start_engine=starter(script))
-    spo_data.journal.COMMIT_SAMPLES = job.get("commit_samples", spo_data.journal.COMMIT_SAMPLES)
+    spo_data.run.journal.COMMIT_SAMPLES = job.get("commit_samples", spo_data.run.journal.COMMIT_SAMPLES)
     if job.get("grader_fails"):
         _fail_grading(int(job["grader_fails"]))
     if job.get("kill"):
@@ -466,7 +465,7 @@ def arm(at: str, nth: int = 1, when: str = "before", under: str = "", signal: in
 
 
 def _arm_sql(statement: str, nth: int, when: str) -> None:
-    import spo_data.journal
+    import spo_data.run.journal
 
     calls = itertools.count(1)
 
@@ -493,7 +492,7 @@ def _arm_sql(statement: str, nth: int, when: str) -> None:
             return self._run(super().executescript, sql)
 
     connect = functools.partial(sqlite3.connect, factory=Dying)
-    spo_data.journal.sqlite3 = SimpleNamespace(connect=connect, Error=sqlite3.Error, Connection=sqlite3.Connection)
+    spo_data.run.journal.sqlite3 = SimpleNamespace(connect=connect, Error=sqlite3.Error, Connection=sqlite3.Connection)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import hub_client
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
+import hub_client
 from hub_running import Hub, clients_of, running_hub
 
 GREETING = b"Hello, World!"

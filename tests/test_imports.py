@@ -77,7 +77,7 @@ def _python(*arguments: str) -> "subprocess.CompletedProcess[str]":
     "program",
     [
         "import spo_data",
-        "import spo_data, spo_data.journal, spo_data.tables, spo_data.manifest, spo_data.grading.pool",
+        "import spo_data, spo_data.run.journal, spo_data.run.parquet_tables, spo_data.run.manifest, spo_data.grading.pool",
         "import spo_cli.data",
         "help('--help')",
         "help('estimate', '--help')",

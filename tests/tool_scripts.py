@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
 
-from spo_data.tools.interpreter import Execution, SandboxError
+from spo_data.sandbox.interpreter import Execution, SandboxError
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class ScriptedTurns:
 
 @dataclass
 class ScriptedInterpreter:
-    """See `spo_data.tools.interpreter.Interpreter`."""
+    """See `spo_data.sandbox.interpreter.Interpreter`."""
 
     outputs: Sequence[Execution | SandboxError]
     programs: list[str] = field(default_factory=list)

@@ -17,16 +17,16 @@ Exit status: 0 when every prompt has its n valid samples, 1 when something is mi
 
 import typer
 
-from spo_cli.check import check
-from spo_cli.estimate import estimate
-from spo_cli.export import export
-from spo_cli.import_values import import_values
-from spo_cli.join import join
-from spo_cli.push import push
-from spo_cli.regrade import regrade
-from spo_cli.report import report
-from spo_cli.sandbox import sandbox
-from spo_cli.show import show
+from spo_cli.commands.check import check
+from spo_cli.commands.estimate import estimate
+from spo_cli.commands.export import export
+from spo_cli.commands.import_values import import_values
+from spo_cli.commands.join import join
+from spo_cli.commands.push import push
+from spo_cli.commands.regrade import regrade
+from spo_cli.commands.report import report
+from spo_cli.commands.sandbox import sandbox
+from spo_cli.commands.show import show
 
 app = typer.Typer(
     name="spo-data",

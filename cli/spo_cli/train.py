@@ -21,7 +21,7 @@ from spo_data.errors import UserError
 from spo_data.options import PromptOptions
 
 if TYPE_CHECKING:
-    from spo_train.plan import TrainPlan
+    from spo_train.plan.settle import TrainPlan
 
 app = typer.Typer(name="spo-train", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -143,7 +143,7 @@ def train(
     data.train_batch_size=512 trainer.spo.half_divergence=0.03
     """
     with clean_exit():
-        from spo_train.options import TrainOptions
+        from spo_train.plan.train_options import TrainOptions
 
         files = [
             PromptOptions(
@@ -191,7 +191,7 @@ def train(
             command=shlex.join(["spo-train", *sys.argv[1:]]),
         )
 
-        from spo_train.plan import plan_training
+        from spo_train.plan.settle import plan_training
 
         plan = plan_training(options, lambda text: print(text, file=sys.stderr, flush=True))
         _print_parity(plan)
@@ -208,11 +208,11 @@ def main() -> None:
 
 def _run(plan: "TrainPlan") -> int:
     """Write the folder, train, print how it ended; return the exit status."""
-    from spo_train.launch import LOG, launch
-    from spo_train.training_folder import write_folder
-
-    from spo_cli.train_display import TrainDisplay
-    from spo_data.folder_lock import folder_lock
+    from spo_cli.train_progress import TrainDisplay
+    from spo_data.files import folder_lock
+    from spo_train.filenames import LOG
+    from spo_train.launch.supervise import launch
+    from spo_train.plan.folder import write_folder
 
     with folder_lock(plan.out, "spo-train"):
         environment = write_folder(plan)
@@ -230,7 +230,7 @@ def _run(plan: "TrainPlan") -> int:
 
 
 def _print_parity(plan: "TrainPlan") -> None:
-    from spo_cli.tables import add_row, console, table
+    from spo_cli.printing import add_row, console, table
 
     if plan.values is None:
         return
@@ -243,7 +243,7 @@ def _print_parity(plan: "TrainPlan") -> None:
 
 
 def _print_settings(plan: "TrainPlan") -> None:
-    from spo_cli.tables import console, facts
+    from spo_cli.printing import console, facts
 
     config, values = plan.config, plan.values
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout

@@ -19,22 +19,23 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Protocol
 
-from spo_data.engine import Devices, Engine, EngineError
-from spo_data.engine_log import output_to
+from spo_data.engines.protocol import Devices, Engine, EngineError
+from spo_data.engines.tool_engine import ToolEngine
+from spo_data.engines.vllm import start_vllm
+from spo_data.engines.vllm_log import output_to
 from spo_data.errors import SpoError, UserError, first_line
-from spo_data.folder_lock import folder_lock
+from spo_data.files import folder_lock
 from spo_data.grading.pool import GraderPool
-from spo_data.journal import Journal
-from spo_data.manifest import JOURNAL, GraderRecord, Manifest, Timings, read_manifest
-from spo_data.summary import Summary
-from spo_data.tools.engine import ToolEngine
-from spo_data.tools.open import open_interpreter
-from spo_data.vllm_engine import start_vllm
-from spo_pipelines.admission import admitted, trusted
-from spo_pipelines.check import grader_record, read_prompts
-from spo_pipelines.grade import Graders, grade_stored
-from spo_pipelines.plan import EstimateOptions, Plan, make_plan
+from spo_data.provenance import GraderRecord
+from spo_data.run.journal import Journal
+from spo_data.run.manifest import JOURNAL, Manifest, Timings, read_manifest
+from spo_data.run.summary import Summary
+from spo_data.sandbox.open import open_interpreter
+from spo_pipelines.graders import Graders, grade_stored
+from spo_pipelines.prompt_checks import grader_record, read_prompts
+from spo_pipelines.resume import admitted, trusted
 from spo_pipelines.run_folder import check_folder, write_results
+from spo_pipelines.sampling_plan import EstimateOptions, Plan, make_plan
 from spo_pipelines.signals import raising_signals, stopping_signals
 from spo_pipelines.stream import Progress, stream
 

@@ -14,14 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spo_data.card import HISTOGRAM, Card, make_card, published_card
-from spo_data.card_merge import README
+from spo_data.card.write import HISTOGRAM, Card, make_card, published_card
 from spo_data.errors import SpoError, UserError
-from spo_data.folder_lock import folder_lock
-from spo_data.hub_commit import Committed, Target, commit_files
-from spo_data.journal import reading
-from spo_data.manifest import JOURNAL, MANIFEST, Manifest, read_run
-from spo_data.summary import Summary, summarize
+from spo_data.files import folder_lock
+from spo_data.hub.commit import README, Committed, Target, commit_files
+from spo_data.run.journal import reading
+from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest, read_run
+from spo_data.run.summary import Summary, summarize
 from spo_pipelines.run_folder import write_results
 from spo_pipelines.signals import raising_signals
 

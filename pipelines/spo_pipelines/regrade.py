@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from spo_data.errors import SpoError, UserError, first_line
-from spo_data.folder_lock import folder_lock
+from spo_data.files import folder_lock
 from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.journal import Journal
-from spo_data.manifest import JOURNAL, GraderRecord, Manifest, grader_differs, package_versions, read_run
 from spo_data.options import GraderOptions
-from spo_data.prompt import Prompt
-from spo_data.prompt_set import excerpt
-from spo_data.summary import Summary
-from spo_pipelines.admission import with_option
-from spo_pipelines.check import gold_checks, grader_record
-from spo_pipelines.grade import Graders, grade_stored
+from spo_data.prompts.identity import Prompt
+from spo_data.provenance import GraderRecord, grader_differs
+from spo_data.run.journal import Journal
+from spo_data.run.manifest import JOURNAL, Manifest, package_versions, read_run
+from spo_data.run.summary import Summary
+from spo_data.text import excerpt
+from spo_pipelines.command_line import with_option
+from spo_pipelines.graders import Graders, grade_stored
+from spo_pipelines.prompt_checks import gold_checks, grader_record
 from spo_pipelines.run_folder import write_results
 from spo_pipelines.signals import raising_signals
 

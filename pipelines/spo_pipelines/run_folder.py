@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from spo_data.card import HISTOGRAM, make_card, write_card
-from spo_data.charts import write_histogram_png
+from spo_data.card.write import HISTOGRAM, make_card, write_card
 from spo_data.errors import UserError
-from spo_data.journal import Journal
-from spo_data.manifest import MANIFEST, Manifest, read_manifest
-from spo_data.summary import Summary, summarize
-from spo_data.tables import write_tables
+from spo_data.report.charts import write_histogram_png
+from spo_data.run.journal import Journal
+from spo_data.run.manifest import MANIFEST, Manifest, read_manifest
+from spo_data.run.parquet_tables import write_tables
+from spo_data.run.summary import Summary, summarize
 
 
 def check_folder(out: Path) -> None:

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from spo_data.engine import Completion, Engine, EngineError, RequestError, SampleRequest
+from spo_data.engines.protocol import Completion, Engine, EngineError, RequestError, SampleRequest
 from spo_data.errors import first_line
 from spo_data.grading.verdict import TRUNCATED, Graded, Verdict
-from spo_data.journal import Journal
-from spo_data.prompt import Prompt
-from spo_data.sample import Sample
-from spo_pipelines.grade import Graders
+from spo_data.prompts.identity import Prompt
+from spo_data.run.journal import Journal
+from spo_data.run.sample import Sample
+from spo_pipelines.graders import Graders
 
 COMMIT_TICK_SECONDS = 0.25
 """How often the stream looks whether samples have waited long enough for a commit."""

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from spo_data.errors import UserError, first_line
-from spo_data.grading.reward_function import RewardFunction, is_reward_function, plain_text
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.grading.verifiers import Verifier, load_verifier
-from spo_data.prompt import Prompt
+from spo_data.grading.verifiers.registry import Verifier, load_verifier
+from spo_data.grading.verifiers.reward_function import RewardFunction, is_reward_function, plain_text
+from spo_data.prompts.identity import Prompt
 
 BATCH_SECONDS = 0.1
 """After so long a batch comes back, graded or not: a slow job does not eat the time of those behind it."""

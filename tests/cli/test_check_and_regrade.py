@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scripted
 
-from spo_data.manifest import read_manifest
+import scripted
 from spo_data.options import GraderOptions, PromptOptions
+from spo_data.run.manifest import read_manifest
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scripted
 
+import scripted
 from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling
 
 
@@ -330,7 +330,7 @@ def test_the_command_in_the_manifest_is_the_one_that_was_typed(run: Path, datase
 
 
 def test_engine_arguments_are_read_as_json_or_text() -> None:
-    from spo_cli.estimate import _engine_arguments
+    from spo_cli.commands.estimate import _engine_arguments
 
     pairs = ["a=1", "b=text", "c=True", "d=None", 'e={"x": [1]}', "f=", "kv-cache-dtype=fp8", "g=x=y", "h=0.5"]
     assert list(_engine_arguments(pairs).items()) == [

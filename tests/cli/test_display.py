@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scripted
-import spo_cli.display
 from rich.console import Console
-from spo_cli.display import Display
+
+import scripted
+import spo_cli.progress
+from spo_cli.progress import Display
 from spo_pipelines.stream import Progress
 
 ESCAPE = "\x1b["
@@ -70,7 +71,7 @@ def test_a_terminal_gets_a_bar_that_ends_full(dataset: Path, tmp_path: Path) -> 
 def test_the_display_reaches_the_terminal_while_the_engine_has_stderr(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from spo_data.engine_log import output_to
+    from spo_data.engines.vllm_log import output_to
 
     with Display() as display, output_to(tmp_path / "engine.log"):
         os.write(2, b"noise of the engine\n")
@@ -91,7 +92,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(spo_cli.display, "time", clock)
+    monkeypatch.setattr(spo_cli.progress, "time", clock)
     return clock
 
 

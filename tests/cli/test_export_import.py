@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from made_runs import make_run
-from spo_cli.export import export
-from spo_cli.import_values import import_values
 from typer.testing import CliRunner, Result
 
-from spo_data.prompt import Message, Prompt
+from made_runs import make_run
+from spo_cli.commands.export import export
+from spo_cli.commands.import_values import import_values
+from spo_data.prompts.identity import Message, Prompt
 
 APP = typer.Typer(rich_markup_mode="rich")
 APP.command("export")(export)

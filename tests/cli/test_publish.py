@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 import scripted
 from hub_running import Server, client_environment, running_hub
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from records import GRADER, make_manifest
-from spo_cli.report import report
 from typer.testing import CliRunner, Result
 
+from records import GRADER, make_manifest
+from spo_cli.commands.report import report
 from spo_data.grading.verdict import Verdict
-from spo_data.journal import Journal
-from spo_data.prompt import Message, Prompt
-from spo_data.sample import Sample
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.run.journal import Journal
+from spo_data.run.sample import Sample
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_page_that_cannot_be_written_is_one_line(run: Path) -> None:
 def test_help_imports_nothing_heavy() -> None:
     program = (
         "import sys, typer\n"
-        "from spo_cli.report import report\n"
+        "from spo_cli.commands.report import report\n"
         "app = typer.Typer(); app.command()(report)\n"
         "try:\n    app(['--help'])\nexcept SystemExit: pass\n"
         "print(*(name for name in ('matplotlib', 'jinja2', 'pyarrow') if name in sys.modules), 'END')"

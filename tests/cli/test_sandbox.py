@@ -18,8 +18,8 @@ import httpx
 import psutil
 import pytest
 
-from spo_data.tools.fusion import RemoteInterpreter
-from spo_data.tools.interpreter import Execution, Limits
+from spo_data.sandbox.interpreter import Execution, Limits
+from spo_data.sandbox.remote import RemoteInterpreter
 
 SPO_DATA = str(Path(sys.executable).with_name("spo-data"))
 ANNOUNCED = re.compile(

@@ -13,34 +13,34 @@ import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import spo_train.launch
-import spo_train.tools
-import spo_train.training_data
 import yaml
 from click.testing import Result
 from filelock import FileLock
-from made_runs import make_run
 from omegaconf import OmegaConf
-from records import make_manifest
-from spo_cli.train import app
-from spo_train.launch import Ended
-from spo_train.options import TrainOptions
-from spo_train.plan import plan_training
-from spo_train.training_data import read_values_file
-from spo_train.training_folder import write_folder
 from typer.testing import CliRunner
 
-from spo_data.chat import load_chat
+import spo_train.data.training_rows
+import spo_train.launch.supervise
+import spo_train.plan.tool_options
+from made_runs import make_run
+from records import make_manifest
+from spo_cli.train import app
 from spo_data.errors import SpoError
-from spo_data.folder_lock import folder_lock
-from spo_data.grading.verifiers import verifier_version
-from spo_data.manifest import ToolsRecord
-from spo_data.model import resolve_model
+from spo_data.files import folder_lock
+from spo_data.grading.verifiers.registry import verifier_version
+from spo_data.load import load_values
+from spo_data.models.chat import load_chat
+from spo_data.models.names import resolve_model
 from spo_data.options import PromptOptions, ToolOptions
-from spo_data.prompt import Message, Prompt
-from spo_data.table_schemas import values_schema
-from spo_data.template import TOOL_WORDING
-from spo_data.value_table import load_values
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.prompts.template import TOOL_WORDING
+from spo_data.provenance import ToolsRecord
+from spo_data.values.schema import values_schema
+from spo_train.data.verl_files import read_values_file
+from spo_train.launch.supervise import Ended
+from spo_train.plan.folder import write_folder
+from spo_train.plan.settle import plan_training
+from spo_train.plan.train_options import TrainOptions
 
 pytestmark = pytest.mark.slow  # each call composes verl's configuration
 
@@ -96,20 +96,20 @@ def tool_values(values: Path) -> Path:
 def checked(monkeypatch: pytest.MonkeyPatch) -> list[ToolOptions]:
     """The interpreters that were looked for, without a sandbox on this machine."""
     found: list[ToolOptions] = []
-    monkeypatch.setattr(spo_train.tools, "check_interpreter", found.append)
+    monkeypatch.setattr(spo_train.plan.tool_options, "check_interpreter", found.append)
     return found
 
 
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Lets a program stand in for verl; it gets the folder."""
-    launch = spo_train.launch.launch
+    launch = spo_train.launch.supervise.launch
 
     def stand_in(program: str) -> None:
         def launched(out: Path, environment: Any, watcher: Any) -> Ended:
             return launch(out, environment, watcher, [sys.executable, "-c", program, str(out)], grace=0.5)
 
-        monkeypatch.setattr(spo_train.launch, "launch", launched)
+        monkeypatch.setattr(spo_train.launch.supervise, "launch", launched)
 
     return stand_in
 
@@ -243,7 +243,7 @@ def test_a_training_writes_its_folder_and_reports_its_steps(
     (loop,) = yaml.safe_load((out / "agent_loop.yaml").read_text())
     assert loop == {
         "name": "spo_agent",
-        "_target_": "spo_train.agent_loop.SPOAgentLoop",
+        "_target_": "spo_train.hooks.agent_loop.SPOAgentLoop",
         "stop": [],
         "template_kwargs": {},
         "seed": 0,
@@ -445,7 +445,7 @@ def test_a_folder_that_was_left_half_written_is_started_again(
             (tmp_path / "out" / "train.parquet").write_bytes(b"")
             raise SpoError("the disk is full")
 
-        broken.setattr(spo_train.training_data, "write_training_data", full)
+        broken.setattr(spo_train.data.training_rows, "write_training_data", full)
         assert call(broken, *given).exit_code != 0
     assert call(monkeypatch, *given).exit_code == 0
     assert len(pq.read_table(tmp_path / "out" / "train.parquet")) == 20
@@ -523,7 +523,7 @@ def test_the_recipe_s_script_starts_spo_train(values: Path, tmp_path: Path) -> N
 
 def test_published_values_stand_for_the_papers_model_interpreter_and_prompts(tmp_path: Path) -> None:
     """`spo-train --offline-values ORG/NAME` with the published prompt/vhat table, which names none."""
-    from spo_train.options import PAPER_PROMPTS, TrainOptions, of_the_paper
+    from spo_train.plan.train_options import PAPER_PROMPTS, TrainOptions, of_the_paper
 
     file = tmp_path / "published.parquet"
     pq.write_table(pa.table({"prompt": ["What is 1 + 1?"], "vhat": [[1.0, 0.0]]}), file)

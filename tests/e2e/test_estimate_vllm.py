@@ -21,17 +21,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+
 from hub_running import client_environment, running_hub
 from records import journal_of
-from spo_pipelines.estimate import Outcome, estimate
-from spo_pipelines.plan import EstimateOptions, Plan
-from tool_shots import write_shots
-
-from spo_data.engine import Engine
-from spo_data.model import resolve_model
+from spo_data.engines.protocol import Engine
+from spo_data.engines.vllm import VllmEngine, start_vllm
+from spo_data.models.names import resolve_model
 from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
-from spo_data.prompt import Message, prompt_id, sample_seed
-from spo_data.vllm_engine import VllmEngine, start_vllm
+from spo_data.prompts.identity import Message, prompt_id, sample_seed
+from spo_pipelines.estimate import Outcome, estimate
+from spo_pipelines.sampling_plan import EstimateOptions, Plan
+from tool_shots import write_shots
 
 pytestmark = pytest.mark.engine
 
@@ -135,7 +135,7 @@ def test_a_value_is_the_mean_of_its_samples_scores(complete_run: tuple[Path, Out
 
 
 def test_samples_carry_their_own_seeds_and_real_tokens(complete_run: tuple[Path, Outcome]) -> None:
-    from spo_data.chat import load_chat
+    from spo_data.models.chat import load_chat
 
     out, _ = complete_run
     tokenizer = load_chat(resolve_model("smollm2-135m")).tokenizer
@@ -266,7 +266,7 @@ def test_logprobs_are_those_that_transformers_gives_the_same_tokens(run: Run, tm
     import torch
     from transformers import AutoModelForCausalLM
 
-    from spo_data.chat import load_chat
+    from spo_data.models.chat import load_chat
 
     run(tmp_path / "run", limit=3, n=2, logprobs=True)
     model = resolve_model("smollm2-135m")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tool_shots import write_shots
 from two_layer_model import make_two_layer_model
 
@@ -76,7 +77,7 @@ def steps(folder: Path, out: str) -> dict[int, dict[str, Any]]:
 
 
 def state(folder: Path, out: str, step: int) -> dict[str, np.ndarray]:
-    from spo_train import checkpoint
+    from spo_train.hooks import checkpoint
 
     return checkpoint.load(checkpoint.folder_of(folder / out / "checkpoints", step))
 
@@ -159,7 +160,7 @@ def check_metrics(metrics: dict[int, dict[str, Any]]) -> None:
 
 def check_tracker(work: Path, saved: dict[str, np.ndarray]) -> None:
     """The tracker is what the paper's formulas make of the draws, from the values of the run."""
-    from spo_train.training_files import read_values_file
+    from spo_train.data.verl_files import read_values_file
 
     values = read_values_file(work / "spo" / "values.parquet")
     assert saved["tracker.visits"].sum() == 28

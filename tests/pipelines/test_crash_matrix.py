@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 import scripted
 from records import journal_of
-
 from spo_data import sample_seed
-from spo_data.manifest import read_manifest
+from spo_data.run.manifest import read_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -54,8 +54,8 @@ def in_folder(name: str, at: str, **where: Any) -> Scenario:
 
 ESTIMATE = "spo_pipelines.estimate:"
 RUN_FOLDER = "spo_pipelines.run_folder:"
-JOURNAL = "spo_data.journal:Journal."
-TRANSACTION = "spo_data.journal:_Transaction."
+JOURNAL = "spo_data.run.journal:Journal."
+TRANSACTION = "spo_data.run.journal:_Transaction."
 SUBMIT = "__main__:ScriptedEngine.submit"
 WRITER = "pyarrow.parquet:ParquetWriter."
 
@@ -100,8 +100,8 @@ SCENARIOS = [
     once("before the card", f"{RUN_FOLDER}write_card"),
     once("before the picture", f"{RUN_FOLDER}write_histogram_png"),
     in_folder("before the card is in its place", "replace", nth=2),
-    once("before the last manifest", "spo_data.manifest:Manifest.write", nth=2),
-    once("when all is written", "spo_data.manifest:Manifest.write", nth=2, when="after"),
+    once("before the last manifest", "spo_data.run.manifest:Manifest.write", nth=2),
+    once("when all is written", "spo_data.run.manifest:Manifest.write", nth=2, when="after"),
     in_folder("between the old values and the new", "rename", when="after", start="whole", arguments=MORE),
     in_folder("before the old values are gone", "rename", nth=2, when="after", start="whole", arguments=MORE),
     in_folder("between the old samples and the new", "rename", nth=3, when="after", start="whole", arguments=MORE),

@@ -11,17 +11,17 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+
 import scripted
 from records import journal_of
-
 from spo_data import SpoError, UserError, sample_seed
-from spo_data.engine import EngineError
+from spo_data.engines.protocol import EngineError
 from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
 from spo_data.grading.worker import GradeJob
-from spo_data.journal import Journal
-from spo_data.manifest import Manifest, read_manifest
-from spo_data.model import Model, resolve_model
+from spo_data.models.names import Model, resolve_model
+from spo_data.run.journal import Journal
+from spo_data.run.manifest import Manifest, read_manifest
 
 Script, estimate, options = scripted.Script, scripted.estimate, scripted.options
 
@@ -428,7 +428,7 @@ def test_a_full_disk_is_one_error_that_says_so_and_the_run_can_go_on(
     """SQLite has rolled back by itself when the disk is full: our own ROLLBACK failed and hid why."""
     with monkeypatch.context() as patch:
         connect = sqlite3.connect
-        patch.setattr("spo_data.journal.sqlite3.connect", lambda *a, **k: connect(*a, **k, factory=FullDisk))
+        patch.setattr("spo_data.run.journal.sqlite3.connect", lambda *a, **k: connect(*a, **k, factory=FullDisk))
         with pytest.raises(SpoError, match=r"journal\.sqlite cannot be written: .*full"):
             estimate(options(dataset, tmp_path / "run", n=40))
     assert estimate(options(dataset, tmp_path / "run", n=40)).summary.complete
@@ -444,7 +444,7 @@ def test_an_error_of_the_database_is_one_line(dataset: Path, tmp_path: Path, mon
     assert failed.value.exit_status == 1
 
 
-@pytest.mark.parametrize("where", ["spo_data.manifest:Manifest.write", "spo_pipelines.run_folder:write_tables"])
+@pytest.mark.parametrize("where", ["spo_data.run.manifest:Manifest.write", "spo_pipelines.run_folder:write_tables"])
 def test_a_disk_that_fills_up_outside_the_journal_is_one_error_too(
     where: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,16 +8,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from records import make_manifest
-from spo_pipelines.join import Joined, join
 
+from records import make_manifest
 from spo_data.errors import UserError
+from spo_data.join.coverage import Joined, join
+from spo_data.load import load_values
 from spo_data.options import PromptOptions
-from spo_data.prompt import Message, Prompt
-from spo_data.table_schemas import values_schema
-from spo_data.template import load_template
-from spo_data.value_rows import value_row
-from spo_data.value_table import ValueTable, load_values
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.prompts.template import load_template
+from spo_data.values.schema import values_schema
+from spo_data.values.scores import value_row
+from spo_data.values.table import ValueTable
 
 BOXED = load_template("boxed")
 
@@ -108,7 +109,7 @@ def test_the_nearest_prompt_is_looked_for_of_so_many_and_the_others_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hundreds of thousands of missing prompts took minutes and gigabytes to say the same thing of each."""
-    monkeypatch.setattr("spo_data.matching.LOOKED_AT", 2)
+    monkeypatch.setattr("spo_data.join.match.LOOKED_AT", 2)
     values = values_of(tmp_path, ["What is one and one?"])
     joined = join(values, training(tmp_path, problems("a?", "b?", "c?", "d?")))
     assert joined.reasons == {"not in the values": 2, "not looked at": 2}

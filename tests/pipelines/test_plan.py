@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scripted
-from spo_pipelines.check import read_prompts
-from spo_pipelines.plan import Plan, make_plan
 
+import scripted
 from spo_data import UserError, sample_seed
 from spo_data.grading.verdict import Graded, Verdict
 from spo_data.grading.worker import GradeJob
+from spo_pipelines.prompt_checks import read_prompts
+from spo_pipelines.sampling_plan import Plan, make_plan
 
 options = scripted.options
 

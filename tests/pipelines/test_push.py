@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import hub_client
-import push_client
 import pyarrow.parquet as pq
 import pytest
-import scripted
 import yaml
-from hub_running import Hub, client_environment, clients_of, running_hub
 
-from spo_data.manifest import Provenance, read_manifest
+import hub_client
+import push_client
+import scripted
+from hub_running import Hub, client_environment, clients_of, running_hub
+from spo_data.provenance import Provenance
+from spo_data.run.manifest import read_manifest
 
 pytestmark = pytest.mark.slow
 NUMBERS = itertools.count(1)

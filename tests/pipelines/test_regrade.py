@@ -11,19 +11,19 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import scripted
 from filelock import FileLock
-from records import journal_of
-from spo_pipelines.admission import with_option
-from spo_pipelines.regrade import Regraded, RegradeOptions
-from spo_pipelines.regrade import regrade as run_regrade
 
+import scripted
+from records import journal_of
 from spo_data import SpoError, UserError
 from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
 from spo_data.grading.worker import GradeJob
-from spo_data.manifest import Manifest, read_manifest
 from spo_data.options import GraderOptions
+from spo_data.run.manifest import Manifest, read_manifest
+from spo_pipelines.command_line import with_option
+from spo_pipelines.regrade import Regraded, RegradeOptions
+from spo_pipelines.regrade import regrade as run_regrade
 
 pytestmark = pytest.mark.slow
 
@@ -499,7 +499,7 @@ def test_a_verifier_that_is_none_changes_nothing(verifier: str, says: str, run: 
 
 def test_responses_to_a_prompt_that_opened_the_thinking_begin_inside_it(run: Path) -> None:
     """With `<think>` in the prompt, a response that never closes it has given no answer, whatever it holds."""
-    from spo_data.journal_rows import pack
+    from spo_data.run.journal_rows import pack
 
     manifest = manifest_of(run)
     policy = manifest.policy.model_copy(update={"opens_thinking": True})
@@ -524,8 +524,8 @@ def test_responses_to_a_prompt_that_opened_the_thinking_begin_inside_it(run: Pat
 
 # Kills. A regrade that ends anywhere before its manifest is in place has changed nothing that anybody reads.
 
-POOL, JOURNAL = "spo_data.grading.pool:GraderPool.", "spo_data.journal:Journal."
-MANIFEST, TABLES = "spo_data.manifest:Manifest.", "spo_pipelines.run_folder:write_tables"
+POOL, JOURNAL = "spo_data.grading.pool:GraderPool.", "spo_data.run.journal:Journal."
+MANIFEST, TABLES = "spo_data.run.manifest:Manifest.", "spo_pipelines.run_folder:write_tables"
 LONG = pytest.mark.long
 # (where, which call, before or after it, the signal, whether the new verdicts are current by then)
 KILLS = [

@@ -9,19 +9,19 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+
 import scripted
+import spo_data.run.journal
 import spo_pipelines.stream as stream_module
 from records import GRADER
-from spo_pipelines.grade import Graders, grade_stored
-from spo_pipelines.stream import Progress, stream
-
-import spo_data.journal
 from spo_data import Message, Prompt, SpoError, sample_seed
-from spo_data.engine import Completion, EngineError, SampleRequest
+from spo_data.engines.protocol import Completion, EngineError, SampleRequest
 from spo_data.grading.verdict import Graded, Verdict
 from spo_data.grading.worker import GradeJob
-from spo_data.journal import Journal
-from spo_data.sample import Sample
+from spo_data.run.journal import Journal
+from spo_data.run.sample import Sample
+from spo_pipelines.graders import Graders, grade_stored
+from spo_pipelines.stream import Progress, stream
 
 Script = scripted.Script
 
@@ -265,7 +265,7 @@ def test_a_cancelled_stream_leaves_no_task_behind(tmp_path: Path) -> None:
 
 def test_samples_are_durable_while_the_stream_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "COMMIT_TICK_SECONDS", 0.01)
-    monkeypatch.setattr(spo_data.journal, "COMMIT_SECONDS", 0.02)
+    monkeypatch.setattr(spo_data.run.journal, "COMMIT_SECONDS", 0.02)
     run, durable = Run(tmp_path, Script(delay=0.02)), []
     run.script.hook = lambda number: durable.append(len(run.journaled())) if number == 50 else None
     asyncio.run(run.go())

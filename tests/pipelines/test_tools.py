@@ -13,16 +13,17 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+
 import scripted
 from records import journal_of
 from sandboxes import eventually_nothing_left, left, outside
-from spo_pipelines.regrade import RegradeOptions, regrade
-
 from spo_data import UserError, sample_seed
-from spo_data.manifest import ToolsRecord, read_manifest
 from spo_data.options import GraderOptions
-from spo_data.prompt import turn_seed
-from spo_data.tools.interpreter import Execution, Limits, SandboxError
+from spo_data.prompts.identity import turn_seed
+from spo_data.provenance import ToolsRecord
+from spo_data.run.manifest import read_manifest
+from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
+from spo_pipelines.regrade import RegradeOptions, regrade
 
 Script, estimate, options = scripted.Script, scripted.estimate, scripted.options
 CODE = "6 * 7"
@@ -306,7 +307,7 @@ def test_a_run_that_is_killed_between_the_turns_of_its_responses_goes_on(
     argv = ["estimate", "--model", scripted.MODEL, "--dataset", str(dataset), "--out", str(run), "--n", "2"]
     argv += ["--max-tokens", "400", "--verifier", "exact", "--grader-workers", "1", "--tools", "python"]
     engine = {"code": CODE, "delay": 0.05}
-    kill = {"at": "spo_data.tools.local:LocalInterpreter.run", "nth": nth, "when": when}
+    kill = {"at": "spo_data.sandbox.local:LocalInterpreter.run", "nth": nth, "when": when}
     killed = scripted.server().run({"argv": argv, "engine": engine, "kill": kill, "commit_samples": 1})
     assert killed["status"] == -9, killed["stderr"]
     before = scripted.journal_rows(run)

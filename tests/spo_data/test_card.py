@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from records import GRADER, make_manifest
 
-from spo_data.card import Card, make_card, merged_card, size_category, write_card
+from records import GRADER, make_manifest
+from spo_data.card.write import Card, make_card, merged_card, size_category, write_card
 from spo_data.errors import SpoError
 from spo_data.grading.verdict import Verdict
-from spo_data.journal import Journal
-from spo_data.manifest import GraderRecord, Manifest, Provenance, Timings
-from spo_data.prompt import Message, Prompt
-from spo_data.prompt_set import Dropped
-from spo_data.sample import Sample
-from spo_data.summary import summarize
+from spo_data.prompts.identity import Dropped, Message, Prompt
+from spo_data.provenance import GraderRecord, Provenance
+from spo_data.run.journal import Journal
+from spo_data.run.manifest import Manifest, Timings
+from spo_data.run.sample import Sample
+from spo_data.run.summary import summarize
 
 Drawn = list[tuple[Verdict, float | None]]
 BOTH: Drawn = [(Verdict.CORRECT, 1.0), (Verdict.TRUNCATED, 0.0)]

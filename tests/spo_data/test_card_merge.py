@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spo_data.card_merge import BEGIN, END, merged, published, user_text
+from spo_data.card.merge import BEGIN, END, merged, published, user_text
 from spo_data.errors import SpoError
 
 OURS: dict[str, Any] = {

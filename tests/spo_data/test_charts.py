@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from spo_data import charts
-from spo_data.chart_figure import COLOURS
+from spo_data.report import charts
+from spo_data.report.figure import COLOURS
 
 HOSTILE = [
     "$\\frac{1}{2}$",
@@ -191,7 +191,7 @@ def test_drawing_changes_no_setting_of_the_process() -> None:
 
 def test_matplotlib_is_imported_when_something_is_drawn_and_pyplot_never() -> None:
     program = (
-        "import sys, spo_data.charts as charts\n"
+        "import sys, spo_data.report.charts as charts\n"
         "print('matplotlib' in sys.modules)\n"
         "charts.histogram([1, 2])\n"
         "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"

@@ -10,9 +10,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from spo_data import Message, UserError
-from spo_data.chat import Chat, load_chat
-from spo_data.embedded_model import embedded_model
-from spo_data.model import resolve_model
+from spo_data.models.chat import Chat, load_chat
+from spo_data.models.embedded import embedded_model
+from spo_data.models.names import resolve_model
 
 CONVERSATIONS = [
     [Message("user", "What is 2 + 2?")],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from spo_data import Message, UserError
-from spo_data.columns import BadRowError, Layout, recognise, row_ground_truth, row_messages
+from spo_data.prompts.columns import BadRowError, Layout, recognise, row_ground_truth, row_messages
 
 QUESTION = "What is 2 + 2?"
 CHAT = [{"role": "user", "content": QUESTION}]

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from spo_data import UserError
-from spo_data.columns import BadRowError, recognise, row_ground_truth
-from spo_data.dataset_rows import Rows, load_rows, reasoning_gym_dataset
+from spo_data.prompts.columns import BadRowError, recognise, row_ground_truth
+from spo_data.prompts.rows import Rows, load_rows, reasoning_gym_dataset
 
 if TYPE_CHECKING:
     from tests.spo_data.conftest import Hub
@@ -283,7 +283,7 @@ def test_a_wrong_generator_or_parameter_is_refused_with_a_suggestion(dataset: st
 
 
 def _load(dataset: str, **options: str) -> dict[str, Any]:
-    return {"call": "spo_data.dataset_rows.load_rows", "args": [dataset], "kwargs": options}
+    return {"call": "spo_data.prompts.rows.load_rows", "args": [dataset], "kwargs": options}
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spo_data.engine_log import last_error
+from spo_data.engines.vllm_log import last_error
 
 CPU_LOG = """\
 INFO 11-23 02:43:20 [core.py:109] Initializing a V1 LLM engine (v0.30.0) with config: model='smollm2'

@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import make_run
 
-from spo_data.dataset_rows import load_rows
+from made_runs import make_run
 from spo_data.errors import UserError
-from spo_data.export import Exported, export_values
-from spo_data.export_a_star import v_star
-from spo_data.prompt import Message, Prompt
-from spo_data.prompt_set import build_prompt_set
-from spo_data.table_schemas import stored_provenance
-from spo_data.value_rows import table_of_rows, value_row
-from spo_data.value_table import load_values
+from spo_data.formats.export import Exported, export_values
+from spo_data.formats.writers.a_star_po import v_star
+from spo_data.load import load_values
+from spo_data.prompts.build import build_prompt_set
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.prompts.rows import load_rows
+from spo_data.values.schema import stored_provenance
+from spo_data.values.scores import table_of_rows, value_row
 
 
 def ask(text: str, gold: str = "4", system: str | None = None, **extra: Any) -> Prompt:
@@ -171,7 +171,7 @@ print(json.dumps({key: list(batch[key]) for key in keys}))
 def test_verls_own_dataset_loads_the_rows(run: Path) -> None:
     if importlib.util.find_spec("verl") is None:
         pytest.skip("verl is not installed")
-    from spo_data.embedded_model import embedded_model
+    from spo_data.models.embedded import embedded_model
 
     command = [sys.executable, "-c", VERL, str(export(run, "verl").path), str(embedded_model())]
     loaded = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
@@ -216,7 +216,7 @@ def test_a_reward_function_gets_the_extra_info_that_the_runs_grader_got(tmp_path
 
 def test_extra_info_keeps_its_types_over_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A field was typed by its first batch, so that a text in a later one ended the export."""
-    monkeypatch.setattr("spo_data.export_verl.BATCH", 2)
+    monkeypatch.setattr("spo_data.formats.writers.verl.BATCH", 2)
     prompts = [ask(f"q{k}", late=k if k < 3 else str(k), whole=k if k < 3 else k + 0.5) for k in range(5)]
     exported = export(make_run(tmp_path / "run", [(p, [1.0]) for p in prompts], n=1), "verl")
     assert [extra["late"] for extra in extra_infos(exported)] == ["0", "1", "2", '"3"', '"4"']
@@ -272,8 +272,8 @@ def test_v_star_is_stable_between_the_mean_and_the_best(beta: float) -> None:
 
 
 def test_a_star_po_streams_over_files_and_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spo_data.tables.SAMPLES_PER_FILE", 7)
-    monkeypatch.setattr("spo_data.export_a_star.SAMPLES_A_GROUP", 4)
+    monkeypatch.setattr("spo_data.run.parquet_tables.SAMPLES_PER_FILE", 7)
+    monkeypatch.setattr("spo_data.formats.writers.a_star_po.SAMPLES_A_GROUP", 4)
     drawn = [(ask(f"q{k}"), [None] * 2 if k == 5 else [float(k % 2), 0.0]) for k in range(20)]
     run = make_run(tmp_path / "run", drawn, n=2)
     assert len(list(run.glob("samples/*"))) == 6
@@ -352,7 +352,9 @@ def test_what_cannot_be_written_is_refused(
 
 
 def test_nothing_appears_where_writing_fails(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spo_data.export_spo.json.dump", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(
+        "spo_data.formats.writers.spo_recipe.json.dump", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full"))
+    )
     before = sorted(run.parent.rglob("*"))
     with pytest.raises(UserError, match=r"out.json cannot be written: disk full"):
         export(run, "spo-json")
@@ -366,7 +368,7 @@ SCORE = st.floats(min_value=0, max_value=1)
 @given(st.dictionaries(TEXTS, st.tuples(SCORE, SCORE), min_size=1, max_size=5))
 def test_json_comes_back_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
     """Any text, any scores: what an import makes of an export is exported as the same bytes."""
-    from spo_data.import_values import import_values
+    from spo_data.formats.import_values import import_values
 
     folder = tmp_path_factory.mktemp("round")
     stripped = {text.strip(): scores for text, scores in values.items()}

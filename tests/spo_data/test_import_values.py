@@ -14,16 +14,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_runs import make_run
 
-from spo_data.embedded_model import embedded_model
+from made_runs import make_run
 from spo_data.errors import UserError
-from spo_data.export import export_values
-from spo_data.import_values import Imported, import_values
+from spo_data.formats.export import export_values
+from spo_data.formats.import_report import Imported
+from spo_data.formats.import_values import import_values
+from spo_data.load import load_values
+from spo_data.models.embedded import embedded_model
 from spo_data.options import PromptOptions
-from spo_data.prompt import Message, Prompt, prompt_id
-from spo_data.table_schemas import samples_schema, stored_provenance, values_schema
-from spo_data.value_table import load_values
+from spo_data.prompts.identity import Message, Prompt, prompt_id
+from spo_data.values.schema import samples_schema, stored_provenance, values_schema
 
 USER = Message("user", "What is 2 + 2?")
 PROMPTS = [

@@ -20,18 +20,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from records import GRADER, make_manifest
 
-from spo_data.engine import Completion
+from records import GRADER, make_manifest
+from spo_data.engines.protocol import Completion
 from spo_data.errors import SpoError
 from spo_data.grading.verdict import OBSERVATIONS, Graded, Verdict
-from spo_data.journal import COMMIT_SAMPLES, Journal, reading
-from spo_data.manifest import ToolsRecord
 from spo_data.options import ToolOptions
-from spo_data.prompt import Message, Prompt
-from spo_data.prompt_set import Dropped
-from spo_data.sample import Sample
-from spo_data.summary import summarize
+from spo_data.prompts.identity import Dropped, Message, Prompt
+from spo_data.provenance import ToolsRecord
+from spo_data.run.journal import COMMIT_SAMPLES, Journal, reading
+from spo_data.run.sample import Sample
+from spo_data.run.summary import summarize
 
 TEXT = st.text() | st.sampled_from(["", "\0", "a\0b", "日本語 🙂", "\r\n", "\u2028"])
 
@@ -278,7 +277,7 @@ def test_a_smaller_batch_is_committed_before_a_second_has_passed(
 ) -> None:
     now = time.monotonic()
     clock = SimpleNamespace(monotonic=lambda: now)
-    monkeypatch.setattr("spo_data.journal.time", clock)
+    monkeypatch.setattr("spo_data.run.journal.time", clock)
     journal.commit()
     journal.add(make_sample(make_prompts(1)[0]))
     now += 0.7

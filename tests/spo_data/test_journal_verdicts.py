@@ -16,13 +16,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from spo_data import journal_schema
 from spo_data.grading.verdict import OBSERVATIONS, TRUNCATED, Graded, Verdict
-from spo_data.journal import Journal
-from spo_data.journal_rows import SAMPLES_IN_ORDER
-from spo_data.manifest import GraderRecord
-from spo_data.prompt import Message, Prompt
-from spo_data.sample import Sample
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.provenance import GraderRecord
+from spo_data.run import journal_tables as journal_schema
+from spo_data.run.journal import Journal
+from spo_data.run.journal_rows import SAMPLES_IN_ORDER
+from spo_data.run.sample import Sample
 
 A = GraderRecord(verifier="exact", version="rules 1")
 B = GraderRecord(verifier="dapo", version="rules 1")
@@ -460,7 +460,7 @@ FIRST_SAMPLES = [
 
 def write_first_schema(path: Path) -> sqlite3.Connection:
     """What the code of the first schema wrote; the connection stays open, so that its log is not folded in."""
-    from spo_data.journal_rows import prompt_row, sample_row
+    from spo_data.run.journal_rows import prompt_row, sample_row
 
     database = sqlite3.connect(path, isolation_level=None)
     database.execute("PRAGMA journal_mode=WAL")

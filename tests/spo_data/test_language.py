@@ -2,7 +2,7 @@
 
 import pytest
 
-from spo_data.language import languages
+from spo_data.card.language import languages
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from spo_data.leak import leaked_answer
-from spo_data.prompt import Message
-from spo_data.template import BUILT_IN, AnswerTemplate, load_template
+from spo_data.grading.ground_truths import leaked_answer
+from spo_data.prompts.identity import Message
+from spo_data.prompts.template import BUILT_IN, AnswerTemplate, load_template
 
 # (why, the problem's text, its ground truth, the words that give it away)
 LEAKS = [

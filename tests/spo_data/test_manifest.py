@@ -7,18 +7,8 @@ from typing import Any
 import pytest
 
 from spo_data.errors import UserError
-from spo_data.manifest import (
-    SCHEMA_VERSION,
-    Counts,
-    DatasetRecord,
-    GraderRecord,
-    Manifest,
-    PolicyRecord,
-    Timings,
-    package_versions,
-    policy_differences,
-    read_manifest,
-)
+from spo_data.provenance import SCHEMA_VERSION, DatasetRecord, GraderRecord, PolicyRecord
+from spo_data.run.manifest import Counts, Manifest, Timings, package_versions, policy_differences, read_manifest
 
 POLICY = PolicyRecord(
     model="Qwen/Qwen3-8B",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from spo_data import SpoError, UserError, embedded_model
-from spo_data.model import EMBEDDED, SHORT_NAMES, folder_fingerprint, resolve_model
+from spo_data import SpoError, UserError
+from spo_data.models import embedded as embedded_model
+from spo_data.models.names import EMBEDDED, SHORT_NAMES, folder_fingerprint, resolve_model
 
 if TYPE_CHECKING:
     from tests.spo_data.conftest import Hub
@@ -142,7 +143,7 @@ def test_a_revision_does_not_apply_to_a_folder(tmp_path: Path) -> None:
 
 
 def _resolve(*arguments: str) -> dict[str, Any]:
-    return {"call": "spo_data.model.resolve_model", "args": arguments, "kwargs": {}}
+    return {"call": "spo_data.models.names.resolve_model", "args": arguments, "kwargs": {}}
 
 
 @pytest.fixture(scope="module")

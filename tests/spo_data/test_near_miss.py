@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from spo_data.near_miss import NearMisses
-from spo_data.prompt import Message, Prompt
-from spo_data.template import BUILT_IN, AnswerTemplate
+from spo_data.join.near_miss import NearMisses
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.prompts.template import BUILT_IN, AnswerTemplate
 
 QUESTION = "How many primes are there below one hundred?"
 BOXED = "\nThe answer format must be: \\boxed{'The final answer goes here.'}"

@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spo_data import Message, UserError
-from spo_data.dataset_rows import Rows, load_rows
-from spo_data.prompt_set import Dropped, PromptSet, build_prompt_set, excerpt
-from spo_data.template import BUILT_IN
+from spo_data.prompts.build import PromptSet, build_prompt_set
+from spo_data.prompts.identity import Dropped
+from spo_data.prompts.rows import Rows, load_rows
+from spo_data.prompts.template import BUILT_IN
+from spo_data.text import excerpt
 
 BOX = BUILT_IN["boxed"].removeprefix("{{ prompt }}")
 FOUR = {"question": "2 + 2?", "answer": "4"}

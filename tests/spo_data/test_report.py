@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from browser import Browser
 from records import GRADER, make_manifest
-
-from spo_data import report_prompts
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.journal import Commit, Journal
-from spo_data.manifest import GraderRecord, Manifest, Timings
-from spo_data.prompt import Message, Prompt
-from spo_data.prompt_set import Dropped
-from spo_data.report import Report, write_report
-from spo_data.report_numbers import Judged, Numbers, TriedPrompt, throughput
-from spo_data.report_prompts import shared_wording
-from spo_data.sample import Sample
-from spo_data.values import prompt_value
+from spo_data.prompts.identity import Dropped, Message, Prompt
+from spo_data.provenance import GraderRecord
+from spo_data.report import prompt_table as report_prompts
+from spo_data.report.page import Report, write_report
+from spo_data.report.prompt_table import shared_wording
+from spo_data.report.statistics import Judged, Numbers, TriedPrompt, throughput
+from spo_data.run.journal import Commit, Journal
+from spo_data.run.manifest import Manifest, Timings
+from spo_data.run.sample import Sample
+from spo_data.values.estimator import prompt_value
 
 ALSO = GraderRecord(verifier="dapo", version="1")
 RIGHT, WRONG, NONE = Graded(Verdict.CORRECT, 1.0, "4"), Graded(Verdict.WRONG, 0.0, "5"), Graded(Verdict.NO_ANSWER, 0.0)
@@ -196,7 +196,7 @@ def test_the_same_journal_gives_the_same_bytes_and_no_other_file(mixed: Path) ->
 def test_samples_that_come_while_the_page_is_made_are_in_none_of_its_numbers(
     mixed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spo_data import report
+    from spo_data.report import page as report
 
     def summarize(journal: Journal, manifest: Manifest) -> Any:
         found = real(journal, manifest)

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from records import GRADER, make_manifest
 
+from records import GRADER, make_manifest
 from spo_data.grading.verdict import Verdict
-from spo_data.journal import Journal
-from spo_data.manifest import Counts, Timings, ToolsRecord
 from spo_data.options import ToolOptions
-from spo_data.prompt import Message, Prompt
-from spo_data.prompt_set import Dropped
-from spo_data.sample import Sample
-from spo_data.summary import EXAMPLES, Summary, summarize
+from spo_data.prompts.identity import Dropped, Message, Prompt
+from spo_data.provenance import ToolsRecord
+from spo_data.run.journal import Journal
+from spo_data.run.manifest import Counts, Timings
+from spo_data.run.sample import Sample
+from spo_data.run.summary import EXAMPLES, Summary, summarize
 
 LETTERS = {
     "c": (Verdict.CORRECT, 1.0),

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spo_data.grading.ground_truths import LEAST_ANSWERS, agreed_answer
 from spo_data.grading.verdict import Verdict
-from spo_data.suspect import LEAST_ANSWERS, agreed_answer
 
 Sample = tuple[Verdict, str | None]
 

@@ -12,18 +12,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from records import GRADER, make_manifest
 
-from spo_data import tables
-from spo_data.card import make_card, write_card
+from records import GRADER, make_manifest
+from spo_data.card.write import make_card, write_card
 from spo_data.grading.verdict import Verdict
-from spo_data.journal import Journal
-from spo_data.journal_rows import SAMPLES_IN_ORDER
-from spo_data.prompt import Message, Prompt
-from spo_data.sample import Sample
-from spo_data.summary import summarize
-from spo_data.table_schemas import stored_provenance
-from spo_data.tables import write_tables
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.run import parquet_tables as tables
+from spo_data.run.journal import Journal
+from spo_data.run.journal_rows import SAMPLES_IN_ORDER
+from spo_data.run.parquet_tables import write_tables
+from spo_data.run.sample import Sample
+from spo_data.run.summary import summarize
+from spo_data.values.schema import stored_provenance
 
 PROMPTS = [
     Prompt((Message("system", "Be brief."), Message("user", f" What is {k} + {k}?\n")), str(2 * k), "sums")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spo_data import Message, UserError
-from spo_data.template import load_template
+from spo_data.prompts.template import load_template
 
 
 def _apply(name: str, *messages: Message) -> tuple[Message, ...]:

@@ -11,15 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from records import make_manifest
 
 import spo_data
+from records import make_manifest
 from spo_data.errors import UserError
-from spo_data.manifest import GraderRecord
-from spo_data.prompt import Message, Prompt
-from spo_data.table_schemas import values_schema
-from spo_data.value_rows import table_of_rows, value_row
-from spo_data.value_table import load_values
+from spo_data.load import load_values
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.provenance import GraderRecord
+from spo_data.values.schema import values_schema
+from spo_data.values.scores import table_of_rows, value_row
 
 MANIFEST = make_manifest()
 PROMPTS = [
@@ -252,9 +252,9 @@ def test_values_are_compared_with_a_tolerance_for_the_order_of_summation(tmp_pat
 
 
 def test_rows_become_a_table_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    import spo_data.value_rows
+    import spo_data.values.scores
 
-    monkeypatch.setattr(spo_data.value_rows, "BATCH", 2)
+    monkeypatch.setattr(spo_data.values.scores, "BATCH", 2)
     table = table_of_rows(rows_of_a_run())
     assert (table.num_rows, table.column("value").num_chunks) == (3, 2)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spo_data.grading.verdict import OBSERVATIONS, Verdict
-from spo_data.values import prompt_value
+from spo_data.values.estimator import prompt_value
 
 Pair = tuple[Verdict, float | None]
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spo_train.advantage import advantages, share_below
+
+from spo_train.spo.advantage import advantages, share_below
 
 UNIT = st.floats(0, 1)
 

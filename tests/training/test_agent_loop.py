@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tool_scripts import CASES, Case, ScriptedInterpreter, ScriptedTurns
 
-from spo_data.chat import Chat
-from spo_data.engine import Completion, Devices, SampleRequest
-from spo_data.manifest import ToolsRecord
+from spo_data.engines.protocol import Completion, Devices, SampleRequest
+from spo_data.models.chat import Chat
 from spo_data.options import ToolOptions
-from spo_data.prompt import Message, prompt_id, sample_seed
-from spo_data.template import TOOL_WORDING
-from spo_data.tools.interpreter import SandboxError
+from spo_data.prompts.identity import Message, prompt_id, sample_seed
+from spo_data.prompts.template import TOOL_WORDING
+from spo_data.provenance import ToolsRecord
+from spo_data.sandbox.interpreter import SandboxError
+from tool_scripts import CASES, Case, ScriptedInterpreter, ScriptedTurns
 
 pytestmark = pytest.mark.slow  # verl takes ten seconds to import
 
@@ -28,7 +28,7 @@ LOGPROB = -0.5
 def tokenizer() -> Any:
     from transformers import AutoTokenizer
 
-    from spo_data.embedded_model import embedded_model
+    from spo_data.models.embedded import embedded_model
 
     return AutoTokenizer.from_pretrained(embedded_model())
 
@@ -53,15 +53,16 @@ class Server:
 def make_config(*, budget: int) -> Any:
     from omegaconf import OmegaConf
 
-    from spo_data.embedded_model import embedded_model
+    from spo_data.models.embedded import embedded_model
 
     rollout, model = {"response_length": budget, "n": 4}, {"path": str(embedded_model())}
     return OmegaConf.create({"actor_rollout_ref": {"rollout": rollout, "model": model}, "data": {}})
 
 
 def make_loop(tokenizer: Any, server: Server, *, budget: int, **settings: Any) -> Any:
-    from spo_train.agent_loop import SPOAgentLoop
     from verl.experimental.agent_loop.agent_loop import DictConfigWrap, ToolListWrap
+
+    from spo_train.hooks.agent_loop import SPOAgentLoop
 
     config = make_config(budget=budget)
     return SPOAgentLoop(
@@ -129,7 +130,7 @@ def as_trained(
     tokenizer: Any, case: Case, monkeypatch: pytest.MonkeyPatch, **prompt: Any
 ) -> tuple[Any, Server, ScriptedInterpreter]:
     """The case in verl's loop: its output, what the servers were asked, and what was run."""
-    from spo_train import agent_loop
+    from spo_train.hooks import agent_loop
 
     interpreter = ScriptedInterpreter(case.outputs)
 
@@ -172,7 +173,7 @@ class ScriptedEngine:
 
 def as_estimated(tokenizer: Any, case: Case, seed: int) -> tuple[Completion, ScriptedEngine, ScriptedInterpreter]:
     """The case in the estimate's engine."""
-    from spo_data.tools.engine import ToolEngine
+    from spo_data.engines.tool_engine import ToolEngine
 
     prompt_ids = Chat(tokenizer, {}, 0, wording=TOOL_WORDING).tokenize([MESSAGES])[0]
     engine, interpreter = ScriptedEngine(tokenizer, case), ScriptedInterpreter(case.outputs)
@@ -245,12 +246,13 @@ def test_the_loop_of_a_written_file_is_made_as_verl_makes_it(tokenizer: Any) -> 
     """verl passes each loop its own tools as `tools`: settings of that name would be lost."""
     import hydra
     from omegaconf import OmegaConf
-    from spo_train.tools import loop_settings
     from verl.experimental.agent_loop.agent_loop import DictConfigWrap, ToolListWrap
+
+    from spo_train.hooks.loop_file import loop_settings
 
     asked = ToolOptions(tools="python", max_tool_turns=3, sandbox="http://localhost:8080")
     written = {
-        "_target_": "spo_train.agent_loop.SPOAgentLoop",
+        "_target_": "spo_train.hooks.agent_loop.SPOAgentLoop",
         "name": "spo_agent",
         **loop_settings(asked, 5, "retool"),
     }
@@ -282,7 +284,7 @@ def test_a_program_that_we_failed_to_run_fails_the_response(
     tokenizer: Any, monkeypatch: pytest.MonkeyPatch, uid: str, count: list[str]
 ) -> None:
     """verl replaces it by another one. Scored 0, it would teach the model that programs are wrong."""
-    from spo_train import failures
+    from spo_train.hooks import failures
 
     counted: list[str] = []
     monkeypatch.setattr(failures, "count", counted.append)
@@ -321,7 +323,8 @@ def graded_text(tokenizer: Any, output: Any, case: Case) -> str:
     """What the reward worker reads of a response."""
     import torch
     from omegaconf import OmegaConf
-    from spo_train.reward import GradedReward
+
+    from spo_train.hooks.reward import GradedReward
 
     reward = object.__new__(GradedReward)
     reward.tokenizer = tokenizer

@@ -1,7 +1,8 @@
 """The cause of a failure out of logs as Ray 2.60, verl 0.9.1 and vLLM write them."""
 
 import pytest
-from spo_train.cause import last_cause
+
+from spo_train.launch.cause import last_cause
 
 NOISE = (
     "\x1b[36m(TaskRunner pid=13293)\x1b[0m /x/verl/workers/engine/__init__.py:32: UserWarning: torchtitan engine is not"
@@ -82,7 +83,7 @@ FileNotFoundError: Custom module file not found: module_path='/tmp/nowhere.py'""
 UNGRADED = """ray.exceptions.RayTaskError(UngradedError): \x1b[36mray::RewardLoopWorker.run()\x1b[39m (pid=10198)
   File "/x/spo_train/reward.py", line 74, in _graded
     raise UngradedError(f"{graded.verdict}: {graded.detail or 'no detail'}")
-spo_train.reward.UngradedError: grader_error: ProcessExpired: Abnormal termination"""
+spo_train.hooks.reward.UngradedError: grader_error: ProcessExpired: Abnormal termination"""
 ENGINE_DEAD = """vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace \
 (above) for the root cause."""
 LATER = worker_log("W1127 01:18:58.548000 12428 torch/_library/triton.py:53] Triton not available")
@@ -108,8 +109,8 @@ def wrapped(kind: str, last: str) -> str:
             "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB.",
         ),
         (
-            wrapped("UngradedError", "spo_train.reward.UngradedError: grader_timeout: no detail\nmore\n"),
-            "spo_train.reward.UngradedError: grader_timeout: no detail",
+            wrapped("UngradedError", "spo_train.hooks.reward.UngradedError: grader_timeout: no detail\nmore\n"),
+            "spo_train.hooks.reward.UngradedError: grader_timeout: no detail",
         ),
         (
             NOISE + RAYLET + DRIVER + RUNNER.format(kind="ActorDiedError") + DIED,
@@ -162,7 +163,7 @@ def wrapped(kind: str, last: str) -> str:
         ),
         (
             NOISE + failed(66, UNGRADED) + failed(67, "") + REPLACED,
-            "35 responses of one step failed or grew stale, the last one: spo_train.reward.UngradedError: grader_error:"
+            "35 responses of one step failed or grew stale, the last one: spo_train.hooks.reward.UngradedError: grader_error:"
             " ProcessExpired: Abnormal termination",
         ),
         (

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spo_train import checkpoint
+
+from spo_train.hooks import checkpoint
 
 
 def test_what_is_saved_is_loaded_to_the_bit(tmp_path: Path) -> None:

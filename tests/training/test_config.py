@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
-from spo_train.config import compose_config, known_keys, parse_overrides, verl_defaults
-from spo_train.config_check import check_config, check_with_verl
-from spo_train.plan import composed
-from spo_train.preset import Choice, parallel_size, preset_overrides, sizes_of
-from spo_train.settings import SPOSettings
-from spo_train.unsupported import refuse_device
-from verl_cpu.config import bucket_mib, cpu_overrides
 
 from spo_data.errors import UserError
+from spo_train.config.checks import check_config, check_with_verl
+from spo_train.config.compose import compose_config, known_keys, parse_overrides, verl_defaults
+from spo_train.config.preset import Choice, parallel_size, preset_overrides, sizes_of
+from spo_train.config.unsupported import refuse_device
+from spo_train.plan.settle import composed
+from spo_train.spo.settings import SPOSettings
+from verl_cpu.overrides import bucket_mib, cpu_overrides
 
 PAPER = Choice(
     method="spo",

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-HANG = "from spo_train.deadline import deadline\nimport time\nwith deadline(0.3, 'weight sync'):\n    time.sleep({})\n"
+HANG = "from spo_train.hooks.deadline import deadline\nimport time\nwith deadline(0.3, 'weight sync'):\n    time.sleep({})\n"
 
 
 def test_a_hang_ends_with_its_line() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spo_train.divergence import divergence, forgetting
-from spo_train.settings import Divergence, SPOSettings
+
+from spo_train.spo.divergence import divergence, forgetting
+from spo_train.spo.settings import Divergence, SPOSettings
 
 PAPER = SPOSettings()
 ESTIMATORS: tuple[Divergence, ...] = ("abs", "k1", "k3")

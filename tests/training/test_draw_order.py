@@ -14,7 +14,7 @@ NO_EVICTIONS = (set(), set(), set(), Counter())
 
 def make_buffer(kind: str, *, whole_cohorts: bool, statuses: dict[str, str]) -> Any:
     """A replay buffer that has seen these prompts in TransferQueue."""
-    from spo_train import draw_order
+    from spo_train.hooks import draw_order
 
     mode = "sync" if kind == "SyncInDrawOrder" else "colocate_async"
     buffer = getattr(draw_order, kind)(
@@ -65,8 +65,9 @@ def test_failed_prompts_are_replaced_in_every_mode() -> None:
 @pytest.mark.parametrize("kind", ["SyncInDrawOrder", "AsyncInDrawOrder"])
 def test_a_validation_without_a_sample_says_so(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """verl read a batch without keys, and the training ended with "Received an empty list as keys"."""
-    from spo_train.draw_order import NothingGradedError
     from verl.trainer.ppo.v1 import replay_buffer
+
+    from spo_train.hooks.draw_order import NothingGradedError
 
     found = {"val": {uid: {"is_prompt": True, "status": "failure", "global_steps": 1} for uid in ("a", "b")}}
     monkeypatch.setattr(replay_buffer.tq, "kv_list", lambda: found)
@@ -82,7 +83,7 @@ def test_a_validation_without_a_sample_says_so(kind: str, monkeypatch: pytest.Mo
 @given(st.permutations([f"draw{number}_{session}_0" for number in range(12) for session in range(3)]))
 def test_a_batch_is_in_one_order_whoever_finished_first(keys: list[str]) -> None:
     """Mini-batches are cut from the batch as it lies: another order is another update."""
-    from spo_train.draw_order import in_draw_order
+    from spo_train.hooks.draw_order import in_draw_order
 
     padded = [*keys[:5], "pad0123_0_0", *keys[5:]]
     ordered = [padded[place] for place in in_draw_order(padded)]

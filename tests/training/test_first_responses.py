@@ -11,19 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from hub_running import client_environment, running_hub
 from made_runs import make_run
 from records import GRADER, make_manifest
-from spo_train.first_responses import DECIDING, TOKEN_IDS, _in_tables, first_responses
-
 from spo_data.errors import UserError
 from spo_data.grading.verdict import Verdict
-from spo_data.journal import Journal
-from spo_data.manifest import ToolsRecord
-from spo_data.prompt import Message, Prompt
-from spo_data.sample import Sample
-from spo_data.tables import write_tables
-from spo_data.value_table import load_values
+from spo_data.load import load_values
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.provenance import ToolsRecord
+from spo_data.run.journal import Journal
+from spo_data.run.parquet_tables import write_tables
+from spo_data.run.sample import Sample
+from spo_train.data.first_responses import DECIDING, TOKEN_IDS, _in_tables, first_responses
 
 PROMPTS = [Prompt((Message("user", f"{number}?"),), "4", "d") for number in range(4)]
 SCORES: list[list[float | None]] = [[1.0, 0.0], [None, None, 0.5], [0.0], [None, 1.0, 1.0]]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from spo_train.launch import Ended, launch
-from spo_train.progress import MetricsFile, Step, read_step
+
+from spo_train.launch.steps import MetricsFile, Step, read_step
+from spo_train.launch.supervise import Ended, launch
 
 METRICS = {
     "spo/reward": 0.5,
@@ -180,7 +181,7 @@ def test_a_signal_ends_all_of_it(tmp_path: Path, number: signal.Signals) -> None
 
 def test_the_training_ends_with_a_launcher_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "child.py").write_text(
-        "import os, sys, time; from pathlib import Path; from spo_train.processes import end_with_launcher\n"
+        "import os, sys, time; from pathlib import Path; from spo_train.launch.process_tree import end_with_launcher\n"
         "end_with_launcher(); assert 'SPO_TRAIN_LAUNCHER' not in os.environ\n"
         "out = Path(sys.argv[1]); (out / 'pids').write_text(str(os.getpid())); time.sleep(600)"
     )

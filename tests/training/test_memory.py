@@ -7,8 +7,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spo_train.divergence import divergence
-from spo_train.memory import LARGEST, ResponseMemory
+
+from spo_train.spo.divergence import divergence
+from spo_train.spo.memory import LARGEST, ResponseMemory
 
 ROOMY = 2**30
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spo_train.advantage import advantages
-from spo_train.divergence import forgetting
-from spo_train.metrics import step_metrics
-from spo_train.settings import SPOSettings
+
+from spo_train.spo.advantage import advantages
+from spo_train.spo.divergence import forgetting
+from spo_train.spo.metrics import step_metrics
+from spo_train.spo.settings import SPOSettings
 
 REWARDS = [1.0, 0.0, 1.0, 0.0]
 BASELINES = [0.5, 0.5, 0.9, 0.1]

@@ -4,8 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from records import make_manifest
-from spo_train.parity import (
+from spo_data.errors import UserError
+from spo_data.provenance import GraderRecord, Provenance, ToolsRecord
+from spo_train.data.training_rows import Coverage
+from spo_train.plan.parity import (
     FIELDS,
     ParityRow,
     RolloutPolicy,
@@ -14,10 +18,6 @@ from spo_train.parity import (
     rollout_defaults,
     unmatched,
 )
-from spo_train.training_data import Coverage
-
-from spo_data.errors import UserError
-from spo_data.manifest import GraderRecord, Provenance, ToolsRecord
 
 COVERED = Coverage(30, 30, 30, 0, 0, {}, {}, {})
 PARTLY = replace(COVERED, with_value=27, unused=3, reasons={"whitespace": 2, "not in the values": 1})

@@ -24,7 +24,7 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None):
 def tokenizer() -> Any:
     from transformers import AutoTokenizer
 
-    from spo_data.embedded_model import embedded_model
+    from spo_data.models.embedded import embedded_model
 
     return AutoTokenizer.from_pretrained(embedded_model())
 
@@ -53,7 +53,8 @@ def make_item(tokenizer: Any, response: str, ground_truth: str, uid: str = "draw
 
 def make_reward(tokenizer: Any, verifier: str, **settings: Any) -> Any:
     from omegaconf import OmegaConf
-    from spo_train.reward import GradedReward
+
+    from spo_train.hooks.reward import GradedReward
 
     kwargs = {"verifier": verifier, "thinking": False, "seconds": 2, "memory_gb": 4, "workers": 1} | settings
     return GradedReward(OmegaConf.create({"reward": {"reward_kwargs": kwargs}}), tokenizer)
@@ -95,7 +96,7 @@ def test_a_sample_that_failed_is_not_wrong_in_validation(tokenizer: Any) -> None
 
 def test_our_own_failure_is_no_reward(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """verl's own manager grades in a thread: a hang stops the worker, a crash ends it, and both count as wrong."""
-    from spo_train import failures
+    from spo_train.hooks import failures
 
     counted: list[str] = []
     monkeypatch.setattr(failures, "count", counted.append)

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from spo_train.settings import REFERENCE, SPOSettings, settings_from
+
+from spo_train.spo.settings import REFERENCE, SPOSettings, settings_from
 
 
 def test_the_defaults_are_the_papers() -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spo_train.settings import SPOSettings
-from spo_train.single_stream import SingleStream
+
+from spo_train.spo.settings import SPOSettings
+from spo_train.spo.single_stream import SingleStream
 
 PROMPTS = [f"{number:032x}" for number in range(40)]
 TOTALS = np.arange(40) % 9

@@ -8,32 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import spo_train.interpreter
 import yaml
-from spo_train import failures
-from spo_train.interpreter import concurrency_of, shared_interpreter
-from spo_train.options import TrainOptions, of_the_paper
-from spo_train.record import TrainRecord, read_record, refuse_another
-from spo_train.tools import (
-    check_interpreter,
-    loop_settings,
-    loop_wording,
-    options_of,
-    tool_notes,
-    tools_of,
-    wording_of,
-)
-from tool_scripts import ScriptedInterpreter
 
-import spo_data.tools.open
+import spo_data.sandbox.open
+import spo_train.hooks.shared_interpreter
 from spo_data.errors import UserError
-from spo_data.manifest import ToolsRecord
 from spo_data.options import ToolOptions
-from spo_data.prompt import Message, Prompt
-from spo_data.table_schemas import values_schema
-from spo_data.template import TOOL_WORDING, tool_wording
-from spo_data.tools.interpreter import Execution, Limits, SandboxError
-from spo_data.value_table import ValueTable
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.prompts.template import TOOL_WORDING, tool_wording
+from spo_data.provenance import ToolsRecord
+from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
+from spo_data.values.schema import values_schema
+from spo_data.values.table import ValueTable
+from spo_train.hooks import failures
+from spo_train.hooks.loop_file import loop_settings, loop_wording, options_of
+from spo_train.hooks.shared_interpreter import concurrency_of, shared_interpreter
+from spo_train.plan.record import TrainRecord, read_record, refuse_another
+from spo_train.plan.tool_options import check_interpreter, tool_notes, tools_of, wording_of
+from spo_train.plan.train_options import TrainOptions, of_the_paper
+from tool_scripts import ScriptedInterpreter
 
 RECORDED = ToolsRecord(interpreter="python", max_turns=4, seconds=5.0, memory_mb=512, output_chars=300)
 PYTHON = ToolOptions(tools="python")
@@ -164,7 +157,7 @@ class Opening:
 def test_all_responses_of_a_process_share_one_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     """verl makes an agent loop for each response: each with an interpreter of its own would start as many sandboxes."""
     opening = Opening()
-    monkeypatch.setattr(spo_data.tools.open, "open_interpreter", opening)
+    monkeypatch.setattr(spo_data.sandbox.open, "open_interpreter", opening)
 
     async def many() -> set[int]:
         first = await asyncio.gather(*(shared_interpreter(PYTHON, 2, is_training=True) for _ in range(5)))
@@ -180,7 +173,7 @@ def test_all_responses_of_a_process_share_one_interpreter(monkeypatch: pytest.Mo
 def test_an_interpreter_that_could_not_be_opened_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who waited share the failure: one after the other, each would wait for an address that does not answer."""
     opening = Opening(failing=1)
-    monkeypatch.setattr(spo_data.tools.open, "open_interpreter", opening)
+    monkeypatch.setattr(spo_data.sandbox.open, "open_interpreter", opening)
 
     async def twice() -> None:
         failed = await asyncio.gather(
@@ -228,15 +221,15 @@ def test_an_interpreter_that_is_away_for_long_ends_the_training(
     said: list[str] = []
     away = Away()
     monkeypatch.setattr(failures, "give_up", said.append)
-    monkeypatch.setattr(spo_train.interpreter, "PATIENCE_SECONDS", patience)
-    monkeypatch.setattr(spo_train.interpreter.time, "monotonic", lambda: away.now)
+    monkeypatch.setattr(spo_train.hooks.shared_interpreter, "PATIENCE_SECONDS", patience)
+    monkeypatch.setattr(spo_train.hooks.shared_interpreter.time, "monotonic", lambda: away.now)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
 
     @asynccontextmanager
     async def opening(*_: Any, **__: Any) -> AsyncIterator[Away]:
         yield away
 
-    monkeypatch.setattr(spo_data.tools.open, "open_interpreter", opening)
+    monkeypatch.setattr(spo_data.sandbox.open, "open_interpreter", opening)
 
     async def run_all() -> None:
         shared = await shared_interpreter(PYTHON, 1, is_training=is_training)
@@ -257,10 +250,10 @@ def test_an_interpreter_that_is_away_for_long_ends_the_training(
 def test_why_a_training_was_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(failures, "give_up", said.append)
-    monkeypatch.setattr(spo_train.interpreter, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(spo_train.hooks.shared_interpreter, "PATIENCE_SECONDS", 0.0)
 
     async def run_all() -> None:
-        watched = spo_train.interpreter._Watched(Away(), concurrency=1)
+        watched = spo_train.hooks.shared_interpreter._Watched(Away(), concurrency=1)
         for _ in range(2):
             with pytest.raises(SandboxError):
                 await watched.run("", Limits())
@@ -273,7 +266,7 @@ def test_why_a_training_was_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_interpreter_that_is_not_to_be_had_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spo_data.tools.open, "open_interpreter", Opening(failing=1))
+    monkeypatch.setattr(spo_data.sandbox.open, "open_interpreter", Opening(failing=1))
     check_interpreter(NONE)
     with pytest.raises(UserError, match="bubblewrap is not installed"):
         check_interpreter(PYTHON)

@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spo_train.settings import SPOSettings
-from spo_train.tracker import ValueTracker
+
+from spo_train.spo.settings import SPOSettings
+from spo_train.spo.tracker import ValueTracker
 
 PAPER = SPOSettings()
 RHO = st.floats(PAPER.rho_min, PAPER.rho_max)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from spo_train.settings import SPOSettings
+
+from spo_train.spo.settings import SPOSettings
 
 pytestmark = pytest.mark.slow  # verl takes ten seconds to import
 
@@ -25,7 +26,8 @@ class Workers:
 
 def make_trainer(part: int, *, bypass: bool = False, **settings: Any) -> Any:
     from omegaconf import OmegaConf
-    from spo_train.trainer import SPOTrainerSeparateAsync
+
+    from spo_train.hooks.trainer import SPOTrainerSeparateAsync
 
     trainer = object.__new__(SPOTrainerSeparateAsync)
     trainer.settings = SPOSettings(**settings)
@@ -42,7 +44,7 @@ def make_trainer(part: int, *, bypass: bool = False, **settings: Any) -> Any:
 
 def test_a_later_part_of_a_step_is_compared_with_the_steps_first_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """D is of the policy before its update; in part 2 of a step the weights had been updated once already."""
-    from spo_train import forward
+    from spo_train.hooks import forward
 
     def log_probs(workers: Workers, sequences: Any, *_: Any) -> list[Any]:
         workers.asked.append(("forward", len(sequences)))
@@ -84,8 +86,9 @@ def test_validation_says_how_many_samples_failed(monkeypatch: pytest.MonkeyPatch
 
 def test_a_validation_in_which_all_failed_is_its_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sandbox that was away for the time of a validation ended the training."""
-    from spo_train.draw_order import NothingGradedError
     from verl.trainer.ppo.v1 import PPOTrainer
+
+    from spo_train.hooks.draw_order import NothingGradedError
 
     def validate(_: Any) -> dict[str, float]:
         raise NothingGradedError("none of 3 prompts was sampled and graded")
@@ -98,7 +101,7 @@ def test_a_validation_in_which_all_failed_is_its_count(monkeypatch: pytest.Monke
 
 
 def test_a_training_that_was_given_up_draws_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spo_train import failures
+    from spo_train.hooks import failures
 
     monkeypatch.setattr(failures, "given_up", lambda: "3 programs in a row could not be run on node-1: no connection")
     with pytest.raises(RuntimeError, match="3 programs in a row could not be run on node-1"):
@@ -106,7 +109,7 @@ def test_a_training_that_was_given_up_draws_no_more(monkeypatch: pytest.MonkeyPa
 
 
 def make_responses(**fields: Any) -> Any:
-    from spo_train.responses import Responses
+    from spo_train.hooks.responses import Responses
 
     rows = [np.array([1, 2, 3, 4])] * 2
     masks = [np.array([1, 1, 1, 1]), np.array([1, 0, 0, 1])]
@@ -116,8 +119,9 @@ def make_responses(**fields: Any) -> Any:
 
 def test_tools_have_metrics_where_there_are_tools() -> None:
     """verl sums what has max, min, sum or total in its name, and averages the rest over a step's batches."""
-    from spo_train.responses import response_metrics
     from verl.trainer.ppo.v1.utils import MetricsAggregator
+
+    from spo_train.hooks.responses import response_metrics
 
     assert response_metrics(make_responses()) == {"spo/truncated": 0.5}
     measured = response_metrics(make_responses(tool_turns=[0, 3], tool_seconds=[0.0, 1.0]))
@@ -139,15 +143,15 @@ def test_first_responses_are_remembered_with_their_masks_and_the_chats_wording(
 ) -> None:
     """Token ids of the estimate after a prompt without the wording would be compared with another policy's."""
     from omegaconf import OmegaConf
-    from spo_train import forward
-    from spo_train.memory import ResponseMemory
-    from spo_train.training_files import FirstResponse
     from transformers import AutoTokenizer
 
-    from spo_data.chat import Chat
-    from spo_data.embedded_model import embedded_model
-    from spo_data.prompt import Message
-    from spo_data.template import TOOL_WORDING
+    from spo_data.models.chat import Chat
+    from spo_data.models.embedded import embedded_model
+    from spo_data.prompts.identity import Message
+    from spo_data.prompts.template import TOOL_WORDING
+    from spo_train.data.verl_files import FirstResponse
+    from spo_train.hooks import forward
+    from spo_train.spo.memory import ResponseMemory
 
     monkeypatch.setattr(forward, "log_probs", lambda _, rows, *__: [np.zeros(len(row[1]), np.float32) for row in rows])
     (tmp_path / "agent_loop.yaml").write_text("- name: spo_agent\n  template: retool\n")

@@ -9,26 +9,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from made_runs import make_run
 from records import make_manifest
-from spo_train.first_responses import FirstResponse
-from spo_train.training_data import (
-    TrainingData,
-    read_values_file,
-    training_data,
-    validation_rows,
-    write_training_data,
-)
-
 from spo_data.errors import SpoError, UserError
-from spo_data.export import export_values
-from spo_data.grading.verifiers import load_verifier
+from spo_data.formats.export import export_values
+from spo_data.grading.verifiers.registry import load_verifier
+from spo_data.load import load_values
 from spo_data.options import PromptOptions
-from spo_data.prompt import Message, Prompt
-from spo_data.table_schemas import stored_provenance, values_schema
-from spo_data.template import BUILT_IN, load_template
-from spo_data.value_rows import table_of_rows, value_row
-from spo_data.value_table import ValueTable, load_values
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.prompts.template import BUILT_IN, load_template
+from spo_data.values.schema import stored_provenance, values_schema
+from spo_data.values.scores import table_of_rows, value_row
+from spo_data.values.table import ValueTable
+from spo_train.data.first_responses import FirstResponse
+from spo_train.data.training_rows import TrainingData, training_data, validation_rows
+from spo_train.data.verl_files import read_values_file, write_training_data
 
 QUESTIONS = ("What is one and one?", "What is two and two?", "What is three and three?")
 GOLDS = ("2", "4", "6")

@@ -1,7 +1,7 @@
 """verl on CPU cores: a platform for verl's registry, and what verl 0.9.1 needs beside it. Nothing of SPO is in here.
 
     environment = verl_cpu.environment()          # before Ray starts
-    overrides = verl_cpu.config.cpu_overrides(…)  # verl's settings that have to be so on a CPU
+    overrides = verl_cpu.overrides.cpu_overrides(…)  # verl's settings that have to be so on a CPU
 
 `VERL_USE_EXTERNAL_MODULES` makes every verl process import this package when it imports verl, which registers the
 platform and applies the patches (`patches` lists each with its reason). On a machine with an accelerator nothing of

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from spo_data.grading import math_equal, math_verifier
+from spo_data.grading.answers import math_equal
 from spo_data.grading.verdict import Verdict
-from spo_data.grading.verifiers import load_verifier
+from spo_data.grading.verifiers import math_verify as math_verifier
+from spo_data.grading.verifiers.registry import load_verifier
 
 
 def _corpus() -> Any:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spo_data.grading.dapo import DapoVerifier
 from spo_data.grading.verdict import Verdict
+from spo_data.grading.verifiers.dapo import DapoVerifier
 
 PATH = "verl/utils/reward_score/math_dapo.py"
 GOLDS = ("42", "-7", "", " ", r"\frac{1}{2}", r"\{1,2\}", r"x^{2}", "yes", "Monday, June 3", "π", "{", "}", "42 ")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from spo_data.grading.verdict import Verdict
-from spo_data.grading.verifiers import load_verifier
+from spo_data.grading.verifiers.registry import load_verifier
 
 PAGE = Path(__file__).parents[3] / "docs" / "grading.md"
 _ROW = re.compile(r"^\| (?P<gold>`.+?`) \| (?P<answers>`.+?`) \| (?P<said>right|wrong) \|", re.MULTILINE)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from spo_data.grading.extract import extract_answer
-from spo_data.grading.math_equal import math_equal
-from spo_data.grading.math_verifier import MathVerifier
-from spo_data.grading.numbers import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, equal_numbers, read_number
+from spo_data.grading.answers.extract import extract_answer
+from spo_data.grading.answers.math_equal import math_equal
+from spo_data.grading.answers.numbers import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, equal_numbers, read_number
 from spo_data.grading.verdict import Verdict
+from spo_data.grading.verifiers.math_verify import MathVerifier
 
 pytestmark = pytest.mark.slow
 

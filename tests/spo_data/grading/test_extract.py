@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spo_data.grading.extract import extract_answer, last_boxed, strip_thinking
+from spo_data.grading.answers.extract import extract_answer, last_boxed, strip_thinking
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spo_data.grading.math_equal import UnparseableGoldError, math_equal
-from spo_data.grading.number_lists import equal_lists
+from spo_data.grading.answers.math_equal import UnparseableGoldError, math_equal
+from spo_data.grading.answers.number_lists import equal_lists
 
 _NUMBERS = st.lists(
     st.sampled_from(["0", "1", "2", "-3", "1/2", "0.5", "2.0", r"\frac{7}{2}", "40"]), min_size=1, max_size=4

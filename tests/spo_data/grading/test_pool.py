@@ -13,7 +13,7 @@ import pytest
 from spo_data.errors import SpoError, UserError
 from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.grading.verifiers import load_verifier
+from spo_data.grading.verifiers.registry import load_verifier
 from spo_data.grading.worker import GradeJob
 
 T = TypeVar("T")

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from spo_data.errors import UserError
-from spo_data.grading.reward_function import (
+from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verifiers.registry import load_verifier, verifier_version
+from spo_data.grading.verifiers.reward_function import (
     RewardFunction,
     is_reward_function,
     reward_function_version,
     split_name,
 )
-from spo_data.grading.verdict import Graded, Verdict
-from spo_data.grading.verifiers import load_verifier, verifier_version
 
 
 def function(folder: Path, source: str, name: str = "judge") -> RewardFunction:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from spo_data.dataset_rows import reasoning_gym_dataset
 from spo_data.errors import UserError
-from spo_data.grading import math_equal
-from spo_data.grading.numbers import is_number
+from spo_data.grading.answers import math_equal
+from spo_data.grading.answers.numbers import is_number
 from spo_data.grading.verdict import Verdict
-from spo_data.grading.verifiers import VERIFIERS, load_verifier, verifier_version
+from spo_data.grading.verifiers.registry import VERIFIERS, load_verifier, verifier_version
+from spo_data.prompts.rows import reasoning_gym_dataset
 
 CORRECT, WRONG, NO_ANSWER = Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER
 UNPARSEABLE = Verdict.GOLD_UNPARSEABLE
@@ -271,7 +271,7 @@ def test_reasoning_gym_refuses_a_gold_that_the_generator_no_longer_gives() -> No
 def test_integers_and_words_are_compared_without_sympy() -> None:
     program = (
         "import sys\n"
-        "from spo_data.grading.verifiers import load_verifier\n"
+        "from spo_data.grading.verifiers.registry import load_verifier\n"
         "verifier = load_verifier('math-verify')\n"
         "for gold, answer in (('42', '42'), ('42', '41'), ('1,000', '$1000$'), ('yes', 'Yes'), ('A', '(B)')):\n"
         "    print(verifier.grade('\\\\boxed{' + answer + '}', gold, None).verdict)\n"

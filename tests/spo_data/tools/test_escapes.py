@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+
 from hostile_programs import HOSTILE, PRELUDE, Hostile
 from sandboxes import SECRET, Outside, left, outside
-
-from spo_data.tools.interpreter import CAPTURED_BYTES, Execution, Limits
-from spo_data.tools.local import LocalInterpreter
+from spo_data.sandbox.interpreter import CAPTURED_BYTES, Execution, Limits
+from spo_data.sandbox.local import LocalInterpreter
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ import pytest
 from tenacity import wait_fixed, wait_none
 
 from spo_data.errors import UserError
-from spo_data.tools.fusion import RemoteInterpreter, check_remote
-from spo_data.tools.interpreter import Execution, Limits, SandboxError
-from spo_data.tools.protocol import answer_of, execution_of
-from spo_data.tools.retry import ATTEMPTS
+from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
+from spo_data.sandbox.remote import RemoteInterpreter, check_remote
+from spo_data.sandbox.retry import ATTEMPTS
+from spo_data.sandbox.run_code import answer_of, execution_of
 
 RESULT = {"status": "Finished", "execution_time": 0.1, "return_code": 0, "stdout": "42\n", "stderr": ""}
 RIGHT = json.dumps({"status": "Success", "message": "", "compile_result": None, "run_result": RESULT, "files": {}})

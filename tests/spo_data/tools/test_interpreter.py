@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spo_data.tools.interpreter import Execution, Limits, shortened, told
+from spo_data.sandbox.interpreter import Execution, Limits, shortened, told
 
 LIMITS = Limits(seconds=2, memory_mb=256)
 

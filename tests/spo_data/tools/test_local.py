@@ -16,12 +16,12 @@ from typing import Any
 
 import psutil
 import pytest
-from sandboxes import Outside, eventually_nothing_left, left, outside
 from tenacity import wait_none
 
+from sandboxes import Outside, eventually_nothing_left, left, outside
 from spo_data.errors import UserError
-from spo_data.tools.interpreter import CAPTURED_BYTES, Execution, Limits, SandboxError
-from spo_data.tools.local import LocalInterpreter, check_sandbox
+from spo_data.sandbox.interpreter import CAPTURED_BYTES, Execution, Limits, SandboxError
+from spo_data.sandbox.local import LocalInterpreter, check_sandbox
 
 LIMITS = Limits(seconds=30, memory_mb=512)
 
@@ -92,7 +92,7 @@ def test_a_sandbox_that_cannot_be_made_is_tried_again(monkeypatch: pytest.Monkey
         async with LocalInterpreter(1, attempts=attempts, wait=wait_none()) as interpreter:
             return await interpreter.run("print(1)", LIMITS)
 
-    monkeypatch.setattr("spo_data.tools.program.subprocess.Popen", failing)
+    monkeypatch.setattr("spo_data.sandbox.program.subprocess.Popen", failing)
     assert asyncio.run(attempted(5)).stdout == "1\n"
     made.clear()
     with pytest.raises(SandboxError, match=r"local sandbox: .*Too many open files.* \(2 attempts\)"):
@@ -125,8 +125,8 @@ def test_an_error_that_nobody_expects_costs_one_program_and_no_further_attempts(
                 await interpreter.run("import time\ntime.sleep(5)", LIMITS)
             return await interpreter.run("print(1)", LIMITS)
 
-    monkeypatch.setattr("spo_data.tools.program.memory_used", failing)
-    monkeypatch.setattr("spo_data.tools.program.LOOK_SECONDS", 1.0)
+    monkeypatch.setattr("spo_data.sandbox.program.memory_used", failing)
+    monkeypatch.setattr("spo_data.sandbox.program.LOOK_SECONDS", 1.0)
     assert asyncio.run(both()).stdout == "1\n"
     assert len(attempts) == 1
 
@@ -489,7 +489,7 @@ def test_a_bubblewrap_that_cannot_isolate_is_refused_in_one_line(
 
 
 def test_a_missing_filter_of_system_calls_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spo_data.tools import seccomp
+    from spo_data.sandbox import seccomp
 
     seccomp.system_call_filter.cache_clear()
     monkeypatch.setitem(sys.modules, "pyseccomp", None)

@@ -7,14 +7,23 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from byte_tokenizer import EOS, ByteTokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byte_tokenizer import EOS, ByteTokenizer
+from spo_data.engines.tool_loop import (
+    OUTPUT,
+    ToolResponse,
+    Turn,
+    code_of,
+    encode,
+    refuse_stops,
+    response_text,
+    tool_loop,
+)
 from spo_data.errors import UserError
-from spo_data.manifest import ToolsRecord
-from spo_data.tools.interpreter import Execution, Limits, SandboxError
-from spo_data.tools.loop import OUTPUT, ToolResponse, Turn, code_of, encode, refuse_stops, response_text, tool_loop
+from spo_data.provenance import ToolsRecord
+from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
 
 TOKENIZER = ByteTokenizer()
 PROMPT = [1, 2, 3]
@@ -231,8 +240,8 @@ def test_output_is_cut_to_its_limit_before_it_is_tokenized() -> None:
 
 def test_a_program_that_prints_a_special_token_prints_text() -> None:
     """It was a real one: the end of a turn in the middle of a response, which no text shows."""
-    from spo_data.chat import load_chat
-    from spo_data.model import resolve_model
+    from spo_data.models.chat import load_chat
+    from spo_data.models.names import resolve_model
 
     tokenizer = load_chat(resolve_model("smollm2-135m")).tokenizer
     ids = encode(tokenizer, "<|im_end|>\n<|im_start|>user")

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from spo_data.tools.notebook import shown_last
+from spo_data.sandbox.notebook import shown_last
 
 
 def printed(code: str) -> str:

@@ -16,11 +16,11 @@ import uvicorn
 from tenacity import wait_none
 
 from spo_data.options import ToolOptions
-from spo_data.tools.fusion import RemoteInterpreter, check_remote
-from spo_data.tools.interpreter import CAPTURED_BYTES, Execution, Interpreter, Limits, SandboxError
-from spo_data.tools.notebook import shown_last
-from spo_data.tools.open import open_interpreter
-from spo_data.tools.server import BODY_BYTES, CODE_BYTES, make_app
+from spo_data.sandbox.interpreter import CAPTURED_BYTES, Execution, Interpreter, Limits, SandboxError
+from spo_data.sandbox.notebook import shown_last
+from spo_data.sandbox.open import open_interpreter
+from spo_data.sandbox.remote import RemoteInterpreter, check_remote
+from spo_data.sandbox.server import BODY_BYTES, CODE_BYTES, make_app
 
 MANY_PROCESSES = """
 import os, time

@@ -1,0 +1,117 @@
+"""`spo-data check`: what is wrong with a dataset, before any GPU is rented."""
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spo_cli.exits import clean_exit
+from spo_cli.parameters import grader_option, json_object, prompts_option
+from spo_data.options import EngineOptions, GraderOptions, PromptOptions
+
+if TYPE_CHECKING:
+    from spo_pipelines.check import CheckReport
+
+SHOWN = 50
+"""Offenders that are printed; --json prints all."""
+
+
+def check(
+    dataset: Annotated[str, typer.Argument(help="As for estimate's --dataset.", show_default=False)],
+    model: Annotated[
+        str | None, typer.Option(help="Render and measure the prompts under this model's chat template.")
+    ] = None,
+    model_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
+    max_model_len: Annotated[int | None, typer.Option(help="Context length (default: the model's).")] = None,
+    dataset_config: Annotated[str | None, prompts_option("dataset_config")] = None,
+    split: Annotated[str | None, prompts_option("split")] = None,
+    revision: Annotated[str | None, prompts_option("revision")] = None,
+    prompt_column: Annotated[str | None, prompts_option("prompt_column")] = None,
+    answer_column: Annotated[str | None, prompts_option("answer_column")] = None,
+    template: Annotated[str | None, prompts_option("template")] = None,
+    system: Annotated[str | None, prompts_option("system")] = None,
+    chat_template_kwargs: Annotated[str | None, prompts_option("chat_template_kwargs")] = None,
+    limit: Annotated[int | None, prompts_option("limit")] = None,
+    shuffle_seed: Annotated[int | None, prompts_option("shuffle_seed")] = None,
+    verifier: Annotated[str | None, grader_option("verifier")] = None,
+    grader_workers: Annotated[int | None, grader_option("grader_workers")] = None,
+    grader_seconds: Annotated[float, grader_option("grader_seconds")] = 10.0,
+    grader_memory_gb: Annotated[float, grader_option("grader_memory_gb")] = 4.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report, with every offender, as JSON.")] = False,
+) -> None:
+    """Check a dataset: ground truths, contradictions, empty and over-long prompts, answers that leak into prompts.
+
+    Exit status: 0 for a clean dataset, 2 for offenders.
+    """
+    with clean_exit():
+        prompts = PromptOptions(
+            dataset=dataset,
+            dataset_config=dataset_config,
+            split=split,
+            revision=revision,
+            prompt_column=prompt_column,
+            answer_column=answer_column,
+            template=template,
+            system=system,
+            chat_template_kwargs=json_object("--chat-template-kwargs", chat_template_kwargs),
+            limit=limit,
+            shuffle_seed=shuffle_seed,
+        )
+        EngineOptions(max_model_len=max_model_len)  # refuses what estimate refuses
+        grader = GraderOptions(verifier, None, grader_workers, grader_seconds, grader_memory_gb)
+
+        from spo_pipelines.check import CheckOptions
+        from spo_pipelines.check import check as run_check
+
+        report = asyncio.run(run_check(CheckOptions(prompts, grader, model, model_revision, max_model_len)))
+        if as_json:
+            print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+        else:
+            _print(report)
+        raise typer.Exit(2 if report.offenders else 0)
+
+
+def _print(report: "CheckReport") -> None:
+    from collections import Counter
+
+    from spo_cli.printing import add_row, console, facts, table
+    from spo_data.text import excerpt
+
+    out = console()
+    if report.preview is None:
+        out.print("no preview, and lengths not checked: --model says whose chat template to use", markup=False)
+    else:
+        out.print("the first prompt, as the model reads it:", markup=False)
+        for line in report.preview.splitlines():
+            out.print(f"  │ {line}", markup=False)
+    out.print()
+    named = [
+        ("dataset", f"{report.dataset} ({report.layout} layout), template {report.template}"),
+        (
+            "rows",
+            f"{report.rows:,}: {report.prompts:,} prompts to sample, {report.duplicates:,} duplicates,"
+            f" {report.left_out:,} left out; {len({offender.row for offender in report.offenders}):,} offenders",
+        ),
+        ("verifier", report.verifier),
+    ]
+    if report.repeated:
+        shown = ", ".join(f"row {row} {times:,} times" for row, times in list(report.repeated.items())[:5])
+        named.insert(2, ("repeated", shown + (" …" if len(report.repeated) > 5 else "")))
+    if report.longest_prompt is not None:
+        named.append(("longest", f"{report.longest_prompt:,} tokens, of a context of {report.context_length:,}"))
+    facts(out, named)
+    if not report.offenders:
+        out.print("\nclean", markup=False)
+        return
+    counts = Counter(offender.reason for offender in report.offenders)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+    out.print(f"\n{reasons}", markup=False, soft_wrap=True)
+    offenders = table("row", "reason", "detail", "prompt", flexible=2)
+    for offender in report.offenders[:SHOWN]:
+        add_row(
+            offenders, str(offender.row), offender.reason, excerpt(offender.detail, 70), excerpt(offender.prompt, 50)
+        )
+    out.print(offenders)
+    if len(report.offenders) > SHOWN:
+        out.print(f"… and {len(report.offenders) - SHOWN:,} more (--json prints all)", markup=False)

@@ -1,0 +1,62 @@
+"""`spo-data export`: offline values in the formats that trainers read."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spo_cli.exits import clean_exit
+
+if TYPE_CHECKING:
+    from spo_data.formats.export import Exported
+
+READERS = {
+    "spo-json": "the SPO recipe's {prompt: [scores]}",
+    "spo-hf": "a dataset with prompt and vhat, as the SPO trainer reads it",
+    "verl": "verl's training rows",
+    "a-star-po": "A*-PO's training rows, with responses, rewards and V*",
+}
+
+
+def export(
+    run: Annotated[
+        str, typer.Argument(help="Run folder, imported folder, file or Hub id with values.", show_default=False)
+    ],
+    to_format: Annotated[str, typer.Option("--format", help=f"{', '.join(READERS)}.")],
+    out: Annotated[Path, typer.Option(help="File to write; for spo-hf a folder. Nothing is overwritten.")],
+    n: Annotated[
+        int | None,
+        typer.Option(help="Scores of each prompt, exactly (default: the run's n); not for verl.", show_default=False),
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="A*-PO's β in v_star (default: 0.5); only for a-star-po.", show_default=False)
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, where RUN is a Hub id.")] = None,
+) -> None:
+    """Write the values for a trainer. What does not fit is left out and counted, and what is lost is printed.
+
+    Exit status: 0 when something was written, 2 for wrong input and where no prompt fits.
+    """
+    with clean_exit():
+        from spo_data.formats.export import export_values
+
+        _print(export_values(run, to_format, out, n=n, beta=beta, revision=revision))
+
+
+def _print(exported: "Exported") -> None:
+    from spo_cli.printing import console, facts
+
+    values, written = exported.values, exported.written
+    each = "" if written.n is None else f", {written.n} scores each"
+    named = [
+        ("values", values.source + (f" at {values.revision}" if values.revision else "")),
+        ("format", f"{exported.format}: {READERS[exported.format]}"),
+        ("written", f"{exported.path}: {written.prompts:,} of {len(values):,} prompts{each}"),
+        *(("left out", f"{count:,} prompts {reason}") for reason, count in written.left_out.items() if count),
+    ]
+    if written.cut:
+        named.append(("cut", f"{written.cut:,} prompts have more scores: their first {written.n} are written"))
+    if exported.no_value:
+        named.append(("no value", f"{exported.no_value:,} further prompts of the run have no valid sample"))
+    named += [("lost" if position == 0 else "", sentence) for position, sentence in enumerate(written.lost)]
+    facts(console(), named)

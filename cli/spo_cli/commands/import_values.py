@@ -1,0 +1,113 @@
+"""`spo-data import`: values that others estimated, as a folder like a run's."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from spo_cli.exits import clean_exit
+from spo_cli.parameters import json_object, prompts_option
+from spo_data.errors import UserError
+from spo_data.options import PromptOptions, option_of
+
+if TYPE_CHECKING:
+    from spo_data.formats.import_report import Imported
+
+SYSTEM_PROMPT = "; a system prompt may have been used: the source does not say"
+DUMPS = "Validation dumps"
+
+
+def import_values(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE-OR-ID",
+            help="JSON, parquet or jsonl file, glob, folder, or Hub id with values of others.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write; a new or empty one.")],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, where FILE-OR-ID is a Hub id.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="What a validation dump was sampled from, as for estimate's --dataset.", rich_help_panel=DUMPS
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Whose chat template it was rendered with.", rich_help_panel=DUMPS)
+    ] = None,
+    dataset_config: Annotated[str | None, prompts_option("dataset_config")] = None,
+    split: Annotated[str | None, prompts_option("split")] = None,
+    prompt_column: Annotated[str | None, prompts_option("prompt_column")] = None,
+    answer_column: Annotated[str | None, prompts_option("answer_column")] = None,
+    template: Annotated[str | None, prompts_option("template")] = None,
+    system: Annotated[str | None, prompts_option("system")] = None,
+    chat_template_kwargs: Annotated[str | None, prompts_option("chat_template_kwargs")] = None,
+) -> None:
+    """Import values: the SPO recipe's, verl's validation dump and training rows, A*-PO's and open-r1's datasets.
+
+    The folder has values/, and samples/ where responses are known. Exit status: 0 when there are values, 2 for wrong
+    input.
+    """
+    with clean_exit():
+        given: dict[str, Any] = {
+            "dataset_config": dataset_config,
+            "split": split,
+            "prompt_column": prompt_column,
+            "answer_column": answer_column,
+            "template": template,
+            "system": system,
+            "chat_template_kwargs": json_object("--chat-template-kwargs", chat_template_kwargs),
+        }
+        if dataset is None and (stray := [name for name, value in given.items() if value]):
+            raise UserError(f"{option_of(stray[0])} says how to read a --dataset, and there is none")
+        training = None if dataset is None else PromptOptions(dataset=dataset, **given)
+
+        from spo_data.formats.import_values import import_values as run_import
+
+        _print(run_import(source, out, revision=revision, training=training, model=model))
+
+
+def _print(imported: "Imported") -> None:
+    from spo_cli.printing import console, facts
+    from spo_data.formats.import_values import NAMES
+    from spo_data.text import excerpt
+
+    files = imported.files
+    number = "" if len(files.files) == 1 else f", {len(files.files):,} files"
+    scores = ", ".join(f"{count:,} prompts have {n}" for n, count in imported.scores.items())
+    named = [
+        ("source", f"{files.source}{f' at {files.revision}' if files.revision else ''}{number}"),
+        ("read as", NAMES[imported.layout]),
+        ("prompts", f"{imported.prompts:,} with a value; scores: {scores or 'none'}"),
+    ]
+    if imported.repeated:
+        named.append(("repeated", f"{imported.repeated:,} prompts come more than once: their draws are put together"))
+    if imported.ungraded:
+        named.append(("ungraded", f"{imported.ungraded:,} draws have no score: n_failed, in no value"))
+    if imported.no_value:
+        named.append(("no value", f"{imported.no_value:,} prompts have no graded draw, and no row"))
+    named += [("left out", f"{count:,} rows {reason}") for reason, count in imported.left_out.items()]
+    if imported.example is not None:
+        named.append(("", f"the first: {imported.example.where} {excerpt(imported.example.text)}".rstrip()))
+    if files.not_read:
+        named.append(("not read", f"{len(files.not_read):,} files of other splits: {', '.join(files.not_read[:3])}"))
+    if imported.unknown:
+        system = SYSTEM_PROMPT if imported.layout in ("open-r1", "pass-rate") else ""
+        named.append(("null", f"{', '.join(imported.unknown)}{system}"))
+    tables = "values/" if not imported.samples else f"values/ and samples/ ({imported.samples:,} responses)"
+    if imported.layout == "own" and files.revision:
+        tables += "; responses stay on the Hub"
+    named.append(("written", f"{imported.folder}: {tables}"))
+    out = console()
+    facts(out, named)
+    if not imported.is_joined:
+        again = shlex.join(["spo-data", "import", files.source, "--out", f"{imported.folder}-joined"])
+        out.print(
+            "\nThese prompts are decoded transcripts, and their ids will not join with those of a training dataset."
+            f" What recognises them:\n  {again} --dataset TRAIN --model MODEL",
+            markup=False,
+            soft_wrap=True,
+        )

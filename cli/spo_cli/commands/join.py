@@ -1,0 +1,113 @@
+"""`spo-data join`: which training prompts have a value."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spo_cli.exits import clean_exit
+from spo_cli.parameters import prompts_option
+from spo_data.errors import UserError
+from spo_data.options import PromptOptions
+
+if TYPE_CHECKING:
+    from spo_data.join.coverage import Joined
+
+SHOWN = 10
+"""Missing prompts that are printed; --json prints all."""
+
+
+def join(
+    values: Annotated[str, typer.Argument(help="Run folder, parquet or JSON file, or Hub id.", show_default=False)],
+    train_data: Annotated[str, typer.Argument(help="As for estimate's --dataset.", show_default=False)],
+    min_coverage: Annotated[
+        float, typer.Option(help="Share of training prompts that must have a value; exit status 2 below.")
+    ] = 1.0,
+    values_revision: Annotated[
+        str | None, typer.Option(help="Branch, tag or commit of values on the Hub.", show_default=False)
+    ] = None,
+    dataset_config: Annotated[str | None, prompts_option("dataset_config")] = None,
+    split: Annotated[str | None, prompts_option("split")] = None,
+    revision: Annotated[str | None, prompts_option("revision")] = None,
+    prompt_column: Annotated[str | None, prompts_option("prompt_column")] = None,
+    answer_column: Annotated[str | None, prompts_option("answer_column")] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="Answer instruction of training data without one (default: the values').", show_default=False
+        ),
+    ] = None,
+    system: Annotated[str | None, prompts_option("system")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all of it, with every missing prompt, as JSON.")
+    ] = False,
+) -> None:
+    """Join training data to values: how many prompts have one, how many lack one and why.
+
+    Exit status: 0 from --min-coverage on, 2 below it.
+    """
+    with clean_exit():
+        if not 0 <= min_coverage <= 1:
+            raise UserError(f"--min-coverage {min_coverage:g}: between 0 and 1")
+
+        from spo_data.join.coverage import join as run_join
+        from spo_data.load import load_values
+
+        options = PromptOptions(
+            dataset=train_data,
+            dataset_config=dataset_config,
+            split=split,
+            revision=revision,
+            prompt_column=prompt_column,
+            answer_column=answer_column,
+            template=template,
+            system=system,
+        )
+        joined = run_join(load_values(values, values_revision), options)
+        if as_json:
+            print(json.dumps(joined.as_dict(), indent=2, ensure_ascii=False))
+        else:
+            _print(joined)
+        if joined.coverage < min_coverage:
+            sys.stderr.write(
+                f"error: {joined.coverage:.2%} of the training prompts have a value, below --min-coverage"
+                f" {min_coverage:g}: {len(joined.missing):,} have none; --min-coverage"
+                f" {int(joined.coverage * 10_000) / 10_000:g} accepts this\n"
+            )
+            raise typer.Exit(2)
+
+
+def _print(joined: "Joined") -> None:
+    from spo_cli.printing import add_row, console, facts, table
+    from spo_data.text import excerpt
+
+    out = console()
+    by_text = ", by their first user message: the values know no more" if joined.by_text else ""
+    dropped = "".join(f", {count:,} dropped: {reason}" for reason, count in joined.dropped.items())
+    at = f" at {joined.revision}" if joined.revision else ""
+    facts(
+        out,
+        [
+            ("values", f"{joined.values}{at}: {joined.n_values:,} prompts"),
+            ("training", f"{joined.training}: {joined.rows:,} rows, {joined.prompts:,} unique prompts{dropped}"),
+            ("template", joined.template),
+            ("with a value", f"{joined.with_value:,} of {joined.prompts:,} prompts ({joined.coverage:.2%}){by_text}"),
+            ("unused", f"{joined.unused:,} values of no training prompt"),
+        ],
+    )
+    if not joined.missing:
+        return
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in joined.reasons.items())
+    out.print(f"\nwithout a value: {len(joined.missing):,} ({reasons})", markup=False, soft_wrap=True)
+    for reason in joined.reasons:
+        example = next(missing for missing in joined.missing if missing.near.reason == reason)
+        if example.near.detail:
+            out.print(f"  {reason}: {example.near.detail} (row {example.row})", markup=False, soft_wrap=True)
+    found = table("row", "reason", "prompt")
+    for missing in joined.missing[:SHOWN]:
+        add_row(found, str(missing.row), missing.near.reason, excerpt(missing.prompt, 90))
+    out.print()
+    out.print(found)
+    if len(joined.missing) > SHOWN:
+        out.print(f"… and {len(joined.missing) - SHOWN:,} more (--json prints all)", markup=False)

@@ -1,0 +1,94 @@
+"""`spo-data push`: publish a run as a Hugging Face dataset."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spo_cli.exits import clean_exit
+
+if TYPE_CHECKING:
+    from spo_pipelines.push import Pushed
+
+
+def push(
+    repo_id: Annotated[str, typer.Argument(help="Dataset on the Hub, org/name; made where it is not there.")],
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder (default: the one run in runs/).", show_default=False)
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make the dataset private where it is made.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch to push to (default: main).", show_default=False)] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
+    commit_message: Annotated[
+        str | None, typer.Option(help="First line of the commit (default: model, dataset and n).", show_default=False)
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="Hub token (default: HF_TOKEN, or `hf auth login`'s).", show_default=False)
+    ] = None,
+    no_samples: Annotated[
+        bool, typer.Option("--no-samples", help="Publish the values without the responses they come from.")
+    ] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Publish an incomplete run; its card says so.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the commit and its files as JSON.")] = False,
+) -> None:
+    """Publish a run: tables, card and manifest in one commit. The same run pushed again makes no commit.
+
+    Exit status: 0 when the Hub has it, 1 where the Hub refuses, 2 for wrong input and for an incomplete run.
+    """
+    with clean_exit("interrupted: the Hub has all of it or nothing; the same command pushes again"):
+        from spo_pipelines.push import PushOptions, only_run
+        from spo_pipelines.push import push as run_push
+
+        options = PushOptions(
+            repo_id=repo_id,
+            run=only_run() if run is None else run,
+            private=private,
+            revision=revision,
+            create_pr=create_pr,
+            commit_message=commit_message,
+            token=token,
+            samples=not no_samples,
+            allow_missing=allow_missing,
+        )
+        pushed = run_push(options, lambda text: print(text, file=sys.stderr, flush=True))
+        if as_json:
+            print(json.dumps(_as_dict(pushed), indent=2))
+        else:
+            _print(pushed, options.repo_id)
+
+
+def _as_dict(pushed: "Pushed") -> dict[str, object]:
+    committed = pushed.committed
+    return {
+        "url": pushed.url,
+        "commit": committed.commit,
+        "pr_url": committed.pr_url,
+        "private": committed.private,
+        "complete": pushed.summary.complete,
+        "uploaded": list(committed.uploaded),
+        "deleted": list(committed.deleted),
+    }
+
+
+def _print(pushed: "Pushed", repo_id: str) -> None:
+    from spo_cli.printing import console, facts
+
+    committed, summary = pushed.committed, pushed.summary
+    changed = ", ".join([*committed.uploaded, *(f"{name} (deleted)" for name in committed.deleted)])
+    named = [
+        ("dataset", f"{pushed.url} ({'private' if committed.private else 'public'})"),
+        ("commit", committed.commit),
+        ("changed", changed or "nothing: it is there already"),
+        (
+            "values",
+            f"{summary.prompts - summary.prompts_without_value:,} of {summary.prompts:,} prompts"
+            + ("" if summary.complete else ", incomplete: the card says so"),
+        ),
+    ]
+    if committed.pr_url is None:
+        named.append(("load", f'load_dataset("{repo_id}", revision="{committed.commit}")["train"]'))
+    facts(console(), named)

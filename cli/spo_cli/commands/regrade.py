@@ -1,0 +1,97 @@
+"""`spo-data regrade`: grade a run's stored responses again, without sampling."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spo_cli.exits import INTERRUPTED, clean_exit
+from spo_cli.parameters import SKIP_CHECK, grader_option
+from spo_data.options import GraderOptions
+
+if TYPE_CHECKING:
+    from spo_pipelines.regrade import Regraded
+
+
+def regrade(
+    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+    verifier: Annotated[str | None, grader_option("verifier")] = None,
+    also: Annotated[str | None, grader_option("also")] = None,
+    skip_check: Annotated[bool, SKIP_CHECK] = False,
+    grader_workers: Annotated[int | None, grader_option("grader_workers")] = None,
+    grader_seconds: Annotated[float, grader_option("grader_seconds")] = 10.0,
+    grader_memory_gb: Annotated[float, grader_option("grader_memory_gb")] = 4.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what changed as JSON.")] = False,
+) -> None:
+    """Grade a run's stored responses with another verifier, or with this version of its own; nothing is sampled.
+
+    The verdicts so far stay in the journal: going back is the same command with the verifier of before.
+    """
+    with clean_exit(INTERRUPTED):
+        grader = GraderOptions(verifier, also, grader_workers, grader_seconds, grader_memory_gb)
+
+        from spo_cli.progress import Display
+        from spo_pipelines.regrade import RegradeOptions
+        from spo_pipelines.regrade import regrade as run_regrade
+
+        with Display() as display:
+            outcome = asyncio.run(run_regrade(RegradeOptions(run, grader, skip_check), display.graded))
+        if as_json:
+            print(json.dumps(outcome.as_dict(), indent=2, ensure_ascii=False))
+        else:
+            _print(outcome, run)
+        failed = sum(count for (_, after), count in outcome.confusion.items() if not after.is_observation)
+        if failed:
+            sys.stderr.write(f"incomplete: {failed:,} samples have no verdict of {outcome.after.verifier}\n")
+            raise typer.Exit(1)
+
+
+def _print(outcome: "Regraded", run: Path) -> None:
+    from spo_cli.commands.show import print_second_opinion, print_suspects
+    from spo_cli.printing import add_row, console, facts, table
+    from spo_data.grading.verdict import Verdict
+    from spo_data.text import excerpt
+
+    out = console()
+    before, after = outcome.before, outcome.after
+    graded = f"{outcome.graded:,} stored responses, none sampled"
+    named = [
+        ("run", str(run)),
+        ("before", f"{before.verifier} ({before.version})"),
+        ("after", f"{after.verifier} ({after.version})"),
+        ("graded", graded if outcome.graded else "nothing: the journal has this grader's verdicts"),
+    ]
+    if outcome.unparseable:
+        named.append(("no value", f"{outcome.unparseable:,} prompts whose ground truth fails against itself"))
+    facts(out, named)
+    rows = [verdict for verdict in Verdict if any(old is verdict for old, _ in outcome.confusion)]
+    columns = [verdict for verdict in Verdict if any(new is verdict for _, new in outcome.confusion)]
+    out.print("\nsamples by verdict: before (rows) and after (columns)", markup=False)
+    confusion = table("", *columns, flexible=0)
+    for column in confusion.columns[1:]:
+        column.justify = "right"
+    for old in rows:
+        add_row(confusion, old, *(f"{outcome.confusion.get((old, new), 0):,}" for new in columns))
+    out.print(confusion)
+    out.print(
+        f"\nmean value {_value(outcome.mean_before)} → {_value(outcome.mean_after)};"
+        f" {outcome.rose:,} prompts rose, {outcome.fell:,} fell, {outcome.unchanged:,} stayed,"
+        f" {outcome.gained:,} gained a value, {outcome.lost:,} lost theirs",
+        markup=False,
+    )
+    if outcome.moves:
+        moves = table("before", "after", "ground truth", "prompt")
+        for move in outcome.moves:
+            add_row(moves, _value(move.before), _value(move.after), excerpt(move.ground_truth, 20), move.prompt)
+        out.print(moves)
+    if outcome.summary.suspects:
+        print_suspects(out, outcome.summary.suspects)
+    if outcome.summary.second is not None:
+        print_second_opinion(out, outcome.summary.second, outcome.summary.verifier)
+
+
+def _value(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"

@@ -1,0 +1,149 @@
+"""`spo-data show`: a run's summary again."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spo_cli.exits import clean_exit
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from spo_data.run.summary import Example, SecondOpinion, Summary, Suspect
+
+BAR = 40
+SHOWN = 10
+"""Suspect ground truths that are printed."""
+
+
+def show(
+    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Show a run: verdicts, values, bounds, speed, the hardest and the easiest prompts."""
+    with clean_exit():
+        from spo_data.run.journal import reading
+        from spo_data.run.manifest import JOURNAL, read_run
+        from spo_data.run.summary import summarize
+
+        manifest = read_run(run)
+        with reading(run / JOURNAL, manifest.grader) as journal:
+            summary = summarize(journal, manifest)
+        if as_json:
+            print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+        else:
+            print_summary(summary, run)
+
+
+def print_summary(summary: "Summary", run: Path) -> None:
+    """Print a summary on stdout."""
+    from rich.table import Table
+
+    from spo_cli import printing as tables
+
+    console = tables.console()
+    tables.facts(console, _facts(summary, run))
+    if summary.value_mean is None:
+        return
+    console.print(f"\nvalues, to the nearest k/{summary.n}", markup=False)
+    largest = max(summary.histogram)
+    values = Table.grid(padding=(0, 2))
+    for k, count in enumerate(summary.histogram):
+        values.add_row(f"{k}/{summary.n}", f"{count:>7,}", "█" * -(-BAR * count // largest))
+    console.print(values)
+    for title, examples in (("hardest", summary.hardest), ("easiest", summary.easiest)):
+        console.print(f"\n{title}", markup=False)
+        console.print(_examples(examples))
+    if summary.suspects:
+        print_suspects(console, summary.suspects)
+    if summary.second is not None:
+        print_second_opinion(console, summary.second, summary.verifier)
+
+
+def print_suspects(console: "Console", suspects: "list[Suspect]") -> None:
+    """Print the prompts whose samples agree on another answer than the ground truth."""
+    from spo_cli.printing import add_row, table
+    from spo_data.text import excerpt
+
+    console.print("\nsuspect ground truths: all answers agree on another one", markup=False)
+    found = table("ground truth", "all answer", "prompt id", "prompt")
+    for suspect in suspects[:SHOWN]:
+        add_row(
+            found, excerpt(suspect.ground_truth, 20), excerpt(suspect.answer, 20), suspect.prompt_id, suspect.prompt
+        )
+    console.print(found)
+    if len(suspects) > SHOWN:
+        console.print(f"… and {len(suspects) - SHOWN:,} more: values with a suspect_gold, or --json", markup=False)
+
+
+def print_second_opinion(console: "Console", second: "SecondOpinion", verifier: str) -> None:
+    """Print where a second verifier disagrees with the run's."""
+    from spo_cli.printing import add_row, table
+    from spo_data.text import excerpt
+
+    share = f" ({second.disagree / second.compared:.1%})" if second.compared else ""
+    mean = "" if second.value_mean is None else f"; its mean value is {second.value_mean:.4f}"
+    console.print(
+        f"\nsecond opinion: {second.verifier} disagrees with {verifier} on {second.disagree:,} of {second.compared:,}"
+        f" samples{share}{mean}",
+        markup=False,
+    )
+    for pair, count in second.pairs.items():
+        console.print(f"  {count:>7,}  {pair}", markup=False)
+    if second.worst:
+        found = table("samples", "ground truth", "first reads", "second reads", "prompt")
+        for worst in second.worst:
+            answers = (excerpt(answer or "no answer", 20) for answer in (worst.first_answer, worst.second_answer))
+            add_row(found, str(worst.samples), excerpt(worst.ground_truth, 20), *answers, worst.prompt)
+        console.print(found)
+
+
+def _facts(summary: "Summary", run: Path) -> list[tuple[str, str]]:
+    verdicts = ", ".join(f"{name} {count:,} ({count / summary.drawn:.1%})" for name, count in summary.verdicts.items())
+    dropped = "".join(f", {count:,} dropped: {reason}" for reason, count in summary.dropped.items()) or ", none dropped"
+    facts = [
+        ("run", f"{run} ({'complete' if summary.complete else 'incomplete'})"),
+        ("model", summary.model),
+        ("dataset", f"{summary.dataset}: {summary.rows:,} rows, {summary.duplicates:,} duplicates{dropped}"),
+        ("samples", f"{summary.prompts:,} prompts x {summary.n}: {summary.drawn:,} of {summary.asked:,} drawn"),
+        ("verifier", summary.verifier),
+        ("verdicts", verdicts or "none yet"),
+    ]
+    if summary.missing:
+        facts.append(
+            ("not valid", f"{summary.missing:,} samples; {summary.prompts_without_value:,} prompts have no value")
+        )
+    for what, errors in (("engine error", summary.errors), ("tool error", summary.tool_errors)):
+        facts += [(what, f"{count:,} x {error}") for error, count in list(errors.items())[:3]]
+    if summary.value_mean is not None:
+        bounds = f"{summary.value_low:.4f} to {summary.value_high:.4f}"
+        facts.append(
+            ("mean value", f"{summary.value_mean:.4f}, bounds {bounds} (truncated and failed samples wrong / right)")
+        )
+    if summary.response_tokens_mean is not None:
+        facts.append(
+            ("tokens", f"{summary.response_tokens:,} in responses, {summary.response_tokens_mean:,.1f} in each")
+        )
+    if summary.tool_turns_mean is not None:
+        facts.append(("tools", f"{summary.tools}: {summary.tool_turns_mean:,.2f} programs in each response"))
+    if summary.samples_per_second is not None:
+        facts.append(
+            ("speed", f"{summary.samples_per_second:,.2f} samples/s, {summary.tokens_per_second:,.0f} tokens/s")
+        )
+    return facts
+
+
+def _examples(examples: "list[Example]") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    from spo_data.text import excerpt
+
+    table = Table.grid(padding=(0, 2))
+    for example in examples:
+        answer = Text(f"→ {excerpt(example.ground_truth, 20)}", no_wrap=True)
+        table.add_row(f"{example.value:.3f}", Text(example.prompt), answer)
+    return table

@@ -1,0 +1,88 @@
+"""Grading responses that are in a run's journal, and who grades them.
+
+    graders = Graders(pool, manifest.grader, others=(), thinking=manifest.policy.opens_thinking)
+    await grade_stored(journal, manifest.grader, prompts, graders)
+
+A response is graded the same way when it comes from the engine and when it comes from the journal. What is graded is
+journaled in small transactions, so a call that ends early has kept what it did.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from spo_data.grading.pool import GraderPool
+from spo_data.grading.verdict import Graded
+from spo_data.grading.worker import GradeJob
+from spo_data.prompts.identity import Prompt
+from spo_data.provenance import GraderRecord
+from spo_data.run.journal import COMMIT_SAMPLES, COMMIT_SECONDS, Journal
+
+
+@dataclass(frozen=True)
+class Graders:
+    """The verifiers of a run, in one pool."""
+
+    pool: GraderPool
+    current: GraderRecord
+    others: tuple[GraderRecord, ...] = ()
+    """Second opinions."""
+    thinking: bool = False
+    """Whether the policy's prompts end inside the thinking."""
+
+    async def grade(self, prompt: Prompt, response: str, grader: GraderRecord) -> Graded:
+        """What one of the graders says of a response."""
+        job = GradeJob.of(prompt, response, verifier=grader.verifier, thinking=self.thinking)
+        return await self.pool.grade(job)
+
+
+async def grade_stored(
+    journal: Journal,
+    grader: GraderRecord,
+    prompts: Mapping[str, Prompt],
+    graders: Graders,
+    listen: Callable[[int, int], object] | None = None,
+    bad_golds: Mapping[str, Graded] | None = None,
+) -> int:
+    """Give every stored response that a grader has not judged, or failed to, its verdict; returns how many.
+
+    `listen` hears how many of them are graded. `bad_golds` are the verdicts on prompts whose ground truth does not
+    verify under this grader; without them, samples that failed for their ground truth are left as they are.
+    """
+    journal.mark_unfinished(grader)
+    ungraded = journal.ungraded(grader, bad_golds=bad_golds is not None)
+    pending = iter(ungraded)
+    fresh: list[tuple[str, int, Graded]] = []
+    done = 0
+
+    written = time.monotonic()
+
+    def write() -> None:
+        nonlocal fresh, written
+        written = time.monotonic()
+        verdicts, fresh = fresh, []
+        journal.regrade(verdicts, grader)
+
+    async def work() -> None:
+        nonlocal done
+        for prompt_id, index in pending:
+            graded = (bad_golds or {}).get(prompt_id) or await graders.grade(
+                prompts[prompt_id], journal.response(prompt_id, index), grader
+            )
+            fresh.append((prompt_id, index, graded))
+            done += 1
+            if listen is not None:
+                listen(done, len(ungraded))
+            if len(fresh) >= COMMIT_SAMPLES or time.monotonic() - written >= COMMIT_SECONDS:
+                write()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(graders.pool.concurrency):
+                group.create_task(work())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors  # one thing went wrong; the others were cancelled for it
+    finally:
+        write()
+    return len(ungraded)

@@ -1,0 +1,234 @@
+"""Everything about an estimate that is known before an engine starts.
+
+    plan = await make_plan(options, read_prompts(options.prompts, None), pool)
+    plan.prompt_set.dropped_by_reason(), plan.token_bound, plan.preview
+
+Prompts are read, worded, deduplicated, rendered and measured, and checked as `spo-data check` does, all before a GPU is
+touched. A prompt that leaves no room for a response is dropped and counted, never fatal.
+"""
+
+import shlex
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spo_data.engines.protocol import SampleRequest
+from spo_data.engines.tool_loop import CODE_START, refuse_stops
+from spo_data.errors import UserError
+from spo_data.grading.pool import GraderPool
+from spo_data.grading.verdict import Verdict
+from spo_data.models.chat import Chat, load_chat
+from spo_data.models.names import Model, resolve_model
+from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
+from spo_data.prompts.build import PromptSet
+from spo_data.prompts.identity import Dropped, sample_seed
+from spo_data.prompts.template import tool_wording
+from spo_data.provenance import DatasetRecord, GraderRecord, PolicyRecord, ToolsRecord
+from spo_data.run.manifest import Manifest, package_versions
+from spo_pipelines.prompt_checks import PromptsRead, leaking, tokenized, too_long, unverifiable
+
+# Engine arguments that change how fast samples are drawn, not which: any other is part of the policy.
+SPEED_ENGINE_ARGS = frozenset(
+    {
+        *("async_scheduling", "attention_backend", "block_size", "compilation_config", "cpu_offload_gb"),
+        *("data_parallel_backend", "data_parallel_size", "disable_cascade_attn", "disable_custom_all_reduce"),
+        *("disable_log_stats", "distributed_executor_backend", "download_dir", "enable_chunked_prefill"),
+        *("enable_expert_parallel", "enable_prefix_caching", "kv_cache_memory_bytes"),
+        *("max_num_batched_tokens", "max_num_partial_prefills", "num_gpu_blocks_override", "optimization_level"),
+        *("pipeline_parallel_size", "scheduling_policy", "swap_space", "trust_remote_code"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class EstimateOptions:
+    """One estimate, as the user asked for it."""
+
+    model: str
+    out: Path
+    prompts: PromptOptions
+    sampling: Sampling = field(default_factory=Sampling)
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    grader: GraderOptions = field(default_factory=GraderOptions)
+    tools: ToolOptions = field(default_factory=ToolOptions)
+    model_revision: str | None = None
+    skip_check: bool = False
+    """Leave out the check of ground truths against themselves, and the search for leaks."""
+    command: tuple[str, ...] = ()
+    """The command line, for the manifest and for refusals that print the right one."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an estimate will do."""
+
+    options: EstimateOptions
+    model: Model
+    prompt_set: PromptSet
+    token_ids: Mapping[str, np.ndarray]
+    """The rendered prompt's token ids by prompt id, int32."""
+    context_length: int
+    preview: str
+    """One rendered prompt, as the model reads it."""
+    chat: Chat
+    leaks: tuple[Dropped, ...]
+    """The prompts that state their own ground truth; they are sampled all the same."""
+    manifest: Manifest
+
+    @property
+    def engine_length(self) -> int:
+        """The longest sequence that the engine will see: what it must reserve memory for."""
+        return max(len(ids) + self.max_tokens(prompt_id) for prompt_id, ids in self.token_ids.items())
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of the whole run, those already drawn included."""
+        return len(self.prompt_set.prompts) * self.options.sampling.n
+
+    @property
+    def token_bound(self) -> int:
+        """Response tokens at most, for the whole run."""
+        return self.options.sampling.n * sum(self.max_tokens(prompt_id) for prompt_id in self.token_ids)
+
+    @property
+    def tells_of_tools(self) -> bool:
+        """Whether the first prompt, as the model reads it, has the tag that calls the interpreter."""
+        return CODE_START in self.preview
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the JSON of a dry run."""
+        return {
+            "rows": self.prompt_set.n_rows,
+            "duplicates": self.prompt_set.n_duplicates,
+            "dropped": self.prompt_set.dropped_by_reason(),
+            "leaks": len(self.leaks),
+            "prompts": len(self.prompt_set.prompts),
+            "samples": self.n_samples,
+            "token_bound": self.token_bound,
+            "manifest": self.manifest.model_dump(mode="json"),
+        }
+
+    def max_tokens(self, prompt_id: str) -> int:
+        """Response tokens that the sampling options and the context leave to a prompt."""
+        return min(self.options.sampling.max_tokens, self.context_length - len(self.token_ids[prompt_id]))
+
+    def requests(self, done: Mapping[str, set[int]], without: Collection[str] = frozenset()) -> Iterator[SampleRequest]:
+        """The samples that are not there yet, lazily, in prompt order; none for the prompt ids in `without`."""
+        for prompt in self.prompt_set.prompts:
+            if prompt.prompt_id in without:
+                continue
+            have: Collection[int] = done.get(prompt.prompt_id, ())
+            for index in range(self.options.sampling.n):
+                if index not in have:
+                    yield SampleRequest(
+                        prompt_id=prompt.prompt_id,
+                        sample_index=index,
+                        seed=sample_seed(self.options.sampling.seed, prompt.prompt_id, index),
+                        prompt_token_ids=self.token_ids[prompt.prompt_id],
+                        max_tokens=self.max_tokens(prompt.prompt_id),
+                    )
+
+
+async def make_plan(
+    options: EstimateOptions,
+    read: PromptsRead,
+    pool: GraderPool,
+    trusted: Collection[tuple[str, str]] = frozenset(),
+    also: GraderRecord | None = None,
+) -> Plan:
+    """Check and measure the prompts; `trusted` are (prompt id, ground truth) pairs that were checked before, `also`
+    gives the second opinion.
+
+    Raises UserError for everything that is wrong with what the user asked for.
+    """
+    wanted, rows, prompt_set = options.prompts, read.rows, read.prompt_set
+    prompt_set.refuse_contradictions()
+    model = resolve_model(options.model, options.model_revision)
+    trust_remote_code = bool(options.engine.engine_arg.get("trust_remote_code", False))
+    chat = load_chat(model, wanted.chat_template_kwargs, trust_remote_code=trust_remote_code)
+    if options.tools.enabled:
+        refuse_stops(options.sampling.stop)
+    chat = replace(chat, wording=tool_wording(prompt_set.template.name, with_tools=options.tools.enabled))
+    context_length = options.engine.max_model_len or chat.context_length
+    if not options.skip_check:
+        prompt_set = prompt_set.without(await unverifiable(prompt_set, pool, trusted))
+    token_ids = tokenized(prompt_set.prompts, chat)
+    prompt_set = prompt_set.without(too_long(prompt_set, token_ids, context_length))
+    if not prompt_set.prompts:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in prompt_set.dropped_by_reason().items())
+        last = prompt_set.dropped[-1]
+        raise UserError(
+            f"--dataset {wanted.dataset}: no prompt is left to sample ({reasons}; row {last.row}: {last.detail})"
+            + ("; --skip-check trusts the ground truths" if last.reason == Verdict.GOLD_UNPARSEABLE else "")
+        )
+    kept = {prompt.prompt_id: token_ids[prompt.prompt_id] for prompt in prompt_set.prompts}
+    dataset = DatasetRecord(
+        source=rows.source,
+        config=rows.config,
+        split=rows.split,
+        revision=rows.revision,
+        layout=prompt_set.layout.name,
+        rows=prompt_set.n_rows,
+        duplicates=prompt_set.n_duplicates,
+        fingerprint=prompt_set.fingerprint,
+    )
+    return Plan(
+        options=options,
+        model=model,
+        prompt_set=prompt_set,
+        token_ids=kept,
+        context_length=context_length,
+        preview=chat.render(prompt_set.prompts[0].messages),
+        chat=chat,
+        leaks=() if options.skip_check else tuple(leaking(prompt_set)),
+        manifest=_manifest(
+            options, _policy(options, model, prompt_set, chat, context_length), dataset, read.grader, also
+        ),
+    )
+
+
+def _policy(
+    options: EstimateOptions, model: Model, prompt_set: PromptSet, chat: Chat, context_length: int
+) -> PolicyRecord:
+    sampling = options.sampling
+    return PolicyRecord(
+        model=model.name,
+        revision=model.revision,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        max_tokens=sampling.max_tokens,
+        stop=sampling.stop,
+        max_model_len=context_length,
+        dtype=options.engine.dtype,
+        engine_args={key: value for key, value in options.engine.engine_arg.items() if key not in SPEED_ENGINE_ARGS},
+        template=prompt_set.template.name,
+        system=options.prompts.system,
+        chat_template=chat.template_sha256,
+        chat_template_kwargs=dict(chat.template_kwargs),
+        opens_thinking=chat.opens_thinking,
+        tools=ToolsRecord.of(options.tools),
+    )
+
+
+def _manifest(
+    options: EstimateOptions,
+    policy: PolicyRecord,
+    dataset: DatasetRecord,
+    grader: GraderRecord,
+    also: GraderRecord | None,
+) -> Manifest:
+    return Manifest(
+        policy=policy,
+        dataset=dataset,
+        grader=grader,
+        also=also,
+        n=options.sampling.n,
+        seed=options.sampling.seed,
+        logprobs=options.sampling.logprobs,
+        command=shlex.join(options.command),
+        packages=package_versions(),
+    )

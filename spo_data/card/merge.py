@@ -1,0 +1,168 @@
+"""A card of ours and a README that a user may have edited, together.
+
+    merged({"license": "unknown", "spo": {...}}, "# Offline values", existing="---\nlicense: mit\n---\nMy words.\n")
+
+Our text stands between two marks and is replaced as a whole; everything outside them stays as it is. In the header,
+`spo` and `size_categories` are ours, our entries of `configs` are replaced and our `tags` added; every other key is the
+user's once it is there, with its comments. Merging a second time changes nothing.
+"""
+
+import io
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from spo_data.errors import SpoError, first_line
+from spo_data.hub.commit import README
+
+BEGIN = "<!-- spo-data writes what follows, up to its end mark; text outside the marks stays as it is -->"
+END = "<!-- spo-data ends here -->"
+OURS = ("spo", "size_categories")
+
+_HEADER = re.compile(r"\A---[ \t]*\r?\n(.*?\r?\n)?---[ \t]*(\r?\n|\Z)", re.DOTALL)
+_FIRST_RELEASE = re.compile(
+    r"# Offline values of (?:(?!\n# ).)*?estimated from \d+ samples each by spo-data"
+    r".*?\| suspect ground truths \|[^\n]*\n",
+    re.DOTALL,
+)
+"""The whole card of the release that had no marks."""
+
+
+def merged(header: Mapping[str, Any], body: str, existing: str | None) -> str:
+    """The README's text; raises SpoError where the existing header is no YAML mapping."""
+    return published(header, body, existing or "", None)[0]
+
+
+def published(header: Mapping[str, Any], body: str, here: str, there: str | None) -> tuple[str, list[str]]:
+    """The text of a README that exists here and there (on the Hub), and what of the one here loses.
+
+    What only one of them has is kept. Where both have other words, or another value of a key, the one there stays.
+    """
+    if there is None:
+        here, there = "", here
+    (here_header, here_body), (there_header, there_body) = _split(here), _split(there)
+    mine, theirs = user_text(here), user_text(there)
+    notes = []
+    if mine and theirs and mine != theirs:
+        notes.append(f"{README} has other words on the Hub than here; those on the Hub stay")
+    merged_header, losing = _merged_header(header, here_header, there_header)
+    notes += [f"{README} has another {key} on the Hub than here; the one on the Hub stays" for key in losing]
+    return f"---\n{merged_header}---\n{_merged_body(body, here_body if mine and not theirs else there_body)}", notes
+
+
+def user_text(readme: str) -> str:
+    """What stands outside the header and our marks, stripped."""
+    before, after = _outside(_split(readme)[1])
+    return f"{before.strip()}\n{after.strip()}".strip()
+
+
+def _split(readme: str) -> tuple[str, str]:
+    """Header and body."""
+    readme = readme.removeprefix("\ufeff")
+    found = _HEADER.match(readme)
+    return ((found.group(1) or "") if found else "", readme[found.end() if found else 0 :])
+
+
+def _merged_body(body: str, existing: str) -> str:
+    before, after = _outside(existing)
+    return f"{before or chr(10)}{BEGIN}\n\n{body.strip()}\n\n{END}{after or chr(10)}"
+
+
+def _outside(existing: str) -> tuple[str, str]:
+    """What the user has before and after our text; without marks, all of it comes before."""
+    end = existing.rfind(END)
+    begin = existing.rfind(BEGIN, 0, end) if end >= 0 else -1
+    if begin >= 0:
+        return existing[:begin], existing[end + len(END) :]
+    if first := _FIRST_RELEASE.search(existing):
+        return existing[: first.start()], f"\n{existing[first.end() :]}"
+    return (f"{existing.rstrip()}\n\n", "") if existing.strip() else ("", "")
+
+
+def _merged_header(ours: Mapping[str, Any], here: str, there: str) -> tuple[str, list[str]]:
+    """The header, and the keys of the one here that lose."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()  # keeps comments, quotes and order, and reads `no` (Norwegian) as a text
+    yaml.width = 10_000
+    yaml.preserve_quotes = True
+    header, mine = _loaded(yaml, there), _loaded(yaml, here)
+    losing = []
+    for key, value in mine.items():
+        if key in (*OURS, "configs", "tags") or value == ours.get(key):
+            continue
+        if key not in header or header[key] == ours.get(key):
+            header[key] = value
+        elif header[key] != value:
+            losing.append(str(key))
+    for key, value in _quoted(ours).items():
+        if key == "configs":
+            header[key] = _configs(value, header.get(key), mine.get(key))
+        elif key == "tags" and isinstance(header.get(key), list):
+            both = [*(mine["tags"] if isinstance(mine.get("tags"), list) else []), *value]
+            header[key].extend(tag for tag in dict.fromkeys(both) if tag not in header[key])
+        elif key in OURS or key not in header:
+            header[key] = value
+    stream = io.StringIO()
+    yaml.dump(header, stream)
+    return stream.getvalue(), losing
+
+
+def _loaded(yaml: Any, header: str) -> Any:
+    from ruamel.yaml.comments import CommentedMap
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        loaded = yaml.load(header) if header.strip() else None
+    except YAMLError as error:
+        said = " ".join(str(error).split())[:200]
+        raise SpoError(f"{README}: its YAML header cannot be read: {said}") from error
+    if loaded is None:
+        return CommentedMap()
+    if not isinstance(loaded, CommentedMap):
+        raise SpoError(f"{README}: its YAML header is no mapping: {first_line(ValueError(header))}")
+    return loaded
+
+
+def _quoted(value: Any) -> Any:
+    """The value with quotes around each text that a reader of YAML 1.1 takes for something else (`no`, `1_000`)."""
+    import yaml
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+    if isinstance(value, Mapping):
+        return {_quoted(key): _quoted(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_quoted(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        is_plain = yaml.safe_load(value) == value
+    except yaml.YAMLError:
+        is_plain = False
+    return value if is_plain else DoubleQuotedScalarString(value)
+
+
+def _configs(ours: list[dict[str, Any]], *existing: Any) -> list[Any]:
+    """Our two configs, then the user's; only one may be the default, and a user's choice stands."""
+    others: dict[str, Any] = {}
+    for configs in existing:
+        for config in configs if isinstance(configs, list) else []:
+            name = config.get("config_name") if isinstance(config, Mapping) else None
+            if name not in ("values", "samples"):
+                others.setdefault(str(name), config)
+    chosen = any(isinstance(config, Mapping) and config.get("default") for config in others.values())
+    mine = [{key: value for key, value in config.items() if not (chosen and key == "default")} for config in ours]
+    return [*mine, *others.values()]
+
+
+def table_configs(with_samples: bool) -> list[dict[str, Any]]:
+    """What makes `load_dataset` find the tables, `values` by default."""
+    return [_config("values", default=True)] + [_config("samples")] * with_samples
+
+
+def _config(name: str, *, default: bool = False) -> dict[str, Any]:
+    return {
+        "config_name": name,
+        **({"default": True} if default else {}),
+        "data_files": [{"split": "train", "path": f"{name}/train-*.parquet"}],
+    }

@@ -1,0 +1,132 @@
+"""The dataset card: README.md of a run folder and of what is pushed.
+
+    write_card(run, make_card(journal, manifest, summary))
+    merged_card(make_card(..., name="org/name"), readme_on_the_hub)
+
+Its `configs:` make `load_dataset("runs/demo")` find both tables, its `spo:` block holds the whole policy, dataset and
+grader. No timestamps: the same run gives the same card. What a user wrote survives: text outside our two marks, and
+keys of the header that are not ours (see `card_merge`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spo_data.card.language import languages
+from spo_data.card.merge import merged, published, table_configs
+from spo_data.files import write_whole
+from spo_data.hub.commit import README
+from spo_data.provenance import DatasetRecord, PolicyRecord
+from spo_data.run.journal import Journal
+from spo_data.run.manifest import Manifest
+from spo_data.run.summary import Summary
+
+HISTOGRAM = "histogram.png"
+HUB = "https://huggingface.co"
+TAGS = ("reinforcement-learning", "rlvr", "spo", "offline-values")
+LOCAL_NAME = "PATH-OR-ID"
+"""What a card calls the dataset that is not published yet."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """The header and the text that we write."""
+
+    header: dict[str, Any]
+    body: str
+
+
+def make_card(
+    journal: Journal, manifest: Manifest, summary: Summary, *, name: str = LOCAL_NAME, with_samples: bool = True
+) -> Card:
+    """The card of a run. `name` is what `load_dataset` is told; without samples there is no such config."""
+    header = {
+        "license": "unknown",
+        "language": languages(prompt.text for prompt in journal.prompts()),
+        "pretty_name": f"Offline values of {manifest.policy.model} on {manifest.dataset.source}",
+        "size_categories": [size_category(summary.prompts - summary.prompts_without_value)],
+        "task_categories": ["text-generation"],
+        "tags": list(TAGS),
+        "source_datasets": [manifest.dataset.source] if manifest.dataset.revision else [],
+        "configs": table_configs(with_samples),
+        "spo": manifest.provenance.model_dump(mode="json"),
+    }
+    return Card(
+        {key: value for key, value in header.items() if value != []}, _body(manifest, summary, name, with_samples)
+    )
+
+
+def write_card(run: Path, card: Card) -> None:
+    """Write README.md into the run folder; raises SpoError where its header is broken."""
+    path = run / README
+    write_whole(path, merged_card(card, path.read_text(encoding="utf-8") if path.is_file() else None))
+
+
+def merged_card(card: Card, existing: str | None) -> str:
+    """The whole README, with what a user wrote into the existing one."""
+    return merged(card.header, card.body, existing)
+
+
+def published_card(card: Card, here: str, there: str | None) -> tuple[str, list[str]]:
+    """The whole README for the Hub from the one here and the one there, and what of the one here loses."""
+    return published(card.header, card.body, here, there)
+
+
+def size_category(rows: int) -> str:
+    """The Hub's name for a number of rows."""
+    steps = ("1K", "10K", "100K", "1M", "10M", "100M")
+    limits = [10 ** (3 + position) for position in range(len(steps))]
+    below = next((position for position, limit in enumerate(limits) if rows < limit), None)
+    if below is None:
+        return f"n>{steps[-1]}"
+    return f"n<{steps[0]}" if below == 0 else f"{steps[below - 1]}<n<{steps[below]}"
+
+
+def _body(manifest: Manifest, summary: Summary, name: str, with_samples: bool) -> str:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        finalize=_plain, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    source = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        name=name,
+        with_samples=with_samples,
+        manifest=manifest,
+        policy=manifest.policy,
+        summary=summary,
+        n=manifest.n,
+        model=manifest.policy.model,
+        model_link=_model_link(manifest.policy),
+        dataset_link=_dataset_link(manifest.dataset),
+        mean="none" if summary.value_mean is None else f"{summary.value_mean:.4f}",
+        bounds="none" if summary.value_low is None else f"{summary.value_low:.4f} to {summary.value_high:.4f}",
+        device_hours={device: f"{seconds / 3600:,.2f}" for device, seconds in manifest.timings.device_seconds.items()},
+    )
+
+
+class _Markdown(str):
+    """Text that is Markdown already."""
+
+
+def _plain(value: Any) -> str:
+    """A value as it can stand in a table's cell and in a code span: on one line, without what ends either."""
+    if isinstance(value, _Markdown):
+        return value
+    return str(value).translate(_ENDS)
+
+
+_ENDS = str.maketrans({"|": "\\|", "`": "'", "<": "&lt;", "\n": " ", "\r": " "})
+
+
+def _model_link(policy: PolicyRecord) -> str:
+    on_hub = policy.model.count("/") == 1 and not policy.revision.startswith("sha256:")
+    name = _plain(policy.model)
+    return _Markdown(f"[{name}]({HUB}/{name}/tree/{policy.revision})" if on_hub else f"`{name}`")
+
+
+def _dataset_link(dataset: DatasetRecord) -> str:
+    name = _plain(dataset.source)
+    if dataset.revision is None:
+        return _Markdown(f"`{name}`")
+    return _Markdown(f"[{name}]({HUB}/datasets/{name}/tree/{dataset.revision})")

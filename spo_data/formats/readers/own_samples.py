@@ -1,0 +1,74 @@
+"""Whether the samples in a folder are those of its values.
+
+    check_samples(load_values("runs/demo"), [Path("runs/demo/samples/train-00000-of-00001.parquet")])
+
+A folder that is put together by hand may hold the values of one run beside the samples of another.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from spo_data.errors import UserError, first_line
+from spo_data.values.check import TOLERANCE
+from spo_data.values.schema import BATCH, is_valid, stored_provenance
+from spo_data.values.table import ValueTable
+
+NEEDED = ("prompt_id", "score")
+
+
+def check_samples(values: ValueTable, files: Sequence[Path]) -> None:
+    """Raise UserError where samples have another policy, dataset or grader than the values, or other scores.
+
+    Of each prompt the number of valid samples and their mean are compared; neither responses nor their order.
+    """
+    drawn: dict[str, list[float]] = {}
+    for path in files:
+        _add(path, values, drawn)
+    place = f"{values.source}/samples are not those of its values"
+    for row in values.rows(("prompt_id", "value", "n_valid")):
+        found = drawn.get(row["prompt_id"])
+        if found is None:
+            raise UserError(f"{place}: prompt {row['prompt_id']} has a value and no sample")
+        count, total = found
+        if row["n_valid"] is None:
+            continue
+        if not count or count != row["n_valid"]:
+            raise UserError(
+                f"{place}: prompt {row['prompt_id']} has {count:.0f} samples with a score, and n_valid {row['n_valid']}"
+            )
+        if not abs(total / count - row["value"]) <= TOLERANCE:  # a NaN is in no order
+            raise UserError(
+                f"{place}: the scores of prompt {row['prompt_id']} have the mean {total / count:g}, its value is"
+                f" {row['value']:g}"
+            )
+
+
+def _add(path: Path, values: ValueTable, drawn: dict[str, list[float]]) -> None:
+    """Add a file's valid samples to the count and the sum of scores of each prompt."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if missing := [name for name in NEEDED if name not in names]:
+                raise UserError(f"{path} has no {', '.join(missing)}: these are not samples")
+            if not pa.types.is_floating(file.schema_arrow.field("score").type):
+                raise UserError(f"{path}: column score is no float: these are not samples")
+            provenance = stored_provenance(file.schema_arrow)
+            if provenance and values.provenance and provenance != values.provenance:
+                differing = [
+                    name
+                    for name in type(provenance).model_fields
+                    if getattr(provenance, name) != getattr(values.provenance, name)
+                ]
+                raise UserError(f"{path} are samples of another run than the values: other {', '.join(differing)}")
+            columns = [*NEEDED, *(["verdict"] if "verdict" in names else [])]
+            for batch in file.iter_batches(batch_size=BATCH, columns=columns):
+                for sample in batch.to_pylist():
+                    found = drawn.setdefault(sample["prompt_id"], [0, 0.0])
+                    if is_valid(sample):
+                        found[0] += 1
+                        found[1] += sample["score"]
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read as samples: {first_line(error)}") from error

@@ -1,0 +1,111 @@
+"""Which files a name means, for import: a file, a glob, a folder, or a dataset on the Hub.
+
+    find_files("dumps/offline_value_estimation_subset_*/validation_data/0.jsonl")
+    find_files("Cornell-AGI/gsm8k_size_qwen2.5_1.5b_eval")
+
+All files are of one format, and of one configuration: where a folder holds several, they are named. A Hub id is
+resolved to a commit first, and files of that commit are downloaded.
+"""
+
+import fnmatch
+import glob
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spo_data.errors import UserError
+from spo_data.hub.errors import clear_hub_errors
+from spo_data.load import TABLE_FILES
+
+FORMATS = (".parquet", ".jsonl", ".json")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file, and what messages call it."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """The files to read, in order."""
+
+    source: str
+    files: tuple[SourceFile, ...]
+    format: str
+    """Their suffix."""
+    not_read: tuple[str, ...]
+    """Files of other splits."""
+    revision: str | None = None
+    """The commit, for a Hub dataset."""
+
+
+def find_files(source: str, revision: str | None = None) -> SourceFiles:
+    """Find a source's files; raises UserError where there are none, or where it is not clear which are meant."""
+    path = Path(source).expanduser()
+    is_pattern = any(character in source for character in "*?[") and not os.path.exists(path)
+    is_hub = not os.path.exists(path) and not is_pattern
+    if is_hub and (path.suffix in FORMATS or source.startswith((".", "/", "~")) or source.count("/") != 1):
+        raise UserError(f"{source}: no such file or folder, and not a Hub id (org/name)")
+    if is_hub:
+        return _on_hub(source, revision)
+    if revision is not None:
+        raise UserError(f"{source} is local: --revision {revision} does not apply to it")
+    if path.is_dir():
+        names = [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
+        chosen, not_read = _chosen(source, names, f"spo-data import {source}/DIRECTORY")
+        return _source_files(source, [SourceFile(path / name, f"{source}/{name}") for name in chosen], not_read)
+    matching = [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    files = [SourceFile(file, str(file)) for file in matching if file.is_file()]
+    formats = {file.path.suffix for file in files}
+    if not files:
+        raise UserError(f"{source}: no file matches")
+    if len(formats) > 1 or not formats <= set(FORMATS):
+        raise UserError(f"{source}: {', '.join(sorted(formats))} files; import reads {', '.join(FORMATS)}, one of them")
+    return _source_files(source, files, [])
+
+
+def _on_hub(source: str, revision: str | None) -> SourceFiles:
+    from huggingface_hub import HfApi, hf_hub_download
+
+    with clear_hub_errors(source, absent="no such file or folder", revision=revision):
+        info = HfApi().dataset_info(source, revision=revision, timeout=30)
+        names = [file.rfilename for file in info.siblings or ()]
+        download = f"hf download {source} --repo-type dataset --revision {info.sha} --include 'DIRECTORY/*' --local-dir"
+        chosen, not_read = _chosen(source, names, f"{download} FOLDER` and `spo-data import FOLDER/DIRECTORY")
+        # One by one: a snapshot that was interrupted before is taken for whole when the Hub drops the connection.
+        files = [
+            SourceFile(Path(hf_hub_download(source, name, repo_type="dataset", revision=info.sha)), f"{source}/{name}")
+            for name in chosen
+        ]
+    return _source_files(source, files, not_read, info.sha)
+
+
+def _chosen(source: str, names: Sequence[str], how: str) -> tuple[list[str], list[str]]:
+    """The files to read of those in a folder, and the data files that are not read."""
+    visible = sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
+    own = [name for name in visible if fnmatch.fnmatchcase(name, TABLE_FILES) and name.count("/") == 1]
+    if own:
+        return own, []
+    for suffix in FORMATS:
+        found = [name for name in visible if name.endswith(suffix)]
+        if not found:
+            continue
+        folders = sorted({os.path.dirname(name) for name in found})
+        if suffix != ".jsonl" and len(folders) > 1:
+            shown = ", ".join(f"{folder or '.'}/" for folder in folders[:6])
+            raise UserError(f"{source} has {suffix} files in {shown}: choose one with `{how}`")
+        if suffix == ".jsonl":
+            return found, []
+        train = [name for name in found if os.path.basename(name).startswith("train")] or found
+        return train, [name for name in found if name not in train]
+    raise UserError(f"{source} has no {', '.join(FORMATS)} file")
+
+
+def _source_files(
+    source: str, files: Sequence[SourceFile], not_read: Sequence[str], revision: str | None = None
+) -> SourceFiles:
+    return SourceFiles(source, tuple(files), files[0].path.suffix, tuple(not_read), revision)

@@ -1,0 +1,274 @@
+"""Values in datasets for training: A*-PO's responses and rewards, open-r1's pass rates, verl's rows as we export them.
+
+    layout = recognise_layout(find_files("Cornell-AGI/gsm8k_size_qwen2.5_1.5b_eval"))
+    read_dataset(files, layout)
+
+| layout | columns |
+|---|---|
+| `a-star-po` | verl's, `response_0` …, `eval_0` … |
+| `open-r1` | a prompt, `pass_rate_rewards` (floats, NaN where a response was not graded), `pass_rate_generations` |
+| `pass-rate` | a prompt and one numeric `pass_rate…` column: a value without the scores it comes from |
+| `verl` | verl's, with `prompt_id` and `value` in `extra_info`: a value without the scores it comes from |
+
+All files of a source have one layout. A column that only some of them have would be read in some and lost in others.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from spo_data.errors import UserError, first_line
+from spo_data.formats.readers.draws import Draw, Found, LeftOut, read_score
+from spo_data.formats.readers.sources import SourceFile, SourceFiles
+from spo_data.prompts.columns import Layout, recognise, row_ground_truth, row_messages
+from spo_data.prompts.identity import Prompt
+from spo_data.prompts.rows import BadRowError
+from spo_data.provenance import Provenance
+from spo_data.values.schema import stored_provenance
+from spo_data.values.verl_rows import without_ours
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_AT_ONCE = 100
+"""Rows that are Python objects at a time: each may hold dozens of long responses."""
+MOST_SCORES = 2**31 - 1
+"""What the column of counts holds."""
+REWARDS, GENERATIONS, RATE = "pass_rate_rewards", "pass_rate_generations", "pass_rate"
+VERL = Layout("verl", "prompt", "reward_model.ground_truth", True)
+
+
+@dataclass(frozen=True)
+class ValueLayout:
+    """Where a dataset keeps its values."""
+
+    name: str
+    """`own` for tables that `load_values` reads."""
+    column: str = ""
+    """The column of a pass rate."""
+    n: int = 0
+    """How many `eval_i` columns there are."""
+    provenance: Provenance | None = None
+    """What the values belong to, where a file of ours says so."""
+
+    def __str__(self) -> str:
+        """What messages call it."""
+        if self.column:
+            return f"{self.name} with {self.column}"
+        return f"{self.name} with eval_0 to eval_{self.n - 1}" if self.n else self.name
+
+
+def recognise_layout(files: SourceFiles) -> ValueLayout:
+    """The one layout of all parquet files; raises UserError with the columns there are, or where two files differ."""
+    first, *others = files.files
+    layout = _layout(first)
+    for file in others:
+        try:
+            found = _layout(file)
+        except UserError as error:
+            raise UserError(f"{error}; {first.name} is {layout}") from error
+        if found != layout:
+            raise UserError(f"{first.name} is {layout}, {file.name} is {found}: import files of one layout at a time")
+    return replace(layout, provenance=_provenance(files)) if layout.name in ("a-star-po", "verl") else layout
+
+
+def read_dataset(files: SourceFiles, layout: ValueLayout) -> Iterator[Found | LeftOut]:
+    """What each row says; raises UserError, naming file and row, for scores that are none."""
+    prompts = VERL if layout.name in ("a-star-po", "verl") else _prompt_layout(files)
+    for file in files.files:
+        for number, row in enumerate(_rows(file)):
+            where = f"{file.name}, row {number}"
+            try:
+                prompt = _prompt(row, prompts)
+            except BadRowError as error:
+                yield LeftOut(f"are no prompt: {error}", where)
+                continue
+            if layout.column:
+                value = read_score(row[layout.column], f"{where}: {layout.column}")
+                missing = LeftOut("have no pass rate", where, prompt.text)
+                yield missing if value is None else Found(prompt, (), where, where, value)
+                continue
+            if layout.name == "verl":
+                yield _verl_value(prompt, row["extra_info"] or {}, where)
+                continue
+            draws = _a_star_draws(row, layout.n, where) if layout.n else _open_r1_draws(row, where)
+            yield Found(prompt, draws, where, where) if draws else LeftOut("have no draws", where, prompt.text)
+
+
+def _layout(file: SourceFile) -> ValueLayout:
+    import pyarrow as pa
+
+    schema = _schema(file)
+    names = set(schema.names)
+    if "prompt_id" in names or {"prompt", "vhat"} <= names:
+        return ValueLayout("own")
+    if n := _n_evals(names, file.name):
+        return ValueLayout("a-star-po", n=n)
+    if REWARDS in names:
+        return ValueLayout("open-r1")
+    is_number = {
+        field.name: pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
+        for field in schema
+        if field.name.startswith(RATE)
+    }
+    rates = [name for name, numeric in is_number.items() if numeric]
+    if len(rates) == 1:
+        return ValueLayout("pass-rate", column=rates[0])
+    if rates:
+        raise UserError(f"{file.name} has several pass rates, {', '.join(rates)}: keep one of the columns")
+    if _has_verl_values(schema):
+        return ValueLayout("verl")
+    raise UserError(
+        f"{file.name} has the columns {', '.join(schema.names)}: neither prompt and vhat, nor response_i and eval_i,"
+        f" nor {REWARDS}, nor one numeric {RATE}… column, nor verl's prompt and extra_info with prompt_id and value"
+    )
+
+
+def _n_evals(names: Iterable[str], file: str) -> int:
+    """How many `eval_i` there are, each with its `response_i`; raises UserError where one in between is missing."""
+    found: dict[str, set[int]] = {"eval": set(), "response": set()}
+    for name in names:
+        if match := re.fullmatch(r"(eval|response)_(0|[1-9][0-9]*)", name):
+            found[match[1]].add(int(match[2]))
+    evals, responses = found.values()
+    if not evals:
+        return 0
+    n = len(evals | responses)
+    missing = [f"{kind}_{i}" for kind, there in found.items() for i in range(n) if i not in there]
+    if missing:
+        raise UserError(f"{file} has {len(evals)} eval_i and {len(responses)} response_i, but no {', '.join(missing)}")
+    return n
+
+
+def _has_verl_values(schema: "pa.Schema") -> bool:
+    import pyarrow as pa
+
+    if not {"prompt", "extra_info"} <= set(schema.names):
+        return False
+    prompt, extra_info = schema.field("prompt").type, schema.field("extra_info").type
+    is_messages = pa.types.is_list(prompt) or pa.types.is_large_list(prompt)
+    fields = {field.name for field in extra_info} if pa.types.is_struct(extra_info) else set()
+    return is_messages and {"prompt_id", "value"} <= fields
+
+
+def _verl_value(prompt: Prompt, extra_info: Mapping[str, Any], where: str) -> Found | LeftOut:
+    value = read_score(extra_info.get("value"), f"{where}: extra_info.value")
+    if value is None:
+        return LeftOut("have no value", where, prompt.text)
+    if extra_info["prompt_id"] != prompt.prompt_id:
+        raise UserError(
+            f"{where}: extra_info.prompt_id is {extra_info['prompt_id']!r:.80}, but its messages have"
+            f" {prompt.prompt_id}: the value is another prompt's"
+        )
+    return Found(prompt, (), where, where, value, _n_valid(extra_info.get("n_valid"), where))
+
+
+def _n_valid(count: Any, where: str) -> int | None:
+    if count is None or count != count:  # NaN differs from itself
+        return None
+    # A table that went through pandas has floats.
+    if isinstance(count, bool) or not isinstance(count, (int, float)) or not 1 <= count <= MOST_SCORES or count % 1:
+        raise UserError(f"{where}: extra_info.n_valid {count!r:.80} is not a number of scores")
+    return int(count)
+
+
+def _a_star_draws(row: Mapping[str, Any], n: int, where: str) -> tuple[Draw, ...]:
+    pairs = [(row[f"eval_{i}"], row[f"response_{i}"]) for i in range(n)]
+    return tuple(
+        Draw(read_score(score, f"{where}: eval_{i}"), response)
+        for i, (score, response) in enumerate(pairs)
+        if score is not None or response is not None
+    )
+
+
+def _open_r1_draws(row: Mapping[str, Any], where: str) -> tuple[Draw, ...]:
+    rewards, responses = row[REWARDS] or [], row.get(GENERATIONS)
+    if not isinstance(rewards, list):
+        raise UserError(f"{where}: {REWARDS} {rewards!r:.80} is not a list")
+    if responses is None:
+        responses = [None] * len(rewards)
+    if len(responses) != len(rewards):
+        raise UserError(f"{where} has {len(rewards)} {REWARDS} and {len(responses)} {GENERATIONS}")
+    return tuple(
+        Draw(read_score(score, f"{where}: {REWARDS}"), response)
+        for score, response in zip(rewards, responses, strict=True)
+    )
+
+
+def _prompt_layout(files: SourceFiles) -> Layout:
+    """The one layout of the prompts of all files that have rows."""
+    found: tuple[Layout, str] | None = None
+    for file in files.files:
+        first = list(islice(_rows(file), ROWS_AT_ONCE))
+        if not first:
+            continue
+        layout = _file_prompt_layout(file, first)
+        known, name = found = found or (layout, file.name)
+        if layout != known:
+            raise UserError(
+                f"{name} has its prompts in {_columns(known)}, {file.name} in {_columns(layout)}: import files of one"
+                " layout at a time"
+            )
+    if found is None:
+        raise UserError(f"{files.source}: no value in it (no rows)")
+    return found[0]
+
+
+def _file_prompt_layout(file: SourceFile, first: Sequence[Mapping[str, Any]]) -> Layout:
+    columns = [name for name in _schema(file).names if not name.startswith(RATE)]
+    try:
+        return recognise(columns, first)
+    except UserError:
+        if "prompt" not in columns:
+            raise UserError(f"{file.name}: no known prompt column in {', '.join(columns)}") from None
+        is_messages = any(isinstance(row["prompt"], list) for row in first)
+        return Layout("prompt", "prompt", "", is_messages)  # a ground truth is not recorded
+
+
+def _columns(layout: Layout) -> str:
+    kind = "messages" if layout.is_messages else "text"
+    return f"{layout.prompt_column} ({kind}, ground truth: {layout.answer_column or 'none'})"
+
+
+def _prompt(row: Mapping[str, Any], layout: Layout) -> Prompt:
+    messages = row_messages(row, layout)
+    try:
+        ground_truth = row_ground_truth(row, layout)
+    except BadRowError:
+        ground_truth = ""  # scores may be right without one: not known
+    prompt = Prompt(messages, ground_truth, str(row.get("data_source") or ""))
+    extra_info = row.get("extra_info")
+    if not isinstance(extra_info, dict):
+        return prompt
+    kept = without_ours(json.loads(json.dumps(extra_info, default=str)), prompt.prompt_id)
+    return Prompt(messages, ground_truth, prompt.data_source, kept or None)
+
+
+def _rows(file: SourceFile) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file.path) as opened:
+            for batch in opened.iter_batches(batch_size=ROWS_AT_ONCE):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{file.name} cannot be read as parquet: {first_line(error)}") from error
+
+
+def _provenance(files: SourceFiles) -> Provenance | None:
+    said = [stored_provenance(_schema(file)) for file in files.files]
+    return said[0] if all(provenance == said[0] for provenance in said) else None
+
+
+def _schema(file: SourceFile) -> "pa.Schema":
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_schema(file.path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{file.name} cannot be read as parquet: {first_line(error)}") from error

@@ -1,0 +1,153 @@
+"""verl's validation dump: one JSON object a response, with `input`, `output`, `gts` and `score`.
+
+    read_dump(files)                                what is there, each input as one user message
+    read_dump(files, transcripts(prompts, chat))    each input as the training prompt that it renders
+
+`input` is a decoded transcript: the rendered chat template without its special tokens. Nothing is cut out of it, since
+a prompt may contain whatever separates the turns. A training prompt is recognised by doing to it what verl's trainer
+does (render, tokenize, decode with `skip_special_tokens=True`) and comparing the whole.
+
+A reward function's `acc` goes before `score`, which may be another scale (DAPO's -1 and 1). A score of null or NaN is a
+response that was not graded.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from spo_data.errors import UserError, first_line
+from spo_data.formats.readers.draws import Draw, Found, LeftOut, read_score
+from spo_data.formats.readers.sources import SourceFile
+from spo_data.models.chat import Chat
+from spo_data.prompts.identity import Message, Prompt
+
+KEYS = ("input", "gts")
+TOKENIZED_AT_ONCE = 1_000
+
+Transcripts = Mapping[str, Prompt | None]
+"""The training prompt that each decoded transcript is of; None where two have the same."""
+
+
+def transcripts(prompts: Sequence[Prompt], chat: Chat) -> Transcripts:
+    """What verl's trainer would write as `input`, for every training prompt."""
+    found: dict[str, Prompt | None] = {}
+    for start in range(0, len(prompts), TOKENIZED_AT_ONCE):
+        some = prompts[start : start + TOKENIZED_AT_ONCE]
+        for prompt, ids in zip(some, chat.tokenize(prompt.messages for prompt in some), strict=True):
+            text = str(chat.tokenizer.decode(ids.tolist(), skip_special_tokens=True))
+            found[text] = None if text in found else prompt
+    return found
+
+
+def read_dump(files: Sequence[SourceFile], known: Transcripts | None = None) -> Iterator[Found | LeftOut]:
+    """Every response; raises UserError, naming file and line, for what is no dump or not of one step."""
+    _refuse_copies(files)
+    first_step: tuple[Any, str] | None = None
+    for file in files:
+        empty = True
+        for where, row in _rows(file):
+            empty = False
+            step, earlier = first_step = first_step or (row.get("step"), where)
+            if row.get("step") != step:
+                raise UserError(
+                    f"{earlier} is of step {step}, {where} of step {row.get('step')}: another policy; name the files"
+                    " of one step"
+                )
+            yield _found(row, file.name, where, known)
+        if empty:
+            raise UserError(f"{file.name} is empty")
+
+
+def _refuse_copies(files: Sequence[SourceFile]) -> None:
+    seen: dict[str, str] = {}
+    for file in files:
+        try:
+            with file.path.open("rb") as opened:
+                digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            raise UserError(f"{file.name} cannot be read: {error.strerror}") from error
+        if (twin := seen.setdefault(digest, file.name)) != file.name:
+            raise UserError(f"{file.name} is a copy of {twin}: its responses would count twice")
+
+
+def _rows(file: SourceFile) -> Iterator[tuple[str, dict[str, Any]]]:
+    with file.path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            where = f"{file.name}, line {number}"
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{where}: not JSON in UTF-8 ({first_line(error)})") from error
+            if not isinstance(row, dict):
+                raise UserError(f"{where}: {line[:40]!r} is not a JSON object")
+            missing = [key for key in KEYS if key not in row] + ["score"] * ("score" not in row and "acc" not in row)
+            if missing:
+                raise UserError(
+                    f"{where} has no {', '.join(missing)}, but {', '.join(row) or 'nothing'}: not verl's validation"
+                    " dump (input, output, gts, score)"
+                )
+            yield where, row
+
+
+def _found(row: Mapping[str, Any], file: str, where: str, known: Transcripts | None) -> Found | LeftOut:
+    text, ground_truth = row["input"], _ground_truth(row["gts"])
+    if not isinstance(text, str) or not text.strip():
+        return LeftOut("have an empty input", where)
+    if _is_further_output(row.get("uid")):
+        return LeftOut("are later outputs of a draw that is counted", where, text)
+    if ground_truth is None:
+        return LeftOut("have a ground truth that is no text", where, repr(row["gts"]))
+    draw = Draw(_score(row, where), _text(row.get("output"), where, "output"), _text(row.get("pred"), where, "pred"))
+    if known is None:
+        return Found(Prompt((Message("user", _unicode(text, where).strip()),), ground_truth, ""), (draw,), file, where)
+    if text not in known:
+        return LeftOut("match no training prompt", where, text)
+    prompt = known[text]
+    if prompt is None:
+        return LeftOut("match two training prompts", where, text)
+    if ground_truth and ground_truth != prompt.ground_truth:
+        raise UserError(
+            f"{where} was graded by the ground truth {ground_truth!r}, the training prompt has {prompt.ground_truth!r}"
+        )
+    return Found(prompt, (draw,), file, where)
+
+
+def _is_further_output(uid: Any) -> bool:
+    """An agent loop may write several outputs of one draw, each with the draw's score: PROMPT_SESSION_OUTPUT."""
+    parts = uid.rsplit("_", 2) if isinstance(uid, str) else ()
+    return len(parts) == 3 and parts[2].isdigit() and int(parts[2]) > 0
+
+
+def _ground_truth(gts: Any) -> str | None:
+    """The ground truth as text, "" where there is none; None where it is no text."""
+    if gts is None:
+        return ""
+    return None if isinstance(gts, (list, dict)) else str(gts).strip()
+
+
+def _score(row: Mapping[str, Any], where: str) -> float | None:
+    if row.get("acc") is not None:
+        return read_score(row["acc"], f"{where}: acc")
+    try:
+        return read_score(row.get("score"), where)
+    except UserError as error:
+        raise UserError(f"{error}; where a reward has another scale, the dump needs `acc`") from error
+
+
+def _text(value: Any, where: str, key: str) -> str | None:
+    if value is not None and not isinstance(value, str):
+        if key == "pred":
+            return None  # a reward function may record anything
+        raise UserError(f"{where}: {key} {value!r:.80} is not a text")
+    return None if value is None else _unicode(value, where)
+
+
+def _unicode(text: str, where: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where}: half a surrogate pair, which is no text ({error.reason})") from error
+    return text

@@ -1,0 +1,69 @@
+r"""Ground truths that may be wrong: suspect ones, and ones that leak into their own prompts.
+
+    agreed_answer([(Verdict.WRONG, "12"), (Verdict.WRONG, "12.0"), (Verdict.WRONG, "$12$")])     # "12"
+    leaked_answer("What is 6 * 7? The answer is 42.", "42")                                      # "42"
+
+A policy that gives the same answer every time is seldom wrong by chance: the ground truth may be. All answers must
+agree, none may be graded correct, and at least three samples and half of the valid ones must give one: fewer prove
+nothing.
+
+A ground truth leaks only if it is marked as an answer (a box, `<answer>…</answer>`, an "Answer:" or "####" line, "the
+answer is …", a last line that is nothing but the ground truth): a number in the problem, or one of its options, is no
+leak.
+"""
+
+import re
+from collections.abc import Iterable
+
+from spo_data.grading.answers.extract import all_boxed
+from spo_data.grading.answers.numbers import read_number
+from spo_data.grading.answers.wording import folded
+from spo_data.grading.verdict import Verdict
+
+LEAST_ANSWERS = 3
+
+
+def agreed_answer(samples: Iterable[tuple[Verdict, str | None]]) -> str | None:
+    """The answer, as the first sample words it, that makes the ground truth suspect; None where nothing does."""
+    valid = [(verdict, answer) for verdict, answer in samples if verdict.is_observation]
+    if any(verdict is Verdict.CORRECT for verdict, _ in valid):
+        return None
+    answers = [answer for verdict, answer in valid if verdict is Verdict.WRONG and answer]
+    if len(answers) < LEAST_ANSWERS or 2 * len(answers) < len(valid):
+        return None
+    return answers[0] if len(set(map(_value, answers))) == 1 else None
+
+
+def _value(answer: str) -> object:
+    """Equal for answers that are plainly the same."""
+    number = read_number(answer)
+    if number is not None:
+        return number.value, number.percent
+    return "".join(folded(answer).replace("dfrac", "frac").replace("tfrac", "frac").split())
+
+
+_MARKED = (
+    re.compile(r"<answer>(.{1,400}?)</answer>", re.DOTALL),
+    re.compile(r"^[ \t*#]*(?:(?:final[ \t]+)?answer|solution)[ \t*]*:[ \t*]*(\S[^\n]{0,400})$", re.MULTILINE | re.I),
+    re.compile(r"^[ \t]*####[ \t]*(\S[^\n]{0,400})$", re.MULTILINE),
+    re.compile(r"\banswer(?:[ \t]{1,4}is|[ \t]{0,4}=)[ \t]{0,4}:?[ \t]{0,4}(\S(?:[^\n.,;]|[.,](?=\d)){0,400})", re.I),
+)
+
+_SENTENCE = re.compile(r"[A-Za-z]{2,}[^A-Za-z]+[A-Za-z]+.*[A-Za-z]|[A-Za-z].*[?=:]\s*$")
+
+
+def leaked_answer(text: str, ground_truth: str) -> str | None:
+    """The marked answer in a problem's text that is its ground truth; None where there is none."""
+    marked = [*all_boxed(text), *(match[1] for pattern in _MARKED for match in pattern.finditer(text))]
+    *before, last = [line for line in text.splitlines() if line.strip()] or [""]
+    if before and _SENTENCE.search(before[-1]):  # below a line of data, it is one more
+        marked.append(last)
+    longest = 4 * len(ground_truth) + 100
+    return next((words.strip() for words in marked if len(words) <= longest and _same(words, ground_truth)), None)
+
+
+def _same(words: str, ground_truth: str) -> bool:
+    number, gold = read_number(words), read_number(ground_truth)
+    if number is not None and gold is not None:
+        return number.value == gold.value
+    return bool(folded(words)) and folded(words) == folded(ground_truth)

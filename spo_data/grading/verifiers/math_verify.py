@@ -1,0 +1,132 @@
+r"""The verifier `math-verify`: mathematical equality.
+
+Plain numbers and lists of them are compared as exact fractions, ground truths that are words as text, all else by
+`math_equal`. Verdicts on (ground truth, answer) pairs are remembered: eight samples of one prompt repeat each other. A
+response that marks no answer is read as math-verify itself reads it ("the answer is …", else the last formula or
+number), unless it hedges: "1331 and 1728" is an answer with two parts.
+"""
+
+import re
+from functools import lru_cache
+
+from spo_data.grading.answers.dressing import in_latex
+from spo_data.grading.answers.extract import extract_answer, last_boxed, strip_thinking
+from spo_data.grading.answers.math_equal import UnparseableGoldError, last_expression, math_equal
+from spo_data.grading.answers.number_lists import equal_lists
+from spo_data.grading.answers.numbers import equal_in_base, equal_numbers, read_number
+from spo_data.grading.answers.wording import folded, is_text
+from spo_data.grading.verdict import NO_ANSWER, ExtraInfo, Graded, Verdict, too_long
+
+REMEMBERED = 20_000
+REMEMBERED_CHARACTERS = 500
+"""Longer pairs are not remembered: they hardly repeat, and would fill the memory."""
+TAIL = 1000
+"""Characters at the end of a response in which an unmarked answer is looked for: math-verify's search is quadratic."""
+
+_NUMBER = r"[+-]?(?:\d+(?:,\d{3})*+|\d+)(?:\.\d+)?(?:/\d+)?"
+_WORD = r"(?:or|and|maybe|perhaps|possibly|probably|either|even)"
+_NAME = r"(?:[A-Za-z]\s*=\s*)?"
+_HEDGE = re.compile(
+    rf"(?<![\w.])((?>{_NUMBER}(?:\s*,\s*{_NUMBER})*+)(?:\s*,?\s+{_WORD}(?:\s+{_WORD})*+\s+{_NAME}{_NUMBER})++)(?!\w|\.\d)"
+)
+_MAGNITUDE = re.compile(
+    r"\s*\$?\s*(hundred|thousand|million|billion|trillion|dozen|percent|per cent|\\?%)(?![A-Za-z])", re.IGNORECASE
+)
+_SPACED_MINUS = re.compile(r"(?<![\w)}$])-\s+(?=\d)")
+_DENIED = re.compile(r"\banswer is(?: not|n't)\b[^\n]*\Z", re.IGNORECASE)
+_ATTACHED = re.compile(r"(?<=\d)(?:[A-Za-z]\w*|!+|\^\S+)")
+_STATED = re.compile(
+    rf"\banswer is:?\s+(?:\$(?P<formula>[^$\n]{{1,300}})\$"
+    rf"|(?P<plain>{_NUMBER}|\[[^\[\]\n]{{1,100}}\]|\([^()\n]{{1,100}}\)))\s*[.!]?\s*\Z",
+    re.IGNORECASE,
+)
+"""What math-verify would find, too, and a hundred times slower."""
+
+
+class MathVerifier:
+    """`math-verify`."""
+
+    reads_thinking = True
+
+    def grade(
+        self,
+        response: str,
+        ground_truth: str,
+        extra_info: ExtraInfo = None,  # noqa: ARG002 # the protocol's
+        data_source: str = "",  # noqa: ARG002 # the protocol's
+    ) -> Graded:
+        answer = extract_answer(response) or (_stated_words if is_text(ground_truth) else _unmarked)(response)
+        return NO_ANSWER if answer is None else self._compare(answer, ground_truth)
+
+    def check_gold(
+        self,
+        ground_truth: str,
+        extra_info: ExtraInfo = None,  # noqa: ARG002 # the protocol's
+        data_source: str = "",  # noqa: ARG002 # the protocol's
+    ) -> Graded:
+        return self._compare(ground_truth, ground_truth).as_gold_check(ground_truth)
+
+    def _compare(self, answer: str, ground_truth: str) -> Graded:
+        if len(answer) + len(ground_truth) > REMEMBERED_CHARACTERS:
+            return too_long(answer) or _graded(ground_truth, answer)
+        return _remembered(ground_truth, answer)
+
+
+def _graded(ground_truth: str, answer: str) -> Graded:
+    gold_number, answer_number = read_number(ground_truth), read_number(answer)
+    if gold_number is not None and answer_number is not None:
+        return Graded.scored(float(equal_numbers(gold_number, answer_number)), answer)
+    same_digits = equal_in_base(ground_truth, answer)
+    if same_digits is not None:
+        return Graded.scored(float(same_digits), answer)
+    lists_equal = equal_lists(ground_truth, answer)
+    if lists_equal is not None:
+        return Graded.scored(float(lists_equal), answer)
+    if gold_number is None and is_text(ground_truth):
+        return Graded.scored(float(folded(answer) == folded(ground_truth)), answer)
+    try:
+        return Graded.scored(float(math_equal(ground_truth, answer)), answer)
+    except UnparseableGoldError as error:
+        return Graded.failed(Verdict.GOLD_UNPARSEABLE, str(error), answer)
+
+
+_remembered = lru_cache(maxsize=REMEMBERED)(_graded)
+
+
+def _unmarked(response: str) -> str | None:
+    visible = strip_thinking(response)
+    if visible is None or last_boxed(visible) is not None:  # an empty box is no answer
+        return None
+    tail = _SPACED_MINUS.sub("-", in_latex(visible[-TAIL:]))
+    if _DENIED.search(tail):
+        return None
+    stated = _STATED.search(tail)
+    if stated is not None:
+        return stated["formula"] or stated["plain"]
+    if not any(character.isdigit() or character in "$\\" for character in tail):
+        return None
+    found = last_expression(tail)
+    if found is None:
+        return None
+    position = tail.rfind(found)
+    hedges = (hedge for hedge in _HEDGE.finditer(tail) if hedge.start() <= position < hedge.end())
+    magnitude = _MAGNITUDE.match(tail, position + len(found)) if position >= 0 else None
+    attached = _ATTACHED.match(tail, position + len(found)) if position >= 0 else None
+    if attached is not None:
+        return found + attached[0]  # 8x is not 8
+    return next((hedge[1] for hedge in hedges), f"{found} {magnitude[1]}" if magnitude else found)
+
+
+def _stated_words(response: str) -> str | None:
+    """The words after the last "answer is", else a last line of a few words."""
+    visible = strip_thinking(response)
+    if visible is None or last_boxed(visible) is not None:
+        return None
+    stated = _SAID.findall(visible[-TAIL:])
+    last = visible.strip().rpartition("\n")[2].strip(" *_")
+    return stated[-1].strip(" *_") if stated else last if 0 < len(last) <= LAST_LINE else None
+
+
+_SAID = re.compile(r"\banswer is:?[ \t]+([^\n.]{1,100})", re.IGNORECASE)
+LAST_LINE = 20
+"""Characters of a last line that may be an answer in words."""

@@ -1,0 +1,71 @@
+r"""Verifiers: is a response right?
+
+    verifier = load_verifier("math-verify")
+    verifier.grade(r"so it is \boxed{0.5}", r"\frac{1}{2}")      # Graded(CORRECT, 1.0, "0.5")
+
+* `math-verify`: mathematical equality (Hugging Face's math-verify, guarded), words as text. The default.
+* `dapo`: verl's `math_dapo` with strict box, verdict for verdict.
+* `exact`: equal text after white space is folded.
+* `choice`: one letter from A to E.
+* `reasoning-gym`: the generator's own `score_answer`, a float in [0, 1].
+* `FILE.py:FUNCTION`: a function with the signature of verl's `compute_score`.
+
+They run inside the pool's processes, on the main thread, without a timeout of their own.
+"""
+
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Protocol
+
+from spo_data.errors import UserError
+from spo_data.grading.verdict import ExtraInfo, Graded
+from spo_data.grading.verifiers.choice import ChoiceVerifier
+from spo_data.grading.verifiers.dapo import DapoVerifier
+from spo_data.grading.verifiers.exact import ExactVerifier
+from spo_data.grading.verifiers.math_verify import MathVerifier
+from spo_data.grading.verifiers.reasoning_gym import ReasoningGymVerifier
+from spo_data.grading.verifiers.reward_function import RewardFunction, is_reward_function, reward_function_version
+
+RULES = 2
+"""Counts changes of our own rules (extraction, fast paths) that can change a verdict; part of a grader's version."""
+
+
+class Verifier(Protocol):
+    """Grades one response. Raises nothing for a bad answer: whatever it raises is our failure (`grader_error`)."""
+
+    reads_thinking: bool
+    """Whether it strips thinking, and so must be told when the prompt had opened it."""
+
+    def grade(
+        self, response: str, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = ""
+    ) -> Graded: ...
+
+    def check_gold(self, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Graded:
+        """`correct` where the ground truth verifies against itself, `gold_unparseable` where it does not."""
+        ...
+
+
+VERIFIERS: Mapping[str, type[Verifier]] = {
+    "math-verify": MathVerifier,
+    "dapo": DapoVerifier,
+    "exact": ExactVerifier,
+    "choice": ChoiceVerifier,
+    "reasoning-gym": ReasoningGymVerifier,
+}
+
+
+def load_verifier(name: str, option: str = "--verifier") -> Verifier:
+    """The verifier of that name; raises UserError, which names the option, where there is none."""
+    if is_reward_function(name):
+        return RewardFunction(name, option)
+    if name not in VERIFIERS:
+        raise UserError(f"{option} {name}: choose one of {', '.join(VERIFIERS)}, or FILE.py:FUNCTION")
+    return VERIFIERS[name]()
+
+
+def verifier_version(name: str) -> str:
+    """What a verdict depends on: the library behind the verifier and our own rules, or the function's file."""
+    if is_reward_function(name):
+        return reward_function_version(name)
+    packages = {"math-verify": ("math-verify", "sympy"), "reasoning-gym": ("reasoning-gym",)}.get(name, ())
+    return " ".join([*(f"{package} {importlib.metadata.version(package)}" for package in packages), f"rules {RULES}"])

@@ -1,0 +1,123 @@
+"""The verifier `FILE.py:FUNCTION`: a reward function of the user's, with verl's signature.
+
+    def compute_score(data_source, solution_str, ground_truth, extra_info):    # --verifier my.py:compute_score
+        return float(solution_str.strip().endswith(ground_truth))
+
+It gets the response as it is, thinking included, as verl passes it, and runs where every verifier runs: in a process
+with a memory limit that is killed at the time limit. An exception, a hang or a crash is `grader_error` or
+`grader_timeout`, never a score. It returns a number in [0, 1], or a dict as verl's rewards do: `acc` where there is
+one, else `score`, and `pred` as the answer. What it prints is not shown. An `async def` works too.
+"""
+
+import asyncio
+import hashlib
+import importlib.util
+import inspect
+import numbers
+import sys
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from spo_data.errors import UserError, first_line
+from spo_data.grading.answers.extract import extract_answer
+from spo_data.grading.verdict import ExtraInfo, Graded
+
+_DRESSINGS = ("\\boxed{{{}}}", "Answer: {}", "<answer>{}</answer>", "#### {}", "{}")
+"""The forms in which a ground truth is shown to a function that has to recognise it."""
+
+
+class RewardFunction:
+    """A function in a file. Importing the file is put off until the first call, in a grading process."""
+
+    reads_thinking = False
+
+    def __init__(self, name: str, option: str = "--verifier") -> None:
+        self._path, self._function_name = split_name(name, option)
+        self._function: Callable[..., Any] | None = None
+
+    def grade(self, response: str, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Graded:
+        result = self.load()(
+            data_source=data_source,
+            solution_str=response,
+            ground_truth=ground_truth,
+            extra_info=dict(extra_info or {}),
+        )
+        if inspect.iscoroutine(result):
+            result = asyncio.run(cast(Coroutine[Any, Any, Any], result))
+        answer = result.get("pred") if isinstance(result, Mapping) else None
+        return Graded.scored(
+            _score(result), plain_text(answer) if isinstance(answer, str) else extract_answer(response)
+        )
+
+    def check_gold(self, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Graded:
+        """`correct` where the function gives the full score to the ground truth in one of its usual forms."""
+        for dressing in _DRESSINGS:
+            graded = self.grade(dressing.format(ground_truth), ground_truth, extra_info, data_source)
+            if graded.score == 1.0:
+                return graded
+        return graded.as_gold_check(ground_truth)
+
+    def load(self) -> Callable[..., Any]:
+        """The function; raises UserError where the file has none, and whatever the file raises."""
+        if self._function is None:
+            spec = importlib.util.spec_from_file_location(f"spo_reward_{self._path.stem}", self._path)
+            if spec is None or spec.loader is None:
+                raise UserError(f"{self._path} is not a Python file")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
+            sys.path.insert(0, str(self._path.parent.absolute()))  # modules beside it, as when Python runs the file
+            spec.loader.exec_module(module)
+            function = getattr(module, self._function_name, None)
+            if not callable(function):
+                raise UserError(f"{self._path} has no function {self._function_name}")
+            try:
+                inspect.signature(function).bind(data_source="", solution_str="", ground_truth="", extra_info={})
+            except TypeError as error:
+                raise UserError(
+                    f"{self._function_name} does not have verl's compute_score signature: {error}"
+                ) from None
+            self._function = function
+        return self._function
+
+
+def is_reward_function(name: str) -> bool:
+    """Whether a verifier's name means a function in a file."""
+    return ".py:" in name
+
+
+def split_name(name: str, option: str = "--verifier") -> tuple[Path, str]:
+    """File and function; raises UserError, which names the option, where the file cannot be read or compiled."""
+    file, _, function = name.rpartition(":")
+    path = Path(file).absolute()  # a reward may change the folder that its process is in
+    try:
+        compile(path.read_bytes(), str(path), "exec")
+    except OSError as error:
+        raise UserError(f"{option} {name}: {path} cannot be read: {error.strerror}") from error
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        raise UserError(f"{option} {name}: {path} is not Python: {first_line(error)}") from error
+    if not function.isidentifier():
+        raise UserError(f"{option} {name}: name a function, as in {path}:compute_score")
+    return path, function
+
+
+def reward_function_version(name: str) -> str:
+    """Function and checksum of its file; of modules that the file imports nothing is known."""
+    path, function = split_name(name)
+    return f"{function} sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+
+
+def plain_text(text: str) -> str:
+    """The text as a `str` of no other class: the parent process cannot import a reward's own classes."""
+    return str.encode(text, errors="surrogatepass").decode(errors="surrogatepass")
+
+
+def _score(result: Any) -> float:
+    value = result
+    if isinstance(result, Mapping):
+        value = result.get("acc", result.get("score"))
+    if hasattr(value, "item"):
+        value = value.item()  # numpy and torch scalars
+    if isinstance(value, numbers.Real) and 0.0 <= float(value) <= 1.0:  # false for nan, too
+        return float(value)
+    raise ValueError(f"the reward must be a number from 0 to 1, or a dict with acc or score, not {result!r:.100}")

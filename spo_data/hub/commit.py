@@ -1,0 +1,246 @@
+"""One atomic commit to a Hub dataset, repeated until it is there, never made twice.
+
+    commit = commit_files(HfApi(token=...), target, files, merge_readme, say)
+
+Every try begins at the head of the branch: what is there is compared with what should be, the difference goes into one
+`create_commit` on that head (`parent_commit`), so nobody ever sees half of it, and somebody else's commit in between
+makes the Hub refuse and us begin again. A try whose answer was lost may have arrived: the next finds nothing to change
+and says so. `huggingface_hub` repeats its uploads itself, but not the commit.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spo_data.errors import SpoError, first_line, retry_after
+from spo_data.hub.errors import UploadError, clear_push_errors, passes
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+
+TRIES = 6
+TIMEOUT = 30.0
+LONGEST_WAIT = 900.0
+"""Seconds that we wait when the Hub asks for it; asked for more, we end and say so."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a commit goes."""
+
+    repo_id: str
+    revision: str | None
+    create_pr: bool
+    private: bool
+    message: str
+
+
+@dataclass(frozen=True)
+class Committed:
+    """What is on the Hub now."""
+
+    commit: str
+    """The commit that holds the files: ours, or the head if nothing had to change."""
+    pr_url: str | None
+    uploaded: tuple[str, ...]
+    deleted: tuple[str, ...]
+    private: bool
+
+
+def commit_files(
+    api: "HfApi",
+    target: Target,
+    files: Mapping[str, Path],
+    owned: re.Pattern[str],
+    readme: Callable[[str | None], str],
+    say: Callable[[str], None],
+) -> Committed:
+    """Make the repository hold `files` (path there, path here) and the README, and no other file that matches `owned`.
+
+    `readme` makes the README from the one that is there. Raises SpoError, in one line with the fix, for what the Hub
+    refuses, and where it does not take the commit after several tries.
+    """
+    from tenacity import RetryCallState, Retrying, retry_if_exception
+
+    push = _Push(api, target, files, owned, readme, say)
+
+    def wait(state: RetryCallState) -> float:
+        asked = retry_after(_error(state))
+        return min(2.0 ** (state.attempt_number - 1), 30.0) if asked is None else asked
+
+    def stop(state: RetryCallState) -> bool:
+        return state.attempt_number >= TRIES or (retry_after(_error(state)) or 0.0) > LONGEST_WAIT
+
+    def announce(state: RetryCallState) -> None:
+        seconds = state.next_action.sleep if state.next_action else 0.0
+        say(f"{_short(_error(state))}: trying again in {seconds:.0f} s")
+
+    with clear_push_errors(target.repo_id, target.revision):
+        tries = Retrying(retry=retry_if_exception(passes), wait=wait, stop=stop, before_sleep=announce, reraise=True)
+        return tries(push.attempt)
+
+
+@dataclass
+class _Push:
+    """One push over its tries."""
+
+    api: "HfApi"
+    target: Target
+    files: Mapping[str, Path]
+    owned: re.Pattern[str]
+    readme: Callable[[str | None], str]
+    say: Callable[[str], None]
+    uploaded: tuple[str, ...] = ()
+    """What the last try sent, which may have arrived though its answer was lost."""
+    deleted: tuple[str, ...] = ()
+
+    def attempt(self) -> Committed:
+        """Begin at the head of the branch and make it what it should be."""
+        from rich.filesize import decimal
+
+        info = _repository(self.api, self.target)
+        head = str(info.sha)
+        adds, deletes = self.changes(head)
+        if not adds and not deletes:
+            return Committed(head, None, self.uploaded, self.deleted, bool(info.private))
+        if self.target.create_pr and (opened := self.open_pull_request()):
+            number, commit = opened
+            url = f"{self.api.endpoint}/datasets/{self.target.repo_id}/discussions/{number}"
+            return Committed(commit, url, self.uploaded, self.deleted, bool(info.private))
+        self.uploaded = tuple(add.path_in_repo for add in adds)
+        self.deleted = tuple(delete.path_in_repo for delete in deletes)
+        size = decimal(sum(add.upload_info.size for add in adds))
+        self.say(f"uploading {len(adds)} files, {size}, to {self.target.repo_id}, in one commit on {head[:8]}")
+        try:
+            made = self.api.create_commit(
+                self.target.repo_id,
+                [*adds, *deletes],
+                commit_message=self.target.message,
+                repo_type="dataset",
+                revision=self.target.revision,
+                create_pr=self.target.create_pr,
+                parent_commit=head,
+            )
+        except RuntimeError as error:  # how the client says that a file could not be uploaded, whatever the reason
+            if error.__cause__ is not None and not passes(error.__cause__):
+                raise error.__cause__ from error
+            raise UploadError(
+                f"{self.target.repo_id} was not pushed: {first_line(error.__cause__ or error)}"
+            ) from error
+        return Committed(str(made.oid), made.pr_url, self.uploaded, self.deleted, bool(info.private))
+
+    def changes(self, commit: str) -> "tuple[list[CommitOperationAdd], list[CommitOperationDelete]]":
+        """What must be added to and deleted from a commit's tree."""
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        from huggingface_hub.errors import LocalEntryNotFoundError
+        from huggingface_hub.hf_api import RepoFile
+
+        tree = self.api.list_repo_tree(self.target.repo_id, recursive=True, revision=commit, repo_type="dataset")
+        there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+        existing = None
+        if README in there:
+            try:
+                path = self.api.hf_hub_download(self.target.repo_id, README, repo_type="dataset", revision=commit)
+                existing = Path(path).read_bytes().decode()
+            except LocalEntryNotFoundError as error:  # raised whatever kept the client from getting the file
+                raise error.__cause__ or error from error
+            except UnicodeDecodeError as error:
+                raise SpoError(f"README.md of {self.target.repo_id} is not UTF-8 ({error}): mend it there") from error
+        contents: dict[str, Path | bytes] = {**self.files, README: self.readme(existing).encode()}
+        adds = [CommitOperationAdd(name, content) for name, content in sorted(contents.items())]
+        stale = [name for name in sorted(there) if name not in contents and self.owned.fullmatch(name)]
+        changed = [add for add in adds if add.path_in_repo not in there or not _same(add, there[add.path_in_repo])]
+        return changed, [CommitOperationDelete(name) for name in stale]
+
+    def open_pull_request(self) -> tuple[int, str] | None:
+        """Number and commit of an open pull request of ours that proposes just this, from an earlier try or call."""
+        me = self.api.whoami()["name"]
+        found = self.api.get_repo_discussions(
+            self.target.repo_id,
+            author=me,
+            discussion_type="pull_request",
+            discussion_status="open",
+            repo_type="dataset",
+        )
+        for request in found:
+            if request.title != self.target.message:
+                continue
+            commit = str(self.api.dataset_info(self.target.repo_id, revision=f"refs/pr/{request.num}").sha)
+            if self.changes(commit) == ([], []):
+                return int(request.num), commit
+        return None
+
+
+def _repository(api: "HfApi", target: Target) -> Any:
+    """The repository as it is, made where it is not there; raises SpoError where it is more public than asked for."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        info = api.dataset_info(target.repo_id, revision=target.revision, timeout=TIMEOUT)
+    except (GatedRepoError, RevisionNotFoundError):
+        raise
+    except RepositoryNotFoundError as error:
+        if target.create_pr:
+            raise SpoError(
+                f"{target.repo_id} is not on the Hub, so there is nothing to propose a change to: without --create-pr"
+                " it is made"
+            ) from error
+        if target.revision not in (None, "main"):
+            raise SpoError(
+                f"{target.repo_id} is not on the Hub, so it has no branch {target.revision!r}: without --revision it"
+                " is made"
+            ) from error
+        _create(api, target)
+        info = api.dataset_info(target.repo_id, revision=target.revision, timeout=TIMEOUT)
+    if target.private and not info.private:
+        raise SpoError(
+            f"{target.repo_id} is there and public, --private would not hide what is pushed: `hf repos settings"
+            f" {target.repo_id} --type dataset --private` first, or push without --private"
+        )
+    return info
+
+
+def _create(api: "HfApi", target: Target) -> None:
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        api.create_repo(target.repo_id, repo_type="dataset", private=target.private or None)
+    except HfHubHTTPError as error:
+        if error.response.status_code == 403:
+            owner, said = target.repo_id.partition("/")[0], error.server_message or first_line(error)
+            raise SpoError(
+                f"this token may not make a dataset of {owner}'s ({said}): take one with write access"
+                " (`hf auth login`), or another name"
+            ) from error
+        if error.response.status_code != 409:  # somebody else was first, which is as good
+            raise
+
+
+def _same(add: "CommitOperationAdd", file: Any) -> bool:
+    from huggingface_hub.utils.sha import git_hash
+
+    if file.size != add.upload_info.size:
+        return False
+    if file.lfs is not None:
+        return bool(file.lfs.sha256 == add.upload_info.sha256.hex())
+    with add.as_file() as opened:
+        return bool(file.blob_id == git_hash(opened.read()))
+
+
+def _error(state: Any) -> BaseException:
+    error = state.outcome.exception()
+    assert error is not None  # we are asked after failures only
+    return error  # type: ignore[no-any-return]
+
+
+def _short(error: BaseException) -> str:
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"the Hub answered {response.status_code} {response.reason_phrase}".rstrip()
+    return f"the Hub did not answer ({re.sub(chr(10) + '.*', '', str(error)) or type(error).__name__})"
+
+
+README = "README.md"

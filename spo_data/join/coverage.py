@@ -1,0 +1,95 @@
+"""Which training prompts have a value, before a trainer starts without half of them.
+
+    joined = join(load_values("org/name"), PromptOptions(dataset="train.parquet"))
+    joined.coverage, joined.missing
+
+`spo_data.join.match` says what belongs together; this is the account of it.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from spo_data.join.match import match, training_prompts
+from spo_data.join.near_miss import NearMiss
+from spo_data.options import PromptOptions
+from spo_data.text import excerpt
+from spo_data.values.table import ValueTable
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A training prompt without a value, and why."""
+
+    row: int
+    """The row of the training data that it came from, from 0."""
+    prompt_id: str
+    prompt: str
+    near: NearMiss
+
+
+@dataclass(frozen=True)
+class Joined:
+    """How training data and values fit."""
+
+    values: str
+    revision: str | None
+    training: str
+    template: str
+    """How the training prompts were worded."""
+    rows: int
+    dropped: dict[str, int]
+    """Rows that are no prompts, by reason."""
+    prompts: int
+    """Unique training prompts."""
+    with_value: int
+    by_text: int
+    """Those that have it by their first user message, because the values know no more of a prompt."""
+    missing: list[Missing]
+    n_values: int
+    unused: int
+    """Values that no training prompt has."""
+
+    @property
+    def coverage(self) -> float:
+        """Share of the unique training prompts that have a value."""
+        return self.with_value / self.prompts
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many prompts are missing for which reason."""
+        return dict(Counter(missing.near.reason for missing in self.missing).most_common())
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            **{name: value for name, value in vars(self).items() if name != "missing"},
+            "coverage": self.coverage,
+            "reasons": self.reasons,
+            "missing": [{**vars(missing), "near": vars(missing.near)} for missing in self.missing],
+        }
+
+
+def join(values: ValueTable, options: PromptOptions) -> Joined:
+    """Join training data to values; raises UserError where the training data cannot be read or worded."""
+    training = training_prompts(values, options)
+    matched = match(values, training)
+    missing = [
+        Missing(row, prompt.prompt_id, excerpt(prompt.text), matched.reasons[prompt.prompt_id])
+        for prompt, row in zip(training.prompts, training.rows, strict=True)
+        if prompt.prompt_id in matched.reasons
+    ]
+    return Joined(
+        values=values.source,
+        revision=values.revision,
+        training=options.dataset,
+        template=training.template.name,
+        rows=training.n_rows,
+        dropped=training.dropped_by_reason(),
+        prompts=len(training.prompts),
+        with_value=len(training.prompts) - len(missing),
+        by_text=matched.by_text,
+        missing=missing,
+        n_values=len(values),
+        unused=matched.unused,
+    )

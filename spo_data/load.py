@@ -1,0 +1,195 @@
+"""Offline values, loaded from a run folder, a parquet file, JSON, or the Hub.
+
+    values = load_values("runs/demo")
+    values = load_values("org/name", revision="main")     # values.revision is the commit that was downloaded
+    values.prompt_ids, values.values, values.provenance
+
+A Hub id is resolved to a commit first, and that commit is downloaded: `datasets.load_dataset(id)` serves a stale cache
+in silence when the repository is gone or the Hub cannot be reached.
+
+Values that were not made here (`prompt` and `vhat`, or `{prompt: [scores]}`) hold the first user message alone: their
+ids are those of a conversation of just that message.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spo_data.errors import UserError, first_line
+from spo_data.hub.errors import clear_hub_errors
+from spo_data.provenance import Provenance, grader_differs
+from spo_data.run.manifest import read_manifest
+from spo_data.values.check import check_unique, check_values
+from spo_data.values.schema import BATCH, stored_provenance, values_schema
+from spo_data.values.scores import table_of_scores
+from spo_data.values.table import ValueTable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TABLE_FILES = "values/*.parquet"
+OTHER_FILES = ("data/*.parquet", "*.parquet")
+"""Where folders that are no run keep the reference's columns."""
+
+
+def load_values(path_or_id: str | Path, revision: str | None = None) -> ValueTable:
+    """Load values; raises UserError where they cannot be found, read or trusted.
+
+    `revision` is a branch, tag or commit of a Hub dataset.
+    """
+    name = str(path_or_id)
+    local = read_local(name, revision)
+    return read_hub(name, revision) if local is None else local
+
+
+def read_local(name: str, revision: str | None) -> ValueTable | None:
+    """The values of a folder or file; None where the name can only be a Hub id."""
+    path = Path(name).expanduser()
+    is_folder, is_file = os.path.isdir(path), os.path.isfile(path)
+    if not is_folder and not is_file:
+        if path.suffix in (".parquet", ".json", ".jsonl") or name.startswith((".", "/", "~")) or name.count("/") != 1:
+            raise UserError(f"{name}: no such file or folder, and not a Hub id (org/name)")
+        return None
+    if revision is not None:
+        raise UserError(f"{name} is local: --revision {revision} does not apply to it")
+    if is_folder:
+        return _read_folder(path, name)
+    if path.suffix == ".parquet":
+        return _read_files([path], name)
+    if path.suffix == ".json":
+        return ValueTable(_read_json(path), name)
+    raise UserError(f"{name} is neither parquet nor JSON: `spo-data import {name}` reads other formats")
+
+
+def read_hub(name: str, revision: str | None) -> ValueTable:
+    """The values of a Hub dataset, at the commit that the revision is now."""
+    from huggingface_hub import HfApi, hf_hub_download
+
+    with clear_hub_errors(name, absent="no such file or folder", revision=revision):
+        info = HfApi().dataset_info(name, revision=revision, timeout=30)
+        names = sorted(file.rfilename for file in info.siblings or ())
+        found = _table_files(names, name)
+        if not found:
+            raise UserError(f"{name} at {info.sha} has no {TABLE_FILES}: `spo-data import {name}` reads other formats")
+        # One by one: a snapshot that was interrupted before is taken for whole when the Hub drops the connection.
+        paths = [Path(hf_hub_download(name, file, repo_type="dataset", revision=info.sha)) for file in found]
+    table = _read_files(paths, name)
+    return ValueTable(table.table, name, info.sha, table.provenance)
+
+
+def _table_files(names: Sequence[str], source: str) -> list[str]:
+    """The files of the train split, which is what the reference reads; raises UserError where it is not clear."""
+    for pattern in (TABLE_FILES, *OTHER_FILES):
+        found = _matching(names, pattern)
+        train = [name for name in found if name.rpartition("/")[2].startswith("train")]
+        if len(found) > 1 and not train:
+            raise UserError(f"{source} has {', '.join(found[:5])}, and none is called train…: load one of the files")
+        if found:
+            return train or found
+    return []
+
+
+def _matching(names: Iterable[str], pattern: str) -> list[str]:
+    import fnmatch
+
+    return [name for name in names if name.count("/") == pattern.count("/") and fnmatch.fnmatchcase(name, pattern)]
+
+
+def _read_folder(folder: Path, name: str) -> ValueTable:
+    manifest = read_manifest(folder)
+    files = sorted(path.relative_to(folder).as_posix() for path in (*folder.glob("*"), *folder.glob("*/*")))
+    paths = [folder / file for file in (_matching(files, TABLE_FILES) if manifest else _table_files(files, name))]
+    if manifest is not None and not paths:
+        raise UserError(f"{name} has no table of values yet: the run's own command writes it ({manifest.command})")
+    if not paths:
+        raise UserError(f"{name} holds no {TABLE_FILES}: it is no run folder and no dataset of values")
+    table = _read_files(paths, name)
+    if manifest is None:
+        return table
+    if table.provenance is not None and grader_differs(table.provenance.grader, manifest.grader):
+        raise UserError(
+            f"{name}: its tables hold the verdicts of {table.provenance.grader.verifier}, run.json names"
+            f" {manifest.grader.verifier}: a regrading was cut short; `spo-data regrade {name} --verifier"
+            f" {manifest.grader.verifier}` ends it"
+        )
+    return ValueTable(table.table, name, None, table.provenance or manifest.provenance)
+
+
+def _read_files(paths: Sequence[Path], name: str) -> ValueTable:
+    import pyarrow as pa
+
+    tables, provenances = [], []
+    for path in paths:
+        table, provenance = _read_parquet(path)
+        tables.append(table)
+        provenances.append(provenance)
+    if any(provenance != provenances[0] for provenance in provenances):
+        raise UserError(f"{name}: its files hold values of different policies: {', '.join(map(str, paths))}")
+    together = pa.concat_tables(tables)
+    check_unique(together, name)
+    return ValueTable(together, name, None, provenances[0])
+
+
+def _read_parquet(path: Path) -> tuple["pa.Table", Provenance | None]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            if "prompt_id" in schema.names:
+                return _read_own(file, path), stored_provenance(schema)
+            if {"prompt", "vhat"} <= set(schema.names):
+                pairs = (
+                    (row["prompt"], row["vhat"])
+                    for batch in file.iter_batches(batch_size=BATCH, columns=["prompt", "vhat"])
+                    for row in batch.to_pylist()
+                )
+                return table_of_scores(pairs, str(path)), stored_provenance(schema)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path} cannot be read as parquet: {first_line(error)}") from error
+    raise UserError(
+        f"{path} has neither the columns of a run (prompt_id, value, …) nor prompt and vhat, but"
+        f" {', '.join(schema.names)}: `spo-data import` reads other formats"
+    )
+
+
+def _read_own(file: Any, path: Path) -> "pa.Table":
+    """A file with our columns; those that an earlier version did not write are null."""
+    import pyarrow as pa
+
+    schema = values_schema()
+    there = [name for name in schema.names if name in file.schema_arrow.names]
+    table = file.read(columns=there)
+    columns = []
+    for field in schema:
+        try:
+            columns.append(
+                table.column(field.name).cast(field.type)
+                if field.name in there
+                else pa.nulls(table.num_rows, field.type)
+            )
+        except (pa.ArrowException, ValueError) as error:
+            raise UserError(
+                f"{path}: column {field.name} is {table.column(field.name).type}, not {field.type}: {first_line(error)}"
+            ) from error
+    whole = pa.table(columns, schema=schema)
+    check_values(whole, str(path))
+    return whole
+
+
+def _read_json(path: Path) -> "pa.Table":
+    """The recipe's `{prompt: [scores]}`."""
+    try:
+        pairs = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_Pairs)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {first_line(error)}") from error
+    if not isinstance(pairs, _Pairs):
+        raise UserError(f"{path} is not a JSON object {{prompt: [scores]}}")
+    return table_of_scores(pairs, str(path))
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The members of a JSON object, repeated keys included: a dict would keep the last in silence."""

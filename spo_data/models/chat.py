@@ -1,0 +1,83 @@
+"""The one chat rendering: messages to prompt token ids, for estimation and for training alike.
+
+Prompts go to the engine as token ids. An engine never renders a template itself, so what was counted, previewed and
+recorded is what the model reads.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spo_data.errors import UserError, first_line
+from spo_data.models.names import Model
+from spo_data.prompts.identity import Message
+from spo_data.prompts.template import AnswerTemplate
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A model's tokenizer and chat template with fixed template arguments."""
+
+    tokenizer: Any
+    template_kwargs: Mapping[str, Any]
+    context_length: int
+    """The longest sequence (prompt and response tokens) that the model's configuration allows."""
+    wording: AnswerTemplate | None = None
+    """What tells the model of its interpreter; it is no part of a prompt and its id."""
+
+    @property
+    def template_sha256(self) -> str:
+        """The chat template's checksum: part of the policy, as its arguments are."""
+        canonical = json.dumps(self.tokenizer.chat_template, sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The text that the model reads, with the generation prompt."""
+        worded = messages if self.wording is None else self.wording.apply(tuple(messages))
+        turns = [{"role": message.role, "content": message.content} for message in worded]
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    turns, tokenize=False, add_generation_prompt=True, **self.template_kwargs
+                )
+            )
+        except Exception as error:  # a template is a program: jinja2 errors, and whatever it raises itself
+            raise UserError(f"the model's chat template refuses a prompt: {first_line(error)}") from error
+
+    @property
+    def opens_thinking(self) -> bool:
+        """Whether the generation prompt ends inside `<think>`, so that a response begins with thinking."""
+        rendered = self.render([Message("user", "?")])
+        return rendered.rfind("<think>") > rendered.rfind("</think>")
+
+    def tokenize(self, conversations: Iterable[Sequence[Message]]) -> list[np.ndarray]:
+        """The token ids of each rendered conversation, int32, shape (n_tokens,)."""
+        texts = [self.render(messages) for messages in conversations]
+        if not texts:
+            return []
+        encoded = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        return [np.asarray(ids, dtype=np.int32) for ids in encoded]
+
+
+def load_chat(
+    model: Model, template_kwargs: Mapping[str, Any] | None = None, *, trust_remote_code: bool = False
+) -> Chat:
+    """Load a model's tokenizer and context length; raises UserError where it has no chat template."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    source = {"revision": model.hub_revision, "trust_remote_code": trust_remote_code}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.path, **source)
+        config = AutoConfig.from_pretrained(model.path, **source)
+    except Exception as error:  # OSError, ValueError, KeyError; tokenizers raises Exception itself
+        raise UserError(
+            f"--model {model.name}: its tokenizer or configuration cannot be loaded: {first_line(error)}"
+        ) from error
+    if not tokenizer.chat_template:
+        raise UserError(f"--model {model.name} has no chat template: its tokenizer folder needs a chat_template.jinja")
+    length = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return Chat(tokenizer, dict(template_kwargs or {}), int(length or 32_768))

@@ -1,0 +1,121 @@
+"""Which model a name means.
+
+    resolve_model("Qwen3-8B")         Qwen/Qwen3-8B on the Hub, at a commit
+    resolve_model("checkpoints/step-100")
+    resolve_model("smollm2-135m")     the embedded model, built once into the user's cache
+
+An existing path wins, then `org/name`, then the short names below. The commit (or, for a folder, a fingerprint of its
+files) is part of the policy: values of one set of weights are not values of another.
+"""
+
+import difflib
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from spo_data.errors import UserError
+from spo_data.hub.errors import clear_hub_errors
+
+EMBEDDED = "smollm2-135m"
+
+SHORT_NAMES = {
+    "Qwen3-0.6B": "Qwen/Qwen3-0.6B",
+    "Qwen3-1.7B": "Qwen/Qwen3-1.7B",
+    "Qwen3-4B": "Qwen/Qwen3-4B",
+    "Qwen3-8B": "Qwen/Qwen3-8B",
+    "Qwen3-14B": "Qwen/Qwen3-14B",
+    "Qwen3-32B": "Qwen/Qwen3-32B",
+    "Qwen3-30B-A3B": "Qwen/Qwen3-30B-A3B",
+    "Qwen3-4B-Base": "Qwen/Qwen3-4B-Base",
+    "Qwen3-8B-Base": "Qwen/Qwen3-8B-Base",
+    "Qwen2.5-0.5B-Instruct": "Qwen/Qwen2.5-0.5B-Instruct",
+    "Qwen2.5-1.5B-Instruct": "Qwen/Qwen2.5-1.5B-Instruct",
+    "Qwen2.5-7B-Instruct": "Qwen/Qwen2.5-7B-Instruct",
+    "Qwen2.5-Math-7B": "Qwen/Qwen2.5-Math-7B",
+    "Llama-3.1-8B-Instruct": "meta-llama/Llama-3.1-8B-Instruct",
+    "Llama-3.2-1B-Instruct": "meta-llama/Llama-3.2-1B-Instruct",
+    "DeepSeek-R1-Distill-Qwen-1.5B": "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B",
+    "DeepSeek-R1-Distill-Qwen-7B": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A resolved model: what transformers and vLLM are given, and what the manifest records."""
+
+    name: str
+    """The Hub id, the embedded model's name, or the folder's path."""
+    path: str
+    """What to load: the Hub id or a folder."""
+    revision: str
+    """The Hub commit; for folders a fingerprint of their files."""
+
+    @property
+    def hub_revision(self) -> str | None:
+        """The revision to load at; None for folders."""
+        return None if Path(self.path).is_dir() else self.revision
+
+
+def resolve_model(name: str, revision: str | None = None) -> Model:
+    """Resolve a model name; raises UserError with suggestions where it means nothing."""
+    path = Path(name).expanduser()
+    if os.path.isdir(path):
+        if not (path / "config.json").is_file():
+            raise UserError(f"--model {name}: the folder has no config.json")
+        return _local(str(path.resolve()), path, name, revision)
+    if name.lower() == EMBEDDED:
+        from spo_data.models.embedded import embedded_model
+
+        return _local(EMBEDDED, embedded_model(), name, revision)
+    repository = full_name(name)
+    if not _is_hub_id(repository):
+        near = difflib.get_close_matches(name, [*SHORT_NAMES, EMBEDDED], n=3, cutoff=0.5) or [EMBEDDED, "Qwen3-8B"]
+        raise UserError(
+            f"--model {name}: neither a folder, nor org/name, nor a short name; did you mean {', '.join(near)}?"
+        )
+    return Model(repository, repository, _hub_commit(repository, revision))
+
+
+def full_name(name: str) -> str:
+    """The Hub id that a short name stands for, in capitals or not; any other name as it is."""
+    return {short.lower(): full for short, full in SHORT_NAMES.items()}.get(name.lower(), name)
+
+
+def _is_hub_id(name: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return name.count("/") == 1
+
+
+def _local(name: str, path: Path, given: str, revision: str | None) -> Model:
+    if revision is not None:
+        raise UserError(f"--model {given} is not on the Hub: --model-revision {revision} does not apply to it")
+    return Model(name, str(path), folder_fingerprint(path))
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """A SHA-256 over the folder's model files, weights included: a checkpoint overwritten in place is another model."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in {".json", ".jinja", ".safetensors", ".bin", ".model", ".txt", ".gguf"}:
+            with path.open("rb") as file:
+                digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
+    return f"sha256:{digest.hexdigest()[:40]}"
+
+
+def _hub_commit(repository: str, revision: str | None) -> str:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import RemoteEntryNotFoundError
+
+    with clear_hub_errors(f"--model {repository}", absent="no such folder", revision=revision):
+        try:
+            config = hf_hub_download(repository, "config.json", revision=revision)
+        except RemoteEntryNotFoundError as error:
+            raise UserError(f"--model {repository} has no config.json: not a transformers model") from error
+    return Path(config).parent.name

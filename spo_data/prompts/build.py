@@ -1,0 +1,200 @@
+"""From a dataset's rows to the prompts of a run: columns, system prompt, instruction, duplicates, contradictions.
+
+Every row ends in exactly one of four places: a prompt, a duplicate of one (same id, same ground truth), a contradiction
+of one (same id, another ground truth), or the dropped rows with a reason. A prompt with two ground truths has no value.
+"""
+
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from spo_data.errors import UserError
+from spo_data.options import PromptOptions
+from spo_data.prompts.columns import Layout, recognise, row_ground_truth, row_messages
+from spo_data.prompts.identity import Dropped, Message, Prompt
+from spo_data.prompts.rows import BadRowError, Rows, load_rows
+from spo_data.prompts.template import AnswerTemplate, load_template
+from spo_data.text import excerpt
+
+
+@dataclass(frozen=True)
+class Contradiction(Dropped):
+    """A row whose prompt is there already with another ground truth."""
+
+    prompt_id: str = ""
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """The unique prompts in order, and the account of every row."""
+
+    prompts: tuple[Prompt, ...]
+    rows: tuple[int, ...]
+    """For each prompt, the position of the row it came from."""
+    n_rows: int
+    repeats: Mapping[int, int]
+    """How many further rows repeat the prompt that came from a row."""
+    dropped: tuple[Dropped, ...]
+    contradictions: tuple[Contradiction, ...]
+    layout: Layout
+    template: AnswerTemplate
+
+    @property
+    def n_duplicates(self) -> int:
+        """Rows that repeat a prompt and its ground truth."""
+        return sum(self.repeats.values())
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the prompts' ids and ground truths, whatever their order."""
+        return fingerprint(self.prompts)
+
+    def without(self, dropped: Iterable[Dropped]) -> "PromptSet":
+        """The set without the prompts that came from these rows."""
+        dropped = tuple(dropped)
+        gone = {drop.row for drop in dropped}
+        kept = [(prompt, row) for prompt, row in zip(self.prompts, self.rows, strict=True) if row not in gone]
+        return PromptSet(
+            tuple(prompt for prompt, _ in kept),
+            tuple(row for _, row in kept),
+            self.n_rows,
+            self.repeats,
+            (*self.dropped, *dropped),
+            self.contradictions,
+            self.layout,
+            self.template,
+        )
+
+    def contradicted(self) -> list[Dropped]:
+        """The prompts that a later row contradicts."""
+        rows = {prompt.prompt_id: row for prompt, row in zip(self.prompts, self.rows, strict=True)}
+        return [
+            Dropped(rows[prompt_id], "contradictory_ground_truth")
+            for prompt_id in {found.prompt_id for found in self.contradictions} & rows.keys()
+        ]
+
+    def refuse_contradictions(self) -> None:
+        """Raise UserError where the same prompt has two ground truths, naming both."""
+        if self.contradictions:
+            first, *others = self.contradictions
+            more = f" (and {len(others):,} more: spo-data check lists them)" if others else ""
+            raise UserError(f"the same prompt has two ground truths: {first.detail}{more}")
+
+    def dropped_by_reason(self) -> dict[str, int]:
+        """How many rows were dropped, by reason; duplicates are not among them."""
+        return dict(Counter(drop.reason for drop in self.dropped))
+
+
+def fingerprint(prompts: Iterable[Prompt]) -> str:
+    """See `PromptSet.fingerprint`."""
+    lines = sorted(f"{prompt.prompt_id}\0{prompt.ground_truth}\n" for prompt in prompts)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def read_prompt_set(options: PromptOptions, instruction: str = "boxed") -> tuple[Rows, PromptSet]:
+    """Load a dataset's rows and turn them into prompts, as the options say; raises UserError as those two do."""
+    rows = load_rows(options.dataset, config=options.dataset_config, split=options.split, revision=options.revision)
+    prompt_set = build_prompt_set(
+        rows,
+        template=options.template,
+        instruction=instruction,
+        system=options.system,
+        prompt_column=options.prompt_column,
+        answer_column=options.answer_column,
+        limit=options.limit,
+        shuffle_seed=options.shuffle_seed,
+    )
+    return rows, prompt_set
+
+
+def build_prompt_set(
+    rows: Rows,
+    *,
+    template: str | None = None,
+    instruction: str = "boxed",
+    system: str | None = None,
+    prompt_column: str | None = None,
+    answer_column: str | None = None,
+    limit: int | None = None,
+    shuffle_seed: int | None = None,
+) -> PromptSet:
+    """Turn rows into prompts.
+
+    `instruction` is the template of problems where none is given. `limit` counts rows, after the shuffle. Raises
+    UserError for an unknown layout and where no prompt is left.
+    """
+    numbered: Iterable[tuple[int, Any]] = enumerate(rows.rows)
+    if shuffle_seed is not None:
+        shuffled = list(numbered)
+        random.Random(shuffle_seed).shuffle(shuffled)
+        numbered = shuffled
+    stream = iter(numbered if limit is None else islice(numbered, limit))
+    peeked = list(islice(stream, 100))
+    if not peeked:
+        raise UserError(f"--dataset {rows.source} has no rows")
+    layout = recognise(
+        rows.columns,
+        [row for _, row in peeked if not isinstance(row, BadRowError)],
+        prompt_column=prompt_column,
+        answer_column=answer_column,
+    )
+    worded_by = load_template(template or ("none" if layout.is_messages else instruction))
+    first_row: dict[str, tuple[int, Prompt]] = {}
+    dropped: list[Dropped] = []
+    contradictions: list[Contradiction] = []
+    repeats: Counter[int] = Counter()
+    n_rows = 0
+    for number, row in chain(peeked, stream):
+        n_rows += 1
+        try:
+            if isinstance(row, BadRowError):
+                raise row
+            prompt = _prompt(row, layout, worded_by, system, rows.source)
+        except BadRowError as error:
+            dropped.append(Dropped(number, str(error)))
+            continue
+        earlier, twin = first_row.setdefault(prompt.prompt_id, (number, prompt))
+        if twin.ground_truth != prompt.ground_truth:
+            detail = (
+                f"row {earlier} says {twin.ground_truth!r}, row {number} says {prompt.ground_truth!r}:"
+                f" {excerpt(prompt.text)}"
+            )
+            contradictions.append(Contradiction(number, "contradictory_ground_truth", detail, prompt.prompt_id))
+        elif earlier != number:
+            repeats[earlier] += 1
+    if not first_row:
+        raise UserError(f"--dataset {rows.source}: none of {n_rows} rows is a prompt ({dropped[0].reason})")
+    return PromptSet(
+        tuple(prompt for _, prompt in first_row.values()),
+        tuple(number for number, _ in first_row.values()),
+        n_rows,
+        repeats,
+        tuple(dropped),
+        tuple(contradictions),
+        layout,
+        worded_by,
+    )
+
+
+def _prompt(row: Any, layout: Layout, template: AnswerTemplate, system: str | None, source: str) -> Prompt:
+    messages = template.apply(row_messages(row, layout))
+    if system is not None:
+        messages = (Message("system", system), *(message for message in messages if message.role != "system"))
+    return Prompt(
+        messages=messages,
+        ground_truth=row_ground_truth(row, layout),
+        data_source=str(row.get("data_source") or source),
+        extra_info=row["task"] if source.startswith("reasoning-gym:") else _extra_info(row),
+    )
+
+
+def _extra_info(row: Any) -> dict[str, Any] | None:
+    extra_info = row.get("extra_info")
+    if not isinstance(extra_info, dict) or not extra_info:
+        return None
+    return dict(json.loads(json.dumps(extra_info, default=str)))  # as the journal will hold it

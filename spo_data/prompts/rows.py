@@ -1,0 +1,251 @@
+"""Rows of a prompt dataset: from the Hub, from local files, or generated.
+
+    load_rows("open-r1/DAPO-Math-17k-Processed", config="en")        Hub id, resolved to a commit first
+    load_rows("data/*.parquet")                                      parquet, jsonl, json, csv; a file, glob or folder
+    load_rows("reasoning-gym:chain_sum?max_terms=2&seed=7")          a generator with its own size, seed and parameters
+
+A Hub id is resolved to a commit before anything is downloaded: `datasets.load_dataset(id)` silently serves a stale
+cache when the repository is gone or the hub cannot be reached. A generator without a seed draws a random one, so its
+seed is 0 unless given: a run could not be resumed otherwise.
+"""
+
+import contextlib
+import csv
+import glob
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import parse_qsl
+
+from spo_data.errors import UserError, first_line
+from spo_data.hub.errors import clear_hub_errors
+
+GENERATOR_PREFIX = "reasoning-gym:"
+FILE_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv"}
+
+Row = Mapping[str, Any]
+
+
+class BadRowError(ValueError):
+    """One row cannot become a prompt; the message says why. The row is counted and dropped, the rest goes on."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows in order, the columns they share, and where they came from."""
+
+    rows: Iterable[Row | BadRowError]
+    columns: tuple[str, ...]
+    source: str
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    """The commit on the Hub; None for local files and generators."""
+
+
+def load_rows(
+    dataset: str, *, config: str | None = None, split: str | None = None, revision: str | None = None
+) -> Rows:
+    """Load `dataset`; raises UserError, naming what is there, where it cannot be found or read."""
+    if dataset.startswith(GENERATOR_PREFIX):
+        _refuse(dataset, "a generator", config=config, split=split, revision=revision)
+        return _generated(dataset)
+    path = Path(dataset).expanduser()
+    if os.path.isdir(path):
+        _refuse(dataset, "a local folder", revision=revision)
+        return _folder(path, config=config, split=split, source=dataset)
+    if os.path.isfile(path) or any(character in dataset for character in "*?["):
+        _refuse(dataset, "local files", config=config, revision=revision)
+        _chosen(split, ["train"], dataset)
+        return _files([str(path)] if os.path.isfile(path) else sorted(glob.glob(str(path), recursive=True)), dataset)
+    if path.suffix in FILE_FORMATS or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1:
+        raise UserError(f"--dataset {dataset}: no such file or folder")
+    return _hub(dataset, config=config, split=split, revision=revision)
+
+
+def _refuse(dataset: str, kind: str, **options: str | None) -> None:
+    for name, value in options.items():
+        if value is not None:
+            option = "--dataset-config" if name == "config" else f"--{name}"
+            raise UserError(f"--dataset {dataset} is {kind}: {option} {value} does not apply to it")
+
+
+def _generated(dataset: str) -> Rows:
+    name, _, query = dataset.removeprefix(GENERATOR_PREFIX).partition("?")
+    parameters = {"seed": 0, **{key: _literal(value) for key, value in parse_qsl(query, keep_blank_values=True)}}
+    generator = reasoning_gym_dataset(name, parameters)
+
+    def rows() -> Iterator[Row]:
+        for index in range(len(generator)):
+            try:
+                entry = generator[index]
+            except Exception as error:  # what a generator raises for parameters that its own check let pass
+                raise UserError(f"{dataset} cannot make problem {index}: {first_line(error)}") from error
+            if entry["answer"] is None:
+                raise UserError(f"{dataset} has no ground truths, only a scorer of its own: not supported")
+            yield {
+                "question": entry["question"],
+                "answer": entry["answer"],
+                "data_source": f"{GENERATOR_PREFIX}{name}",
+                "task": {"generator": name, "parameters": parameters, "index": index},
+            }
+
+    return Rows(rows(), columns=("question", "answer", "data_source", "task"), source=dataset)
+
+
+def reasoning_gym_dataset(name: str, parameters: Mapping[str, Any]) -> Any:
+    """The generator `name` of reasoning-gym with its parameters; raises UserError where it refuses them."""
+    import dataclasses
+    import difflib
+
+    from reasoning_gym.factory import DATASETS, create_dataset
+
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=3) or sorted(DATASETS)[:5]
+        raise UserError(f"reasoning-gym has no generator {name!r}; did you mean {', '.join(near)}?")
+    known = [field.name for field in dataclasses.fields(DATASETS[name][1])]
+    unknown = [key for key in parameters if key not in known]
+    if unknown:
+        raise UserError(f"{GENERATOR_PREFIX}{name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+    for key in ("seed", "size"):
+        if key in parameters and type(parameters[key]) is not int:
+            raise UserError(f"{GENERATOR_PREFIX}{name} refuses {key}={parameters[key]!r}: an integer")
+    try:
+        return create_dataset(name, **parameters)
+    except (AssertionError, TypeError, ValueError) as error:
+        raise UserError(f"{GENERATOR_PREFIX}{name} refuses {dict(parameters)}: {first_line(error)}") from error
+
+
+def _literal(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _folder(folder: Path, *, config: str | None, split: str | None, source: str) -> Rows:
+    """A folder with a dataset card is read by the card; in any other, file names tell the splits, as on the Hub."""
+    from datasets.data_files import EmptyDatasetError, get_data_patterns, resolve_pattern
+
+    if (folder / "README.md").is_file():
+        return _loaded(str(folder), config=config, split=split, source=source)
+    _refuse(source, "a folder without a dataset card", config=config)
+    splits: dict[str, list[str]] = {}
+    try:
+        for name, patterns in get_data_patterns(str(folder)).items():
+            for pattern in patterns:
+                with contextlib.suppress(FileNotFoundError):  # of a split's patterns, one matching is enough
+                    splits.setdefault(str(name), []).extend(resolve_pattern(pattern, str(folder)))
+    except (FileNotFoundError, EmptyDatasetError) as error:
+        raise UserError(f"--dataset {source}: the folder holds no data files") from error
+    splits = {name: sorted(set(files)) for name, files in splits.items()}
+    chosen = _chosen(split, splits, source)
+    return replace(_files(splits[chosen], source), split=chosen)
+
+
+def _files(names: list[str], source: str) -> Rows:
+    names = [name for name in names if Path(name).is_file()]
+    formats = {FILE_FORMATS.get(Path(name).suffix.lower()) for name in names}
+    unknown = [name for name in names if FILE_FORMATS.get(Path(name).suffix.lower()) is None]
+    if not names:
+        raise UserError(f"--dataset {source}: no file matches")
+    if unknown:
+        raise UserError(f"--dataset {source}: {unknown[0]} is not one of {', '.join(FILE_FORMATS)}")
+    if len(formats) > 1:
+        raise UserError(f"--dataset {source}: files of several formats, {' and '.join(sorted(map(str, formats)))}")
+    if formats == {"parquet"}:
+        return _loaded("parquet", data_files=[glob.escape(name) for name in names], source=source)
+    return _text_files(names, _csv_rows if formats == {"csv"} else _json_rows, source)
+
+
+def _text_files(names: list[str], read: Callable[[TextIO], Iterator[Row | BadRowError]], source: str) -> Rows:
+    """Rows as they are written: type inference makes 007 a 7.0, 2^100 a float and "None" a missing value."""
+
+    def rows() -> Iterator[Row | BadRowError]:
+        for name in names:
+            try:
+                with Path(name).open(encoding="utf-8-sig", newline="") as file:
+                    yield from read(file)
+            except (OSError, ValueError, csv.Error) as error:
+                raise UserError(f"--dataset {source} cannot be read: {name}: {first_line(error)}") from error
+
+    stream = rows()
+    first = list(islice(stream, 100))
+    columns = next((tuple(row) for row in first if not isinstance(row, BadRowError)), ())
+    if not columns:
+        raise UserError(f"--dataset {source} has no rows" + (f" that can be read ({first[0]})" if first else ""))
+    return Rows(chain(first, stream), columns, source, split="train")
+
+
+def _csv_rows(file: TextIO) -> Iterator[Row | BadRowError]:
+    csv.field_size_limit(sys.maxsize)
+    for row in csv.DictReader(file, strict=True):
+        yield BadRowError("more_fields_than_columns") if None in row else row
+
+
+def _json_rows(file: TextIO) -> Iterator[Row | BadRowError]:
+    """JSON objects, one a line or in one array. A line that is none is one bad row."""
+    is_array = file.read(4096).lstrip().startswith("[")
+    file.seek(0)
+    for text in [file.read()] if is_array else file:
+        if not text.strip():
+            continue
+        try:
+            value = json.loads(text, parse_float=str)
+        except ValueError as error:
+            if is_array:
+                raise
+            value = error
+        for row in value if is_array else [value]:
+            yield row if isinstance(row, dict) else BadRowError("not_a_json_object")
+
+
+def _hub(dataset: str, *, config: str | None, split: str | None, revision: str | None) -> Rows:
+    from huggingface_hub import HfApi
+
+    with clear_hub_errors(f"--dataset {dataset}", absent="no such file or folder", revision=revision):
+        commit = HfApi().dataset_info(dataset, revision=revision, timeout=30).sha
+    return _loaded(dataset, config=config, split=split, revision=commit, source=dataset)
+
+
+def _loaded(
+    builder: str,
+    *,
+    source: str,
+    data_files: list[str] | None = None,
+    config: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+) -> Rows:
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(builder, name=config, data_files=data_files, revision=revision)
+    except Exception as error:  # datasets raises over a dozen unrelated types for what is wrong with a file or a name
+        if "gated dataset" in str(error):
+            raise UserError(
+                f"--dataset {source} is gated: accept its terms on its page, then `hf auth login`"
+            ) from error
+        detail = first_line(error.__cause__ or error)
+        if "Config name is missing" in str(error) or "BuilderConfig" in str(error):
+            detail = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+            raise UserError(f"--dataset {source} needs another --dataset-config: {detail}") from error
+        raise UserError(f"--dataset {source} cannot be read: {detail}") from error
+    split = _chosen(split, loaded, source)
+    rows = loaded[split]
+    return Rows(rows, tuple(rows.column_names), source, config=config, split=split, revision=revision)
+
+
+def _chosen(split: str | None, splits: Iterable[str], source: str) -> str:
+    """The split asked for, else train, else the only one."""
+    splits = list(splits)
+    wanted = split or ("train" if "train" in splits or len(splits) > 1 else splits[0])
+    if wanted not in splits:
+        raise UserError(f"--dataset {source} has no split {wanted!r}: choose --split {' | '.join(splits)}")
+    return wanted

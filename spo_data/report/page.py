@@ -1,0 +1,184 @@
+"""`report.html`: a run on one page, which opens offline in any browser.
+
+    report = write_report(Path("runs/demo"))
+    report = write_report(Path("runs/demo"), Path("runs/other"))     # with how the other run's values differ
+
+Everything is counted from the journal, in one snapshot of it: the page of a run that is still going on is true of one
+moment. It is one file that loads nothing, runs no script but its own (its content security policy says so by the
+script's hash), and says of everything it leaves out how much that is. The same journals and manifests give the same
+bytes. It is written by temp file and rename.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spo_data.errors import SpoError, UserError, first_line
+from spo_data.files import replace_whole
+from spo_data.grading.verdict import Verdict
+from spo_data.report.compare import Comparison, compare
+from spo_data.report.prompt_table import RESPONSE_CHARACTERS, PromptTable, Wording, shared_wording
+from spo_data.report.statistics import VERDICTS, Numbers, throughput, tried_prompts
+from spo_data.run.journal import Journal, reading
+from spo_data.run.manifest import JOURNAL, Manifest, read_run
+from spo_data.run.summary import Summary, summarize
+from spo_data.text import excerpt
+
+REPORT = "report.html"
+ERRORS = 5
+"""Errors of the engine that are listed."""
+SOURCES = 20
+"""Data sources that are drawn."""
+SUSPECTS = 200
+"""Suspect ground truths that are listed; the table of prompts can be filtered for all."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written."""
+
+    path: Path
+    size: int
+    summary: Summary
+    comparison: Comparison | None
+
+
+def write_report(run: Path, other: Path | None = None) -> Report:
+    """Write a run's report into its folder; raises UserError where one of the folders is no run, or both are one."""
+    manifest = read_run(run)
+    if other is not None and other.resolve() == run.resolve():
+        raise UserError(f"--compare {other}: that is the run itself")
+    other_manifest = None if other is None else read_run(other)
+    comparison = None
+    with _snapshot(run, manifest) as journal:
+        summary = summarize(journal, manifest)
+        wording = shared_wording(prompt.text for prompt in journal.prompts())
+        if other is not None and other_manifest is not None:
+            with _snapshot(other, other_manifest) as other_journal:
+                comparison = compare(manifest, journal, other_manifest, other_journal, wording)
+        page = _render(
+            manifest=manifest,
+            summary=summary,
+            comparison=comparison,
+            other_name=None if other is None else other.resolve().name,
+            **_counted(journal, summary, wording),
+        )
+    path = run / REPORT
+    try:
+        with replace_whole(path) as fresh:
+            fresh.write_bytes(page)
+    except OSError as error:
+        raise SpoError(f"{path} cannot be written: {error.strerror or first_line(error)}") from error
+    return Report(path, len(page), summary, comparison)
+
+
+def _counted(journal: Journal, summary: Summary, wording: Wording) -> dict[str, Any]:
+    """What the page shows beside manifest, summary and comparison."""
+    numbers, table = Numbers(), PromptTable(journal, wording)
+    for prompt in tried_prompts(journal):
+        numbers.add(prompt)
+        if prompt.suspect_gold is not None:
+            table.keep_samples(prompt)
+    table.fill(tried_prompts(journal))
+    commits, sources, suspects = journal.commits(), numbers.sources(), summary.suspects[:SUSPECTS]
+    named = {suspect.prompt_id for suspect in suspects}
+    named |= {worst.prompt_id for worst in summary.second.worst} if summary.second else set()
+    return {
+        "complete": summary.complete,
+        "state": _State.of(summary),
+        "errors": list(summary.errors.items())[:ERRORS],
+        "verdicts": _verdicts(summary),
+        "sources": sources,
+        "drawn_sources": sources[:SOURCES],
+        "lengths": numbers.length_bins(),
+        "curve": numbers.bounds_curve(),
+        "speed": throughput(commits),
+        "recorded": bool(commits),
+        "suspects": suspects,
+        "own": {p.prompt_id: wording.own(p.text, 160) for p in journal.prompts() if p.prompt_id in named},
+        "table": table,
+    }
+
+
+@contextmanager
+def _snapshot(run: Path, manifest: Manifest) -> Iterator[Journal]:
+    """A run's journal as it is now, whatever is committed meanwhile."""
+    with reading(run / JOURNAL, manifest.grader) as journal:
+        journal.query("BEGIN")
+        yield journal
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a run lacks."""
+
+    untried: int
+    """Samples that no call has tried to draw."""
+    undrawn: int
+    ungraded: int
+    """Samples that are drawn and not valid: we failed to grade them, or cannot read the ground truth."""
+
+    @staticmethod
+    def of(summary: Summary) -> "_State":
+        lacking = summary.asked - summary.drawn
+        return _State(max(0, lacking - summary.undrawn), summary.undrawn, summary.missing - lacking)
+
+
+def _verdicts(summary: Summary) -> dict[str, int]:
+    """Samples by verdict for the chart: the observations always, failures where there are any."""
+    counts = {str(verdict): summary.verdicts.get(verdict, 0) for verdict in Verdict}
+    counts["not_drawn"] = summary.undrawn
+    return {name: count for name, count in counts.items() if count or name in VERDICTS}
+
+
+def _render(*, table: PromptTable, **context: Any) -> bytes:
+    import jinja2
+    from markupsafe import Markup
+
+    from spo_data.report import charts
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        finalize=lambda value: value if isinstance(value, Markup) else _clean(str(value)),
+        lstrip_blocks=True,
+        trim_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(
+        excerpt=excerpt,
+        minus=lambda text: text.replace("-", "\N{MINUS SIGN}"),
+        number=lambda count: f"{count:,}",
+        share=lambda count, total: f"{count / total:.1%}" if total else "none",
+        shown=lambda value: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
+        value=lambda value: f"{value:.4f}",
+        words=lambda name: name.replace("_", " "),
+    )
+    here = Path(__file__)
+    template, style, script = (
+        here.with_name(f"report.{kind}").read_text(encoding="utf-8") for kind in ("html.jinja", "css", "js")
+    )
+    page = environment.from_string(template).render(
+        **context,
+        table=table,
+        data=Markup(table.json()),
+        response_characters=RESPONSE_CHARACTERS,
+        charts=charts,
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    return page.encode()
+
+
+def _clean(text: str) -> str:
+    """Text without the characters that HTML has no place for."""
+    return _NO_HTML.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+_NO_HTML = re.compile("[\0-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")

@@ -1,0 +1,124 @@
+"""How prompts, samples and verdicts become rows of the journal, and samples again.
+
+    db.execute(INSERT_SAMPLE, sample_row(sample, prompt_number))
+    samples = map(sample_of, db.execute(SAMPLES_IN_ORDER))
+
+Responses, token ids, masks and log-probabilities are compressed: a full run holds gigabytes of token ids.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from spo_data.grading.verdict import Graded, Verdict
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.run.sample import Sample
+
+INSERT_PROMPT = """
+INSERT INTO prompts (position, prompt_id, messages, ground_truth, data_source, extra_info)
+VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (prompt_id) DO UPDATE SET position = excluded.position
+"""
+
+PROMPTS_IN_ORDER = "SELECT messages, ground_truth, data_source, extra_info FROM prompts ORDER BY position"
+
+INSERT_SAMPLE = """
+INSERT INTO samples (prompt_number, sample_index, seed, finish_reason, response_tokens, tool_turns, response, token_ids,
+    response_mask, token_logprobs)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+# CROSS JOIN makes prompts the outer loop: sorting the samples would copy every response into a temporary file.
+SAMPLES_IN_ORDER = """
+SELECT prompt_id, sample_index, seed, response, token_ids, finish_reason, answer, verdict, score, detail, tool_turns,
+    response_mask, token_logprobs
+FROM prompts CROSS JOIN graded USING (prompt_number) ORDER BY position, prompt_number, sample_index
+"""
+
+INSERT_VERDICT = """
+INSERT OR REPLACE INTO verdicts (grading, prompt_number, sample_index, answer, verdict, score, detail)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+def prompt_row(prompt: Prompt) -> tuple[str, str, str, str, str | None]:
+    """What follows a prompt's position in `INSERT_PROMPT`."""
+    messages = json.dumps([list(message) for message in prompt.messages], ensure_ascii=False)
+    extra_info = None if prompt.extra_info is None else json.dumps(prompt.extra_info, sort_keys=True)
+    return prompt.prompt_id, messages, prompt.ground_truth, prompt.data_source, extra_info
+
+
+def prompt_of(row: Sequence[Any]) -> Prompt:
+    """The prompt in a row of `PROMPTS_IN_ORDER`."""
+    messages, ground_truth, data_source, extra_info = row
+    return Prompt(
+        tuple(Message(role, content) for role, content in json.loads(messages)),
+        ground_truth,
+        data_source,
+        json.loads(extra_info) if extra_info else None,
+    )
+
+
+def sample_row(sample: Sample, prompt_number: int) -> tuple[Any, ...]:
+    """The values of `INSERT_SAMPLE`."""
+    mask, logprobs = sample.response_mask, sample.token_logprobs
+    return (
+        prompt_number,
+        sample.sample_index,
+        sample.seed,
+        sample.finish_reason,
+        len(sample.token_ids),
+        sample.tool_turns,
+        pack(sample.response.encode(errors="replace")),  # a lone surrogate is no text
+        pack(sample.token_ids.astype("<i4").tobytes()),
+        None if mask is None else pack(np.packbits(mask).tobytes()),
+        None if logprobs is None else pack(logprobs.astype("<f4").tobytes()),
+    )
+
+
+def sample_of(row: Sequence[Any]) -> Sample:
+    """The sample in a row of `SAMPLES_IN_ORDER`."""
+    prompt_id, index, seed, response, ids, reason, answer, verdict, score, detail, turns, mask, logprobs = row
+    token_ids = np.frombuffer(unpack(ids), dtype="<i4")
+    return Sample(
+        prompt_id=prompt_id,
+        sample_index=index,
+        seed=seed,
+        response=unpack(response).decode(),
+        token_ids=token_ids,
+        finish_reason=reason,
+        answer=answer,
+        verdict=Verdict(verdict),
+        score=score,
+        detail=detail,
+        tool_turns=turns,
+        response_mask=None if mask is None else _unpack_mask(mask, len(token_ids)),
+        token_logprobs=None if logprobs is None else np.frombuffer(unpack(logprobs), dtype="<f4"),
+    )
+
+
+def verdict_row(graded: Graded) -> tuple[str | None, str, float | None, str | None]:
+    """What follows a sample's place in `INSERT_VERDICT`."""
+    answer, detail = (
+        None if text is None else text.encode(errors="replace").decode() for text in (graded.answer, graded.detail)
+    )
+    return answer, graded.verdict, graded.score, detail
+
+
+def pack(data: bytes) -> bytes:
+    """zstd, behind the plain length in four bytes."""
+    import pyarrow as pa
+
+    return len(data).to_bytes(4, "little") + bytes(pa.compress(data, codec="zstd", asbytes=True))
+
+
+def unpack(blob: bytes) -> bytes:
+    """What was packed."""
+    import pyarrow as pa
+
+    return bytes(pa.decompress(blob[4:], int.from_bytes(blob[:4], "little"), codec="zstd", asbytes=True))
+
+
+def _unpack_mask(blob: bytes, length: int) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(unpack(blob), dtype=np.uint8), count=length).astype(np.bool_)

@@ -1,0 +1,135 @@
+"""The journal's tables, and how a journal of an earlier schema becomes one of this.
+
+`samples` holds what the engine made, `verdicts` what each grader said of it, `gradings` who they are, `commits` when
+the samples came.
+
+A sample's row holds its response, so what is counted over all samples is read from an index, never from the rows: a
+run of millions has tens of gigabytes of them.
+"""
+
+import sqlite3
+
+from spo_data.provenance import GraderRecord
+
+SCHEMA_VERSION = 4
+"""The second came with a verdict of each grader, the third with `commits`, the fourth with `response_mask`."""
+
+
+def make_schema(db: sqlite3.Connection, grader: GraderRecord, *, for_writing: bool) -> None:
+    """Make the tables where they are not, all or none. `grader` is whose verdicts a first-schema journal holds.
+
+    A journal of this schema that was made without its index gets it from who writes; a reader is answered without.
+    Raises NotSupportedError for the journal of a later spo-data.
+    """
+    if (version := _version(db)) > SCHEMA_VERSION:
+        raise sqlite3.NotSupportedError(f"its schema is version {version}, this spo-data knows {SCHEMA_VERSION}")
+    if version == SCHEMA_VERSION:
+        if for_writing:
+            db.execute(_INDEX)
+        return
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        if _version(db) < SCHEMA_VERSION:  # nobody else has made them meanwhile
+            in_first_schema = db.execute("SELECT 1 FROM pragma_table_info('samples') WHERE name = 'verdict'").fetchone()
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            if not db.execute("SELECT 1 FROM pragma_table_info('samples') WHERE name = 'response_mask'").fetchone():
+                db.execute("ALTER TABLE samples ADD COLUMN response_mask BLOB")
+            if in_first_schema:
+                for statement in _FROM_FIRST_SCHEMA.split(";"):
+                    db.execute(statement)
+                db.execute(
+                    "INSERT INTO gradings VALUES (1, ?, ?, ?)", (grader.identity, grader.version, grader.verifier)
+                )
+            db.execute(_INDEX)
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+GRADED = """
+CREATE TEMP VIEW graded AS
+SELECT samples.*, answer, coalesce(verdict, 'grader_error') AS verdict, score,
+    CASE WHEN verdict IS NULL THEN 'not graded yet' ELSE detail END AS detail
+FROM samples LEFT JOIN verdicts ON verdicts.grading = {grading}
+    AND verdicts.prompt_number = samples.prompt_number AND verdicts.sample_index = samples.sample_index
+"""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS prompts (
+    prompt_number INTEGER PRIMARY KEY,
+    position INTEGER NOT NULL,
+    prompt_id TEXT NOT NULL UNIQUE,
+    messages TEXT NOT NULL,
+    ground_truth TEXT NOT NULL,
+    data_source TEXT NOT NULL,
+    extra_info TEXT
+);
+CREATE INDEX IF NOT EXISTS prompts_in_order ON prompts (position, prompt_number);
+CREATE TABLE IF NOT EXISTS samples (
+    prompt_number INTEGER NOT NULL REFERENCES prompts,
+    sample_index INTEGER NOT NULL,
+    seed INTEGER NOT NULL,
+    finish_reason TEXT NOT NULL,
+    response_tokens INTEGER NOT NULL,
+    tool_turns INTEGER NOT NULL,
+    response BLOB NOT NULL,
+    token_ids BLOB NOT NULL,
+    token_logprobs BLOB,
+    response_mask BLOB,
+    UNIQUE (prompt_number, sample_index)
+);
+CREATE TABLE IF NOT EXISTS gradings (
+    grading INTEGER PRIMARY KEY,
+    identity TEXT NOT NULL,
+    version TEXT NOT NULL,
+    verifier TEXT NOT NULL,
+    UNIQUE (identity, version)
+);
+CREATE TABLE IF NOT EXISTS verdicts (
+    grading INTEGER NOT NULL REFERENCES gradings,
+    prompt_number INTEGER NOT NULL,
+    sample_index INTEGER NOT NULL,
+    answer TEXT,
+    verdict TEXT NOT NULL,
+    score REAL,
+    detail TEXT,
+    PRIMARY KEY (grading, prompt_number, sample_index)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS failures (
+    prompt_number INTEGER NOT NULL REFERENCES prompts,
+    sample_index INTEGER NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY (prompt_number, sample_index)
+);
+CREATE TABLE IF NOT EXISTS dropped (row INTEGER PRIMARY KEY, reason TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS commits (
+    call INTEGER NOT NULL,
+    time REAL NOT NULL,
+    samples INTEGER NOT NULL,
+    response_tokens INTEGER NOT NULL
+);
+"""
+
+# All that is asked of a sample beside its response. It is no part of the schema's version: any release keeps it.
+_INDEX = """
+CREATE INDEX IF NOT EXISTS samples_without_responses
+ON samples (prompt_number, sample_index, finish_reason, response_tokens, tool_turns)
+"""
+
+# In the first schema a sample's row held its only verdict.
+_FROM_FIRST_SCHEMA = """
+INSERT INTO verdicts SELECT 1, prompt_number, sample_index, answer, verdict, score, detail FROM samples;
+ALTER TABLE samples DROP COLUMN answer;
+ALTER TABLE samples DROP COLUMN verdict;
+ALTER TABLE samples DROP COLUMN score;
+ALTER TABLE samples DROP COLUMN detail;
+ALTER TABLE prompts RENAME COLUMN task TO extra_info
+"""

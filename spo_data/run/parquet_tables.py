@@ -1,0 +1,127 @@
+"""The run folder's two tables, written from the journal: `values/` and `samples/`, parquet.
+
+The same journal gives the same bytes: rows in prompt order, fixed row groups, zstd, no timestamps. Content-defined
+chunking and the page index make re-uploads small and remote filters cheap.
+
+Each table is written into a folder beside its place and swapped in by rename, so a reader never meets half a table or
+files of two versions; a kill between two renames leaves the table absent, and the next call writes it again.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spo_data.grading.ground_truths import agreed_answer
+from spo_data.provenance import Provenance
+from spo_data.run.journal import Journal
+from spo_data.run.sample import Sample
+from spo_data.values.estimator import prompt_value
+from spo_data.values.schema import samples_schema, values_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+from spo_data.values.parquet import ROW_GROUP, parquet_writer
+
+SAMPLES_PER_FILE = 100_000
+
+
+def write_tables(journal: Journal, run: Path, provenance: Provenance) -> None:
+    """Write both tables into the run folder, in place of what is there; each file says what it belongs to."""
+    _swap_in(run / "values", values_schema(provenance), _value_rows(journal), n_files=1)
+    ((n_samples,),) = journal.query("SELECT count(*) FROM samples")
+    ((with_logprobs, with_mask),) = journal.query("SELECT count(token_logprobs), count(response_mask) FROM samples")
+    n_files = max(1, -(-n_samples // SAMPLES_PER_FILE))
+    schema = samples_schema(provenance, with_logprobs=with_logprobs > 0, with_mask=with_mask > 0)
+    _swap_in(run / "samples", schema, _sample_rows(journal), n_files)
+
+
+def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
+    """One row per prompt with a value: a prompt without a valid sample is not a failure, it has no row."""
+    undrawn: dict[str, int] = dict(
+        journal.query("SELECT prompt_id, count(*) FROM failures JOIN prompts USING (prompt_number) GROUP BY 1")
+    )
+    grouped = groupby(journal.samples(), key=lambda sample: sample.prompt_id)
+    by_prompt = ((prompt_id, list(samples)) for prompt_id, samples in grouped)
+    prompts = journal.prompts()
+    for prompt_id, samples in by_prompt:
+        prompt = next(prompt for prompt in prompts if prompt.prompt_id == prompt_id)  # both are in prompt order
+        whole = [sample for sample in samples if sample.finish_reason != "tool_error"]
+        value = prompt_value(((s.verdict, s.score) for s in samples), undrawn.get(prompt_id, 0))
+        if value.value is None:
+            continue
+        yield {
+            "prompt": prompt.text,
+            "prompt_id": prompt_id,
+            "messages": [message._asdict() for message in prompt.messages],
+            "ground_truth": prompt.ground_truth,
+            "data_source": prompt.data_source,
+            "vhat": list(value.vhat),
+            "value": value.value,
+            "value_low": value.value_low,
+            "value_high": value.value_high,
+            "n": value.n,
+            "n_valid": value.n_valid,
+            "n_correct": value.n_correct,
+            "n_truncated": value.n_truncated,
+            "n_no_answer": value.n_no_answer,
+            "n_failed": value.n_failed,
+            "response_tokens_mean": sum(len(s.token_ids) for s in whole) / len(whole),
+            "tool_turns_mean": sum(s.tool_turns for s in whole) / len(whole),
+            "suspect_gold": agreed_answer((s.verdict, s.answer) for s in samples),
+            "extra_info": None if prompt.extra_info is None else json.dumps(prompt.extra_info, sort_keys=True),
+        }
+
+
+def _sample_rows(journal: Journal) -> Iterator[dict[str, Any]]:
+    for sample in journal.samples():
+        yield _sample_row(sample)
+
+
+def _sample_row(sample: Sample) -> dict[str, Any]:
+    mask = sample.response_mask
+    logprobs: Any = sample.token_logprobs
+    if mask is not None and logprobs is not None:
+        # Null, not NaN, where there is none.
+        logprobs = [value if own else None for value, own in zip(logprobs.tolist(), mask.tolist(), strict=True)]
+    return {
+        "prompt_id": sample.prompt_id,
+        "sample_index": sample.sample_index,
+        "seed": sample.seed,
+        "response": sample.response,
+        "token_ids": sample.token_ids,
+        "finish_reason": sample.finish_reason,
+        "response_tokens": len(sample.token_ids),
+        "tool_turns": sample.tool_turns,
+        "answer": sample.answer,
+        "verdict": str(sample.verdict),
+        "score": sample.score,
+        "response_mask": mask,
+        "token_logprobs": logprobs,
+    }
+
+
+def _swap_in(folder: Path, schema: "pa.Schema", rows: Iterable[dict[str, Any]], n_files: int) -> None:
+    fresh, stale = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+    for leftover in (fresh, stale):
+        shutil.rmtree(leftover, ignore_errors=True)
+    fresh.mkdir()
+    rows = iter(rows)
+    for number in range(n_files):
+        name = f"train-{number:05d}-of-{n_files:05d}.parquet"
+        _write_file(fresh / name, schema, rows if n_files == 1 else islice(rows, SAMPLES_PER_FILE))
+    if folder.exists():
+        folder.rename(stale)
+    fresh.rename(folder)
+    shutil.rmtree(stale, ignore_errors=True)
+
+
+def _write_file(path: Path, schema: "pa.Schema", rows: Iterable[dict[str, Any]]) -> None:
+    import pyarrow as pa
+
+    rows = iter(rows)
+    with parquet_writer(path, schema) as writer:
+        while group := list(islice(rows, ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=ROW_GROUP)

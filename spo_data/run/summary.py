@@ -1,0 +1,276 @@
+"""What `spo-data show` says of a run: counted from the journal, so it is true of a run that is still going on.
+
+summary = summarize(journal, manifest)
+summary.histogram[3]      # prompts whose value is nearest to 3/n
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
+
+from spo_data.grading.ground_truths import LEAST_ANSWERS, agreed_answer
+from spo_data.grading.verdict import Verdict
+from spo_data.provenance import GraderRecord
+from spo_data.run.journal import Journal
+from spo_data.run.manifest import Counts, Manifest
+from spo_data.text import excerpt
+from spo_data.values.estimator import PromptValue, prompt_value
+
+EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt among the hardest or easiest."""
+
+    prompt_id: str
+    value: float
+    prompt: str
+    ground_truth: str
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A prompt whose samples agree on an answer that is not the ground truth."""
+
+    prompt_id: str
+    ground_truth: str
+    answer: str
+    prompt: str
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """Where a second verifier disagrees: samples that both judged, and that only one calls correct."""
+
+    verifier: str
+    compared: int
+    """Samples that both graders judged."""
+    disagree: int
+    pairs: dict[str, int]
+    """How many samples have which pair of verdicts, "first → second", those that agree in score left out."""
+    value_mean: float | None
+    """Mean over the prompts of the second verifier's values."""
+    worst: list["Disagreement"]
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A prompt on whose samples two verifiers disagree."""
+
+    prompt_id: str
+    samples: int
+    ground_truth: str
+    prompt: str
+    first_answer: str | None
+    """The first such sample's answer, as the run's verifier read it."""
+    second_answer: str | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in numbers.
+
+    `value_mean` is the mean over the prompts that have a value, the bounds are means over all that were tried; None
+    where there is none.
+    """
+
+    model: str
+    dataset: str
+    verifier: str
+    n: int
+    rows: int
+    duplicates: int
+    dropped: dict[str, int]
+    prompts: int
+    asked: int
+    """prompts x n."""
+    drawn: int
+    verdicts: dict[str, int]
+    undrawn: int
+    errors: dict[str, int]
+    """What the engine said of the samples it failed to draw, and how often."""
+    tool_errors: dict[str, int]
+    """Why the interpreter broke off responses, and how often."""
+    missing: int
+    """Samples asked for that are not valid: never drawn, failed to draw, failed to grade."""
+    prompts_without_value: int
+    value_mean: float | None
+    value_low: float | None
+    value_high: float | None
+    histogram: list[int]
+    """n + 1 counts: prompts whose value is nearest to 0/n, 1/n, ..., n/n."""
+    response_tokens: int
+    """Of all responses, tool output included, and those that the interpreter broke off."""
+    response_tokens_mean: float | None
+    """Over the responses that the interpreter did not break off, as in the table of values."""
+    tools: str | None
+    """The policy's interpreter."""
+    tool_turns_mean: float | None
+    """Programs that a response ran, over the same responses; None without an interpreter."""
+    samples_per_second: float | None
+    tokens_per_second: float | None
+    hardest: list[Example]
+    easiest: list[Example]
+    suspects: list[Suspect]
+    """All of them, in prompt order."""
+    second: SecondOpinion | None
+
+    @property
+    def complete(self) -> bool:
+        """There are prompts, every row became one, and every prompt has its n valid samples."""
+        return self.prompts > 0 and self.missing == 0 and not self.dropped
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"complete": self.complete, **asdict(self)}
+
+    def counts(self) -> Counts:
+        """For the manifest."""
+        return Counts(
+            dropped=self.dropped,
+            prompts=self.prompts,
+            samples=self.drawn,
+            verdicts=self.verdicts,
+            undrawn=self.undrawn,
+            missing=self.missing,
+        )
+
+
+def summarize(journal: Journal, manifest: Manifest) -> Summary:
+    """Count a run's journal."""
+    ((n_prompts,),) = journal.query("SELECT count(*) FROM prompts")
+    ((drawn, tokens, tokens_mean, tool_turns_mean),) = journal.query(
+        "SELECT count(*), coalesce(sum(response_tokens), 0), avg(response_tokens) FILTER (WHERE whole),"
+        " avg(tool_turns) FILTER (WHERE whole)"
+        " FROM (SELECT response_tokens, tool_turns, finish_reason <> 'tool_error' AS whole FROM samples)"
+    )
+    verdicts = _counts(journal, "SELECT verdict, count(*) FROM graded GROUP BY 1 ORDER BY 2 DESC, 1")
+    errors = _counts(journal, "SELECT error, count(*) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1")
+    values = _values(journal)
+    known = [(value.value, position) for position, value in values if value.value is not None]
+    histogram = [0] * (manifest.n + 1)
+    for mean, _ in known:
+        histogram[round(mean * manifest.n)] += 1
+    tools = manifest.policy.tools
+    seconds = manifest.timings.sampling_seconds
+    valid = sum(value.n_valid for _, value in values)
+    return Summary(
+        model=manifest.policy.model,
+        dataset=manifest.dataset.source,
+        verifier=manifest.grader.verifier,
+        n=manifest.n,
+        rows=manifest.dataset.rows,
+        duplicates=manifest.dataset.duplicates,
+        dropped=_counts(journal, "SELECT reason, count(*) FROM dropped GROUP BY 1 ORDER BY 2 DESC, 1"),
+        prompts=n_prompts,
+        asked=n_prompts * manifest.n,
+        drawn=drawn,
+        verdicts=verdicts,
+        undrawn=sum(errors.values()),
+        errors=errors,
+        tool_errors={} if tools is None else _counts(journal, _TOOL_ERRORS),
+        missing=n_prompts * manifest.n - valid,
+        prompts_without_value=n_prompts - len(known),
+        value_mean=_mean([mean for mean, _ in known]),
+        value_low=_mean([value.value_low for _, value in values]),
+        value_high=_mean([value.value_high for _, value in values]),
+        histogram=histogram,
+        response_tokens=tokens,
+        response_tokens_mean=tokens_mean,
+        tools=None if tools is None else str(tools),
+        tool_turns_mean=None if tools is None else tool_turns_mean,
+        samples_per_second=manifest.timings.sampled / seconds if seconds else None,
+        tokens_per_second=manifest.timings.sampled_tokens / seconds if seconds else None,
+        hardest=_examples(journal, sorted(known)),
+        easiest=_examples(journal, sorted(known, key=lambda pair: (-pair[0], pair[1]))),
+        suspects=_suspects(journal),
+        second=None if manifest.also is None else _second_opinion(journal, manifest.also),
+    )
+
+
+def _suspects(journal: Journal) -> list[Suspect]:
+    # Answers are read only of prompts that no sample solved and three answered: the others cannot be suspect.
+    rows = journal.query(
+        "SELECT prompt_number, verdict, answer FROM prompts CROSS JOIN graded USING (prompt_number)"
+        " WHERE prompt_number IN (SELECT prompt_number FROM graded GROUP BY 1 HAVING sum(verdict = 'correct') = 0"
+        f" AND sum(verdict = 'wrong') >= {LEAST_ANSWERS}) ORDER BY position, sample_index"
+    )
+    suspects = []
+    for number, group in groupby(rows, key=lambda row: row[0]):
+        answer = agreed_answer((Verdict(verdict), answer) for _, verdict, answer in group)
+        if answer is not None:
+            prompt_id, text, ground_truth = _prompt(journal, "prompt_number", number)
+            suspects.append(Suspect(prompt_id, ground_truth, answer, excerpt(text)))
+    return suspects
+
+
+def _second_opinion(journal: Journal, second: GraderRecord) -> SecondOpinion:
+    both = [
+        count
+        for (ours, theirs), count in journal.confusion(second).items()
+        if ours.is_observation and theirs.is_observation and ours is not Verdict.TRUNCATED
+    ]
+    differing = journal.differing(second)
+    pairs = Counter((ours.verdict, theirs.verdict) for _, _, ours, theirs in differing)
+    by_prompt = Counter(number for number, *_ in differing)
+    first = {number: (ours, theirs) for number, _, ours, theirs in reversed(differing)}
+    worst = []
+    for number, samples in sorted(by_prompt.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]:
+        ours, theirs = first[number]
+        prompt_id, text, ground_truth = _prompt(journal, "prompt_number", number)
+        worst.append(Disagreement(prompt_id, samples, ground_truth, excerpt(text), ours.answer, theirs.answer))
+    return SecondOpinion(
+        verifier=second.verifier,
+        compared=sum(both),
+        disagree=len(differing),
+        pairs={f"{ours} → {theirs}": count for (ours, theirs), count in pairs.most_common()},
+        value_mean=_mean(list(journal.values(second).values())),
+        worst=worst,
+    )
+
+
+def _prompt(journal: Journal, column: str, value: int) -> tuple[str, str, str]:
+    """Id, first user message and ground truth."""
+    ((prompt_id, messages, ground_truth),) = journal.query(
+        f"SELECT prompt_id, messages, ground_truth FROM prompts WHERE {column} = ?", (value,)
+    )
+    return prompt_id, next(content for role, content in json.loads(messages) if role == "user"), ground_truth
+
+
+def _values(journal: Journal) -> list[tuple[int, PromptValue]]:
+    """(position, value) of the prompts that were tried; one whose samples all failed has bounds 0 and 1."""
+    undrawn = dict(journal.query("SELECT prompt_number, count(*) FROM failures GROUP BY 1"))
+    # Without `prompts` in it, the query walks two indexes and never reads a response.
+    rows = journal.rows("SELECT prompt_number, verdict, score FROM graded ORDER BY prompt_number, sample_index")
+    values = {number: prompt_value((), count) for number, count in undrawn.items()}
+    for number, group in groupby(rows, key=lambda row: row[0]):
+        pairs = ((Verdict(verdict), score) for _, verdict, score in group)
+        values[number] = prompt_value(pairs, undrawn.get(number, 0))
+    positions = journal.rows("SELECT position, prompt_number FROM prompts ORDER BY position")
+    return [(position, values[number]) for position, number in positions if number in values]
+
+
+def _counts(journal: Journal, sql: str) -> dict[str, int]:
+    return {str(name): int(count) for name, count in journal.query(sql)}
+
+
+def _mean(numbers: Sequence[float | None]) -> float | None:
+    present = [number for number in numbers if number is not None]
+    return sum(present) / len(present) if present else None
+
+
+def _examples(journal: Journal, ranked: Iterable[tuple[float, int]]) -> list[Example]:
+    examples = []
+    for value, position in list(ranked)[:EXAMPLES]:
+        prompt_id, text, ground_truth = _prompt(journal, "position", position)
+        examples.append(Example(prompt_id, value, excerpt(text), ground_truth))
+    return examples
+
+
+_TOOL_ERRORS = """
+SELECT coalesce(detail, ''), count(*) FROM graded WHERE finish_reason = 'tool_error' GROUP BY 1 ORDER BY 2 DESC, 1
+"""

@@ -1,0 +1,270 @@
+"""One program, from its start to the end of everything that it started.
+
+    execution = run_program("print(6 * 7)", "", Limits(), unsafe=False, cancelled=threading.Event())
+
+It blocks, in a thread of its own: a busy event loop does not stretch a time limit, and any loop can wait for it. The
+thread must outlive the program, as bwrap ends with the thread that started it.
+"""
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spo_data.sandbox.bubblewrap import (
+    ENVIRONMENT,
+    FILE_SYSTEMS,
+    FILES_MB,
+    FOLDER,
+    PROGRAM,
+    Descriptors,
+    gated,
+    sandbox_command,
+    tool,
+)
+from spo_data.sandbox.interpreter import CAPTURED_BYTES, Execution, Limits, SandboxError, Stopped
+from spo_data.sandbox.memory_watch import children, memory_used
+from spo_data.sandbox.seccomp import system_call_filter
+
+START_SECONDS = 60.0
+"""How long a sandbox may take to be made, or its processes to end, on a busy machine."""
+LOOK_SECONDS = 0.1
+"""Between two looks at the memory, and at whether the program is still wanted."""
+_CHUNK = 1 << 16
+
+
+@dataclass(slots=True)
+class _Running:
+    """A program's processes, and what it wrote so far."""
+
+    process: subprocess.Popen[bytes]
+    root: int
+    """The process that is the ancestor of all others."""
+    gate: socket.socket
+    """Reads a line when everything is made; the program starts at one that is written."""
+    place: bytes = b""
+    """The folder that stands for the sandbox's /tmp, where there is no sandbox."""
+    root_handle: int | None = None
+    """A pidfd of the process whose end is the end of all others; None where there is none such."""
+    output: dict[int, bytearray] = field(default_factory=dict)
+    """By file descriptor."""
+
+    def kill(self) -> None:
+        """End everything, and wait until it has ended; once, as its number may be another's afterwards."""
+        if self.process.returncode is not None:
+            return
+        if self.root_handle is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        else:
+            # What we started goes first: it would write of its child's end to the program's stderr.
+            self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.root_handle, signal.SIGKILL)
+            if not _readable(self.root_handle, START_SECONDS):
+                raise SandboxError(f"a program's processes did not end within {START_SECONDS:g} s of their SIGKILL")
+        self.process.wait()
+
+
+def run_program(code: str, stdin: str, limits: Limits, *, unsafe: bool, cancelled: threading.Event) -> Execution:
+    """Run a program to its end or its limit; raises SandboxError where we fail, and where it was cancelled."""
+    with ExitStack() as stack:
+        start = _start_unsafe if unsafe else _start_sandboxed
+        try:
+            running = start(stack, code.encode(errors="surrogatepass"), stdin.encode(errors="surrogatepass"), limits)
+        except OSError as error:
+            raise SandboxError(f"cannot start a program: {error}") from error
+        stack.callback(running.kill)
+        began = time.monotonic()
+        with running.gate, contextlib.suppress(OSError):  # it has ended already: the watch will see
+            running.gate.send(b"\n")
+        stopped = _watch(stack, running, limits, began, cancelled, unsafe=unsafe)
+        seconds = time.monotonic() - began
+        running.kill()
+        _read_all(running)
+        return _execution(running, stopped, limits, seconds, unsafe=unsafe)
+
+
+def _start_sandboxed(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -> _Running:
+    """Make a sandbox that is known to end with us, for a program that waits at its gate."""
+    with ExitStack() as theirs:
+        descriptors = Descriptors(
+            program=_memory_file(theirs, code),
+            stdin=_memory_file(theirs, stdin),
+            system_calls=_memory_file(theirs, system_call_filter()),
+        )
+        inherited = (descriptors.program, descriptors.stdin, descriptors.system_calls)
+        # Never our environment: the first process's can be read inside.
+        running = _started(stack, sandbox_command(limits, descriptors), ENVIRONMENT, "/", inherited)
+    _wait_until_made(running)
+    running.root = next(children(running.process.pid), 0)
+    if not running.root:
+        raise SandboxError("a sandbox ended before its program began")
+    running.root_handle = os.pidfd_open(running.root)
+    stack.callback(os.close, running.root_handle)
+    return running
+
+
+def _start_unsafe(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -> _Running:
+    """Make a process like any other, in a folder and a session of its own, for a program that waits at its gate."""
+    place = Path(tempfile.mkdtemp(prefix="spo-data-program-")).resolve()
+    stack.callback(shutil.rmtree, place, ignore_errors=True)
+    folder, its_input = place / Path(FOLDER).name, place / "input"
+    folder.mkdir()
+    (folder / PROGRAM).write_bytes(code)
+    its_input.write_bytes(stdin)
+    command = [tool("setpriv"), "--pdeathsig", "KILL", *gated(limits, str(its_input))]
+    running = _started(stack, command, {**ENVIRONMENT, "HOME": str(place), "TMPDIR": str(place)}, str(folder))
+    running.place = os.fsencode(place)
+    _wait_until_made(running)
+    return running
+
+
+def _started(
+    stack: ExitStack, command: list[str], environment: Mapping[str, str], folder: str, inherited: tuple[int, ...] = ()
+) -> _Running:
+    """Start a command that ends in `gated`, with the gate as its stdin."""
+    gate, gate_end = socket.socketpair()
+    stack.enter_context(gate)
+    with gate_end:
+        process = subprocess.Popen(
+            command,
+            stdin=gate_end.fileno(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=environment,
+            cwd=folder,
+            pass_fds=inherited,
+            # A Ctrl-C is for us; what we started ends because we end it.
+            start_new_session=True,
+        )
+    return _Running(process, process.pid, gate, output=_pipes(stack, process))
+
+
+def _wait_until_made(running: _Running) -> None:
+    """Wait for the gate's line; raises SandboxError, with what was said last, where there is none."""
+    if _readable(running.gate.fileno(), START_SECONDS) and running.gate.recv(1):
+        return
+    # Never killed earlier: a bwrap that is killed while it makes the sandbox leaves one that nobody ends.
+    running.process.kill()
+    return_code = running.process.wait()
+    _read_all(running)
+    said = bytes(list(running.output.values())[1]).decode(errors="replace").strip()
+    raise SandboxError(said.splitlines()[-1] if said else f"no program was started (exit {return_code})")
+
+
+def _pipes(stack: ExitStack, process: subprocess.Popen[bytes]) -> dict[int, bytearray]:
+    """The ends of its stdout and its stderr, ready to be read from without waiting."""
+    output: dict[int, bytearray] = {}
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        stack.enter_context(pipe)
+        os.set_blocking(pipe.fileno(), False)
+        output[pipe.fileno()] = bytearray()
+    return output
+
+
+def _watch(
+    stack: ExitStack, running: _Running, limits: Limits, began: float, cancelled: threading.Event, *, unsafe: bool
+) -> Stopped | None:
+    """Read what the program writes until it ends or reaches a limit; which one. It may still run then."""
+    poll = select.poll()
+    ended = os.pidfd_open(running.process.pid)
+    stack.callback(os.close, ended)
+    poll.register(ended, select.POLLIN)
+    for pipe in running.output:
+        poll.register(pipe, select.POLLIN)
+    deadline, look = began + limits.seconds, began + LOOK_SECONDS
+    file_systems = () if unsafe else FILE_SYSTEMS
+    while True:
+        now = time.monotonic()
+        if cancelled.is_set():
+            raise SandboxError("the program was cancelled")
+        if now >= deadline:
+            return "time"
+        if now >= look:
+            limit = limits.memory_mb << 20
+            if memory_used(running.root, limit, file_systems, FILES_MB << 20) > limit:
+                return "memory"
+            look = now + LOOK_SECONDS
+        ready = dict(poll.poll(max(0.0, min(deadline, look) - now) * 1000 + 1))
+        for pipe, output in running.output.items():
+            if pipe in ready and not _read(pipe, output):
+                poll.unregister(pipe)
+            if len(output) > CAPTURED_BYTES:
+                return "output"
+        if ended in ready:
+            return None
+
+
+def _execution(
+    running: _Running, stopped: Stopped | None, limits: Limits, seconds: float, *, unsafe: bool
+) -> Execution:
+    """What became of a program that has ended."""
+    return_code = running.process.returncode
+    if stopped is None:
+        if return_code < 0 and not unsafe:
+            raise SandboxError(f"bwrap was ended from outside by signal {-return_code}")
+        if return_code > 128:
+            return_code = 128 - return_code
+        # `sys.exit(152)` looks the same; it is no limit where all cores together had no time to reach it.
+        if return_code == -signal.SIGXCPU and seconds * len(os.sched_getaffinity(0)) >= limits.seconds:
+            stopped = "time"
+        elif any(len(output) > CAPTURED_BYTES for output in running.output.values()):
+            stopped = "output"
+    stdout, stderr = (_text(running, output) for output in running.output.values())
+    return Execution(stdout, stderr, None if stopped else return_code, stopped, seconds)
+
+
+def _text(running: _Running, output: bytearray) -> str:
+    """What is kept of an output, with the paths that it would have in a sandbox: those of a traceback are read."""
+    if running.place:
+        output = output.replace(running.place, os.path.dirname(FOLDER).encode())
+    return bytes(output[:CAPTURED_BYTES]).decode(errors="replace")
+
+
+def _read(pipe: int, output: bytearray) -> bool:
+    """Read once; whether there may be more to come."""
+    try:
+        chunk = os.read(pipe, _CHUNK)
+    except BlockingIOError:
+        return True
+    output += chunk
+    return bool(chunk)
+
+
+def _read_all(running: _Running) -> None:
+    """Read what is left in the pipes, as far as it is kept."""
+    for pipe, output in running.output.items():
+        before = -1
+        while before < len(output) <= CAPTURED_BYTES:
+            before = len(output)
+            _read(pipe, output)
+
+
+def _readable(descriptor: int, seconds: float) -> bool:
+    """Whether there is something to read within this time."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _memory_file(stack: ExitStack, content: bytes) -> int:
+    """A file in memory, read from its start."""
+    file = os.memfd_create("spo-data")
+    stack.callback(os.close, file)
+    with os.fdopen(os.dup(file), "wb") as stream:
+        stream.write(content)
+    os.lseek(file, 0, os.SEEK_SET)
+    return file

@@ -1,0 +1,166 @@
+"""The interpreter behind an HTTP address: `spo-data sandbox`, or SandboxFusion.
+
+    async with RemoteInterpreter("http://sandbox:8080") as interpreter:
+        execution = await interpreter.run("print(6 * 7)", Limits(seconds=30))
+
+What may pass is tried again: no connection, no answer in time, 408, 429 and 5xx, an answer that is not the protocol,
+and a sandbox that says that it failed. A program may so run twice, each time in a fresh Python. In the end there is
+either what the program did or a SandboxError, never an execution made up from a fault.
+"""
+
+import asyncio
+import json
+import netrc
+import os
+from types import TracebackType
+from typing import Self
+
+import httpx
+from pydantic import ValidationError
+from tenacity.wait import wait_base, wait_fixed
+
+from spo_data.errors import UserError, first_line, retry_after
+from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
+from spo_data.sandbox.retry import ATTEMPTS, WAIT, PassingError, tried_again
+from spo_data.sandbox.run_code import Answer, Program, execution_of
+
+CONCURRENCY = 64
+QUEUE_SECONDS = 60.0
+_PASSING = frozenset({408, 425, 429})
+
+
+class RemoteInterpreter:
+    """Runs programs through SandboxFusion's protocol."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        concurrency: int = CONCURRENCY,
+        attempts: int = ATTEMPTS,
+        wait: wait_base = WAIT,
+        queue_seconds: float = QUEUE_SECONDS,
+    ) -> None:
+        """`url` is http://HOST:PORT, with `/run_code` or without; raises UserError where it is no address.
+
+        A program is waited for `queue_seconds` longer than its own limit: it may have to queue there.
+        """
+        try:
+            self._url = httpx.URL(_endpoint(url))
+        except httpx.InvalidURL as error:
+            raise UserError(f"--sandbox {url}: {error}") from error
+        self.name = str(self._url.copy_with(username=None, password=None)).removesuffix("/run_code")
+        """The address as messages show it: they reach logs and journals, a password in it must not."""
+        self._auth = _of_netrc()
+        self._concurrency = concurrency
+        self._attempts = attempts
+        self._wait = wait
+        self._queue_seconds = queue_seconds
+        self._slots = asyncio.Semaphore(concurrency)
+        self._client: httpx.AsyncClient | None = None
+
+    @property
+    def concurrency(self) -> int:
+        """How many programs are sent at once: how many the server runs at once is not known here."""
+        return self._concurrency
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def run(self, code: str, limits: Limits, stdin: str = "") -> Execution:
+        """Run a program there; raises SandboxError once it is given up. Cancelling hangs up, which kills it."""
+        program = Program(
+            code=code,
+            stdin=stdin,
+            language="python",
+            compile_timeout=limits.seconds,
+            run_timeout=limits.seconds,
+            memory_limit_MB=limits.memory_mb,
+        )
+        body = program.model_dump_json(by_alias=True).encode()
+        return await tried_again(lambda: self._once(body, limits), self.name, attempts=self._attempts, wait=self._wait)
+
+    async def _once(self, body: bytes, limits: Limits) -> Execution:
+        async with self._slots:  # not while it waits for its next attempt
+            return await self._sent(body, limits)
+
+    async def _sent(self, body: bytes, limits: Limits) -> Execution:
+        if self._client is None:
+            # A connection is let go before the server closes it, and none is waited for: the slots bound them.
+            kept = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=4.0)
+            self._client = httpx.AsyncClient(limits=kept, auth=self._auth)
+        seconds = limits.seconds + self._queue_seconds
+        timeout = httpx.Timeout(connect=10.0, read=seconds, write=30.0, pool=None)
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        try:
+            response = await self._client.post(self._url, content=body, headers=headers, timeout=timeout)
+            if response.is_server_error or response.status_code in _PASSING:
+                response.raise_for_status()
+        except httpx.ReadTimeout as error:
+            raise PassingError(f"no answer within {seconds:g} seconds") from error
+        except httpx.HTTPStatusError as error:
+            raise PassingError(_answered(error.response), retry_after(error)) from error
+        except httpx.RequestError as error:
+            raise PassingError(f"no connection, or a broken one ({first_line(error)})") from error
+        if not response.is_success:
+            raise SandboxError(f"{self.name}: {_answered(response)}")
+        try:
+            return execution_of(Answer.model_validate(json.loads(response.content)))
+        except (ValidationError, ValueError, RecursionError) as error:
+            raise PassingError(f"not an answer of SandboxFusion's /run_code: {_short(response.text)!r}") from error
+        except SandboxError as error:
+            raise PassingError(f"the sandbox failed: {_short(str(error))}") from error
+
+
+async def check_remote(url: str, limits: Limits) -> None:
+    """Run one tiny program there, under the limits to come; raises UserError, in one line with the fix, where that
+    does not work.
+    """
+    fix = "`spo-data sandbox` serves one"
+    try:
+        async with RemoteInterpreter(url, attempts=2, wait=wait_fixed(1), queue_seconds=20.0) as interpreter:
+            execution = await interpreter.run("print(6 * 7)", limits)
+    except SandboxError as error:
+        raise UserError(f"--sandbox {error}; {fix}") from error
+    if execution.stdout != "42\n":
+        said = _short(execution.stderr.strip().rpartition("\n")[2] or execution.stdout)
+        raise UserError(f"--sandbox {interpreter.name}: print(6 * 7) did not print 42 but {said!r}; {fix}")
+
+
+def _endpoint(url: str) -> str:
+    address = url.strip().rstrip("/")
+    return address if address.endswith("/run_code") else f"{address}/run_code"
+
+
+def _of_netrc() -> httpx.Auth | None:
+    """The user and password of ~/.netrc, as curl takes them: in the address they would be published with the run."""
+    path = os.path.expanduser(os.environ.get("NETRC") or "~/.netrc")
+    if not os.path.isfile(path):  # where there is no home to look into, too
+        return None
+    try:
+        return httpx.NetRCAuth(path)
+    except (netrc.NetrcParseError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from error
+
+
+def _answered(response: httpx.Response) -> str:
+    """The status and what a FastAPI server says of it."""
+    try:
+        said = response.json()["detail"]
+    except (ValueError, TypeError, LookupError):
+        said = response.text
+    short = _short(str(said))
+    return f"answered {response.status_code}" + (f" ({short})" if short else "")
+
+
+def _short(text: str, characters: int = 200) -> str:
+    """The text in one line."""
+    line = " ".join(text[: 4 * characters].split())
+    return line if len(line) <= characters else f"{line[:characters]}..."

@@ -1,0 +1,104 @@
+"""SandboxFusion's `/run_code`: what is sent, what is answered, and what an execution is in it.
+
+    Program(code="print(6 * 7)", language="python")
+    answer_of(execution).status             # "Success", "Failed"
+    execution_of(Answer.model_validate(...))
+
+Only the status "SandboxError" says that the sandbox failed; everything else is an outcome of the program. Which of our
+limits ended a program travels in `run_result.stopped`, which other clients ignore and other servers do not send.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field
+
+from spo_data.sandbox.interpreter import Execution, SandboxError, Stopped
+
+KILLED = -9
+"""What a program that a limit other than time ended returns, for clients that know no other limit."""
+
+
+def _encodable(text: Any) -> Any:
+    """Half of a surrogate pair, which JSON can hold and UTF-8 cannot, as a question mark."""
+    return text.encode(errors="replace").decode() if isinstance(text, str) else text
+
+
+def _not_null(text: Any) -> Any:
+    return "" if text is None else text
+
+
+Text = Annotated[str, BeforeValidator(_encodable)]
+NullableText = Annotated[Text, BeforeValidator(_not_null)]
+
+
+class Program(BaseModel):
+    """The body of a request; the defaults are SandboxFusion's."""
+
+    compile_timeout: float = 10.0
+    """Python has nothing to compile."""
+    run_timeout: float = Field(10.0, gt=0, allow_inf_nan=False)
+    memory_limit_mb: int = Field(-1, alias="memory_limit_MB")
+    """-1 is the server's default."""
+    code: Text
+    stdin: NullableText = ""
+    language: str
+    files: dict[str, str | None] = {}
+    fetch_files: list[str] = []
+
+
+class RunResult(BaseModel):
+    """What became of the program's process."""
+
+    status: Literal["Finished", "Error", "TimeLimitExceeded"]
+    execution_time: float | None = None
+    return_code: int | None = None
+    stdout: NullableText = ""
+    stderr: NullableText = ""
+    stopped: Stopped | None = None
+
+
+class Answer(BaseModel):
+    """The body of an answer."""
+
+    status: Literal["Success", "Failed", "SandboxError"]
+    message: NullableText = ""
+    compile_result: RunResult | None = None
+    run_result: RunResult | None = None
+    executor_pod_name: str | None = None
+    files: dict[str, str] = {}
+
+
+def answer_of(execution: Execution) -> Answer:
+    """An execution as the protocol tells it."""
+    code = execution.return_code
+    if execution.stopped is not None:
+        code = None if execution.stopped == "time" else KILLED
+    result = RunResult(
+        status="TimeLimitExceeded" if execution.stopped == "time" else "Finished",
+        execution_time=execution.seconds,
+        return_code=code,
+        stdout=execution.stdout,
+        stderr=execution.stderr,
+        stopped=execution.stopped,
+    )
+    return Answer(status="Success" if code == 0 else "Failed", run_result=result)
+
+
+def execution_of(answer: Answer) -> Execution:
+    """The execution that an answer tells of; raises SandboxError where it says that there was none."""
+    result = answer.run_result
+    if answer.status == "SandboxError":
+        raise SandboxError(answer.message or "no reason given")
+    if result is None:
+        raise SandboxError(f"{answer.status}, without a run_result")
+    stopped = "time" if result.status == "TimeLimitExceeded" else result.stopped
+    code = result.return_code
+    if code is None:
+        code = 0 if answer.status == "Success" else 1
+    return Execution(
+        stdout=result.stdout,
+        stderr=result.stderr,
+        return_code=None if stopped else code,
+        stopped=stopped,
+        seconds=result.execution_time or 0.0,
+    )

@@ -1,0 +1,100 @@
+"""The system calls that a model's program may not make: a filter for `bwrap --seccomp`.
+
+Denied is what its namespaces do not already take away and Python does not need: memory that no process's size shows
+(shared anonymous mappings, memfd, System V memory, message queues, io_uring), what reaches other processes or the
+machine (ptrace, keyrings, mounts, namespaces, vsock and other exotic sockets), and every call newer than this list.
+"""
+
+import errno
+import functools
+import os
+import socket
+
+from spo_data.sandbox.interpreter import SandboxError
+
+_HIDDEN_MEMORY = (
+    *("shmget", "shmat", "shmctl", "semget", "msgget", "mq_open", "memfd_secret"),
+    *("userfaultfd", "remap_file_pages", "vmsplice", "process_madvise", "map_shadow_stack", "swapon", "swapoff"),
+)
+_OTHER_PROCESSES = (
+    *("ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "process_mrelease"),
+    *("add_key", "request_key", "keyctl", "perf_event_open", "bpf", "lookup_dcookie", "move_pages", "migrate_pages"),
+)
+_MACHINE = (
+    *("mount", "umount2", "pivot_root", "chroot", "unshare", "setns", "open_tree", "move_mount", "mount_setattr"),
+    *("fsopen", "fsconfig", "fsmount", "fspick", "name_to_handle_at", "open_by_handle_at", "fanotify_init"),
+    *("init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "acct", "syslog"),
+    *("settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname", "setdomainname", "nfsservctl"),
+    *("iopl", "ioperm", "modify_ldt", "quotactl", "quotactl_fd", "vhangup", "personality"),
+)
+_FALL_BACK = ("memfd_create", "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
+"""Libraries do without these where the kernel says that it has none."""
+
+_NEWEST = 453
+"""Numbers are the same on every architecture from here on; what comes later is unknown here, so it does not exist."""
+
+_UNKNOWN = -1
+_RECENT = {
+    "pidfd_getfd": 438,
+    "process_madvise": 440,
+    "mount_setattr": 442,
+    "quotactl_fd": 443,
+    "memfd_secret": 447,
+    "process_mrelease": 448,
+    "map_shadow_stack": 453,
+}
+
+_CLONE_NEW = 0x7E020000
+"""CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET."""
+_MAP_KIND, _MAP_SHARED_ANONYMOUS = 0x2F, 0x21
+_MADV_PAGEOUT = 21
+_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_LOW_WORD = 0xFFFFFFFF
+"""The kernel reads an int from 32 bits of the register."""
+
+
+@functools.cache
+def system_call_filter() -> bytes:
+    """The filter as the kernel's BPF; raises SandboxError where libseccomp is missing."""
+    try:
+        import pyseccomp as seccomp
+    except (ImportError, OSError, RuntimeError) as error:
+        raise SandboxError(
+            f"no filter of system calls ({error}): apt install libseccomp2, pip install pyseccomp"
+        ) from error
+    denied, absent = seccomp.ERRNO(errno.EPERM), seccomp.ERRNO(errno.ENOSYS)
+    rules = seccomp.SyscallFilter(seccomp.ALLOW)
+    for name in (*_HIDDEN_MEMORY, *_OTHER_PROCESSES, *_MACHINE):
+        if (number := _number(name)) != _UNKNOWN:
+            rules.add_rule(denied, number)
+    for name in _FALL_BACK:
+        rules.add_rule(absent, name)
+    for number in range(_NEWEST + 1, 600):
+        rules.add_rule(absent, number)
+    for bit in range(32):
+        if _CLONE_NEW & (1 << bit):
+            rules.add_rule(denied, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, 1 << bit, 1 << bit))
+    rules.add_rule(denied, "mmap", seccomp.Arg(3, seccomp.MASKED_EQ, _MAP_KIND, _MAP_SHARED_ANONYMOUS))
+    rules.add_rule(denied, "madvise", seccomp.Arg(2, seccomp.MASKED_EQ, _LOW_WORD, _MADV_PAGEOUT))
+    for number in (_TIOCSTI, _TIOCLINUX):
+        rules.add_rule(denied, "ioctl", seccomp.Arg(1, seccomp.MASKED_EQ, _LOW_WORD, number))
+    allowed = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
+    for call in ("socket", "socketpair"):
+        for family in set(range(max(allowed))) - set(allowed):
+            rules.add_rule(denied, call, seccomp.Arg(0, seccomp.EQ, family))
+        rules.add_rule(denied, call, seccomp.Arg(0, seccomp.GT, max(allowed)))
+    file = os.memfd_create("filter")
+    try:
+        with os.fdopen(os.dup(file), "wb") as stream:
+            rules.export_bpf(stream)
+        return os.pread(file, os.fstat(file).st_size, 0)
+    finally:
+        os.close(file)
+
+
+def _number(name: str) -> int:
+    """The call's number here; of a call that this libseccomp has not heard of, the one that every architecture uses."""
+    import pyseccomp as seccomp
+
+    number = int(seccomp.resolve_syscall(seccomp.system_arch(), name))
+    return _RECENT.get(name, number) if number == _UNKNOWN else number

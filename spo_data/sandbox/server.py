@@ -1,0 +1,244 @@
+"""Programs for other machines: SandboxFusion's `/run_code` in front of an interpreter.
+
+    app = make_app(interpreter)
+    await serve(ToolOptions(), "127.0.0.1", 8080, concurrency=None, announce=print)
+
+* Python only, without files: what else SandboxFusion does is refused with 400, never half done.
+* `run_timeout` and `memory_limit_MB` are obeyed up to the server's own maximum.
+* The last expression is shown as a notebook shows it, for clients that do not ask for it themselves.
+* A program waits for its turn as long as that takes: an answer that takes long begins with spaces, one every few
+  seconds, which JSON allows and which keep a client's read timeout from ending a wait that is in order. Where far too
+  many wait, more are refused with 503 and Retry-After.
+* A client that hangs up has its program killed, and so has every client when the server ends.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from spo_data.errors import UserError, first_line
+from spo_data.options import ToolOptions
+from spo_data.sandbox.interpreter import Interpreter, Limits, SandboxError
+from spo_data.sandbox.notebook import shown_last
+from spo_data.sandbox.open import open_interpreter
+from spo_data.sandbox.run_code import Answer, Program, answer_of
+
+MOST = Limits(seconds=600.0, memory_mb=16_384)
+CODE_BYTES = 1 << 20
+BODY_BYTES = 32 << 20
+"""Code, stdin and their escapes in JSON."""
+HEARTBEAT_SECONDS = 5.0
+RETRY_SECONDS = 5
+ENDING = "the server is ending"
+
+
+async def serve(
+    options: ToolOptions, host: str, port: int, concurrency: int | None, announce: Callable[[str, int], None]
+) -> None:
+    """Serve a local interpreter until SIGINT or SIGTERM, then kill what runs; raises UserError where that cannot be.
+
+    `announce` is told the address and how many programs run at once, once requests are answered. Port 0 is any that
+    is free.
+    """
+    async with open_interpreter(options, concurrency) as interpreter:
+        with _listening(host, port) as listening:
+            shown = f"[{host}]" if ":" in host else host
+            address = f"http://{shown}:{listening.getsockname()[1]}"
+            app = make_app(interpreter)
+            config = uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=2,
+            )
+            server = _Server(config, app.state.runs, lambda: announce(address, interpreter.concurrency))
+            await server.serve(sockets=[listening])
+
+
+def make_app(interpreter: Interpreter, most: Limits = MOST, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> FastAPI:
+    """The application; the interpreter has been entered, and outlives it."""
+    app = FastAPI(title="spo-data sandbox", docs_url=None, redoc_url=None)
+    app.add_middleware(_BoundedBody)
+    runs = app.state.runs = _Runs(interpreter)
+
+    @app.get("/v1/ping")
+    async def ping() -> str:
+        return "pong"
+
+    @app.post("/run_code", response_model=Answer)
+    async def run_code(program: Program, request: Request) -> Response:
+        _refuse_unsupported(program, most)
+        run = runs.start(program)
+        gone = asyncio.create_task(_cancel_once_gone(request, run))
+        run.add_done_callback(lambda _: gone.cancel())
+        try:
+            await asyncio.wait({run}, timeout=heartbeat_seconds)
+        except asyncio.CancelledError:
+            run.cancel()
+            raise
+        if not run.done():
+            return StreamingResponse(_after_heartbeats(run, heartbeat_seconds), media_type="application/json")
+        if run.cancelled():
+            raise HTTPException(503, ENDING, {"Retry-After": str(RETRY_SECONDS)})
+        return Response(run.result().model_dump_json(), media_type="application/json")
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+        # FastAPI's own answer repeats the whole body, which UTF-8 may not even be able to hold.
+        said = [f"{'.'.join(map(str, each['loc'][1:])) or 'body'}: {each['msg']}" for each in error.errors()]
+        return JSONResponse({"detail": "; ".join(said)}, status_code=422)
+
+    return app
+
+
+class _Runs:
+    """The programs that run or wait."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+        self._tasks: set[asyncio.Task[Answer]] = set()
+        self._ending = False
+
+    def start(self, program: Program) -> "asyncio.Task[Answer]":
+        """Run a program, when its turn comes; raises HTTPException where too many wait."""
+        at_once = self._interpreter.concurrency
+        waiting = len(self._tasks) - at_once
+        if self._ending or waiting > 64 * at_once + 256:
+            detail = ENDING if self._ending else f"{waiting} programs wait already"
+            raise HTTPException(503, detail, {"Retry-After": str(RETRY_SECONDS)})
+        task = asyncio.create_task(self._answer(program))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def end(self) -> None:
+        """Kill them, and start no more."""
+        self._ending = True
+        for task in self._tasks:
+            task.cancel()
+
+    async def _answer(self, program: Program) -> Answer:
+        try:
+            return answer_of(await self._interpreter.run(_shown_once(program.code), _limits(program), program.stdin))
+        except SandboxError as error:
+            return Answer(status="SandboxError", message=str(error))
+
+
+def _limits(program: Program) -> Limits:
+    memory_mb = program.memory_limit_mb if program.memory_limit_mb > 0 else Limits().memory_mb
+    return Limits(program.run_timeout, memory_mb)
+
+
+def _refuse_unsupported(program: Program, most: Limits) -> None:
+    limits = _limits(program)
+    if limits.seconds > most.seconds or limits.memory_mb > most.memory_mb:
+        # A smaller limit in its place would be told to the model as the one that was asked for.
+        raise HTTPException(
+            400, f"run_timeout: at most {most.seconds:g} here; memory_limit_MB: at most {most.memory_mb}"
+        )
+    if program.language != "python":
+        raise HTTPException(400, f"language {program.language!r}: this sandbox runs python only")
+    if program.files or program.fetch_files:
+        raise HTTPException(400, "files and fetch_files: this sandbox carries no files, only code, stdin and output")
+    if len(program.code.encode()) > CODE_BYTES:
+        raise HTTPException(413, f"code: at most {CODE_BYTES >> 20} MB")
+
+
+_SHOWN = shown_last("0").partition("0")[0]
+
+
+def _shown_once(code: str) -> str:
+    """The program with its last expression shown; one whose client has done that is left as it is.
+
+    Twice would print the same, but a traceback quotes the line.
+    """
+    shown = shown_last(code)
+    return code if 2 * _SHOWN in shown and 2 * _SHOWN not in code else shown
+
+
+async def _cancel_once_gone(request: Request, run: "asyncio.Task[Answer]") -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    run.cancel()
+
+
+async def _after_heartbeats(run: "asyncio.Task[Answer]", seconds: float) -> AsyncIterator[str]:
+    try:
+        while not run.done():
+            yield " "
+            await asyncio.wait({run}, timeout=seconds)
+        # The status has been sent already: what would be 503 must be told in the answer.
+        answer = Answer(status="SandboxError", message=ENDING) if run.cancelled() else run.result()
+        yield answer.model_dump_json()
+    finally:
+        run.cancel()
+
+
+class _BoundedBody:
+    """Stops reading a body that is too long, wherever its end may be."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        read = 0
+
+        async def bounded() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > BODY_BYTES:  # FastAPI, which reads, lets an HTTPException pass and answers it
+                raise HTTPException(413, f"body: at most {BODY_BYTES >> 20} MB")
+            return message
+
+        await self._app(scope, bounded, send)
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers, kills what runs when it ends, and ends well at a signal."""
+
+    def __init__(self, config: uvicorn.Config, runs: _Runs, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._runs = runs
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # A request that is cut off now is logged with a traceback; it is no error.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        self._runs.end()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Either signal ends it. uvicorn's own raises the signal again afterwards, which is an exit status above 0."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except (OSError, UnicodeError) as error:  # the latter for a name that can be no host's
+        reason = (getattr(error, "strerror", None) or first_line(error)).partition(" (")[0]
+        raise UserError(f"--host {host} --port {port}: {reason}; choose another") from error

@@ -1,1 +1,0 @@
-"""Tool-integrated responses: the loop between a model and a code interpreter, and the interpreters."""

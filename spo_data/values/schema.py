@@ -1,0 +1,98 @@
+"""The columns of the two tables, and what each file says of itself.
+
+    values_schema(provenance)       one row a prompt
+    samples_schema(provenance)      one row a response
+    stored_provenance(schema)       what a file that was read belongs to
+
+A parquet file carries the policy, dataset and grader of its numbers in its metadata (key `spo`, as JSON): a table that
+was copied out of its run, or downloaded, still says what it belongs to.
+"""
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from spo_data.provenance import SCHEMA_VERSION, Provenance
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from spo_data.grading.verdict import OBSERVATIONS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH = 10_000
+"""Rows that are Python objects at a time: a table of a million prompts fits into memory, its Python objects may not."""
+
+_KEY = b"spo"
+
+
+def values_schema(provenance: Provenance | None = None) -> "pa.Schema":
+    """One row a prompt. Null where the source of foreign values does not say."""
+    import pyarrow as pa
+
+    message = pa.struct([("role", pa.string()), ("content", pa.string())])
+    counts = ("n", "n_valid", "n_correct", "n_truncated", "n_no_answer", "n_failed")
+    return pa.schema(
+        [
+            ("prompt", pa.string()),
+            ("prompt_id", pa.string()),
+            ("messages", pa.list_(message)),
+            ("ground_truth", pa.string()),
+            ("data_source", pa.string()),
+            ("vhat", pa.list_(pa.float64())),
+            *((name, pa.float64()) for name in ("value", "value_low", "value_high")),
+            *((name, pa.int32()) for name in counts),
+            ("response_tokens_mean", pa.float64()),
+            ("tool_turns_mean", pa.float64()),
+            ("suspect_gold", pa.string()),
+            ("extra_info", pa.string()),
+        ],
+        _metadata(provenance),
+    )
+
+
+def samples_schema(
+    provenance: Provenance | None = None, *, with_logprobs: bool = False, with_mask: bool = False
+) -> "pa.Schema":
+    """One row a response; `with_mask` where responses have tool output in them."""
+    import pyarrow as pa
+
+    columns = [
+        ("prompt_id", pa.string()),
+        ("sample_index", pa.int32()),
+        ("seed", pa.int64()),
+        ("response", pa.string()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("finish_reason", pa.string()),
+        ("response_tokens", pa.int32()),
+        ("tool_turns", pa.int32()),
+        ("answer", pa.string()),
+        ("verdict", pa.string()),
+        ("score", pa.float64()),
+    ]
+    mask = [("response_mask", pa.list_(pa.bool_()))] if with_mask else []
+    logprobs = [("token_logprobs", pa.list_(pa.float32()))] if with_logprobs else []
+    return pa.schema([*columns, *mask, *logprobs], _metadata(provenance))
+
+
+def stored_provenance(schema: "pa.Schema") -> Provenance | None:
+    """What a file's numbers belong to; None where it does not say, or in a version that we do not read."""
+    try:
+        found = Provenance.model_validate_json((schema.metadata or {})[_KEY])
+    except (KeyError, ValidationError):
+        return None
+    return found.model_copy(update={"schema_version": SCHEMA_VERSION})
+
+
+def _metadata(provenance: Provenance | None) -> dict[bytes, bytes] | None:
+    return None if provenance is None else {_KEY: provenance.model_dump_json().encode()}
+
+
+def is_valid(sample: Mapping[str, Any]) -> bool:
+    """Imported samples have no verdict: a score is all that is known of them."""
+    verdict = sample.get("verdict")
+    return sample["score"] is not None and (verdict is None or verdict in OBSERVATIONS)

@@ -1,0 +1,66 @@
+"""A table of values in memory: one row a prompt, checked, with what the values belong to.
+
+    values.prompt_ids, values.values, values.provenance
+
+Wherever it was loaded from (`spo_data.load`), a `ValueTable` has the columns of a run's `values` table and was checked:
+ids are those of the messages and occur once, scores lie in [0, 1], a value is the mean of its scores. What does not
+hold is refused, naming file, column and row.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.provenance import Provenance
+from spo_data.values.schema import BATCH
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class ValueTable:
+    """Values of prompts, in the order of their source."""
+
+    table: "pa.Table"
+    """Columns as in `table_schemas.values_schema`; null where the source does not say."""
+    source: str
+    """What was loaded, as the user named it."""
+    revision: str | None = None
+    """The commit, for a Hub dataset."""
+    provenance: Provenance | None = None
+    """The policy, dataset and grader that the values belong to; None where the source does not say."""
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def prompt_ids(self) -> list[str]:
+        """The join key of each row."""
+        return list(self.table.column("prompt_id").to_pylist())
+
+    @property
+    def values(self) -> np.ndarray:
+        """The value of each row, float64, shape (n_prompts,)."""
+        return np.asarray(self.table.column("value").to_numpy(), dtype=np.float64)
+
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+        """The rows as dicts, a batch in memory at a time."""
+        table = self.table if columns is None else self.table.select(list(columns))
+        for batch in table.to_batches(max_chunksize=BATCH):
+            yield from batch.to_pylist()
+
+    def prompts(self) -> Iterator[Prompt]:
+        """The prompts, with "" for a ground truth or data source that the source does not have."""
+        import json
+
+        for row in self.rows(("messages", "ground_truth", "data_source", "extra_info")):
+            yield Prompt(
+                tuple(Message(turn["role"], turn["content"]) for turn in row["messages"]),
+                row["ground_truth"] or "",
+                row["data_source"] or "",
+                None if row["extra_info"] is None else json.loads(row["extra_info"]),
+            )

@@ -1,0 +1,81 @@
+"""verl's replay buffers, in the order in which prompts were drawn.
+
+    trainer.v1.sampler.custom_sampler={path: pkg://spo_train.draw_order, name: AsyncInDrawOrder}
+    trainer.v1.sampler.sampler_kwargs={whole_cohorts: false}
+
+Of the finished samples the ones drawn first come first, so that a batch does not depend on the order of a dictionary.
+
+`whole_cohorts` takes the length bias out of asynchronous batches: the first samples to finish are the short ones. With
+it, a sample is taken only when all that were drawn before it have ended, as slow as they may be.
+
+A prompt of which a response failed is replaced in every mode, a group as a whole. verl's sync mode keeps what is left
+of a group, and GRPO takes the reward of a single response that is left for its advantage.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+
+from spo_train.spo.single_stream import UID
+
+UNNUMBERED = -1
+"""Prompts of a validation, and padding."""
+
+
+class NothingGradedError(Exception):
+    """A validation batch has no sample."""
+
+
+class _InDrawOrder(ReplayBuffer):
+    def __init__(self, *, sampler_kwargs: Any, **named: Any) -> None:
+        super().__init__(sampler_kwargs=sampler_kwargs, gen_batch_size=1, sync_refill_failed_groups=True, **named)
+        self._whole_cohorts = bool(sampler_kwargs.get("whole_cohorts", False))
+
+    def sample(self, global_steps: int, partition_id: str, batch_size: int) -> Any:
+        """verl's; raises NothingGradedError for a validation batch in which every sample failed."""
+        batch, metrics = super().sample(global_steps, partition_id, batch_size)
+        if partition_id == "val" and not batch.keys:
+            raise NothingGradedError(f"none of {batch_size:,} prompts was sampled and graded: see the reasons above")
+        return batch, metrics
+
+    def _terminal_eviction_reasons(self, global_steps: int, partition_id: str) -> Any:
+        stale, filtered, failed, counts = super()._terminal_eviction_reasons(global_steps, partition_id)
+        return stale, filtered, failed if partition_id == "val" else set(self.failure_keys[partition_id]), counts
+
+    def _select_prompt_uids(self, partition_id: str, sampleable_keys: set[str], batch_size: int) -> Any:
+        _, *snapshots = super()._select_prompt_uids(partition_id, sampleable_keys, batch_size)
+        return sorted(sampleable_keys, key=draw_number)[:batch_size], *snapshots
+
+
+class SyncInDrawOrder(_InDrawOrder):
+    """For verl's `sync` mode."""
+
+
+class AsyncInDrawOrder(_InDrawOrder, ReplayBufferAsync):
+    """For verl's asynchronous modes."""
+
+    def _sampleable_terminal_keys(self, partition_id: str, eviction_reasons: Any) -> set[str]:
+        sampleable: set[str] = super()._sampleable_terminal_keys(partition_id, eviction_reasons)
+        unfinished = self.pending_keys[partition_id] | self.running_keys[partition_id]
+        if not self._whole_cohorts or not unfinished:
+            return sampleable
+        oldest = min(map(draw_number, unfinished))
+        return {uid for uid in sampleable if draw_number(uid) < oldest or draw_number(uid) == UNNUMBERED}
+
+
+def draw_number(key: str) -> int:
+    """The number in a key's uid, `draw17` or `draw17_0_0`."""
+    uid = key.split("_", 1)[0]
+    return int(uid.removeprefix(UID)) if uid.startswith(UID) else UNNUMBERED
+
+
+def in_draw_order(keys: Sequence[str]) -> list[int]:
+    """The places of a batch's keys by draw, session and output; unnumbered ones stay behind the others."""
+    return sorted(range(len(keys)), key=lambda place: _position(keys[place]))
+
+
+def _position(key: str) -> tuple[bool, int, list[int]]:
+    number = draw_number(key)
+    parts = [] if number == UNNUMBERED else [int(part) for part in key.split("_")[1:]]
+    return number == UNNUMBERED, number, parts

@@ -1,0 +1,88 @@
+"""The reward inside verl: the estimate's grader, its verifier and its limits.
+
+    reward.reward_manager.source=importlib
+    reward.reward_manager.name=GradedReward
+    reward.reward_manager.module.path=pkg://spo_train.reward
+    reward.reward_kwargs={verifier: math-verify, thinking: false, seconds: 10, memory_gb: 4, workers: 2}
+
+Responses are graded in the processes of `spo_data.grading`, never in a thread of verl's worker. A verdict that is no
+observation of the policy is tried again, then counted and raised: verl marks the prompt failed, another one takes its
+place, and nothing is ever scored 0 because we failed. The verdict travels with the sample as
+`reward_extra_info["verdict"]`; an `acc` beside it would make verl's validation count failed samples as wrong.
+"""
+
+import asyncio
+from typing import Any
+
+from verl import DataProto
+from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+
+from spo_data.engines.tool_loop import response_text
+from spo_data.grading.pool import GraderPool
+from spo_data.grading.verdict import TRUNCATED, Graded
+from spo_data.grading.worker import GradeJob
+from spo_train.hooks import failures
+from spo_train.spo.single_stream import UID
+
+ATTEMPTS = 2
+"""A grader that was killed because the machine was busy gets one more chance."""
+
+
+class UngradedError(RuntimeError):
+    """We could not grade a response; its message says why."""
+
+
+class GradedReward(RewardManagerBase):
+    """verl's reward manager around one `GraderPool`, which starts with the first response."""
+
+    def __init__(self, config: Any, tokenizer: Any, compute_score: Any = None, **_: Any) -> None:
+        super().__init__(config, tokenizer, compute_score)
+        settings = config.reward.reward_kwargs
+        self._thinking = bool(settings.thinking)
+        self._pool = GraderPool(
+            str(settings.verifier),
+            workers=int(settings.workers),
+            seconds=float(settings.seconds),
+            memory_gb=float(settings.memory_gb),
+        )
+        self._started = False
+        self._starting = asyncio.Lock()
+
+    async def run_single(self, data: DataProto) -> dict[str, Any]:
+        """Grade the last response of one session; raises UngradedError where that fails."""
+        item = data[-1]
+        loop_output = item.non_tensor_batch.get("tool_extra_fields") or {}
+        graded = TRUNCATED if loop_output.get("truncated") else await self._graded(item)
+        return {
+            "reward_score": graded.score,
+            "reward_extra_info": {"verdict": str(graded.verdict)},
+        }
+
+    async def _graded(self, item: Any) -> Graded:
+        async with self._starting:
+            if not self._started:
+                await self._pool.__aenter__()
+                self._started = True
+        row = item.non_tensor_batch
+        job = GradeJob(
+            self._text(item),
+            str(row["reward_model"]["ground_truth"]),
+            row.get("extra_info"),
+            str(row["data_source"]),
+            thinking=self._thinking,
+        )
+        for _ in range(ATTEMPTS):
+            graded = await self._pool.grade(job)
+            if graded.verdict.is_observation:
+                return graded
+        if str(row.get("uid", "")).startswith(UID):  # validation has a count of its own
+            failures.count(str(graded.verdict))
+        raise UngradedError(f"{graded.verdict}: {graded.detail or 'no detail'}")
+
+    def _text(self, item: Any) -> str:
+        """The response as the estimate's grader reads it."""
+        responses, mask = item.batch["responses"], item.batch["attention_mask"][-len(item.batch["responses"]) :]
+        token_ids = responses[mask.bool()].tolist()
+        loop_output = item.non_tensor_batch.get("tool_extra_fields") or {}
+        last_tokens = int(loop_output.get("last_tokens", len(token_ids)))
+        return response_text(self.tokenizer, token_ids, last_tokens, self.config.reward.reward_kwargs.get("stop", ()))

@@ -1,0 +1,36 @@
+"""What a validation says where samples of it failed: how many, and never an accuracy that counts them.
+
+    class SPOMixin(ValidationMixin): ...
+
+verl leaves them out of its accuracies. Where nothing is left of a batch it stops the training at an empty read; here
+such a validation is only its count of failed samples, and the training goes on.
+"""
+
+from typing import Any
+
+from spo_train.hooks.draw_order import NothingGradedError
+
+FAILED = "val-aux/failed_samples"
+
+
+class ValidationMixin:
+    """See the hooks' own docstrings in verl's `PPOTrainer`."""
+
+    config: Any
+    val_dataset: Any
+
+    def _validate(self) -> dict[str, float]:
+        try:
+            metrics: dict[str, float] = super()._validate()  # type: ignore[misc] # the trainer that is mixed in
+        except NothingGradedError as error:
+            print(f"validation without a figure: {error}", flush=True)
+            return {FAILED: len(self.val_dataset) * int(self.config.actor_rollout_ref.rollout.val_kwargs.n)}
+        return metrics
+
+    def _val_metrics_update(
+        self, data_sources: Any, sample_uids: Any, *arguments: Any, expected_acc_counts: Any = None
+    ) -> dict[str, Any]:
+        """verl's, of the samples that were graded, and how many were not."""
+        metrics: dict[str, Any] = super()._val_metrics_update(data_sources, sample_uids, *arguments)  # type: ignore[misc]
+        failed = sum((expected_acc_counts or {}).values()) - len(sample_uids)
+        return metrics | {FAILED: max(failed, 0)}

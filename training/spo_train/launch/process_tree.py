@@ -1,0 +1,114 @@
+"""A process with all that it starts, ended as a whole.
+
+    with Family() as family:
+        child = family.start([sys.executable, "-m", "spo_train.launch.child", "config.yaml"], environment, log)
+        ...
+    # here none of its processes is left, whatever they did
+
+Ray's daemons and vLLM's engines leave their parent's session, and outlive it where it is killed. While the block runs
+this process takes in such orphans (Linux's child subreaper), so that no descendant is ever out of sight.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+GRACE_SECONDS = 10.0
+"""How long processes may take to end after SIGTERM."""
+LAUNCHER = "SPO_TRAIN_LAUNCHER"
+"""Environment variable: the pid of the process that started the training."""
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Family:
+    """The processes that descend from this one and were started in the block.
+
+    At its end they get `grace` seconds to end by themselves.
+    """
+
+    def __init__(self, grace: float = GRACE_SECONDS) -> None:
+        self._grace = grace
+
+    def __enter__(self) -> Self:
+        self._others = set(psutil.Process().children(recursive=True))
+        _become_subreaper(True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.end()
+        finally:
+            _become_subreaper(False)
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+        """Start a process in a session of its own, where the terminal's Ctrl-C does not reach it, printing to `log`."""
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                command,
+                env={**os.environ, **environment, LAUNCHER: str(os.getpid())},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def living(self) -> list[psutil.Process]:
+        """Those that have not ended."""
+        return [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if process not in self._others and _is_alive(process)
+        ]
+
+    def end(self) -> None:
+        """End all of them: SIGTERM, and SIGKILL for what is left after the grace."""
+        living = self.living()
+        for process in living:
+            _send(process, signal.SIGTERM)
+        psutil.wait_procs(living, timeout=self._grace)
+        while living := self.living():  # a process may start another while it ends
+            for process in living:
+                _send(process, signal.SIGKILL)
+            psutil.wait_procs(living, timeout=self._grace)
+
+
+def end_with_launcher() -> None:
+    """Called in the training process: a SIGTERM when the process that started it ends, however that ends."""
+    launcher = os.environ.pop(LAUNCHER, None)
+    if launcher is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if str(os.getppid()) != launcher:  # it ended before we asked
+        sys.exit(128 + signal.SIGTERM)
+
+
+def _become_subreaper(wanted: bool) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted))
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return True
+        if process.ppid() == os.getpid():
+            process.wait(timeout=0)  # an orphan that ended: nobody else collects it
+    return False
+
+
+def _send(process: psutil.Process, number: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)

@@ -1,0 +1,48 @@
+"""What there is to train on.
+
+    find_devices()        # Devices(on_cpu=False, name="NVIDIA H100 80GB HBM3", count=8)
+
+torch is imported where it is asked.
+"""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spo_data.errors import SpoError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What there is to train on."""
+
+    on_cpu: bool
+    name: str
+    count: int
+    """On each node."""
+
+
+def find_devices() -> Devices:
+    """The accelerators that torch sees; one CPU where it sees none."""
+    import torch
+
+    import verl_cpu
+
+    if verl_cpu.needed():
+        return Devices(on_cpu=True, name=f"CPU ({os.cpu_count()} cores)", count=1)
+    return Devices(on_cpu=False, name=str(torch.cuda.get_device_name()), count=torch.accelerator.device_count())
+
+
+def check_attention(config: "DictConfig") -> None:
+    """Raise SpoError where verl's attention is wanted and not installed."""
+    from omegaconf import OmegaConf
+
+    chosen = OmegaConf.select(config, "actor_rollout_ref.model.override_config.attn_implementation")
+    if chosen in (None, "flash_attention_2") and importlib.util.find_spec("flash_attn") is None:
+        raise SpoError(
+            "verl trains with flash-attn, which is not installed: pip install flash-attn --no-build-isolation"
+        )

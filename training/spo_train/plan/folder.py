@@ -1,0 +1,85 @@
+"""The folder of a training: the files that it starts from.
+
+    with folder_lock(plan.out, "spo-train"):
+        environment = write_folder(plan)        # the model, run_train.json, data, agent_loop.yaml, config.yaml
+        launch(plan.out, environment, watcher)
+
+Every path in the configuration is absolute: Ray's workers start in other folders.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spo_data.models.names import Model
+    from spo_train.data.first_responses import FirstResponse
+    from spo_train.plan.settle import TrainPlan
+
+
+def write_folder(plan: "TrainPlan") -> dict[str, str]:
+    """Write the files; returns the environment to start verl in. The caller holds the folder's lock."""
+    import yaml
+    from omegaconf import OmegaConf
+
+    from spo_data.values.parquet import parquet_writer
+    from spo_train.data.first_responses import first_responses
+    from spo_train.data.verl_files import write_training_data
+    from spo_train.filenames import CONFIG
+    from spo_train.hooks.loop_file import loop_settings
+    from spo_train.plan.record import read_record
+
+    out, config, options = plan.out, plan.config, plan.options
+    if plan.model.hub_revision is not None:
+        # verl knows no commits: the model at ours is a folder in the Hub's cache.
+        folder = _downloaded(plan.model)
+        OmegaConf.update(config, "actor_rollout_ref.model.path", str(folder))
+        if plan.devices.on_cpu:
+            from verl_cpu.overrides import BUCKET, bucket_mib
+
+            OmegaConf.update(config, BUCKET, bucket_mib(folder))
+    responses: list[FirstResponse | None] = [None] * len(plan.data.prompts)
+    # Token ids of another model's tokenizer are another text.
+    same_model = all(row.status == "same" for row in plan.parity if row.field in ("model", "chat_template"))
+    if plan.values is not None and options.method == "spo" and same_model:
+        responses = first_responses(plan.values, plan.data.prompt_ids)
+    # The record goes first: a folder that was left half-written is still known to be a training.
+    before = read_record(out) if options.resume else None
+    commands = (*(before.commands if before else ()), options.command)
+    plan.record.model_copy(update={"commands": commands}).write(out)
+    write_training_data(plan.data, responses, out)
+    if plan.validation is not None:
+        with parquet_writer(out / "val.parquet", plan.validation.schema) as writer:
+            writer.write_table(plan.validation)
+    workers = int(config.actor_rollout_ref.rollout.agent.num_workers)
+    loop = {
+        "name": "spo_agent",
+        "_target_": "spo_train.hooks.agent_loop.SPOAgentLoop",
+        "stop": list(plan.choice.stop),
+        "template_kwargs": dict(plan.choice.template_kwargs),
+        "seed": int(config.trainer.spo.seed),
+        **loop_settings(plan.tools, workers, plan.data.template),
+    }
+    (out / "agent_loop.yaml").write_text(yaml.safe_dump([loop], sort_keys=False), encoding="utf-8")
+    OmegaConf.save(config, out / CONFIG)
+    return _environment(plan)
+
+
+def _environment(plan: "TrainPlan") -> dict[str, str]:
+    """No Ray cluster but one of its own on a single node, unless the user is on one."""
+    cluster = {} if "RAY_ADDRESS" in os.environ else {"RAY_ADDRESS": "local" if plan.options.nodes == 1 else "auto"}
+    if not plan.devices.on_cpu:
+        return cluster
+    import verl_cpu
+
+    return cluster | verl_cpu.environment()
+
+
+def _downloaded(model: "Model") -> Path:
+    from huggingface_hub import snapshot_download
+
+    from spo_data.hub.errors import clear_hub_errors
+
+    patterns = ["*.json", "*.jinja", "*.safetensors", "*.bin", "*.model", "*.txt", "*.py"]
+    with clear_hub_errors(f"--model {model.name}", absent="no such model", revision=model.revision):
+        return Path(snapshot_download(model.path, revision=model.hub_revision, allow_patterns=patterns))

@@ -1,0 +1,72 @@
+"""How far the policy has moved from the one that last acted on a prompt, and how much to forget (SPO, section 4.1).
+
+    d = divergence(old, new, "abs")                  # one response: log-probs of its model tokens under both policies
+    forgetting([d, math.nan, 0.0], settings).rho     # array([..., 0.875, 0.96])
+
+`old` are the log-probs under the policy that sampled the response, `new` under the one that just acted, both from the
+trainer's own forward. D is a mean over the response's tokens; masks (tool output, padding) are applied before, and a
+response without a model token has D = 0. With x = new - old, of tokens that the old policy sampled:
+
+    abs   mean |x|                  the reference's; no KL divergence, it reacts to movement either way
+    k1    max(0, mean -x)           before the clamp, which D needs, unbiased for KL(old || new) a token
+    k3    mean (exp(x) - 1 - x)     unbiased for KL(old || new) a token, never below 0 (Schulman, "Approximating KL")
+
+The paper: rho = 2^(-D / D_half) in [rho_min, rho_max]. Its D is the KL divergence; it does not say how it is estimated,
+nor D_half. The defaults are the reference code's `abs` and 0.06. Where that code deviates, we follow the paper:
+
+* It measures after the actor's update. Algorithm 1 measures before it: `new` is the policy that acted.
+* It gives a prompt's first visit D = 0, so rho_max. `first_visit: none` is that; the default takes a response of the
+  estimate as the previous one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spo_train.spo.settings import Divergence, SPOSettings
+
+GREATEST_LOG_RATIO = 20.0
+"""k3 counts a larger x as this one: exp(x) would overflow, and D is far beyond every clip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """The forgetting factors of a batch."""
+
+    rho: npt.NDArray[np.float64]
+    clipped_low: float
+    """Share of the batch that would have forgotten more: 2^(-D / D_half) < rho_min. Unknown D is in neither share."""
+    clipped_high: float
+    """Share of the batch that would have forgotten less: 2^(-D / D_half) > rho_max."""
+
+
+def divergence(old: npt.ArrayLike, new: npt.ArrayLike, estimator: Divergence) -> float:
+    """D of one response, from its model tokens' log-probs; NaN only where a log-prob is."""
+    before, after = np.asarray(old, np.float64), np.asarray(new, np.float64)
+    if before.shape != after.shape or before.ndim != 1:
+        raise ValueError(f"log-probs of shapes {before.shape} and {after.shape}: wanted one a token of each")
+    if not len(before):
+        return 0.0
+    change = after - before
+    if estimator == "abs":
+        return float(np.abs(change).mean())
+    if estimator == "k1":
+        return float(np.maximum(-change.mean(), 0.0))
+    change = np.minimum(change, GREATEST_LOG_RATIO)
+    return float((np.expm1(change) - change).mean())
+
+
+def forgetting(divergences: npt.ArrayLike, settings: SPOSettings) -> Forgetting:
+    """rho for each response's D. NaN means unknown, the previous response having been dropped: long ago, so rho_min.
+
+    `fixed_rho` holds for all, whatever their D; then nothing is clipped.
+    """
+    distance = np.asarray(divergences, np.float64)
+    if settings.fixed_rho is not None:
+        return Forgetting(np.full(distance.shape, settings.fixed_rho), 0.0, 0.0)
+    rho = np.exp2(-distance / settings.half_divergence)
+    low, high = rho < settings.rho_min, rho > settings.rho_max
+    clipped = np.where(np.isnan(rho), settings.rho_min, rho.clip(settings.rho_min, settings.rho_max))
+    size = max(distance.size, 1)
+    return Forgetting(clipped, int(low.sum()) / size, int(high.sum()) / size)
