@@ -31,8 +31,8 @@ from learning_model import (
     success,
     supervised,
 )
-from spo_train.spo.advantage import advantages, share_below
-from spo_train.spo.divergence import divergence, forgetting
+from spo_train.spo.advantage import compute_advantages, share_below
+from spo_train.spo.divergence import forgetting_rate, measure_divergence
 from spo_train.spo.memory import ResponseMemory
 from spo_train.spo.settings import SPOSettings
 from spo_train.spo.tracker import ValueTracker
@@ -138,14 +138,14 @@ class Run:
         baselines = self.tracker.values[rows] if self.subtracts_value else np.zeros(BATCH)
         responses, scores = self._act(rows)
         distances = self._divergences(rows)
-        forget = forgetting(distances, self.settings)
+        forget = forgetting_rate(distances, self.settings)
         self.tracker.update(rows, scores, forget.rho)
         self._remember(rows, responses)
         self._note("divergence", float(distances.mean()))
         self._note("rho", float(forget.rho.mean()))
         self._note("rho_clipped_low", forget.clipped_low)
         self._note("rho_clipped_high", forget.clipped_high)
-        self._learn(rows, responses, scores, baselines, advantages(scores, baselines))
+        self._learn(rows, responses, scores, baselines, compute_advantages(scores, baselines))
 
     def baseline_step(self) -> None:
         """GRPO: groups of GROUP and their own mean and deviation. No baseline: rewards normalised over the batch."""
@@ -156,7 +156,7 @@ class Run:
             baselines = scores.reshape(-1, size).mean(1).repeat(size)
             self._learn(rows, responses, scores, baselines, group_advantages(scores, size))
         else:
-            self._learn(rows, responses, scores, np.zeros(BATCH), advantages(scores, np.zeros(BATCH)))
+            self._learn(rows, responses, scores, np.zeros(BATCH), compute_advantages(scores, np.zeros(BATCH)))
 
     def evaluate(self) -> dict[str, float]:
         """Exact accuracy at temperature 1 and greedy accuracy, on both sets, and how wrong the tracker is."""
@@ -196,7 +196,9 @@ class Run:
             now = response_log_probs(self.model, prompts, responses).numpy()
         return np.array(
             [
-                0.0 if old is None else divergence(old.log_probs, new[: len(old.log_probs)], self.settings.divergence)
+                0.0
+                if old is None
+                else measure_divergence(old.log_probs, new[: len(old.log_probs)], self.settings.divergence)
                 for old, new in zip(previous, now, strict=True)
             ]
         )

@@ -28,7 +28,7 @@ from spo_data.engines.protocol import Completion, Devices, Engine, SampleRequest
 from spo_data.engines.vllm_log import output_to
 from spo_data.options import EngineOptions, PromptOptions, Sampling
 from spo_pipelines.estimate import estimate
-from spo_pipelines.sampling_plan import EstimateOptions, Plan
+from spo_pipelines.sampling_plan import EstimateOptions, SamplingPlan
 from spo_pipelines.stream import Progress
 
 BLOCK = 96
@@ -78,7 +78,7 @@ def measure_engine(folder: Path, n_prompts: int, max_tokens: int) -> None:
     print(f"b/a {summary.tokens_per_second / whole:.3f}   b/c {summary.tokens_per_second / blocks:.3f}")
 
 
-def raw_arms(plan: Plan, log: Path) -> tuple[float, float]:
+def raw_arms(plan: SamplingPlan, log: Path) -> tuple[float, float]:
     """Tokens/s of all requests in one call, and in blocks with a barrier, on one vLLM engine."""
     from spo_data.engines.vllm import engine_arguments, sampling_params
 
@@ -131,7 +131,7 @@ def measure_pipeline(folder: Path, n_samples: int) -> None:
 class Quiet:
     """A watcher that tells nobody."""
 
-    def planned(self, plan: Plan, present: int) -> None: ...
+    def planned(self, plan: SamplingPlan, present: int) -> None: ...
 
     def stage(self, text: str) -> None: ...
 
@@ -158,7 +158,7 @@ class InstantEngine:
     capacity = 64
     devices = Devices("no device", 1)
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SamplingPlan) -> None:
         self._prompts = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
 
     async def submit(self, request: SampleRequest) -> Completion:
@@ -175,7 +175,7 @@ class InstantEngine:
 
 
 @asynccontextmanager
-async def instant_engine(plan: Plan) -> AsyncIterator[Engine]:
+async def instant_engine(plan: SamplingPlan) -> AsyncIterator[Engine]:
     yield InstantEngine(plan)
 
 

@@ -22,8 +22,8 @@ from spo_data.hub.errors import clear_hub_errors
 from spo_data.provenance import Provenance, grader_differs
 from spo_data.run.manifest import read_manifest
 from spo_data.values.check import check_unique, check_values
-from spo_data.values.schema import BATCH, stored_provenance, values_schema
-from spo_data.values.scores import table_of_scores
+from spo_data.values.schema import BATCH, read_provenance, values_schema
+from spo_data.values.scores import make_table_of_scores
 from spo_data.values.table import ValueTable
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def read_hub(name: str, revision: str | None) -> ValueTable:
 def _table_files(names: Sequence[str], source: str) -> list[str]:
     """The files of the train split, which is what the reference reads; raises UserError where it is not clear."""
     for pattern in (TABLE_FILES, *OTHER_FILES):
-        found = _matching(names, pattern)
+        found = _match_names(names, pattern)
         train = [name for name in found if name.rpartition("/")[2].startswith("train")]
         if len(found) > 1 and not train:
             raise UserError(f"{source} has {', '.join(found[:5])}, and none is called train…: load one of the files")
@@ -91,7 +91,7 @@ def _table_files(names: Sequence[str], source: str) -> list[str]:
     return []
 
 
-def _matching(names: Iterable[str], pattern: str) -> list[str]:
+def _match_names(names: Iterable[str], pattern: str) -> list[str]:
     import fnmatch
 
     return [name for name in names if name.count("/") == pattern.count("/") and fnmatch.fnmatchcase(name, pattern)]
@@ -100,7 +100,7 @@ def _matching(names: Iterable[str], pattern: str) -> list[str]:
 def _read_folder(folder: Path, name: str) -> ValueTable:
     manifest = read_manifest(folder)
     files = sorted(path.relative_to(folder).as_posix() for path in (*folder.glob("*"), *folder.glob("*/*")))
-    paths = [folder / file for file in (_matching(files, TABLE_FILES) if manifest else _table_files(files, name))]
+    paths = [folder / file for file in (_match_names(files, TABLE_FILES) if manifest else _table_files(files, name))]
     if manifest is not None and not paths:
         raise UserError(f"{name} has no table of values yet: the run's own command writes it ({manifest.command})")
     if not paths:
@@ -140,14 +140,14 @@ def _read_parquet(path: Path) -> tuple["pa.Table", Provenance | None]:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             if "prompt_id" in schema.names:
-                return _read_own(file, path), stored_provenance(schema)
+                return _read_own(file, path), read_provenance(schema)
             if {"prompt", "vhat"} <= set(schema.names):
                 pairs = (
                     (row["prompt"], row["vhat"])
                     for batch in file.iter_batches(batch_size=BATCH, columns=["prompt", "vhat"])
                     for row in batch.to_pylist()
                 )
-                return table_of_scores(pairs, str(path)), stored_provenance(schema)
+                return make_table_of_scores(pairs, str(path)), read_provenance(schema)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{path} cannot be read as parquet: {first_line(error)}") from error
     raise UserError(
@@ -188,7 +188,7 @@ def _read_json(path: Path) -> "pa.Table":
         raise UserError(f"{path} cannot be read as JSON: {first_line(error)}") from error
     if not isinstance(pairs, _Pairs):
         raise UserError(f"{path} is not a JSON object {{prompt: [scores]}}")
-    return table_of_scores(pairs, str(path))
+    return make_table_of_scores(pairs, str(path))
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from filelock import FileLock
 
-from scripted import hash_the_embedded_model_once
+from support.scripted import hash_the_embedded_model_once
 
 
 @pytest.fixture(scope="session", autouse=True)

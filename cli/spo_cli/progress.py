@@ -11,7 +11,7 @@ from rich.table import Column
 
 from spo_data.engines.vllm_log import terminal
 from spo_data.text import excerpt
-from spo_pipelines.sampling_plan import Plan
+from spo_pipelines.sampling_plan import SamplingPlan
 from spo_pipelines.stream import Progress
 
 PLAIN_SECONDS = 10.0
@@ -19,7 +19,7 @@ PLAIN_SECONDS = 10.0
 REFRESH_SECONDS = 0.25
 
 
-class Display:
+class EstimateDisplay:
     """A `Watcher` for people. Holds its own duplicate of stderr, since the engine's output goes to a file."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Display:
             self._bar = None
         self._line(f"{text} …")
 
-    def planned(self, plan: Plan, present: int) -> None:
+    def planned(self, plan: SamplingPlan, present: int) -> None:
         """Print the preview, the account of the rows, and what will be sampled."""
         prompts, sampling = plan.prompt_set, plan.options.sampling
         dropped = "".join(f", {count} dropped: {reason}" for reason, count in prompts.dropped_by_reason().items())

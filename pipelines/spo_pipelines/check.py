@@ -3,23 +3,26 @@
     report = asyncio.run(check(CheckOptions(PromptOptions(dataset="problems.jsonl"), model="Qwen3-8B")))
     report.offenders
 
-`estimate` asks the same questions of the same functions first: `unverifiable` and `too_long` drop prompts there, leaks
-are named, contradictory ground truths stop it.
+`estimate` asks the same questions of the same functions first: `find_unverifiable` and `find_too_long` drop
+prompts there, leaks are named, contradictory ground truths stop it.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from spo_data.grading.pool import GraderPool
 from spo_data.models.chat import load_chat
 from spo_data.models.names import resolve_model
 from spo_data.options import GraderOptions, PromptOptions
-from spo_data.prompts.identity import Dropped
 from spo_data.text import excerpt
-from spo_pipelines.prompt_checks import leaking, read_prompts, tokenized, too_long, unverifiable
+from spo_pipelines.prompt_checks import find_leaks, find_too_long, find_unverifiable, read_prompts, tokenize
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from spo_data.prompts.identity import DroppedRow
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,13 @@ async def check(options: CheckOptions) -> CheckReport:
     context_length = None if chat is None else options.max_model_len or chat.context_length
     prompt_set = read.prompt_set
     async with GraderPool.from_options(options.grader, read.grader.verifier) as pool:
-        bad_golds = await unverifiable(prompt_set, pool)
-    leaks = leaking(prompt_set)
-    long: list[Dropped] = []
+        bad_golds = await find_unverifiable(prompt_set, pool)
+    leaks = find_leaks(prompt_set)
+    long: list[DroppedRow] = []
     token_ids: Mapping[str, np.ndarray] = {}
     if chat is not None and context_length is not None:
-        token_ids = tokenized(prompt_set.prompts, chat)
-        long = too_long(prompt_set, token_ids, context_length)
+        token_ids = tokenize(prompt_set.prompts, chat)
+        long = find_too_long(prompt_set, token_ids, context_length)
     texts = {row: prompt.text for prompt, row in zip(prompt_set.prompts, prompt_set.rows, strict=True)}
     findings = [*prompt_set.dropped, *prompt_set.contradictions, *bad_golds, *long, *leaks]
     left = prompt_set.without([*bad_golds, *long, *prompt_set.contradicted()]).prompts

@@ -32,22 +32,22 @@ from spo_data.run.manifest import JOURNAL, Manifest, Timings, read_manifest
 from spo_data.run.summary import Summary
 from spo_data.sandbox.open import open_interpreter
 from spo_pipelines.graders import Graders, grade_stored
-from spo_pipelines.prompt_checks import grader_record, read_prompts
+from spo_pipelines.prompt_checks import read_prompts, resolve_grader
 from spo_pipelines.resume import admitted, trusted
 from spo_pipelines.run_folder import check_folder, write_results
-from spo_pipelines.sampling_plan import EstimateOptions, Plan, make_plan
+from spo_pipelines.sampling_plan import EstimateOptions, SamplingPlan, plan_sampling
 from spo_pipelines.signals import raising_signals, stopping_signals
 from spo_pipelines.stream import Progress, stream
 
 ENGINE_LOG = "engine.log"
 
-StartEngine = Callable[[Plan], AbstractAsyncContextManager[Engine]]
+StartEngine = Callable[[SamplingPlan], AbstractAsyncContextManager[Engine]]
 
 
-class Watcher(Protocol):
+class EstimateWatcher(Protocol):
     """Who is told what an estimate does."""
 
-    def planned(self, plan: Plan, present: int) -> None:
+    def planned(self, plan: SamplingPlan, present: int) -> None:
         """The plan stands; `present` samples are there already."""
 
     def stage(self, text: str) -> None:
@@ -58,10 +58,10 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EstimateOutcome:
     """How an estimate ended."""
 
-    plan: Plan
+    plan: SamplingPlan
     summary: Summary | None
     """None for a dry run."""
     signal: int | None = None
@@ -69,7 +69,7 @@ class Outcome:
     engine_error: EngineError | None = None
 
 
-def start_vllm_for(plan: Plan) -> AbstractAsyncContextManager[Engine]:
+def start_vllm_for(plan: SamplingPlan) -> AbstractAsyncContextManager[Engine]:
     """The vLLM engine that a plan wants, its output in the run folder."""
     return start_vllm(
         plan.model,
@@ -81,8 +81,12 @@ def start_vllm_for(plan: Plan) -> AbstractAsyncContextManager[Engine]:
 
 
 async def estimate(
-    options: EstimateOptions, watcher: Watcher, *, dry_run: bool = False, start_engine: StartEngine = start_vllm_for
-) -> Outcome:
+    options: EstimateOptions,
+    watcher: EstimateWatcher,
+    *,
+    dry_run: bool = False,
+    start_engine: StartEngine = start_vllm_for,
+) -> EstimateOutcome:
     """Estimate the values of a dataset's prompts into a run folder.
 
     Raises UserError for what is wrong before anything starts, EngineError where the engine does not start, SpoError
@@ -106,11 +110,11 @@ async def estimate(
         others = () if also is None else (also,)
         verifiers = [grader.verifier for grader in (read.grader, *others)]
         async with GraderPool.from_options(grading, *verifiers) as pool:
-            plan = await make_plan(options, read, pool, trusted(out, read.grader), also)
+            plan = await plan_sampling(options, read, pool, trusted(out, read.grader), also)
             graders = Graders(pool, read.grader, others, bool(plan.manifest.policy.opens_thinking))
             if dry_run:
                 watcher.planned(plan, sum(map(len, admitted(plan)[1].values())))
-                return Outcome(plan, None)
+                return EstimateOutcome(plan, None)
             with folder_lock(out, "spo-data"):
                 old, done = admitted(plan)
                 watcher.planned(plan, sum(map(len, done.values())))
@@ -118,7 +122,7 @@ async def estimate(
 
 
 @asynccontextmanager
-async def _engine(plan: Plan, start_engine: StartEngine) -> AsyncIterator[Engine]:
+async def _engine(plan: SamplingPlan, start_engine: StartEngine) -> AsyncIterator[Engine]:
     """The plan's engine, with the interpreter around it that the policy has."""
     settings = plan.manifest.policy.tools
     if settings is None:
@@ -130,13 +134,13 @@ async def _engine(plan: Plan, start_engine: StartEngine) -> AsyncIterator[Engine
 
 
 async def _run(
-    plan: Plan,
+    plan: SamplingPlan,
     old: Manifest | None,
     done: dict[str, set[int]],
     graders: Graders,
-    watcher: Watcher,
+    watcher: EstimateWatcher,
     start_engine: StartEngine,
-) -> Outcome:
+) -> EstimateOutcome:
     out = plan.options.out
     manifest = plan.manifest.model_copy(update={"timings": old.timings if old else Timings()})
     if old is not None and old.packages != manifest.packages:
@@ -186,7 +190,7 @@ async def _run(
         raise SpoError(f"{out / JOURNAL} cannot be written: {first_line(error)}") from error
     except OSError as error:
         raise SpoError(f"{error.filename or out} cannot be written: {error.strerror or first_line(error)}") from error
-    return Outcome(plan, summary, signals[0] if signals else None, death)
+    return EstimateOutcome(plan, summary, signals[0] if signals else None, death)
 
 
 def _with_timings(manifest: Manifest, progress: Progress, seconds: float, devices: Devices) -> Manifest:
@@ -206,7 +210,7 @@ def _second_opinion(options: EstimateOptions, grader: GraderRecord, begun: Manif
     name = options.grader.also or (begun.also.verifier if begun and begun.also else None)
     if name is None:
         return None
-    also = grader_record(name, "--also")
+    also = resolve_grader(name, "--also")
     if name == grader.verifier:
         raise UserError(f"--also {name}: that is the verifier already")
     return also

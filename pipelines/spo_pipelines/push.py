@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spo_data.card.write import HISTOGRAM, Card, make_card, published_card
+from spo_data.card.write import HISTOGRAM, Card, make_card, merge_card_with_hub
 from spo_data.errors import SpoError, UserError
 from spo_data.files import folder_lock
 from spo_data.hub.commit import README, Committed, Target, commit_files
-from spo_data.run.journal import reading
+from spo_data.run.journal import open_journal
 from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest, read_run
 from spo_data.run.summary import Summary, summarize
 from spo_pipelines.run_folder import write_results
@@ -47,7 +47,7 @@ class PushOptions:
 
 
 @dataclass(frozen=True)
-class Pushed:
+class PushOutcome:
     """What is on the Hub now."""
 
     committed: Committed
@@ -55,7 +55,7 @@ class Pushed:
     summary: Summary
 
 
-def push(options: PushOptions, say: Callable[[str], None]) -> Pushed:
+def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
     """Publish a run; `say` hears what takes a while.
 
     Raises UserError for a folder that is no run, an incomplete run and a malformed repository id, SpoError for what the
@@ -68,7 +68,7 @@ def push(options: PushOptions, say: Callable[[str], None]) -> Pushed:
     api = HfApi(token=options.token or get_token())
     with raising_signals(), folder_lock(options.run, "spo-data"):
         manifest = read_run(options.run)  # again: another call may have ended since
-        with reading(options.run / JOURNAL, manifest.grader) as journal:
+        with open_journal(options.run / JOURNAL, manifest.grader) as journal:
             _refuse_unfit(options, manifest, summarize(journal, manifest))
             if api.token is None:
                 raise SpoError("no Hub token: `hf auth login`, or set HF_TOKEN, or give --token")
@@ -92,7 +92,7 @@ def push(options: PushOptions, say: Callable[[str], None]) -> Pushed:
         )
         readme = _Readme(card, (options.run / README).read_text(encoding="utf-8"), say)
         committed = commit_files(api, target, files, OWNED, readme, say)
-    return Pushed(committed, committed.pr_url or f"{api.endpoint}/datasets/{options.repo_id}", summary)
+    return PushOutcome(committed, committed.pr_url or f"{api.endpoint}/datasets/{options.repo_id}", summary)
 
 
 def only_run() -> Path:
@@ -118,7 +118,7 @@ class _Readme:
     said: set[str] = field(default_factory=set)
 
     def __call__(self, there: str | None) -> str:
-        text, notes = published_card(self.card, self.here, there)
+        text, notes = merge_card_with_hub(self.card, self.here, there)
         for note in notes:
             if note not in self.said:
                 self.say(f"note: {note}")

@@ -30,11 +30,11 @@ from spo_data.run.summary import Summary
 from spo_data.text import excerpt
 from spo_pipelines.command_line import with_option
 from spo_pipelines.graders import Graders, grade_stored
-from spo_pipelines.prompt_checks import gold_checks, grader_record
+from spo_pipelines.prompt_checks import check_golds, resolve_grader
 from spo_pipelines.run_folder import write_results
 from spo_pipelines.signals import raising_signals
 
-MOVES = 10
+CHANGES = 10
 """How many of the prompts whose values moved most are named."""
 
 
@@ -49,7 +49,7 @@ class RegradeOptions:
 
 
 @dataclass(frozen=True)
-class Move:
+class ValueChange:
     """A prompt whose value is another one now; None where it has, or had, no valid sample."""
 
     prompt_id: str
@@ -60,7 +60,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Regraded:
+class RegradeOutcome:
     """What a regrading changed."""
 
     before: GraderRecord
@@ -78,7 +78,7 @@ class Regraded:
     """Prompts that have a value now and had none."""
     lost: int
     """Prompts that had a value and have none now."""
-    moves: list[Move]
+    moves: list[ValueChange]
     """The largest moves first."""
     unparseable: int
     """Prompts whose ground truth does not verify against itself under the new verifier."""
@@ -108,7 +108,7 @@ class Regraded:
         }
 
 
-async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], None]) -> Regraded:
+async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], None]) -> RegradeOutcome:
     """Grade a run's stored responses with another verifier, or with this version of the run's own.
 
     `listen` hears which verifier has graded how many of how many. Raises UserError where the folder is no run or no
@@ -116,11 +116,11 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     """
     run = options.run
     manifest = read_run(run)
-    new = grader_record(options.grader.verifier or manifest.grader.verifier)
+    new = resolve_grader(options.grader.verifier or manifest.grader.verifier)
     if options.grader.also == new.verifier:
         raise UserError(f"--also {new.verifier}: that is the verifier already")
     also = options.grader.also or (manifest.also.verifier if manifest.also else None)
-    second = None if also is None or also == new.verifier else grader_record(also, "--also")
+    second = None if also is None or also == new.verifier else resolve_grader(also, "--also")
     others = () if second is None else (second,)
     with raising_signals(), folder_lock(run, "spo-data"):
         manifest = read_run(run)  # again: another call may have ended since
@@ -131,7 +131,7 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
             try:
                 with Journal(run / JOURNAL, manifest.grader) as journal:
                     counts = await _grade(journal, graders, options, listen)
-                    return _switched(journal, manifest, new, second, counts, run)
+                    return _switch(journal, manifest, new, second, counts, run)
             except sqlite3.Error as error:
                 raise SpoError(f"{run / JOURNAL} cannot be written: {first_line(error)}") from error
             except OSError as error:
@@ -164,7 +164,7 @@ async def _grade(
 
 
 async def _unverifiable(prompts: Mapping[str, Prompt], graders: Graders) -> dict[str, Graded]:
-    checks = await gold_checks(prompts.values(), graders.pool)
+    checks = await check_golds(prompts.values(), graders.pool)
     return {
         prompt_id: graded.as_gold_check(prompts[prompt_id].ground_truth)
         for prompt_id, graded in zip(prompts, checks, strict=True)
@@ -172,14 +172,14 @@ async def _unverifiable(prompts: Mapping[str, Prompt], graders: Graders) -> dict
     }
 
 
-def _switched(
+def _switch(
     old: Journal,
     manifest: Manifest,
     new: GraderRecord,
     second: GraderRecord | None,
     counts: tuple[int, int],
     run: Path,
-) -> Regraded:
+) -> RegradeOutcome:
     """Make the new verdicts the current ones, and say what that changes."""
     before, after = old.values(manifest.grader), old.values(new)
     confusion = old.confusion(new)
@@ -190,7 +190,7 @@ def _switched(
         update={
             "grader": new,
             "also": second,
-            "command": shlex.join(_regraded_command(shlex.split(manifest.command), new, second)),
+            "command": shlex.join(_command_after_regrading(shlex.split(manifest.command), new, second)),
             "packages": manifest.packages | packages,
         }
     )
@@ -205,7 +205,7 @@ def _switched(
     ]
     texts = {prompt.prompt_id: prompt for prompt in old.prompts()}
     graded, unparseable = counts
-    return Regraded(
+    return RegradeOutcome(
         before=manifest.grader,
         after=new,
         graded=graded,
@@ -218,14 +218,14 @@ def _switched(
         gained=len(after.keys() - before.keys()),
         lost=len(before.keys() - after.keys()),
         moves=[
-            Move(
+            ValueChange(
                 prompt_id,
                 before.get(prompt_id),
                 after.get(prompt_id),
                 texts[prompt_id].ground_truth,
                 excerpt(texts[prompt_id].text),
             )
-            for prompt_id in moved[:MOVES]
+            for prompt_id in moved[:CHANGES]
         ],
         unparseable=unparseable,
         summary=summary,
@@ -255,7 +255,7 @@ _NO_GRADERS = (Verdict.TRUNCATED, Verdict.TOOL_ERROR)
 _GRADING_PACKAGES = ("spo-data", "math-verify", "reasoning-gym")
 
 
-def _regraded_command(command: list[str], new: GraderRecord, second: GraderRecord | None) -> list[str]:
+def _command_after_regrading(command: list[str], new: GraderRecord, second: GraderRecord | None) -> list[str]:
     """The run's command, so that repeating it goes on with the verifiers that it has now."""
     if not command:
         return command

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from spo_data.errors import UserError
 from spo_data.provenance import GraderRecord, grader_differs
-from spo_data.run.journal import Journal, reading
+from spo_data.run.journal import Journal, open_journal
 from spo_data.run.manifest import JOURNAL, Manifest, policy_differences, read_manifest
 from spo_data.text import excerpt
 from spo_pipelines.command_line import with_option
-from spo_pipelines.sampling_plan import Plan
+from spo_pipelines.sampling_plan import SamplingPlan
 
 
-def admitted(plan: Plan) -> tuple[Manifest | None, dict[str, set[int]]]:
+def admitted(plan: SamplingPlan) -> tuple[Manifest | None, dict[str, set[int]]]:
     """The manifest and the samples that the run folder has; raises UserError where they are not this plan's."""
     out = plan.options.out
     old = read_manifest(out)
@@ -44,11 +44,11 @@ def admitted(plan: Plan) -> tuple[Manifest | None, dict[str, set[int]]]:
     return old, done
 
 
-def _journaled(out: Path, plan: Plan, old: Manifest) -> tuple[dict[str, set[int]], str | None]:
+def _journaled(out: Path, plan: SamplingPlan, old: Manifest) -> tuple[dict[str, set[int]], str | None]:
     """The samples that the run has by prompt id, and how its prompts differ from the plan's."""
     if not (out / JOURNAL).is_file():
         return {}, None
-    with reading(out / JOURNAL, old.grader) as journal:
+    with open_journal(out / JOURNAL, old.grader) as journal:
         done = journal.done()
         return done, _dataset_difference(journal, done, plan)
 
@@ -61,11 +61,11 @@ def trusted(out: Path, grader: GraderRecord) -> frozenset[tuple[str, str]]:
     old = read_manifest(out)
     if old is None or grader_differs(old.grader, grader) or not (out / JOURNAL).is_file():
         return frozenset()
-    with reading(out / JOURNAL, old.grader) as journal:
+    with open_journal(out / JOURNAL, old.grader) as journal:
         return frozenset((prompt.prompt_id, prompt.ground_truth) for prompt in journal.prompts())
 
 
-def _dataset_difference(journal: Journal, done: Mapping[str, set[int]], plan: Plan) -> str | None:
+def _dataset_difference(journal: Journal, done: Mapping[str, set[int]], plan: SamplingPlan) -> str | None:
     """What the sampled prompts have and the dataset lacks or contradicts; more prompts are no difference."""
     now = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
     before = {prompt.prompt_id: prompt for prompt in journal.prompts() if prompt.prompt_id in done}
@@ -81,7 +81,7 @@ def _dataset_difference(journal: Journal, done: Mapping[str, set[int]], plan: Pl
     return None
 
 
-def _right_commands(plan: Plan, old: Manifest) -> str:
+def _right_commands(plan: SamplingPlan, old: Manifest) -> str:
     out = plan.options.out
     other = next(path for number in range(2, 10_000) if not (path := out.with_name(f"{out.name}-{number}")).exists())
     words = with_option(plan.options.command, "--out", str(other))
@@ -91,5 +91,5 @@ def _right_commands(plan: Plan, old: Manifest) -> str:
 _GRADER_FIELDS = {"verifier", "version"}
 
 
-def _regrade_command(plan: Plan) -> str:
+def _regrade_command(plan: SamplingPlan) -> str:
     return shlex.join(["spo-data", "regrade", str(plan.options.out), "--verifier", plan.manifest.grader.verifier])

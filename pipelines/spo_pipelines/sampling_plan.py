@@ -1,6 +1,6 @@
 """Everything about an estimate that is known before an engine starts.
 
-    plan = await make_plan(options, read_prompts(options.prompts, None), pool)
+    plan = await plan_sampling(options, read_prompts(options.prompts, None), pool)
     plan.prompt_set.dropped_by_reason(), plan.token_bound, plan.preview
 
 Prompts are read, worded, deduplicated, rendered and measured, and checked as `spo-data check` does, all before a GPU is
@@ -24,11 +24,11 @@ from spo_data.models.chat import Chat, load_chat
 from spo_data.models.names import Model, resolve_model
 from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
 from spo_data.prompts.build import PromptSet
-from spo_data.prompts.identity import Dropped, sample_seed
+from spo_data.prompts.identity import DroppedRow, sample_seed
 from spo_data.prompts.template import tool_wording
 from spo_data.provenance import DatasetRecord, GraderRecord, PolicyRecord, ToolsRecord
 from spo_data.run.manifest import Manifest, package_versions
-from spo_pipelines.prompt_checks import PromptsRead, leaking, tokenized, too_long, unverifiable
+from spo_pipelines.prompt_checks import PromptSource, find_leaks, find_too_long, find_unverifiable, tokenize
 
 # Engine arguments that change how fast samples are drawn, not which: any other is part of the policy.
 SPEED_ENGINE_ARGS = frozenset(
@@ -62,7 +62,7 @@ class EstimateOptions:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplingPlan:
     """What an estimate will do."""
 
     options: EstimateOptions
@@ -74,7 +74,7 @@ class Plan:
     preview: str
     """One rendered prompt, as the model reads it."""
     chat: Chat
-    leaks: tuple[Dropped, ...]
+    leaks: tuple[DroppedRow, ...]
     """The prompts that state their own ground truth; they are sampled all the same."""
     manifest: Manifest
 
@@ -132,13 +132,13 @@ class Plan:
                     )
 
 
-async def make_plan(
+async def plan_sampling(
     options: EstimateOptions,
-    read: PromptsRead,
+    read: PromptSource,
     pool: GraderPool,
     trusted: Collection[tuple[str, str]] = frozenset(),
     also: GraderRecord | None = None,
-) -> Plan:
+) -> SamplingPlan:
     """Check and measure the prompts; `trusted` are (prompt id, ground truth) pairs that were checked before, `also`
     gives the second opinion.
 
@@ -154,9 +154,9 @@ async def make_plan(
     chat = replace(chat, wording=tool_wording(prompt_set.template.name, with_tools=options.tools.enabled))
     context_length = options.engine.max_model_len or chat.context_length
     if not options.skip_check:
-        prompt_set = prompt_set.without(await unverifiable(prompt_set, pool, trusted))
-    token_ids = tokenized(prompt_set.prompts, chat)
-    prompt_set = prompt_set.without(too_long(prompt_set, token_ids, context_length))
+        prompt_set = prompt_set.without(await find_unverifiable(prompt_set, pool, trusted))
+    token_ids = tokenize(prompt_set.prompts, chat)
+    prompt_set = prompt_set.without(find_too_long(prompt_set, token_ids, context_length))
     if not prompt_set.prompts:
         reasons = ", ".join(f"{count} {reason}" for reason, count in prompt_set.dropped_by_reason().items())
         last = prompt_set.dropped[-1]
@@ -175,7 +175,7 @@ async def make_plan(
         duplicates=prompt_set.n_duplicates,
         fingerprint=prompt_set.fingerprint,
     )
-    return Plan(
+    return SamplingPlan(
         options=options,
         model=model,
         prompt_set=prompt_set,
@@ -183,7 +183,7 @@ async def make_plan(
         context_length=context_length,
         preview=chat.render(prompt_set.prompts[0].messages),
         chat=chat,
-        leaks=() if options.skip_check else tuple(leaking(prompt_set)),
+        leaks=() if options.skip_check else tuple(find_leaks(prompt_set)),
         manifest=_manifest(
             options, _policy(options, model, prompt_set, chat, context_length), dataset, read.grader, also
         ),

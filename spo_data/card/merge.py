@@ -1,6 +1,6 @@
 """A card of ours and a README that a user may have edited, together.
 
-    merged({"license": "unknown", "spo": {...}}, "# Offline values", existing="---\nlicense: mit\n---\nMy words.\n")
+    merge_readme({"license": "unknown", "spo": {...}}, "# Offline values", existing="---\nlicense: mit\n---\nMine.\n")
 
 Our text stands between two marks and is replaced as a whole; everything outside them stays as it is. In the header,
 `spo` and `size_categories` are ours, our entries of `configs` are replaced and our `tags` added; every other key is the
@@ -28,12 +28,12 @@ _FIRST_RELEASE = re.compile(
 """The whole card of the release that had no marks."""
 
 
-def merged(header: Mapping[str, Any], body: str, existing: str | None) -> str:
+def merge_readme(header: Mapping[str, Any], body: str, existing: str | None) -> str:
     """The README's text; raises SpoError where the existing header is no YAML mapping."""
-    return published(header, body, existing or "", None)[0]
+    return merge_readme_with_hub(header, body, existing or "", None)[0]
 
 
-def published(header: Mapping[str, Any], body: str, here: str, there: str | None) -> tuple[str, list[str]]:
+def merge_readme_with_hub(header: Mapping[str, Any], body: str, here: str, there: str | None) -> tuple[str, list[str]]:
     """The text of a README that exists here and there (on the Hub), and what of the one here loses.
 
     What only one of them has is kept. Where both have other words, or another value of a key, the one there stays.
@@ -45,9 +45,9 @@ def published(header: Mapping[str, Any], body: str, here: str, there: str | None
     notes = []
     if mine and theirs and mine != theirs:
         notes.append(f"{README} has other words on the Hub than here; those on the Hub stay")
-    merged_header, losing = _merged_header(header, here_header, there_header)
+    merged_header, losing = _merge_header(header, here_header, there_header)
     notes += [f"{README} has another {key} on the Hub than here; the one on the Hub stays" for key in losing]
-    return f"---\n{merged_header}---\n{_merged_body(body, here_body if mine and not theirs else there_body)}", notes
+    return f"---\n{merged_header}---\n{_merge_body(body, here_body if mine and not theirs else there_body)}", notes
 
 
 def user_text(readme: str) -> str:
@@ -63,7 +63,7 @@ def _split(readme: str) -> tuple[str, str]:
     return ((found.group(1) or "") if found else "", readme[found.end() if found else 0 :])
 
 
-def _merged_body(body: str, existing: str) -> str:
+def _merge_body(body: str, existing: str) -> str:
     before, after = _outside(existing)
     return f"{before or chr(10)}{BEGIN}\n\n{body.strip()}\n\n{END}{after or chr(10)}"
 
@@ -79,14 +79,14 @@ def _outside(existing: str) -> tuple[str, str]:
     return (f"{existing.rstrip()}\n\n", "") if existing.strip() else ("", "")
 
 
-def _merged_header(ours: Mapping[str, Any], here: str, there: str) -> tuple[str, list[str]]:
+def _merge_header(ours: Mapping[str, Any], here: str, there: str) -> tuple[str, list[str]]:
     """The header, and the keys of the one here that lose."""
     from ruamel.yaml import YAML
 
     yaml = YAML()  # keeps comments, quotes and order, and reads `no` (Norwegian) as a text
     yaml.width = 10_000
     yaml.preserve_quotes = True
-    header, mine = _loaded(yaml, there), _loaded(yaml, here)
+    header, mine = _load_header(yaml, there), _load_header(yaml, here)
     losing = []
     for key, value in mine.items():
         if key in (*OURS, "configs", "tags") or value == ours.get(key):
@@ -95,7 +95,7 @@ def _merged_header(ours: Mapping[str, Any], here: str, there: str) -> tuple[str,
             header[key] = value
         elif header[key] != value:
             losing.append(str(key))
-    for key, value in _quoted(ours).items():
+    for key, value in _quote(ours).items():
         if key == "configs":
             header[key] = _configs(value, header.get(key), mine.get(key))
         elif key == "tags" and isinstance(header.get(key), list):
@@ -108,7 +108,7 @@ def _merged_header(ours: Mapping[str, Any], here: str, there: str) -> tuple[str,
     return stream.getvalue(), losing
 
 
-def _loaded(yaml: Any, header: str) -> Any:
+def _load_header(yaml: Any, header: str) -> Any:
     from ruamel.yaml.comments import CommentedMap
     from ruamel.yaml.error import YAMLError
 
@@ -124,15 +124,15 @@ def _loaded(yaml: Any, header: str) -> Any:
     return loaded
 
 
-def _quoted(value: Any) -> Any:
+def _quote(value: Any) -> Any:
     """The value with quotes around each text that a reader of YAML 1.1 takes for something else (`no`, `1_000`)."""
     import yaml
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     if isinstance(value, Mapping):
-        return {_quoted(key): _quoted(inner) for key, inner in value.items()}
+        return {_quote(key): _quote(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_quoted(inner) for inner in value]
+        return [_quote(inner) for inner in value]
     if not isinstance(value, str):
         return value
     try:

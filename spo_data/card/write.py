@@ -1,7 +1,7 @@
 """The dataset card: README.md of a run folder and of what is pushed.
 
     write_card(run, make_card(journal, manifest, summary))
-    merged_card(make_card(..., name="org/name"), readme_on_the_hub)
+    merge_card(make_card(..., name="org/name"), readme_on_the_hub)
 
 Its `configs:` make `load_dataset("runs/demo")` find both tables, its `spo:` block holds the whole policy, dataset and
 grader. No timestamps: the same run gives the same card. What a user wrote survives: text outside our two marks, and
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spo_data.card.language import languages
-from spo_data.card.merge import merged, published, table_configs
+from spo_data.card.merge import merge_readme, merge_readme_with_hub, table_configs
 from spo_data.files import write_whole
 from spo_data.hub.commit import README
 from spo_data.provenance import DatasetRecord, PolicyRecord
@@ -59,17 +59,17 @@ def make_card(
 def write_card(run: Path, card: Card) -> None:
     """Write README.md into the run folder; raises SpoError where its header is broken."""
     path = run / README
-    write_whole(path, merged_card(card, path.read_text(encoding="utf-8") if path.is_file() else None))
+    write_whole(path, merge_card(card, path.read_text(encoding="utf-8") if path.is_file() else None))
 
 
-def merged_card(card: Card, existing: str | None) -> str:
+def merge_card(card: Card, existing: str | None) -> str:
     """The whole README, with what a user wrote into the existing one."""
-    return merged(card.header, card.body, existing)
+    return merge_readme(card.header, card.body, existing)
 
 
-def published_card(card: Card, here: str, there: str | None) -> tuple[str, list[str]]:
+def merge_card_with_hub(card: Card, here: str, there: str | None) -> tuple[str, list[str]]:
     """The whole README for the Hub from the one here and the one there, and what of the one here loses."""
-    return published(card.header, card.body, here, there)
+    return merge_readme_with_hub(card.header, card.body, here, there)
 
 
 def size_category(rows: int) -> str:

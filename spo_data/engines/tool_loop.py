@@ -26,8 +26,8 @@ import numpy as np
 
 from spo_data.errors import UserError
 from spo_data.provenance import ToolsRecord
-from spo_data.sandbox.interpreter import Interpreter, Limits, SandboxError, told
-from spo_data.sandbox.notebook import shown_last
+from spo_data.sandbox.interpreter import Interpreter, Limits, SandboxError, describe_for_model
+from spo_data.sandbox.notebook import show_last
 
 CODE_START, CODE_END = "<code>", "</code>"
 OUTPUT = "<interpreter>\n{}\n</interpreter>\n\n"
@@ -124,13 +124,13 @@ async def tool_loop(
             continue
         began = time.monotonic()
         try:
-            execution = await interpreter.run(shown_last(code), limits)
+            execution = await interpreter.run(show_last(code), limits)
         except SandboxError as error:
             return ended("tool_error", str(error))
         finally:
             seconds += time.monotonic() - began
         turns += 1
-        output = encode(tokenizer, OUTPUT.format(told(execution, limits, settings.output_chars)))
+        output = encode(tokenizer, OUTPUT.format(describe_for_model(execution, limits, settings.output_chars)))
         if len(token_ids) + len(output) >= budget:
             return ended("length")
         token_ids += output

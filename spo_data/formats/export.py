@@ -6,7 +6,7 @@
     export_values("runs/demo", "a-star-po", Path("a-star.parquet"))     verl's rows with responses, rewards and V*
 
 What is written is a subset of the rows, never a change of one: a prompt that the format cannot hold is left out and
-counted by reason, and `Written.lost` says what the format has no place for. Nothing that exists is overwritten, and
+counted by reason, and `WriteReport.lost` says what the format has no place for. Nothing that exists is overwritten, and
 what is written appears whole, by rename.
 
 The trainers that read `vhat` divide its sum by a number from their own configuration, so each prompt gets exactly n
@@ -20,7 +20,7 @@ from pathlib import Path
 from spo_data.errors import UserError
 from spo_data.files import appears_whole, check_free
 from spo_data.formats.writers.a_star_po import BETA, write_a_star
-from spo_data.formats.writers.selection import Written
+from spo_data.formats.writers.selection import WriteReport
 from spo_data.formats.writers.spo_recipe import write_dataset, write_json
 from spo_data.formats.writers.verl import write_verl
 from spo_data.load import load_values
@@ -31,13 +31,13 @@ FORMATS = ("spo-json", "spo-hf", "verl", "a-star-po")
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportReport:
     """The account of one export."""
 
     values: ValueTable
     format: str
     path: Path
-    written: Written
+    written: WriteReport
     no_value: int | None
     """Prompts of the run that have no value, and so no row anywhere; None where the source is no run."""
 
@@ -50,7 +50,7 @@ def export_values(
     n: int | None = None,
     beta: float | None = None,
     revision: str | None = None,
-) -> Exported:
+) -> ExportReport:
     """Write the values of a run folder, file or Hub dataset to `out`.
 
     `n` is the number of scores that each prompt gets (default: what the values were asked for, else what most prompts
@@ -63,7 +63,7 @@ def export_values(
         if not written.prompts:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in written.left_out.items() if count)
             raise UserError(f"{source}: no prompt is left to write as {format} ({reasons})")
-    return Exported(values, format, out, written, _without_value(source, values))
+    return ExportReport(values, format, out, written, _without_value(source, values))
 
 
 def _check(format: str, out: Path, n: int | None, beta: float | None) -> None:  # noqa: A002 # the option's name
@@ -91,7 +91,7 @@ def _write(
     path: Path,
     n: int | None,
     beta: float,
-) -> Written:
+) -> WriteReport:
     if format == "verl":
         return write_verl(values, path)
     scores = _scores(values, n)

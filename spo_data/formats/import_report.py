@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spo_data.card.merge import merged, table_configs
+from spo_data.card.merge import merge_readme, table_configs
 from spo_data.formats.readers.draws import LeftOut
 from spo_data.formats.readers.sources import SourceFiles
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportReport:
     """The account of one import."""
 
     files: SourceFiles
@@ -43,7 +43,7 @@ class Imported:
     """False where the source knows prompts as decoded transcripts, whose ids will not join."""
 
 
-def import_card(imported: Imported, kind: str) -> str:
+def import_card(imported: ImportReport, kind: str) -> str:
     """The whole README.md."""
     files = imported.files
     commit = f" at commit `{files.revision}`" if files.revision else ""
@@ -63,4 +63,4 @@ def import_card(imported: Imported, kind: str) -> str:
 What the source does not say is null.
 """
     header = {"configs": table_configs(imported.samples > 0), "tags": ["offline-values"]}
-    return merged(header, body, None)
+    return merge_readme(header, body, None)

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError
 from spo_data.files import appears_whole, check_free
-from spo_data.formats.import_report import Imported, import_card
-from spo_data.formats.readers.draws import DrawStore, Found, LeftOut
+from spo_data.formats.import_report import ImportReport, import_card
+from spo_data.formats.readers.draws import DrawStore, FoundPrompt, LeftOut
 from spo_data.formats.readers.own_samples import check_samples
 from spo_data.formats.readers.sources import SourceFiles, find_files
 from spo_data.formats.readers.tables import read_dataset, recognise_layout
-from spo_data.formats.readers.verl_dump import Transcripts, read_dump, transcripts
+from spo_data.formats.readers.verl_dump import Transcripts, read_dump, render_transcripts
 from spo_data.hub.commit import README
 from spo_data.load import load_values
 from spo_data.options import PromptOptions
@@ -38,7 +38,7 @@ from spo_data.text import excerpt
 from spo_data.values.check import check_values
 from spo_data.values.parquet import ROW_GROUP, parquet_writer
 from spo_data.values.schema import samples_schema, values_schema
-from spo_data.values.scores import table_of_rows
+from spo_data.values.scores import make_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +62,7 @@ def import_values(
     revision: str | None = None,
     training: PromptOptions | None = None,
     model: str | None = None,
-) -> Imported:
+) -> ImportReport:
     """Read a file, glob, folder or Hub dataset, and write the folder `out`.
 
     `training` and `model` say what was sampled for a validation dump: its inputs are then recognised as these prompts.
@@ -84,7 +84,7 @@ def import_values(
     return _write(files, layout, rows, out, known, None if columns is None else columns.provenance)
 
 
-def _copy_own(files: SourceFiles, out: Path) -> Imported:
+def _copy_own(files: SourceFiles, out: Path) -> ImportReport:
     import pyarrow.compute as pc
 
     folder = Path(files.source).expanduser()
@@ -103,7 +103,7 @@ def _copy_own(files: SourceFiles, out: Path) -> Imported:
         for path in samples:
             (fresh / "samples").mkdir(exist_ok=True)
             shutil.copyfile(path, fresh / "samples" / path.name)
-        imported = Imported(
+        imported = ImportReport(
             files=files,
             layout="own",
             folder=out,
@@ -125,11 +125,11 @@ def _copy_own(files: SourceFiles, out: Path) -> Imported:
 def _write(
     files: SourceFiles,
     layout: str,
-    rows: Iterable[Found | LeftOut],
+    rows: Iterable[FoundPrompt | LeftOut],
     out: Path,
     known: Transcripts | None,
     provenance: Provenance | None,
-) -> Imported:
+) -> ImportReport:
     left_out: Counter[str] = Counter()
     example = None
     with appears_whole(out) as fresh, clear_sqlite_errors(fresh / DRAWS, "written"):
@@ -141,14 +141,14 @@ def _write(
                     example = example or row
                 else:
                     store.add(row)
-            table = table_of_rows(store.value_rows())
+            table = make_table(store.value_rows())
             if not len(table):
-                raise UserError(_nothing(files.source, left_out, example, store, known))
+                raise UserError(_describe_nothing(files.source, left_out, example, store, known))
             check_values(table, files.source)
             _write_values(table, values_schema(provenance), fresh)
             if store.n_responses:
                 _write_samples(store.sample_rows(), samples_schema(provenance), fresh)
-            imported = Imported(
+            imported = ImportReport(
                 files=files,
                 layout=layout,
                 folder=out,
@@ -174,10 +174,10 @@ def _transcripts(training: PromptOptions, model: str) -> Transcripts:
 
     _, prompts = read_prompt_set(training)
     prompts.refuse_contradictions()
-    return transcripts(prompts.prompts, load_chat(resolve_model(model), training.chat_template_kwargs))
+    return render_transcripts(prompts.prompts, load_chat(resolve_model(model), training.chat_template_kwargs))
 
 
-def _nothing(
+def _describe_nothing(
     source: str, left_out: Mapping[str, int], example: LeftOut | None, store: DrawStore, known: Transcripts | None
 ) -> str:
     reasons = [f"{count:,} rows {reason}" for reason, count in left_out.items()]

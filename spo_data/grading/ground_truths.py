@@ -1,7 +1,7 @@
 r"""Ground truths that may be wrong: suspect ones, and ones that leak into their own prompts.
 
-    agreed_answer([(Verdict.WRONG, "12"), (Verdict.WRONG, "12.0"), (Verdict.WRONG, "$12$")])     # "12"
-    leaked_answer("What is 6 * 7? The answer is 42.", "42")                                      # "42"
+    find_agreed_answer([(Verdict.WRONG, "12"), (Verdict.WRONG, "12.0"), (Verdict.WRONG, "$12$")])     # "12"
+    find_leaked_answer("What is 6 * 7? The answer is 42.", "42")                                      # "42"
 
 A policy that gives the same answer every time is seldom wrong by chance: the ground truth may be. All answers must
 agree, none may be graded correct, and at least three samples and half of the valid ones must give one: fewer prove
@@ -15,15 +15,15 @@ leak.
 import re
 from collections.abc import Iterable
 
-from spo_data.grading.answers.extract import all_boxed
+from spo_data.grading.answers.extract import find_boxes
 from spo_data.grading.answers.numbers import read_number
-from spo_data.grading.answers.wording import folded
+from spo_data.grading.answers.wording import fold
 from spo_data.grading.verdict import Verdict
 
 LEAST_ANSWERS = 3
 
 
-def agreed_answer(samples: Iterable[tuple[Verdict, str | None]]) -> str | None:
+def find_agreed_answer(samples: Iterable[tuple[Verdict, str | None]]) -> str | None:
     """The answer, as the first sample words it, that makes the ground truth suspect; None where nothing does."""
     valid = [(verdict, answer) for verdict, answer in samples if verdict.is_observation]
     if any(verdict is Verdict.CORRECT for verdict, _ in valid):
@@ -39,7 +39,7 @@ def _value(answer: str) -> object:
     number = read_number(answer)
     if number is not None:
         return number.value, number.percent
-    return "".join(folded(answer).replace("dfrac", "frac").replace("tfrac", "frac").split())
+    return "".join(fold(answer).replace("dfrac", "frac").replace("tfrac", "frac").split())
 
 
 _MARKED = (
@@ -52,9 +52,9 @@ _MARKED = (
 _SENTENCE = re.compile(r"[A-Za-z]{2,}[^A-Za-z]+[A-Za-z]+.*[A-Za-z]|[A-Za-z].*[?=:]\s*$")
 
 
-def leaked_answer(text: str, ground_truth: str) -> str | None:
+def find_leaked_answer(text: str, ground_truth: str) -> str | None:
     """The marked answer in a problem's text that is its ground truth; None where there is none."""
-    marked = [*all_boxed(text), *(match[1] for pattern in _MARKED for match in pattern.finditer(text))]
+    marked = [*find_boxes(text), *(match[1] for pattern in _MARKED for match in pattern.finditer(text))]
     *before, last = [line for line in text.splitlines() if line.strip()] or [""]
     if before and _SENTENCE.search(before[-1]):  # below a line of data, it is one more
         marked.append(last)
@@ -66,4 +66,4 @@ def _same(words: str, ground_truth: str) -> bool:
     number, gold = read_number(words), read_number(ground_truth)
     if number is not None and gold is not None:
         return number.value == gold.value
-    return bool(folded(words)) and folded(words) == folded(ground_truth)
+    return bool(fold(words)) and fold(words) == fold(ground_truth)

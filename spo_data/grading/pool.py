@@ -24,7 +24,7 @@ from spo_data.grading.processes import Processes
 from spo_data.grading.verdict import Graded
 from spo_data.grading.verifiers.registry import load_verifier
 from spo_data.grading.verifiers.reward_function import is_reward_function, split_name
-from spo_data.grading.worker import BATCH_SECONDS, GradeJob, grade, grade_batch, loaded, start_process
+from spo_data.grading.worker import BATCH_SECONDS, GradeJob, grade, grade_batch, is_loaded, start_process
 from spo_data.options import GraderOptions
 
 START_SECONDS = 60.0
@@ -131,7 +131,9 @@ class GraderPool:
         """Raises UserError where a reward function cannot be loaded."""
         for name in filter(is_reward_function, self._verifiers):
             try:
-                failure = (await self._processes.run(loaded, GradeJob(None, "", verifier=name), self._seconds)).detail
+                failure = (
+                    await self._processes.run(is_loaded, GradeJob(None, "", verifier=name), self._seconds)
+                ).detail
             except SpoError as error:  # importing it ends the process
                 failure = str(error)
             if failure is not None:

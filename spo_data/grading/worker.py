@@ -61,7 +61,7 @@ def start_process(names: Sequence[str], memory_bytes: int, start_seconds: float,
     if "math-verify" in names:
         _verifiers["math-verify"].check_gold("x + 1")  # imports sympy before any job's clock runs
     for name in filter(is_reward_function, names):
-        _not_loaded[name] = _loading_failure(cast(RewardFunction, _verifiers[name]), start_seconds)
+        _not_loaded[name] = _load(cast(RewardFunction, _verifiers[name]), start_seconds)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -76,7 +76,7 @@ def grade(job: GradeJob) -> Graded:
         return verifier.grade(opened + job.response, job.ground_truth, job.extra_info, job.data_source)
     except BaseException as error:  # whatever a verifier raises, it has not judged the policy
         verdict = Verdict.GOLD_UNPARSEABLE if job.response is None else Verdict.GRADER_ERROR
-        return Graded.failed(verdict, _described(error))
+        return Graded.failed(verdict, _describe(error))
 
 
 def grade_batch(jobs: Sequence[GradeJob]) -> list[Graded]:
@@ -90,7 +90,7 @@ def grade_batch(jobs: Sequence[GradeJob]) -> list[Graded]:
     return graded
 
 
-def loaded(job: GradeJob) -> Graded:
+def is_loaded(job: GradeJob) -> Graded:
     """Whether a reward function was loaded when this process started."""
     failure = _not_loaded.get(job.verifier or "")
     return Graded.scored(1.0, None) if failure is None else Graded.failed(Verdict.GRADER_ERROR, failure)
@@ -99,7 +99,7 @@ def loaded(job: GradeJob) -> Graded:
 _not_loaded: dict[str, str | None] = {}
 
 
-def _loading_failure(function: RewardFunction, seconds: float) -> str | None:
+def _load(function: RewardFunction, seconds: float) -> str | None:
     """Import a reward function's file before any job's clock runs; what went wrong, None where nothing did."""
 
     def give_up(_number: int, _frame: object) -> None:
@@ -110,14 +110,14 @@ def _loading_failure(function: RewardFunction, seconds: float) -> str | None:
     try:
         function.load()
     except BaseException as error:  # a user's file may raise anything
-        return str(error) if isinstance(error, UserError | TimeoutError) else _described(error)
+        return str(error) if isinstance(error, UserError | TimeoutError) else _describe(error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
     return None
 
 
-def _described(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     try:
         return plain_text(f"{type(error).__name__}: {first_line(error)}")
     except BaseException:  # an exception that cannot even be printed

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from spo_data.join.match import match, training_prompts
+from spo_data.join.match import match, read_training_prompts
 from spo_data.join.near_miss import NearMiss
 from spo_data.options import PromptOptions
 from spo_data.text import excerpt
@@ -29,7 +29,7 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinReport:
     """How training data and values fit."""
 
     values: str
@@ -70,16 +70,16 @@ class Joined:
         }
 
 
-def join(values: ValueTable, options: PromptOptions) -> Joined:
+def join(values: ValueTable, options: PromptOptions) -> JoinReport:
     """Join training data to values; raises UserError where the training data cannot be read or worded."""
-    training = training_prompts(values, options)
+    training = read_training_prompts(values, options)
     matched = match(values, training)
     missing = [
         Missing(row, prompt.prompt_id, excerpt(prompt.text), matched.reasons[prompt.prompt_id])
         for prompt, row in zip(training.prompts, training.rows, strict=True)
         if prompt.prompt_id in matched.reasons
     ]
-    return Joined(
+    return JoinReport(
         values=values.source,
         revision=values.revision,
         training=options.dataset,

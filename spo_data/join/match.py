@@ -1,6 +1,6 @@
 """Training prompts matched with the values of a table.
 
-    training = training_prompts(values, PromptOptions(dataset="train.parquet"))
+    training = read_training_prompts(values, PromptOptions(dataset="train.parquet"))
     matched = match(values, training)
     matched.rows, matched.reasons
 
@@ -34,7 +34,7 @@ LOOKED_AT = 10_000
 
 
 @dataclass(frozen=True)
-class Matched:
+class Match:
     """Which training prompt has which value."""
 
     rows: tuple[int | None, ...]
@@ -47,7 +47,7 @@ class Matched:
     """How many prompts were matched by their first user message."""
 
 
-def training_prompts(values: ValueTable, options: PromptOptions) -> PromptSet:
+def read_training_prompts(values: ValueTable, options: PromptOptions) -> PromptSet:
     """The prompts of training data, worded as the values' were where they have no words of their own.
 
     Raises UserError where the data cannot be read, or where that wording is a file which the options do not name.
@@ -67,7 +67,7 @@ def training_prompts(values: ValueTable, options: PromptOptions) -> PromptSet:
     return read_prompt_set(wanted)[1]
 
 
-def match(values: ValueTable, training: PromptSet) -> Matched:
+def match(values: ValueTable, training: PromptSet) -> Match:
     """Match training prompts with values."""
     keys = _keys(values)
     found = [keys.row(prompt) for prompt in training.prompts]
@@ -92,7 +92,7 @@ def match(values: ValueTable, training: PromptSet) -> Matched:
         None if prompt.prompt_id in reasons else row for prompt, row in zip(training.prompts, found, strict=True)
     )
     texts = set(keys.by_text.values())
-    return Matched(rows, reasons, len(values) - len(users), sum(row in texts for row in rows))
+    return Match(rows, reasons, len(values) - len(users), sum(row in texts for row in rows))
 
 
 @dataclass(frozen=True)

@@ -79,11 +79,11 @@ def _affix(ordered: Sequence[tuple[str, int]], text: str) -> tuple[int, bool, st
         shorter, position = ordered[place]
         if begin.startswith(shorter):
             return (position, False, text[len(shorter) :]) if shorter else None
-        begin = begin[: _shared(shorter, begin)]
+        begin = begin[: _count_shared(shorter, begin)]
     return None
 
 
-def _shared(one: str, other: str) -> int:
+def _count_shared(one: str, other: str) -> int:
     """How many characters two texts have in common from the beginning."""
     return len(commonprefix([one, other]))  # noqa: RUF071 # character by character is what we want
 
@@ -125,7 +125,7 @@ def _system(prompt: Prompt) -> str:
 def _first_difference(ours: Prompt, theirs: Prompt) -> str:
     pairs = zip(ours.messages, theirs.messages, strict=True)
     mine, its = next((a.content.strip(), b.content.strip()) for a, b in pairs if a.content.strip() != b.content.strip())
-    at = _shared(mine, its)
+    at = _count_shared(mine, its)
     window = slice(max(0, at - 12), at + 12)
     return f"{mine[window]!r} in the training data, {its[window]!r} in the values"
 

@@ -16,14 +16,14 @@ from typing import Any
 from spo_data.errors import UserError
 from spo_data.options import PromptOptions
 from spo_data.prompts.columns import Layout, recognise, row_ground_truth, row_messages
-from spo_data.prompts.identity import Dropped, Message, Prompt
+from spo_data.prompts.identity import DroppedRow, Message, Prompt
 from spo_data.prompts.rows import BadRowError, Rows, load_rows
 from spo_data.prompts.template import AnswerTemplate, load_template
 from spo_data.text import excerpt
 
 
 @dataclass(frozen=True)
-class Contradiction(Dropped):
+class Contradiction(DroppedRow):
     """A row whose prompt is there already with another ground truth."""
 
     prompt_id: str = ""
@@ -39,7 +39,7 @@ class PromptSet:
     n_rows: int
     repeats: Mapping[int, int]
     """How many further rows repeat the prompt that came from a row."""
-    dropped: tuple[Dropped, ...]
+    dropped: tuple[DroppedRow, ...]
     contradictions: tuple[Contradiction, ...]
     layout: Layout
     template: AnswerTemplate
@@ -54,7 +54,7 @@ class PromptSet:
         """SHA-256 over the prompts' ids and ground truths, whatever their order."""
         return fingerprint(self.prompts)
 
-    def without(self, dropped: Iterable[Dropped]) -> "PromptSet":
+    def without(self, dropped: Iterable[DroppedRow]) -> "PromptSet":
         """The set without the prompts that came from these rows."""
         dropped = tuple(dropped)
         gone = {drop.row for drop in dropped}
@@ -70,11 +70,11 @@ class PromptSet:
             self.template,
         )
 
-    def contradicted(self) -> list[Dropped]:
+    def contradicted(self) -> list[DroppedRow]:
         """The prompts that a later row contradicts."""
         rows = {prompt.prompt_id: row for prompt, row in zip(self.prompts, self.rows, strict=True)}
         return [
-            Dropped(rows[prompt_id], "contradictory_ground_truth")
+            DroppedRow(rows[prompt_id], "contradictory_ground_truth")
             for prompt_id in {found.prompt_id for found in self.contradictions} & rows.keys()
         ]
 
@@ -145,7 +145,7 @@ def build_prompt_set(
     )
     worded_by = load_template(template or ("none" if layout.is_messages else instruction))
     first_row: dict[str, tuple[int, Prompt]] = {}
-    dropped: list[Dropped] = []
+    dropped: list[DroppedRow] = []
     contradictions: list[Contradiction] = []
     repeats: Counter[int] = Counter()
     n_rows = 0
@@ -156,7 +156,7 @@ def build_prompt_set(
                 raise row
             prompt = _prompt(row, layout, worded_by, system, rows.source)
         except BadRowError as error:
-            dropped.append(Dropped(number, str(error)))
+            dropped.append(DroppedRow(number, str(error)))
             continue
         earlier, twin = first_row.setdefault(prompt.prompt_id, (number, prompt))
         if twin.ground_truth != prompt.ground_truth:

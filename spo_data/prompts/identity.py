@@ -75,7 +75,7 @@ def turn_seed(seed: int, turn: int) -> int:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class DroppedRow:
     """A row that did not become a prompt, or a prompt that cannot be sampled."""
 
     row: int

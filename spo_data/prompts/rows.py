@@ -54,14 +54,14 @@ def load_rows(
     """Load `dataset`; raises UserError, naming what is there, where it cannot be found or read."""
     if dataset.startswith(GENERATOR_PREFIX):
         _refuse(dataset, "a generator", config=config, split=split, revision=revision)
-        return _generated(dataset)
+        return _generate(dataset)
     path = Path(dataset).expanduser()
     if os.path.isdir(path):
         _refuse(dataset, "a local folder", revision=revision)
         return _folder(path, config=config, split=split, source=dataset)
     if os.path.isfile(path) or any(character in dataset for character in "*?["):
         _refuse(dataset, "local files", config=config, revision=revision)
-        _chosen(split, ["train"], dataset)
+        _choose_split(split, ["train"], dataset)
         return _files([str(path)] if os.path.isfile(path) else sorted(glob.glob(str(path), recursive=True)), dataset)
     if path.suffix in FILE_FORMATS or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1:
         raise UserError(f"--dataset {dataset}: no such file or folder")
@@ -75,7 +75,7 @@ def _refuse(dataset: str, kind: str, **options: str | None) -> None:
             raise UserError(f"--dataset {dataset} is {kind}: {option} {value} does not apply to it")
 
 
-def _generated(dataset: str) -> Rows:
+def _generate(dataset: str) -> Rows:
     name, _, query = dataset.removeprefix(GENERATOR_PREFIX).partition("?")
     parameters = {"seed": 0, **{key: _literal(value) for key, value in parse_qsl(query, keep_blank_values=True)}}
     generator = reasoning_gym_dataset(name, parameters)
@@ -133,7 +133,7 @@ def _folder(folder: Path, *, config: str | None, split: str | None, source: str)
     from datasets.data_files import EmptyDatasetError, get_data_patterns, resolve_pattern
 
     if (folder / "README.md").is_file():
-        return _loaded(str(folder), config=config, split=split, source=source)
+        return _load(str(folder), config=config, split=split, source=source)
     _refuse(source, "a folder without a dataset card", config=config)
     splits: dict[str, list[str]] = {}
     try:
@@ -144,7 +144,7 @@ def _folder(folder: Path, *, config: str | None, split: str | None, source: str)
     except (FileNotFoundError, EmptyDatasetError) as error:
         raise UserError(f"--dataset {source}: the folder holds no data files") from error
     splits = {name: sorted(set(files)) for name, files in splits.items()}
-    chosen = _chosen(split, splits, source)
+    chosen = _choose_split(split, splits, source)
     return replace(_files(splits[chosen], source), split=chosen)
 
 
@@ -159,7 +159,7 @@ def _files(names: list[str], source: str) -> Rows:
     if len(formats) > 1:
         raise UserError(f"--dataset {source}: files of several formats, {' and '.join(sorted(map(str, formats)))}")
     if formats == {"parquet"}:
-        return _loaded("parquet", data_files=[glob.escape(name) for name in names], source=source)
+        return _load("parquet", data_files=[glob.escape(name) for name in names], source=source)
     return _text_files(names, _csv_rows if formats == {"csv"} else _json_rows, source)
 
 
@@ -210,10 +210,10 @@ def _hub(dataset: str, *, config: str | None, split: str | None, revision: str |
 
     with clear_hub_errors(f"--dataset {dataset}", absent="no such file or folder", revision=revision):
         commit = HfApi().dataset_info(dataset, revision=revision, timeout=30).sha
-    return _loaded(dataset, config=config, split=split, revision=commit, source=dataset)
+    return _load(dataset, config=config, split=split, revision=commit, source=dataset)
 
 
-def _loaded(
+def _load(
     builder: str,
     *,
     source: str,
@@ -237,12 +237,12 @@ def _loaded(
             detail = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
             raise UserError(f"--dataset {source} needs another --dataset-config: {detail}") from error
         raise UserError(f"--dataset {source} cannot be read: {detail}") from error
-    split = _chosen(split, loaded, source)
+    split = _choose_split(split, loaded, source)
     rows = loaded[split]
     return Rows(rows, tuple(rows.column_names), source, config=config, split=split, revision=revision)
 
 
-def _chosen(split: str | None, splits: Iterable[str], source: str) -> str:
+def _choose_split(split: str | None, splits: Iterable[str], source: str) -> str:
     """The split asked for, else train, else the only one."""
     splits = list(splits)
     wanted = split or ("train" if "train" in splits or len(splits) > 1 else splits[0])

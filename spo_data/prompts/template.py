@@ -53,7 +53,7 @@ class AnswerTemplate:
         """The messages with the instruction in the last one, which is the user's."""
         *before, last = messages
         try:
-            content = _compiled(self.source).render(prompt=last.content)
+            content = _compile(self.source).render(prompt=last.content)
         except Exception as error:  # whatever a user's template raises: undefined names, syntax, filters
             raise UserError(f"--template {self.name} does not render: {first_line(error)}") from error
         return (*before, Message(last.role, content))
@@ -110,12 +110,12 @@ def load_template(name: str) -> AnswerTemplate:
 @lru_cache(maxsize=8)
 def _around(source: str) -> tuple[str, str]:
     """What a template writes before and after the problem."""
-    before, _, after = _compiled(source).render(prompt=_PROBE).partition(_PROBE)
+    before, _, after = _compile(source).render(prompt=_PROBE).partition(_PROBE)
     return before, after
 
 
 @lru_cache(maxsize=8)
-def _compiled(source: str) -> "jinja2.Template":
+def _compile(source: str) -> "jinja2.Template":
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 

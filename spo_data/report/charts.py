@@ -1,6 +1,6 @@
 """The charts of a run, drawn by matplotlib from plain numbers.
 
-    svg = histogram([13, 12, 3, 2, 0, 0, 0, 0, 0])          # prompts whose value is nearest to 0/8, 1/8, ..., 8/8
+    svg = draw_histogram([13, 12, 3, 2, 0, 0, 0, 0, 0])          # prompts whose value is nearest to 0/8, 1/8, ..., 8/8
     write_histogram_png([13, 12, 3, 2, 0, 0, 0, 0, 0], run / "values.png")
 
 Every chart but the PNG is an `<svg>` element to put into a page. Its text takes the page's font, and its colours are
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from spo_data.files import replace_whole
 from spo_data.report.figure import (
     COLOURS,
-    across,
-    fitted,
+    draw_across,
+    fit_name,
+    format_change,
     new_axes,
     new_figure,
     put_text,
     short_count,
-    signed,
     to_svg,
     whole_numbers,
 )
@@ -36,10 +36,10 @@ DIGIT = 8.5
 """How wide a character of the text is, at most."""
 
 
-def histogram(counts: Sequence[int]) -> str:
+def draw_histogram(counts: Sequence[int]) -> str:
     """How many prompts have a value nearest to 0/n, 1/n, ..., n/n, where n + 1 counts are given."""
     with new_figure(WIDTH, HEIGHT) as figure:
-        _draw_histogram(figure, counts)
+        _put_histogram(figure, counts)
         return to_svg(figure, "histogram", f"Prompts by value, to the nearest k/{len(counts) - 1}")
 
 
@@ -47,12 +47,12 @@ def write_histogram_png(histogram: Sequence[int], path: Path) -> None:
     """Write the same histogram as a PNG of 1200 x 500 pixels on white."""
     with new_figure(600, 250) as figure, replace_whole(path) as fresh:
         figure.set_facecolor("white")
-        _draw_histogram(figure, histogram, top=58)
+        _put_histogram(figure, histogram, top=58)
         figure.text(14 / 600, 222 / 250, f"{sum(histogram):,} prompts by value", fontsize=14, fontweight="bold")
         figure.savefig(fresh, format="png", dpi=144, metadata={"Software": None})
 
 
-def by_source(sources: Sequence[tuple[str, int, float | None, float | None, float | None]]) -> str:
+def draw_sources(sources: Sequence[tuple[str, int, float | None, float | None, float | None]]) -> str:
     """Name, number of prompts, mean value and its bounds of each data source, one below the other."""
     row = 27
     height = row * len(sources) + 58
@@ -65,10 +65,10 @@ def by_source(sources: Sequence[tuple[str, int, float | None, float | None, floa
                 axes.plot([low, high], [y, y], color=COLOURS["band"], linewidth=7, solid_capstyle="round")
             if value is not None:
                 axes.plot([value], [y], "o", color=COLOURS["accent"], markersize=8)
-            columns = ((0, "left", fitted(name, 23), "ink"), (222, "right", f"{prompts:,}", "muted"))
+            columns = ((0, "left", fit_name(name, 23), "ink"), (222, "right", f"{prompts:,}", "muted"))
             shown = "none" if value is None else f"{value:.3f}"
             for x, side, text, colour in (*columns, (WIDTH, "right", shown, "ink")):
-                put_text(axes, x / WIDTH, y, text, ha=side, color=COLOURS[colour], transform=across(figure, axes))
+                put_text(axes, x / WIDTH, y, text, ha=side, color=COLOURS[colour], transform=draw_across(figure, axes))
         put_text(
             axes,
             222 / WIDTH,
@@ -82,7 +82,7 @@ def by_source(sources: Sequence[tuple[str, int, float | None, float | None, floa
         return to_svg(figure, "sources", "Mean value and bounds by data source")
 
 
-def verdicts(counts: Mapping[str, int], total: int) -> str:
+def draw_verdicts(counts: Mapping[str, int], total: int) -> str:
     """How many of all samples have which verdict. A name that is no colour of ours is drawn as a failure."""
     row = 40
     with new_figure(WIDTH, row * len(counts) + 12) as figure:
@@ -92,13 +92,13 @@ def verdicts(counts: Mapping[str, int], total: int) -> str:
         axes.spines["bottom"].set_visible(False)
         for y, (name, count) in enumerate(counts.items()):
             axes.barh(y, count, height=0.6, color=COLOURS.get(name, COLOURS["failed"]))
-            put_text(axes, 0, y, name.replace("_", " "), ha="left", transform=across(figure, axes))
+            put_text(axes, 0, y, name.replace("_", " "), ha="left", transform=draw_across(figure, axes))
             share = f"{count:,} · {count / total:.1%}" if total else "0"
             put_text(axes, count + largest * 8 / 272, y, share, ha="left", color=COLOURS["ink"])
         return to_svg(figure, "verdicts", "Samples by verdict")
 
 
-def bounds(values: Sequence[tuple[float, float, float]]) -> str:
+def draw_bounds(values: Sequence[tuple[float, float, float]]) -> str:
     """Value, lower and upper bound of the prompts in rising order; each point may be the mean over several prompts."""
     with new_figure(WIDTH, HEIGHT) as figure:
         axes = new_axes(figure)
@@ -112,7 +112,7 @@ def bounds(values: Sequence[tuple[float, float, float]]) -> str:
         return to_svg(figure, "bounds", "The value of every prompt, hardest first, between its bounds")
 
 
-def lengths(edges: Sequence[int], counts: Mapping[str, Sequence[int]], scores: Sequence[float | None]) -> str:
+def draw_lengths(edges: Sequence[int], counts: Mapping[str, Sequence[int]], scores: Sequence[float | None]) -> str:
     """Samples by verdict in each bin of response tokens, and above them its mean score, None where it has none.
 
     The bins are drawn equally wide, whatever their edges are.
@@ -140,7 +140,7 @@ def lengths(edges: Sequence[int], counts: Mapping[str, Sequence[int]], scores: S
         return to_svg(figure, "lengths", "Response length against correctness")
 
 
-def throughput(edges: Sequence[float], rates: Sequence[float], calls: Sequence[float]) -> str:
+def draw_throughput(edges: Sequence[float], rates: Sequence[float], calls: Sequence[float]) -> str:
     """Tokens per second in each stretch of working time (its edges in seconds), and where further calls began."""
     size, unit = next(
         (size, unit)
@@ -162,7 +162,7 @@ def throughput(edges: Sequence[float], rates: Sequence[float], calls: Sequence[f
         return to_svg(figure, "throughput", "Tokens per second over the time worked")
 
 
-def compared(points: Mapping[tuple[float, float], int], this: str, other: str) -> str:
+def draw_comparison(points: Mapping[tuple[float, float], int], this: str, other: str) -> str:
     """Bubbles for prompts by their two values, the area their number, over the line of no change."""
     with new_figure(WIDTH, 420) as figure:
         axes = new_axes(figure, left=58, right=22)
@@ -178,7 +178,7 @@ def compared(points: Mapping[tuple[float, float], int], this: str, other: str) -
         return to_svg(figure, "compared", f"Values in {this} against values in {other}")
 
 
-def shifts(centres: Sequence[float], counts: Sequence[int]) -> str:
+def draw_shifts(centres: Sequence[float], counts: Sequence[int]) -> str:
     """How many prompts' values moved by how much: those that fell, stayed and rose in three colours."""
     with new_figure(WIDTH, 420) as figure:
         axes = new_axes(figure)
@@ -187,12 +187,12 @@ def shifts(centres: Sequence[float], counts: Sequence[int]) -> str:
         axes.bar(centres, counts, width, color=colours)
         axes.set(xlabel="change of the value", ylabel="prompts", ylim=(0, 1.06 * max([1, *counts])))
         axes.grid(axis="y")
-        axes.xaxis.set_major_formatter(lambda x, _: signed(x))
+        axes.xaxis.set_major_formatter(lambda x, _: format_change(x))
         whole_numbers(axes.yaxis, 4)
         return to_svg(figure, "shifts", "Prompts by the change of their value")
 
 
-def _draw_histogram(figure: "Figure", counts: Sequence[int], top: float = 30) -> None:
+def _put_histogram(figure: "Figure", counts: Sequence[int], top: float = 30) -> None:
     n, width = len(counts) - 1, 72 * figure.get_size_inches()[0]
     # Counts stand on their bars where the widest fits; otherwise they are read off an axis.
     labelled = DIGIT * max(len(short_count(count)) for count in counts) < (width - 28) / (n + 1)

@@ -16,7 +16,7 @@ from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest, policy_differences
 from spo_data.text import excerpt
 
-MOVES = 10
+SHIFTS = 10
 POINTS = 1_500
 """Pairs of values that are drawn as they are; more are drawn to the nearest 1/32."""
 SHIFT_STEPS = 16
@@ -24,7 +24,7 @@ SHIFT_STEPS = 16
 
 
 @dataclass(frozen=True)
-class Move:
+class ValueShift:
     """A prompt whose value is another in the other run."""
 
     prompt_id: str
@@ -54,8 +54,8 @@ class Comparison:
     """Prompts in both, with the same ground truth, of which one run has no value."""
     pairs: Counter[tuple[float, float]]
     """How many prompts have which two values."""
-    rose: list[Move]
-    fell: list[Move]
+    rose: list[ValueShift]
+    fell: list[ValueShift]
     """The largest moves."""
     steps: int
     """In how many steps from 0 to 1 shifts are counted."""
@@ -109,12 +109,14 @@ def compare(this: Manifest, journal: Journal, other: Manifest, other_journal: Jo
     # In the order of this run, so that the same journals give the same comparison.
     values = {pid: (ours[pid], theirs[pid]) for pid in truths if pid in same and pid in ours and pid in theirs}
     ranked = sorted(values, key=lambda pid: values[pid][1] - values[pid][0])
-    fell = [pid for pid in ranked[:MOVES] if values[pid][1] < values[pid][0]]
-    rose = [pid for pid in ranked[: -MOVES - 1 : -1] if values[pid][1] > values[pid][0]]
+    fell = [pid for pid in ranked[:SHIFTS] if values[pid][1] < values[pid][0]]
+    rose = [pid for pid in ranked[: -SHIFTS - 1 : -1] if values[pid][1] > values[pid][0]]
     texts = {prompt.prompt_id: prompt.text for prompt in journal.prompts() if prompt.prompt_id in {*rose, *fell}}
 
-    def moves(prompt_ids: list[str]) -> list[Move]:
-        return [Move(pid, wording.own(texts[pid], 160), excerpt(truths[pid], 40), *values[pid]) for pid in prompt_ids]
+    def moves(prompt_ids: list[str]) -> list[ValueShift]:
+        return [
+            ValueShift(pid, wording.own(texts[pid], 160), excerpt(truths[pid], 40), *values[pid]) for pid in prompt_ids
+        ]
 
     return Comparison(
         differences=_differences(this, other),

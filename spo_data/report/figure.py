@@ -89,7 +89,7 @@ def put_text(axes: "Axes", x: float, y: float, text: str, **style: Any) -> None:
     axes.text(x, y, text, va="center", parse_math=False, **style)
 
 
-def across(figure: "Figure", axes: "Axes") -> "Transform":
+def draw_across(figure: "Figure", axes: "Axes") -> "Transform":
     """Horizontally a share of the figure, vertically the axes' numbers."""
     from matplotlib.transforms import blended_transform_factory
 
@@ -112,12 +112,12 @@ def short_count(count: int) -> str:
     return f"{count:,}"
 
 
-def signed(x: float) -> str:
+def format_change(x: float) -> str:
     """A change, with its sign."""
     return "0" if abs(x) < 1e-9 else f"{x:+.2g}".replace("-", "\N{MINUS SIGN}")
 
 
-def fitted(name: str, cells: int) -> str:
+def fit_name(name: str, cells: int) -> str:
     """A name cut to a width, in which Chinese, Japanese and Korean characters take two cells."""
     flat = excerpt("".join(c if c.isprintable() else " " for c in name), cells)
     while sum(2 if east_asian_width(c) in "WF" else 1 for c in flat) > cells:

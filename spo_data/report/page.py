@@ -23,9 +23,9 @@ from spo_data.errors import SpoError, UserError, first_line
 from spo_data.files import replace_whole
 from spo_data.grading.verdict import Verdict
 from spo_data.report.compare import Comparison, compare
-from spo_data.report.prompt_table import RESPONSE_CHARACTERS, PromptTable, Wording, shared_wording
-from spo_data.report.statistics import VERDICTS, Numbers, throughput, tried_prompts
-from spo_data.run.journal import Journal, reading
+from spo_data.report.prompt_table import RESPONSE_CHARACTERS, PromptTable, Wording, find_shared_wording
+from spo_data.report.statistics import VERDICTS, RunStatistics, measure_throughput, read_tried_prompts
+from spo_data.run.journal import Journal, open_journal
 from spo_data.run.manifest import JOURNAL, Manifest, read_run
 from spo_data.run.summary import Summary, summarize
 from spo_data.text import excerpt
@@ -58,7 +58,7 @@ def write_report(run: Path, other: Path | None = None) -> Report:
     comparison = None
     with _snapshot(run, manifest) as journal:
         summary = summarize(journal, manifest)
-        wording = shared_wording(prompt.text for prompt in journal.prompts())
+        wording = find_shared_wording(prompt.text for prompt in journal.prompts())
         if other is not None and other_manifest is not None:
             with _snapshot(other, other_manifest) as other_journal:
                 comparison = compare(manifest, journal, other_manifest, other_journal, wording)
@@ -67,7 +67,7 @@ def write_report(run: Path, other: Path | None = None) -> Report:
             summary=summary,
             comparison=comparison,
             other_name=None if other is None else other.resolve().name,
-            **_counted(journal, summary, wording),
+            **_count(journal, summary, wording),
         )
     path = run / REPORT
     try:
@@ -78,14 +78,14 @@ def write_report(run: Path, other: Path | None = None) -> Report:
     return Report(path, len(page), summary, comparison)
 
 
-def _counted(journal: Journal, summary: Summary, wording: Wording) -> dict[str, Any]:
+def _count(journal: Journal, summary: Summary, wording: Wording) -> dict[str, Any]:
     """What the page shows beside manifest, summary and comparison."""
-    numbers, table = Numbers(), PromptTable(journal, wording)
-    for prompt in tried_prompts(journal):
+    numbers, table = RunStatistics(), PromptTable(journal, wording)
+    for prompt in read_tried_prompts(journal):
         numbers.add(prompt)
         if prompt.suspect_gold is not None:
             table.keep_samples(prompt)
-    table.fill(tried_prompts(journal))
+    table.fill(read_tried_prompts(journal))
     commits, sources, suspects = journal.commits(), numbers.sources(), summary.suspects[:SUSPECTS]
     named = {suspect.prompt_id for suspect in suspects}
     named |= {worst.prompt_id for worst in summary.second.worst} if summary.second else set()
@@ -98,7 +98,7 @@ def _counted(journal: Journal, summary: Summary, wording: Wording) -> dict[str, 
         "drawn_sources": sources[:SOURCES],
         "lengths": numbers.length_bins(),
         "curve": numbers.bounds_curve(),
-        "speed": throughput(commits),
+        "speed": measure_throughput(commits),
         "recorded": bool(commits),
         "suspects": suspects,
         "own": {p.prompt_id: wording.own(p.text, 160) for p in journal.prompts() if p.prompt_id in named},
@@ -109,7 +109,7 @@ def _counted(journal: Journal, summary: Summary, wording: Wording) -> dict[str, 
 @contextmanager
 def _snapshot(run: Path, manifest: Manifest) -> Iterator[Journal]:
     """A run's journal as it is now, whatever is committed meanwhile."""
-    with reading(run / JOURNAL, manifest.grader) as journal:
+    with open_journal(run / JOURNAL, manifest.grader) as journal:
         journal.query("BEGIN")
         yield journal
 

@@ -1,8 +1,8 @@
 """The prompts and samples that a report carries: what its table shows, within limits.
 
-    table = PromptTable(journal, shared_wording(prompt.text for prompt in journal.prompts()))
+    table = PromptTable(journal, find_shared_wording(prompt.text for prompt in journal.prompts()))
     table.keep_samples(suspect)               # these first, where not all samples fit
-    table.fill(tried_prompts(journal))
+    table.fill(read_tried_prompts(journal))
     table.json()                              # for a <script type="application/json">
     table.rows, table.without_samples         # every cut is counted
 
@@ -43,7 +43,7 @@ class Wording:
         return excerpt(text[len(self.before) : len(text) - len(self.after)], length)
 
 
-def shared_wording(texts: Iterable[str]) -> Wording:
+def find_shared_wording(texts: Iterable[str]) -> Wording:
     """What all of several texts begin and end with, cut where a sentence or a line ends; empty where that is short."""
     before = after = None
     shortest = count = 0
@@ -103,9 +103,9 @@ class PromptTable:
         row = [
             *(prompt.prompt_id, self.wording.own(text), excerpt(prompt.ground_truth, ANSWER_CHARACTERS)),
             self.sources.setdefault(prompt.data_source, len(self.sources)),
-            *(_rounded(number) for number in (value.value, value.value_low, value.value_high)),
+            *(_round(number) for number in (value.value, value.value_low, value.value_high)),
             *(verdicts[name] for name in (*VERDICTS, "failed")),
-            _rounded(prompt.tokens_mean),
+            _round(prompt.tokens_mean),
             None if prompt.suspect_gold is None else excerpt(prompt.suspect_gold, ANSWER_CHARACTERS),
         ]
         return f"[{_dump(row)[1:-1]},{samples or 'null'}]"
@@ -130,7 +130,7 @@ class PromptTable:
             cut = max(0, len(response) - RESPONSE_CHARACTERS)
             answer = None if sample.answer is None else excerpt(sample.answer, ANSWER_CHARACTERS)
             detail = None if sample.verdict.is_observation else excerpt(sample.detail or "", RESPONSE_CHARACTERS)
-            score = _rounded(sample.score)
+            score = _round(sample.score)
             rows.append(
                 [
                     sample.sample_index,
@@ -158,7 +158,7 @@ def _sentence_end(text: str) -> int:
     return max((end.end() for end in re.finditer(r"[.:?!]\s+|\n\s*", text)), default=0)
 
 
-def _rounded(number: float | None) -> float | int | None:
+def _round(number: float | None) -> float | int | None:
     if number is None:
         return None
     return int(number) if number == int(number) else round(number, 4)

@@ -1,7 +1,7 @@
 """What the report's charts show, counted from a journal in one pass over its prompts, without their responses.
 
-    numbers = Numbers()
-    for prompt in tried_prompts(journal):
+    numbers = RunStatistics()
+    for prompt in read_tried_prompts(journal):
         numbers.add(prompt)
     numbers.length_bins()
 
@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spo_data.grading.ground_truths import agreed_answer
+from spo_data.grading.ground_truths import find_agreed_answer
 from spo_data.grading.verdict import Verdict
 from spo_data.run.journal import Commit, Journal
-from spo_data.values.estimator import PromptValue, prompt_value
+from spo_data.values.estimator import PromptValue, estimate_value
 
 CHUNK = 1_000
 """Prompts that are read at a time."""
@@ -76,7 +76,7 @@ def verdict_name(verdict: Verdict) -> str:
     return str(verdict) if verdict.is_observation else "failed"
 
 
-def tried_prompts(journal: Journal) -> Iterator[TriedPrompt]:
+def read_tried_prompts(journal: Journal) -> Iterator[TriedPrompt]:
     """The prompts of a journal, in order, those without a sample included."""
     failures: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for number, index, error in journal.query("SELECT prompt_number, sample_index, error FROM failures ORDER BY 1, 2"):
@@ -102,8 +102,8 @@ def tried_prompts(journal: Journal) -> Iterator[TriedPrompt]:
             judged, undrawn = samples.get(number, []), failures.get(number, [])
             yield TriedPrompt(
                 *(number, prompt_id, ground_truth, data_source, judged, undrawn),
-                value=prompt_value(((s.verdict, s.score) for s in judged), len(undrawn)),
-                suspect_gold=agreed_answer((s.verdict, s.answer) for s in judged),
+                value=estimate_value(((s.verdict, s.score) for s in judged), len(undrawn)),
+                suspect_gold=find_agreed_answer((s.verdict, s.answer) for s in judged),
             )
 
 
@@ -129,7 +129,7 @@ class LengthBins:
 
 
 @dataclass
-class Numbers:
+class RunStatistics:
     """Counts over the prompts of a run."""
 
     curve: list[tuple[float, float, float]] = field(default_factory=list)
@@ -200,7 +200,7 @@ class Throughput:
     """Samples whose commit was recorded."""
 
 
-def throughput(commits: Sequence[Commit]) -> Throughput | None:
+def measure_throughput(commits: Sequence[Commit]) -> Throughput | None:
     """Tokens per second from the commits; None where they tell no time.
 
     A call's clock starts with its first commit: when the samples of that one were begun is not known. The tokens of

@@ -32,7 +32,7 @@ from typing import Any, NamedTuple, Self
 
 from spo_data.errors import SpoError, first_line
 from spo_data.grading.verdict import OBSERVATIONS, Graded, Verdict
-from spo_data.prompts.identity import Dropped, Prompt
+from spo_data.prompts.identity import DroppedRow, Prompt
 from spo_data.provenance import GraderRecord
 from spo_data.run.journal_rows import (
     INSERT_PROMPT,
@@ -168,7 +168,7 @@ class Journal:
                 (self._grading(grader or self.grader), verdict, score, reason),
             )
 
-    def set_prompts(self, prompts: Sequence[Prompt], dropped: Iterable[Dropped]) -> None:
+    def set_prompts(self, prompts: Sequence[Prompt], dropped: Iterable[DroppedRow]) -> None:
         """Store the prompts of the call that begins, in their order, and the rows that it dropped.
 
         Prompts that have samples stay. The others are replaced. The failures go, and so do the responses that the
@@ -225,10 +225,10 @@ class Journal:
             for number, index, a, b, c, d, e, f in rows
         ]
 
-    def dropped(self) -> list[Dropped]:
+    def dropped(self) -> list[DroppedRow]:
         """The rows that did not become prompts."""
         rows = self._db.execute("SELECT row, reason, detail FROM dropped ORDER BY row")
-        return [Dropped(row, reason, detail) for row, reason, detail in rows]
+        return [DroppedRow(row, reason, detail) for row, reason, detail in rows]
 
     def commits(self) -> list[Commit]:
         """The batches in which the samples came, in order; none of calls before the journal recorded them."""
@@ -320,7 +320,7 @@ class Journal:
 
 
 @contextmanager
-def reading(path: Path, grader: GraderRecord) -> Iterator[Journal]:
+def open_journal(path: Path, grader: GraderRecord) -> Iterator[Journal]:
     """A journal opened to read; raises SpoError in one line where it cannot be read."""
     with clear_sqlite_errors(path, "read"), Journal(path, grader, read_only=True) as journal:
         yield journal

@@ -9,7 +9,7 @@ import importlib.metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from spo_data.errors import UserError
 from spo_data.files import write_whole
@@ -51,7 +51,7 @@ class Timings(Record):
     sampling_seconds: float = 0.0
     sampled: int = 0
     sampled_tokens: int = 0
-    device_seconds: dict[str, float] = {}
+    device_seconds: dict[str, float] = Field(default_factory=dict)
     """Sampling seconds times devices, by the devices' name; CPU cores are devices."""
 
 

@@ -14,11 +14,11 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spo_data.grading.ground_truths import agreed_answer
+from spo_data.grading.ground_truths import find_agreed_answer
 from spo_data.provenance import Provenance
 from spo_data.run.journal import Journal
 from spo_data.run.sample import Sample
-from spo_data.values.estimator import prompt_value
+from spo_data.values.estimator import estimate_value
 from spo_data.values.schema import samples_schema, values_schema
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
     for prompt_id, samples in by_prompt:
         prompt = next(prompt for prompt in prompts if prompt.prompt_id == prompt_id)  # both are in prompt order
         whole = [sample for sample in samples if sample.finish_reason != "tool_error"]
-        value = prompt_value(((s.verdict, s.score) for s in samples), undrawn.get(prompt_id, 0))
+        value = estimate_value(((s.verdict, s.score) for s in samples), undrawn.get(prompt_id, 0))
         if value.value is None:
             continue
         yield {
@@ -70,7 +70,7 @@ def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
             "n_failed": value.n_failed,
             "response_tokens_mean": sum(len(s.token_ids) for s in whole) / len(whole),
             "tool_turns_mean": sum(s.tool_turns for s in whole) / len(whole),
-            "suspect_gold": agreed_answer((s.verdict, s.answer) for s in samples),
+            "suspect_gold": find_agreed_answer((s.verdict, s.answer) for s in samples),
             "extra_info": None if prompt.extra_info is None else json.dumps(prompt.extra_info, sort_keys=True),
         }
 

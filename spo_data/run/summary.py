@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from spo_data.grading.ground_truths import LEAST_ANSWERS, agreed_answer
+from spo_data.grading.ground_truths import LEAST_ANSWERS, find_agreed_answer
 from spo_data.grading.verdict import Verdict
 from spo_data.provenance import GraderRecord
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Counts, Manifest
 from spo_data.text import excerpt
-from spo_data.values.estimator import PromptValue, prompt_value
+from spo_data.values.estimator import PromptValue, estimate_value
 
 EXAMPLES = 5
 
@@ -201,7 +201,7 @@ def _suspects(journal: Journal) -> list[Suspect]:
     )
     suspects = []
     for number, group in groupby(rows, key=lambda row: row[0]):
-        answer = agreed_answer((Verdict(verdict), answer) for _, verdict, answer in group)
+        answer = find_agreed_answer((Verdict(verdict), answer) for _, verdict, answer in group)
         if answer is not None:
             prompt_id, text, ground_truth = _prompt(journal, "prompt_number", number)
             suspects.append(Suspect(prompt_id, ground_truth, answer, excerpt(text)))
@@ -246,10 +246,10 @@ def _values(journal: Journal) -> list[tuple[int, PromptValue]]:
     undrawn = dict(journal.query("SELECT prompt_number, count(*) FROM failures GROUP BY 1"))
     # Without `prompts` in it, the query walks two indexes and never reads a response.
     rows = journal.rows("SELECT prompt_number, verdict, score FROM graded ORDER BY prompt_number, sample_index")
-    values = {number: prompt_value((), count) for number, count in undrawn.items()}
+    values = {number: estimate_value((), count) for number, count in undrawn.items()}
     for number, group in groupby(rows, key=lambda row: row[0]):
         pairs = ((Verdict(verdict), score) for _, verdict, score in group)
-        values[number] = prompt_value(pairs, undrawn.get(number, 0))
+        values[number] = estimate_value(pairs, undrawn.get(number, 0))
     positions = journal.rows("SELECT position, prompt_number FROM prompts ORDER BY position")
     return [(position, values[number]) for position, number in positions if number in values]
 

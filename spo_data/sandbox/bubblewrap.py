@@ -115,7 +115,7 @@ def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
         *("--remount-ro", "/", "--seccomp", str(descriptors.system_calls), "--chdir", FOLDER, "--clearenv"),
         *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
         "--",
-        *gated(limits, _INPUT, *_COUNTED),
+        *gate_command(limits, _INPUT, *_COUNTED),
     ]
     if not nested:
         return inner
@@ -131,7 +131,7 @@ def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
     ]
 
 
-def gated(limits: Limits, stdin: str, *more: str) -> list[str]:
+def gate_command(limits: Limits, stdin: str, *more: str) -> list[str]:
     """The command that runs its folder's program, with a file as stdin, under the kernel's limits for each process.
 
     Its own stdin is a socket: it writes a line there once the limits hold, and starts the program when it reads one. A

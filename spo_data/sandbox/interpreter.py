@@ -1,7 +1,7 @@
 """What runs a program that a model wrote, and what the model is told of it.
 
-    execution = await interpreter.run(shown_last("6 * 7"), Limits(seconds=30, memory_mb=1024))
-    told(execution, characters=2000)        # "42"
+    execution = await interpreter.run(show_last("6 * 7"), Limits(seconds=30, memory_mb=1024))
+    describe_for_model(execution, characters=2000)        # "42"
 
 A program that fails, runs out of time or memory, or floods its output has a normal result, which the model reads. Only
 what is our fault (no sandbox, an overloaded one) raises, and then nothing is known of the program.
@@ -57,7 +57,7 @@ class Interpreter(Protocol):
         ...
 
 
-def told(execution: Execution, limits: Limits, characters: int) -> str:
+def describe_for_model(execution: Execution, limits: Limits, characters: int) -> str:
     """What the model reads: stdout, stderr, and which limit ended the program; its middle left out, and marked."""
     text = execution.stdout
     if execution.stderr:
@@ -69,12 +69,12 @@ def told(execution: Execution, limits: Limits, characters: int) -> str:
             "memory": f"MemoryError: the program was stopped at {limits.memory_mb} MB",
             "output": f"OutputError: the program was stopped after {CAPTURED_BYTES >> 20} MB of output",
         }[execution.stopped]
-        kept = shortened(text, max(characters - len(reason) - 1, 0))
+        kept = shorten(text, max(characters - len(reason) - 1, 0))
         return f"{kept}\n{reason}".lstrip("\n")
-    return shortened(text, characters)
+    return shorten(text, characters)
 
 
-def shortened(text: str, characters: int) -> str:
+def shorten(text: str, characters: int) -> str:
     """The text with its middle left out where it is longer; the mark says how much, and comes on top of the limit."""
     if len(text) <= characters:
         return text

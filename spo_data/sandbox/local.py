@@ -19,7 +19,7 @@ from tenacity.wait import wait_base
 from spo_data.errors import UserError, first_line
 from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
 from spo_data.sandbox.program import run_program
-from spo_data.sandbox.retry import ATTEMPTS, WAIT, PassingError, tried_again
+from spo_data.sandbox.retry import ATTEMPTS, WAIT, PassingError, retry
 
 _LONGEST_SECONDS = 1_000_000_000
 """The kernel counts CPU time in nanoseconds, in 64 bits."""
@@ -71,7 +71,7 @@ class LocalInterpreter:
 
     async def run(self, code: str, limits: Limits, stdin: str = "") -> Execution:
         """Run a program to its end or its limit; raises SandboxError. Cancelling kills it, within a few moments."""
-        return await tried_again(
+        return await retry(
             lambda: self._once(code, limits, stdin), "local sandbox", attempts=self._attempts, wait=self._wait
         )
 

@@ -11,7 +11,7 @@ _RESIDENT = re.compile(rb"^(?:VmRSS|VmSwap):\s*(\d+) kB$", re.MULTILINE)
 _SHARED_OUT = re.compile(rb"^(?:Pss|SwapPss):\s*(\d+) kB$", re.MULTILINE)
 
 
-def memory_used(root: int, limit: int, file_systems: tuple[str, ...] = (), size: int = 0) -> int:
+def measure_memory(root: int, limit: int, file_systems: tuple[str, ...] = (), size: int = 0) -> int:
     """Bytes in memory and swap, with the files in the tmpfs `file_systems` of `size` that the descendants see.
 
     Pages that processes share are counted once for each, unless that exceeds the limit: to share them out takes longer.
@@ -21,7 +21,7 @@ def memory_used(root: int, limit: int, file_systems: tuple[str, ...] = (), size:
     used = files + sum(_fields(pid, "status", _RESIDENT) or 0 for pid in processes)
     if used <= limit:
         return used
-    return files + sum(_shared_out(pid) for pid in processes)
+    return files + sum(_read_shared_part(pid) for pid in processes)
 
 
 def children(pid: int) -> Iterator[int]:
@@ -32,7 +32,7 @@ def children(pid: int) -> Iterator[int]:
                 yield from map(int, file.read().split())
 
 
-def _shared_out(pid: int) -> int:
+def _read_shared_part(pid: int) -> int:
     """A process's part of what it shares; all of it where that may not be read."""
     shared_out = _fields(pid, "smaps_rollup", _SHARED_OUT)
     return shared_out if shared_out is not None else _fields(pid, "status", _RESIDENT) or 0

@@ -1,6 +1,6 @@
 """A program's last expression is shown, as a notebook shows it.
 
-    shown_last("x = 6 * 7\nx")      # its value is printed, unless it is None
+    show_last("x = 6 * 7\nx")      # its value is printed, unless it is None
 
 The text changes in that expression only, so that tracebacks name the lines that the model wrote. (Wrapping the last
 line in `print(...)`, as the reference does, breaks loops, assignments and comments.)
@@ -18,7 +18,7 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
 """Python's lines: its parser does not end one at a form feed or a Unicode separator."""
 
 
-def shown_last(code: str) -> str:
+def show_last(code: str) -> str:
     """The program with its last statement displayed, where that is an expression; as it is where it does not parse."""
     try:
         with warnings.catch_warnings():

@@ -28,12 +28,12 @@ from spo_data.sandbox.bubblewrap import (
     FOLDER,
     PROGRAM,
     Descriptors,
-    gated,
+    gate_command,
     sandbox_command,
     tool,
 )
 from spo_data.sandbox.interpreter import CAPTURED_BYTES, Execution, Limits, SandboxError, Stopped
-from spo_data.sandbox.memory_watch import children, memory_used
+from spo_data.sandbox.memory_watch import children, measure_memory
 from spo_data.sandbox.seccomp import system_call_filter
 
 START_SECONDS = 60.0
@@ -79,7 +79,7 @@ class _Running:
 def run_program(code: str, stdin: str, limits: Limits, *, unsafe: bool, cancelled: threading.Event) -> Execution:
     """Run a program to its end or its limit; raises SandboxError where we fail, and where it was cancelled."""
     with ExitStack() as stack:
-        start = _start_unsafe if unsafe else _start_sandboxed
+        start = _start_unsafe if unsafe else _start_in_sandbox
         try:
             running = start(stack, code.encode(errors="surrogatepass"), stdin.encode(errors="surrogatepass"), limits)
         except OSError as error:
@@ -95,7 +95,7 @@ def run_program(code: str, stdin: str, limits: Limits, *, unsafe: bool, cancelle
         return _execution(running, stopped, limits, seconds, unsafe=unsafe)
 
 
-def _start_sandboxed(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -> _Running:
+def _start_in_sandbox(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -> _Running:
     """Make a sandbox that is known to end with us, for a program that waits at its gate."""
     with ExitStack() as theirs:
         descriptors = Descriptors(
@@ -105,8 +105,8 @@ def _start_sandboxed(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits
         )
         inherited = (descriptors.program, descriptors.stdin, descriptors.system_calls)
         # Never our environment: the first process's can be read inside.
-        running = _started(stack, sandbox_command(limits, descriptors), ENVIRONMENT, "/", inherited)
-    _wait_until_made(running)
+        running = _start(stack, sandbox_command(limits, descriptors), ENVIRONMENT, "/", inherited)
+    _wait_for_gate(running)
     running.root = next(children(running.process.pid), 0)
     if not running.root:
         raise SandboxError("a sandbox ended before its program began")
@@ -123,17 +123,17 @@ def _start_unsafe(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -
     folder.mkdir()
     (folder / PROGRAM).write_bytes(code)
     its_input.write_bytes(stdin)
-    command = [tool("setpriv"), "--pdeathsig", "KILL", *gated(limits, str(its_input))]
-    running = _started(stack, command, {**ENVIRONMENT, "HOME": str(place), "TMPDIR": str(place)}, str(folder))
+    command = [tool("setpriv"), "--pdeathsig", "KILL", *gate_command(limits, str(its_input))]
+    running = _start(stack, command, {**ENVIRONMENT, "HOME": str(place), "TMPDIR": str(place)}, str(folder))
     running.place = os.fsencode(place)
-    _wait_until_made(running)
+    _wait_for_gate(running)
     return running
 
 
-def _started(
+def _start(
     stack: ExitStack, command: list[str], environment: Mapping[str, str], folder: str, inherited: tuple[int, ...] = ()
 ) -> _Running:
-    """Start a command that ends in `gated`, with the gate as its stdin."""
+    """Start a command that ends in `gate_command`, with the gate as its stdin."""
     gate, gate_end = socket.socketpair()
     stack.enter_context(gate)
     with gate_end:
@@ -152,7 +152,7 @@ def _started(
     return _Running(process, process.pid, gate, output=_pipes(stack, process))
 
 
-def _wait_until_made(running: _Running) -> None:
+def _wait_for_gate(running: _Running) -> None:
     """Wait for the gate's line; raises SandboxError, with what was said last, where there is none."""
     if _readable(running.gate.fileno(), START_SECONDS) and running.gate.recv(1):
         return
@@ -195,7 +195,7 @@ def _watch(
             return "time"
         if now >= look:
             limit = limits.memory_mb << 20
-            if memory_used(running.root, limit, file_systems, FILES_MB << 20) > limit:
+            if measure_memory(running.root, limit, file_systems, FILES_MB << 20) > limit:
                 return "memory"
             look = now + LOOK_SECONDS
         ready = dict(poll.poll(max(0.0, min(deadline, look) - now) * 1000 + 1))

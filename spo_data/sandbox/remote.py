@@ -21,7 +21,7 @@ from tenacity.wait import wait_base, wait_fixed
 
 from spo_data.errors import UserError, first_line, retry_after
 from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
-from spo_data.sandbox.retry import ATTEMPTS, WAIT, PassingError, tried_again
+from spo_data.sandbox.retry import ATTEMPTS, WAIT, PassingError, retry
 from spo_data.sandbox.run_code import Answer, Program, execution_of
 
 CONCURRENCY = 64
@@ -85,7 +85,7 @@ class RemoteInterpreter:
             memory_limit_MB=limits.memory_mb,
         )
         body = program.model_dump_json(by_alias=True).encode()
-        return await tried_again(lambda: self._once(body, limits), self.name, attempts=self._attempts, wait=self._wait)
+        return await retry(lambda: self._once(body, limits), self.name, attempts=self._attempts, wait=self._wait)
 
     async def _once(self, body: bytes, limits: Limits) -> Execution:
         async with self._slots:  # not while it waits for its next attempt
@@ -106,11 +106,11 @@ class RemoteInterpreter:
         except httpx.ReadTimeout as error:
             raise PassingError(f"no answer within {seconds:g} seconds") from error
         except httpx.HTTPStatusError as error:
-            raise PassingError(_answered(error.response), retry_after(error)) from error
+            raise PassingError(_describe_answer(error.response), retry_after(error)) from error
         except httpx.RequestError as error:
             raise PassingError(f"no connection, or a broken one ({first_line(error)})") from error
         if not response.is_success:
-            raise SandboxError(f"{self.name}: {_answered(response)}")
+            raise SandboxError(f"{self.name}: {_describe_answer(response)}")
         try:
             return execution_of(Answer.model_validate(json.loads(response.content)))
         except (ValidationError, ValueError, RecursionError) as error:
@@ -150,7 +150,7 @@ def _of_netrc() -> httpx.Auth | None:
         raise UserError(f"{path} cannot be read: {first_line(error)}") from error
 
 
-def _answered(response: httpx.Response) -> str:
+def _describe_answer(response: httpx.Response) -> str:
     """The status and what a FastAPI server says of it."""
     try:
         said = response.json()["detail"]

@@ -1,6 +1,6 @@
 """A sandbox that fails is tried again, here and there alike: what is in the way has often passed half a minute later.
 
-    await tried_again(once, "http://sandbox:8080", attempts=5, wait=WAIT)      # `once` raises PassingError for that
+    await retry(once, "http://sandbox:8080", attempts=5, wait=WAIT)      # `once` raises PassingError for that
 
 In the end there is either what the program did or a SandboxError that says why and after how many attempts.
 """
@@ -28,9 +28,7 @@ class PassingError(Exception):
         """Seconds that a server asks for."""
 
 
-async def tried_again(
-    once: Callable[[], Awaitable[Execution]], name: str, *, attempts: int, wait: wait_base
-) -> Execution:
+async def retry(once: Callable[[], Awaitable[Execution]], name: str, *, attempts: int, wait: wait_base) -> Execution:
     """What `once` returns, at the first of some attempts that does; raises SandboxError after the last one."""
 
     def waiting(state: RetryCallState) -> float:

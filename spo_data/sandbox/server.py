@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from spo_data.errors import UserError, first_line
 from spo_data.options import ToolOptions
 from spo_data.sandbox.interpreter import Interpreter, Limits, SandboxError
-from spo_data.sandbox.notebook import shown_last
+from spo_data.sandbox.notebook import show_last
 from spo_data.sandbox.open import open_interpreter
 from spo_data.sandbox.run_code import Answer, Program, answer_of
 
@@ -50,7 +50,7 @@ async def serve(
     is free.
     """
     async with open_interpreter(options, concurrency) as interpreter:
-        with _listening(host, port) as listening:
+        with _listen(host, port) as listening:
             shown = f"[{host}]" if ":" in host else host
             address = f"http://{shown}:{listening.getsockname()[1]}"
             app = make_app(interpreter)
@@ -131,7 +131,7 @@ class _Runs:
 
     async def _answer(self, program: Program) -> Answer:
         try:
-            return answer_of(await self._interpreter.run(_shown_once(program.code), _limits(program), program.stdin))
+            return answer_of(await self._interpreter.run(_show_once(program.code), _limits(program), program.stdin))
         except SandboxError as error:
             return Answer(status="SandboxError", message=str(error))
 
@@ -156,15 +156,15 @@ def _refuse_unsupported(program: Program, most: Limits) -> None:
         raise HTTPException(413, f"code: at most {CODE_BYTES >> 20} MB")
 
 
-_SHOWN = shown_last("0").partition("0")[0]
+_SHOWN = show_last("0").partition("0")[0]
 
 
-def _shown_once(code: str) -> str:
+def _show_once(code: str) -> str:
     """The program with its last expression shown; one whose client has done that is left as it is.
 
     Twice would print the same, but a traceback quotes the line.
     """
-    shown = shown_last(code)
+    shown = show_last(code)
     return code if 2 * _SHOWN in shown and 2 * _SHOWN not in code else shown
 
 
@@ -235,7 +235,7 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)

@@ -1,6 +1,6 @@
 """A prompt's value from its samples: the mean score, and what we do not know of it.
 
-    prompt_value([Graded(...), ...], n_undrawn=0)
+    estimate_value([Graded(...), ...], n_undrawn=0)
 
 value       mean score over the valid samples (those whose verdict is an observation of the policy)
 value_low   every truncated, ungraded or undrawable sample counted wrong
@@ -36,7 +36,7 @@ class PromptValue:
     """Samples that we failed to draw or to grade: n - n_valid."""
 
 
-def prompt_value(samples: Iterable[tuple[Verdict, float | None]], n_undrawn: int = 0) -> PromptValue:
+def estimate_value(samples: Iterable[tuple[Verdict, float | None]], n_undrawn: int = 0) -> PromptValue:
     """The value of one prompt from its (verdict, score) pairs in sample order, and how many could not be drawn."""
     pairs = list(samples)
     verdicts = [verdict for verdict, _ in pairs]

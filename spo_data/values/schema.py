@@ -2,7 +2,7 @@
 
     values_schema(provenance)       one row a prompt
     samples_schema(provenance)      one row a response
-    stored_provenance(schema)       what a file that was read belongs to
+    read_provenance(schema)       what a file that was read belongs to
 
 A parquet file carries the policy, dataset and grader of its numbers in its metadata (key `spo`, as JSON): a table that
 was copied out of its run, or downloaded, still says what it belongs to.
@@ -79,7 +79,7 @@ def samples_schema(
     return pa.schema([*columns, *mask, *logprobs], _metadata(provenance))
 
 
-def stored_provenance(schema: "pa.Schema") -> Provenance | None:
+def read_provenance(schema: "pa.Schema") -> Provenance | None:
     """What a file's numbers belong to; None where it does not say, or in a version that we do not read."""
     try:
         found = Provenance.model_validate_json((schema.metadata or {})[_KEY])

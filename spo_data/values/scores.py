@@ -1,6 +1,6 @@
 """Foreign values as rows of a `values` table: what is not said is null, never a zero.
 
-    table_of_scores([("What is 2 + 2?", [1.0, 0.0])], "values.json")
+    make_table_of_scores([("What is 2 + 2?", [1.0, 0.0])], "values.json")
 
 Scores alone say how many samples there were and what they scored; not how many were truncated or failed, so there are
 no bounds.
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def table_of_scores(pairs: Iterable[tuple[Any, Any]], file: str) -> "pa.Table":
+def make_table_of_scores(pairs: Iterable[tuple[Any, Any]], file: str) -> "pa.Table":
     """The table of (first user message, scores) pairs; raises UserError, naming file and row, for what is none."""
-    table = table_of_rows(_scored(pairs, file))
+    table = make_table(_read_scored_rows(pairs, file))
     check_unique(table, file)
     return table
 
 
-def value_row(prompt: Prompt, scores: Sequence[float], **known: Any) -> dict[str, Any]:
+def make_value_row(prompt: Prompt, scores: Sequence[float], **known: Any) -> dict[str, Any]:
     """One row from a prompt and the scores of its valid samples (at least one); `known` are further columns."""
     binary = all(score in (0.0, 1.0) for score in scores)
     return {
@@ -44,7 +44,7 @@ def value_row(prompt: Prompt, scores: Sequence[float], **known: Any) -> dict[str
     }
 
 
-def table_of_rows(rows: Iterable[Mapping[str, Any]]) -> "pa.Table":
+def make_table(rows: Iterable[Mapping[str, Any]]) -> "pa.Table":
     """A `values` table of rows, made in batches; columns that a row lacks are null."""
     import itertools
 
@@ -69,12 +69,12 @@ def read_scores(scores: Any, where: str) -> list[float]:
     return [float(score) for score in scores]
 
 
-def _scored(pairs: Iterable[tuple[Any, Any]], file: str) -> Iterator[dict[str, Any]]:
+def _read_scored_rows(pairs: Iterable[tuple[Any, Any]], file: str) -> Iterator[dict[str, Any]]:
     for row, (text, scores) in enumerate(pairs):
         if not isinstance(text, str) or not text.strip() or not _is_unicode(text):
             raise UserError(f"{file}: column prompt, row {row}: {text!r:.80} is not a text")
         prompt = Prompt((Message("user", text.strip()),), "", "")
-        yield value_row(prompt, read_scores(scores, f"{file}: column vhat, row {row}"))
+        yield make_value_row(prompt, read_scores(scores, f"{file}: column vhat, row {row}"))
 
 
 def _is_finite(score: float) -> bool:

@@ -20,7 +20,7 @@ OURS = ("prompt_id", "value", "n_valid")
 """The fields of `extra_info` that only an export of ours writes."""
 
 
-def verl_rows(table: "pa.Table", values: ValueTable, split: str = "train") -> "tuple[pa.Table, list[str]]":
+def make_verl_rows(table: "pa.Table", values: ValueTable, split: str = "train") -> "tuple[pa.Table, list[str]]":
     """verl's columns for rows of a values table, and what does not fit into them."""
     import pyarrow as pa
 
@@ -72,7 +72,7 @@ def _extra_info(table: "pa.Table", split: str) -> "tuple[pa.ChunkedArray, list[s
         notes.append(f"extra_info lacks {', '.join(partial)} in some prompts: null there")
     for name in rows:
         try:
-            fields[name] = _typed(table, name)
+            fields[name] = _to_one_type(table, name)
         except (pa.ArrowException, OverflowError):
             notes.append(f"extra_info.{name} has no one type: written as JSON text")
             fields[name] = pa.chunked_array(
@@ -100,7 +100,7 @@ def _originals(table: "pa.Table") -> Iterator[list[dict[str, Any]]]:
         yield originals
 
 
-def _typed(table: "pa.Table", name: str) -> "pa.ChunkedArray":
+def _to_one_type(table: "pa.Table", name: str) -> "pa.ChunkedArray":
     """One field of all rows in the one type that holds them; raises what Arrow raises where there is none."""
     import pyarrow as pa
 

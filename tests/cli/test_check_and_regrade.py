@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-import scripted
 from spo_data.options import GraderOptions, PromptOptions
 from spo_data.run.manifest import read_manifest
+from support import scripted
 
 pytestmark = pytest.mark.slow
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-import scripted
 from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling
+from support import scripted
 
 
 @pytest.fixture(scope="module")

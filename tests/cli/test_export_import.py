@@ -10,10 +10,10 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from made_runs import make_run
 from spo_cli.commands.export import export
 from spo_cli.commands.import_values import import_values
 from spo_data.prompts.identity import Message, Prompt
+from support.made_runs import make_run
 
 APP = typer.Typer(rich_markup_mode="rich")
 APP.command("export")(export)

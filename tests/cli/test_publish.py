@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import scripted
-from hub_running import Server, client_environment, running_hub
+from fake_hub.running import Server, client_environment, running_hub
+from support import scripted
 
 pytestmark = pytest.mark.slow
 

@@ -9,12 +9,12 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from records import GRADER, make_manifest
 from spo_cli.commands.report import report
 from spo_data.grading.verdict import Verdict
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.run.journal import Journal
 from spo_data.run.sample import Sample
+from support.records import GRADER, make_manifest
 
 
 @pytest.fixture

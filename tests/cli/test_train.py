@@ -22,8 +22,6 @@ from typer.testing import CliRunner
 import spo_train.data.training_rows
 import spo_train.launch.supervise
 import spo_train.plan.tool_options
-from made_runs import make_run
-from records import make_manifest
 from spo_cli.train import app
 from spo_data.errors import SpoError
 from spo_data.files import folder_lock
@@ -37,10 +35,12 @@ from spo_data.prompts.template import TOOL_WORDING
 from spo_data.provenance import ToolsRecord
 from spo_data.values.schema import values_schema
 from spo_train.data.verl_files import read_values_file
-from spo_train.launch.supervise import Ended
+from spo_train.launch.supervise import LaunchOutcome
 from spo_train.plan.folder import write_folder
 from spo_train.plan.settle import plan_training
 from spo_train.plan.train_options import TrainOptions
+from support.made_runs import make_run
+from support.records import make_manifest
 
 pytestmark = pytest.mark.slow  # each call composes verl's configuration
 
@@ -106,7 +106,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     launch = spo_train.launch.supervise.launch
 
     def stand_in(program: str) -> None:
-        def launched(out: Path, environment: Any, watcher: Any) -> Ended:
+        def launched(out: Path, environment: Any, watcher: Any) -> LaunchOutcome:
             return launch(out, environment, watcher, [sys.executable, "-c", program, str(out)], grace=0.5)
 
         monkeypatch.setattr(spo_train.launch.supervise, "launch", launched)

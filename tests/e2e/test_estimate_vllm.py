@@ -22,16 +22,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from hub_running import client_environment, running_hub
-from records import journal_of
+from fake_hub.running import client_environment, running_hub
 from spo_data.engines.protocol import Engine
 from spo_data.engines.vllm import VllmEngine, start_vllm
 from spo_data.models.names import resolve_model
 from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
 from spo_data.prompts.identity import Message, prompt_id, sample_seed
-from spo_pipelines.estimate import Outcome, estimate
-from spo_pipelines.sampling_plan import EstimateOptions, Plan
-from tool_shots import write_shots
+from spo_pipelines.estimate import EstimateOutcome, estimate
+from spo_pipelines.sampling_plan import EstimateOptions, SamplingPlan
+from support.records import journal_of
+from support.tool_shots import write_shots
 
 pytestmark = pytest.mark.engine
 
@@ -39,13 +39,13 @@ DATASET = "reasoning-gym:chain_sum?max_terms=2&max_digits=1"
 MAX_TOKENS = 48
 ENGINE = EngineOptions(enforce_eager=True, max_num_seqs=32, max_model_len=512, dtype="float32")
 
-Run = Callable[..., Outcome]
+Run = Callable[..., EstimateOutcome]
 
 
 class Silent:
     """A watcher that tells nobody."""
 
-    def planned(self, plan: Plan, present: int) -> None: ...
+    def planned(self, plan: SamplingPlan, present: int) -> None: ...
     def stage(self, text: str) -> None: ...
     def sampled(self, progress: object) -> None: ...
 
@@ -65,7 +65,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         engine = runner.run(context.__aenter__())
 
         @asynccontextmanager
-        async def shared(plan: Plan) -> AsyncIterator[Engine]:
+        async def shared(plan: SamplingPlan) -> AsyncIterator[Engine]:
             yield VllmEngine(engine._client, plan.options.sampling, log, 0)
 
         def run(
@@ -77,7 +77,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
             also: str | None = None,
             tools: bool = False,
             **sampling: int,
-        ) -> Outcome:
+        ) -> EstimateOutcome:
             options = EstimateOptions(
                 model="smollm2-135m",
                 out=out,
@@ -95,7 +95,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 
 @pytest.fixture(scope="session")
-def complete_run(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+def complete_run(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, EstimateOutcome]:
     """A finished run of 16 rows, n = 8."""
     out = tmp_path_factory.mktemp("complete") / "run"
     return out, run(out, limit=16, n=8, also="dapo")
@@ -110,7 +110,7 @@ def values(out: Path) -> list[dict[str, object]]:
 
 
 def test_every_prompt_has_n_samples_and_some_values_are_strictly_inside_0_and_1(
-    complete_run: tuple[Path, Outcome],
+    complete_run: tuple[Path, EstimateOutcome],
 ) -> None:
     out, outcome = complete_run
     rows = samples(out)
@@ -124,7 +124,7 @@ def test_every_prompt_has_n_samples_and_some_values_are_strictly_inside_0_and_1(
     assert any(0.0 < row["value"] < 1.0 for row in values(out))  # type: ignore[operator]
 
 
-def test_a_value_is_the_mean_of_its_samples_scores(complete_run: tuple[Path, Outcome]) -> None:
+def test_a_value_is_the_mean_of_its_samples_scores(complete_run: tuple[Path, EstimateOutcome]) -> None:
     out, _ = complete_run
     scores: dict[object, list[float]] = {}
     for row in samples(out):
@@ -134,7 +134,7 @@ def test_a_value_is_the_mean_of_its_samples_scores(complete_run: tuple[Path, Out
         assert row["value"] == pytest.approx(np.mean(scores[row["prompt_id"]]))
 
 
-def test_samples_carry_their_own_seeds_and_real_tokens(complete_run: tuple[Path, Outcome]) -> None:
+def test_samples_carry_their_own_seeds_and_real_tokens(complete_run: tuple[Path, EstimateOutcome]) -> None:
     from spo_data.models.chat import load_chat
 
     out, _ = complete_run
@@ -150,7 +150,7 @@ def test_samples_carry_their_own_seeds_and_real_tokens(complete_run: tuple[Path,
         assert (row["verdict"] == "truncated") == (row["finish_reason"] == "length")
 
 
-def test_a_second_opinion_is_recorded_for_every_sample_and_compared(complete_run: tuple[Path, Outcome]) -> None:
+def test_a_second_opinion_is_recorded_for_every_sample_and_compared(complete_run: tuple[Path, EstimateOutcome]) -> None:
     out, outcome = complete_run
     assert outcome.summary is not None
     second = outcome.summary.second
@@ -164,7 +164,7 @@ def test_a_second_opinion_is_recorded_for_every_sample_and_compared(complete_run
 
 
 def test_the_command_checks_the_dataset_and_grades_the_run_again_and_back(
-    complete_run: tuple[Path, Outcome], tmp_path: Path
+    complete_run: tuple[Path, EstimateOutcome], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     shutil.copytree(complete_run[0], out)
@@ -196,7 +196,7 @@ def test_the_command_checks_the_dataset_and_grades_the_run_again_and_back(
 
 
 def test_the_commands_publish_load_report_join_and_export_a_real_run(
-    complete_run: tuple[Path, Outcome], tmp_path: Path
+    complete_run: tuple[Path, EstimateOutcome], tmp_path: Path
 ) -> None:
     out, program = complete_run[0], Path(sys.executable).with_name("spo-data")
     (tmp_path / "hub").mkdir()
@@ -252,7 +252,7 @@ def test_raising_n_from_4_to_8_leaves_the_first_four_rows_of_each_prompt_as_they
     assert kept.to_pylist() == first.to_pylist()
 
 
-def test_a_finished_run_is_a_hugging_face_dataset(complete_run: tuple[Path, Outcome], tmp_path: Path) -> None:
+def test_a_finished_run_is_a_hugging_face_dataset(complete_run: tuple[Path, EstimateOutcome], tmp_path: Path) -> None:
     import datasets
 
     out, _ = complete_run
@@ -374,7 +374,7 @@ def holds(process: Path, log: Path) -> bool:
         return False
 
 
-def test_prompt_ids_join_the_values_to_freshly_generated_problems(complete_run: tuple[Path, Outcome]) -> None:
+def test_prompt_ids_join_the_values_to_freshly_generated_problems(complete_run: tuple[Path, EstimateOutcome]) -> None:
     import reasoning_gym
 
     out, _ = complete_run

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tool_shots import write_shots
-from two_layer_model import make_two_layer_model
+from support.tool_shots import write_shots
+from support.two_layer_model import make_two_layer_model
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-import scripted
+from support import scripted
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import scripted
 import spo_pipelines.check as check_module
-from records import journal_of
 from spo_data import UserError
 from spo_data.options import GraderOptions, PromptOptions
 from spo_data.run.manifest import read_manifest
 from spo_pipelines.check import CheckOptions, CheckReport
+from support import scripted
+from support.records import journal_of
 
 estimate, options = scripted.estimate, scripted.options
 

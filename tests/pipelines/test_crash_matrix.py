@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import scripted
-from records import journal_of
 from spo_data import sample_seed
 from spo_data.run.manifest import read_manifest
+from support import scripted
+from support.records import journal_of
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-import scripted
-from records import journal_of
 from spo_data import SpoError, UserError, sample_seed
 from spo_data.engines.protocol import EngineError
 from spo_data.grading.pool import GraderPool
@@ -22,6 +20,8 @@ from spo_data.grading.worker import GradeJob
 from spo_data.models.names import Model, resolve_model
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest, read_manifest
+from support import scripted
+from support.records import journal_of
 
 Script, estimate, options = scripted.Script, scripted.estimate, scripted.options
 
@@ -535,7 +535,7 @@ def test_a_signal_ends_the_run_cleanly_and_the_same_command_completes_it(
 def test_a_signal_before_the_engine_ends_the_call_at_once(
     number: signal.Signals, dataset: Path, tmp_path: Path
 ) -> None:
-    signalled = {"at": "spo_pipelines.estimate:make_plan", "signal": int(number)}
+    signalled = {"at": "spo_pipelines.estimate:plan_sampling", "signal": int(number)}
     ended = scripted.server().run({"argv": argv(dataset, tmp_path / "run"), "kill": signalled})
     assert ended["status"] == 128 + number
     assert ended["stderr"].splitlines()[-1].startswith("interrupted")

@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from records import make_manifest
 from spo_data.errors import UserError
-from spo_data.join.coverage import Joined, join
+from spo_data.join.coverage import JoinReport, join
 from spo_data.load import load_values
 from spo_data.options import PromptOptions
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.prompts.template import load_template
 from spo_data.values.schema import values_schema
-from spo_data.values.scores import value_row
+from spo_data.values.scores import make_value_row
 from spo_data.values.table import ValueTable
+from support.records import make_manifest
 
 BOXED = load_template("boxed")
 
@@ -33,7 +33,7 @@ def values_of(
         messages = BOXED.apply((Message("user", question),))
         if provenance.policy.system is not None:
             messages = (Message("system", provenance.policy.system), *messages)
-        rows.append(value_row(Prompt(messages, gold, "d"), [1.0, 0.0]))
+        rows.append(make_value_row(Prompt(messages, gold, "d"), [1.0, 0.0]))
     pq.write_table(pa.Table.from_pylist(rows, schema=values_schema(provenance)), tmp_path / "values.parquet")
     return load_values(tmp_path / "values.parquet")
 
@@ -48,7 +48,7 @@ def problems(*questions: str, gold: str = "4") -> list[dict[str, Any]]:
     return [{"question": question, "answer": gold} for question in questions]
 
 
-def reasons(joined: Joined) -> list[tuple[int, str]]:
+def reasons(joined: JoinReport) -> list[tuple[int, str]]:
     return [(missing.row, missing.near.reason) for missing in joined.missing]
 
 

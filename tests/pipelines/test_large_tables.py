@@ -10,12 +10,18 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-PROGRAM = Path(__file__).parents[1] / "large_run.py"
+PROGRAM = "support.large_run"
+TESTS = Path(__file__).parents[1]
 
 
 def step(*words: str | Path) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), *map(str, words)], capture_output=True, text=True, check=False, timeout=1500
+        [sys.executable, "-m", PROGRAM, *map(str, words)],
+        cwd=TESTS,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

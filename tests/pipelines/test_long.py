@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import scripted
+from support import scripted
 
 pytestmark = pytest.mark.long
 

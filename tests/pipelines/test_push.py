@@ -13,12 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-import hub_client
-import push_client
-import scripted
-from hub_running import Hub, client_environment, clients_of, running_hub
+from fake_hub import client as hub_client
+from fake_hub.running import Hub, client_environment, clients_of, running_hub
 from spo_data.provenance import Provenance
 from spo_data.run.manifest import read_manifest
+from support import push_client, scripted
 
 pytestmark = pytest.mark.slow
 NUMBERS = itertools.count(1)

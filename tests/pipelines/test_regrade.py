@@ -13,8 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
-import scripted
-from records import journal_of
 from spo_data import SpoError, UserError
 from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
@@ -22,8 +20,10 @@ from spo_data.grading.worker import GradeJob
 from spo_data.options import GraderOptions
 from spo_data.run.manifest import Manifest, read_manifest
 from spo_pipelines.command_line import with_option
-from spo_pipelines.regrade import Regraded, RegradeOptions
+from spo_pipelines.regrade import RegradeOptions, RegradeOutcome
 from spo_pipelines.regrade import regrade as run_regrade
+from support import scripted
+from support.records import journal_of
 
 pytestmark = pytest.mark.slow
 
@@ -89,7 +89,7 @@ def run(made: tuple[Path, Path], tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def regrade(run: Path, verifier: str | None = None, also: str | None = None, **asked: Any) -> Regraded:
+def regrade(run: Path, verifier: str | None = None, also: str | None = None, **asked: Any) -> RegradeOutcome:
     grader = GraderOptions(verifier=verifier, also=also, grader_workers=1)
     return asyncio.run(run_regrade(RegradeOptions(run, grader, **asked), lambda *_: None))
 

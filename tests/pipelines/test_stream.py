@@ -10,10 +10,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-import scripted
 import spo_data.run.journal
 import spo_pipelines.stream as stream_module
-from records import GRADER
 from spo_data import Message, Prompt, SpoError, sample_seed
 from spo_data.engines.protocol import Completion, EngineError, SampleRequest
 from spo_data.grading.verdict import Graded, Verdict
@@ -22,6 +20,8 @@ from spo_data.run.journal import Journal
 from spo_data.run.sample import Sample
 from spo_pipelines.graders import Graders, grade_stored
 from spo_pipelines.stream import Progress, stream
+from support import scripted
+from support.records import GRADER
 
 Script = scripted.Script
 

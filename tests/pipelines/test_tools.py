@@ -14,9 +14,6 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-import scripted
-from records import journal_of
-from sandboxes import eventually_nothing_left, left, outside
 from spo_data import UserError, sample_seed
 from spo_data.options import GraderOptions
 from spo_data.prompts.identity import turn_seed
@@ -24,6 +21,9 @@ from spo_data.provenance import ToolsRecord
 from spo_data.run.manifest import read_manifest
 from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
 from spo_pipelines.regrade import RegradeOptions, regrade
+from support import scripted
+from support.records import journal_of
+from support.sandboxes import eventually_nothing_left, left, outside
 
 Script, estimate, options = scripted.Script, scripted.estimate, scripted.options
 CODE = "6 * 7"

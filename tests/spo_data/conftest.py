@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from hub_running import client_environment, running_hub
+from fake_hub.running import client_environment, running_hub
 
 # The clients read their environment when they are imported, so they run in a process of their own. Their pauses between
 # retries are cut out; a step {"remove": PATH} takes something off the hub between two calls.

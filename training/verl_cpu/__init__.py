@@ -5,7 +5,7 @@
 
 `VERL_USE_EXTERNAL_MODULES` makes every verl process import this package when it imports verl, which registers the
 platform and applies the patches (`patches` lists each with its reason). On a machine with an accelerator nothing of
-this is loaded: `spo-train` sets these variables only where `needed()`.
+this is loaded: `spo-train` sets these variables only where `is_needed()`.
 """
 
 import os
@@ -17,7 +17,7 @@ if os.environ.get("VERL_PLATFORM") == "cpu":
     patches.apply()
 
 
-def needed() -> bool:
+def is_needed() -> bool:
     """Whether torch sees no accelerator."""
     import torch
 

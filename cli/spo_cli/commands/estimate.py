@@ -128,7 +128,7 @@ def estimate(
             sandbox_unsafe=sandbox_unsafe,
         )
 
-        from spo_cli.progress import Display
+        from spo_cli.progress import EstimateDisplay
         from spo_pipelines.estimate import estimate as run_estimate
         from spo_pipelines.sampling_plan import EstimateOptions
 
@@ -144,7 +144,7 @@ def estimate(
             skip_check=skip_check,
             command=("spo-data", *sys.argv[1:]),
         )
-        with Display() as display:
+        with EstimateDisplay() as display:
             outcome = asyncio.run(run_estimate(options, display, dry_run=dry_run))
         raise typer.Exit(_report(outcome, out, allow_missing=allow_missing, as_json=as_json))
 

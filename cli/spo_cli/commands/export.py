@@ -8,7 +8,7 @@ import typer
 from spo_cli.exits import clean_exit
 
 if TYPE_CHECKING:
-    from spo_data.formats.export import Exported
+    from spo_data.formats.export import ExportReport
 
 READERS = {
     "spo-json": "the SPO recipe's {prompt: [scores]}",
@@ -43,7 +43,7 @@ def export(
         _print(export_values(run, to_format, out, n=n, beta=beta, revision=revision))
 
 
-def _print(exported: "Exported") -> None:
+def _print(exported: "ExportReport") -> None:
     from spo_cli.printing import console, facts
 
     values, written = exported.values, exported.written

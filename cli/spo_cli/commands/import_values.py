@@ -12,7 +12,7 @@ from spo_data.errors import UserError
 from spo_data.options import PromptOptions, option_of
 
 if TYPE_CHECKING:
-    from spo_data.formats.import_report import Imported
+    from spo_data.formats.import_report import ImportReport
 
 SYSTEM_PROMPT = "; a system prompt may have been used: the source does not say"
 DUMPS = "Validation dumps"
@@ -70,7 +70,7 @@ def import_values(
         _print(run_import(source, out, revision=revision, training=training, model=model))
 
 
-def _print(imported: "Imported") -> None:
+def _print(imported: "ImportReport") -> None:
     from spo_cli.printing import console, facts
     from spo_data.formats.import_values import NAMES
     from spo_data.text import excerpt

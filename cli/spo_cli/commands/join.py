@@ -12,7 +12,7 @@ from spo_data.errors import UserError
 from spo_data.options import PromptOptions
 
 if TYPE_CHECKING:
-    from spo_data.join.coverage import Joined
+    from spo_data.join.coverage import JoinReport
 
 SHOWN = 10
 """Missing prompts that are printed; --json prints all."""
@@ -78,7 +78,7 @@ def join(
             raise typer.Exit(2)
 
 
-def _print(joined: "Joined") -> None:
+def _print(joined: "JoinReport") -> None:
     from spo_cli.printing import add_row, console, facts, table
     from spo_data.text import excerpt
 

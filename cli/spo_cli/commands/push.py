@@ -10,7 +10,7 @@ import typer
 from spo_cli.exits import clean_exit
 
 if TYPE_CHECKING:
-    from spo_pipelines.push import Pushed
+    from spo_pipelines.push import PushOutcome
 
 
 def push(
@@ -61,7 +61,7 @@ def push(
             _print(pushed, options.repo_id)
 
 
-def _as_dict(pushed: "Pushed") -> dict[str, object]:
+def _as_dict(pushed: "PushOutcome") -> dict[str, object]:
     committed = pushed.committed
     return {
         "url": pushed.url,
@@ -74,7 +74,7 @@ def _as_dict(pushed: "Pushed") -> dict[str, object]:
     }
 
 
-def _print(pushed: "Pushed", repo_id: str) -> None:
+def _print(pushed: "PushOutcome", repo_id: str) -> None:
     from spo_cli.printing import console, facts
 
     committed, summary = pushed.committed, pushed.summary

@@ -13,7 +13,7 @@ from spo_cli.parameters import SKIP_CHECK, grader_option
 from spo_data.options import GraderOptions
 
 if TYPE_CHECKING:
-    from spo_pipelines.regrade import Regraded
+    from spo_pipelines.regrade import RegradeOutcome
 
 
 def regrade(
@@ -33,11 +33,11 @@ def regrade(
     with clean_exit(INTERRUPTED):
         grader = GraderOptions(verifier, also, grader_workers, grader_seconds, grader_memory_gb)
 
-        from spo_cli.progress import Display
+        from spo_cli.progress import EstimateDisplay
         from spo_pipelines.regrade import RegradeOptions
         from spo_pipelines.regrade import regrade as run_regrade
 
-        with Display() as display:
+        with EstimateDisplay() as display:
             outcome = asyncio.run(run_regrade(RegradeOptions(run, grader, skip_check), display.graded))
         if as_json:
             print(json.dumps(outcome.as_dict(), indent=2, ensure_ascii=False))
@@ -49,7 +49,7 @@ def regrade(
             raise typer.Exit(1)
 
 
-def _print(outcome: "Regraded", run: Path) -> None:
+def _print(outcome: "RegradeOutcome", run: Path) -> None:
     from spo_cli.commands.show import print_second_opinion, print_suspects
     from spo_cli.printing import add_row, console, facts, table
     from spo_data.grading.verdict import Verdict

@@ -1,8 +1,8 @@
 """Draws of prompts as they are found, collected into the rows of the two tables.
 
     with DrawStore(folder / "draws.sqlite") as store:
-        store.add(Found(prompt, (Draw(1.0, "4"), Draw(0.0, "5")), "0.jsonl, line 1"))
-        table_of_rows(store.value_rows())
+        store.add(FoundPrompt(prompt, (ForeignDraw(1.0, "4"), ForeignDraw(0.0, "5")), "0.jsonl, line 1"))
+        make_table(store.value_rows())
 
 Draws of one prompt may lie anywhere in a source of a million responses, and the tables want them together: they wait in
 a database on disk, so memory holds one prompt at a time.
@@ -21,11 +21,11 @@ from typing import Any
 from spo_data.errors import UserError
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.text import excerpt
-from spo_data.values.scores import value_row
+from spo_data.values.scores import make_value_row
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class ForeignDraw:
     """One response, as far as it is known."""
 
     score: float | None
@@ -35,11 +35,11 @@ class Draw:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPrompt:
     """Draws of one prompt, found at one place."""
 
     prompt: Prompt
-    draws: tuple[Draw, ...]
+    draws: tuple[ForeignDraw, ...]
     origin: str
     """The row, or the file where a row holds a single draw."""
     where: str
@@ -89,7 +89,7 @@ class DrawStore:
     ) -> None:
         self._database.close()
 
-    def add(self, found: Found) -> None:
+    def add(self, found: FoundPrompt) -> None:
         """Keep what was found; raises UserError where the same prompt has another ground truth or value already.
 
         A ground truth that is known goes before one that is not.
@@ -115,8 +115,8 @@ class DrawStore:
                 )
             if (value, n_valid) != (found.value, found.n_valid):
                 raise UserError(
-                    f"the same prompt has two values: {place} says {_said(value, n_valid)}, {found.where} says"
-                    f" {_said(found.value, found.n_valid)}: {excerpt(prompt.text)}"
+                    f"the same prompt has two values: {place} says {_describe_value(value, n_valid)}, {found.where}"
+                    f" says {_describe_value(found.value, found.n_valid)}: {excerpt(prompt.text)}"
                 )
             if origin != found.origin:
                 self.repeated.add(prompt.prompt_id)
@@ -137,14 +137,14 @@ class DrawStore:
             prompt = Prompt(tuple(Message(*turn) for turn in json.loads(messages)), ground_truth, data_source)
             if value is not None:
                 unknown = dict.fromkeys(("vhat", "n", "n_correct"))
-                yield {**value_row(prompt, [value]), **unknown, "n_valid": n_valid, "extra_info": extra_info}
+                yield {**make_value_row(prompt, [value]), **unknown, "n_valid": n_valid, "extra_info": extra_info}
                 continue
             found, drawn = next(scores)
             assert found == number
             valid = [score for score in drawn if score is not None]
             if valid:
                 n_failed = len(drawn) - len(valid)
-                yield value_row(prompt, valid, n=len(drawn), n_failed=n_failed, extra_info=extra_info)
+                yield make_value_row(prompt, valid, n=len(drawn), n_failed=n_failed, extra_info=extra_info)
 
     def sample_rows(self) -> Iterator[dict[str, Any]]:
         """Every draw, in the order of the values; what is not known of it is null."""
@@ -180,7 +180,7 @@ class DrawStore:
         counts = Counter(sum(score is not None for score in scores) for _, scores in self._scores())
         return {n: counts[n] for n in sorted(counts, reverse=True) if n}
 
-    def _insert(self, found: Found) -> int:
+    def _insert(self, found: FoundPrompt) -> int:
         prompt = found.prompt
         cursor = self._database.execute(
             "INSERT INTO prompts (prompt_id, messages, ground_truth, data_source, extra_info, value, n_valid, place,"
@@ -206,7 +206,7 @@ class DrawStore:
             yield number, [score for _, score in rows]
 
 
-def _said(value: float | None, n_valid: int | None) -> str:
+def _describe_value(value: float | None, n_valid: int | None) -> str:
     return f"{value}" if n_valid is None else f"{value} of {n_valid} scores"
 
 

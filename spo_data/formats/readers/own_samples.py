@@ -10,7 +10,7 @@ from pathlib import Path
 
 from spo_data.errors import UserError, first_line
 from spo_data.values.check import TOLERANCE
-from spo_data.values.schema import BATCH, is_valid, stored_provenance
+from spo_data.values.schema import BATCH, is_valid, read_provenance
 from spo_data.values.table import ValueTable
 
 NEEDED = ("prompt_id", "score")
@@ -55,7 +55,7 @@ def _add(path: Path, values: ValueTable, drawn: dict[str, list[float]]) -> None:
                 raise UserError(f"{path} has no {', '.join(missing)}: these are not samples")
             if not pa.types.is_floating(file.schema_arrow.field("score").type):
                 raise UserError(f"{path}: column score is no float: these are not samples")
-            provenance = stored_provenance(file.schema_arrow)
+            provenance = read_provenance(file.schema_arrow)
             if provenance and values.provenance and provenance != values.provenance:
                 differing = [
                     name

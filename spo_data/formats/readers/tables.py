@@ -21,13 +21,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError, first_line
-from spo_data.formats.readers.draws import Draw, Found, LeftOut, read_score
+from spo_data.formats.readers.draws import ForeignDraw, FoundPrompt, LeftOut, read_score
 from spo_data.formats.readers.sources import SourceFile, SourceFiles
 from spo_data.prompts.columns import Layout, recognise, row_ground_truth, row_messages
 from spo_data.prompts.identity import Prompt
 from spo_data.prompts.rows import BadRowError
 from spo_data.provenance import Provenance
-from spo_data.values.schema import stored_provenance
+from spo_data.values.schema import read_provenance
 from spo_data.values.verl_rows import without_ours
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def recognise_layout(files: SourceFiles) -> ValueLayout:
     return replace(layout, provenance=_provenance(files)) if layout.name in ("a-star-po", "verl") else layout
 
 
-def read_dataset(files: SourceFiles, layout: ValueLayout) -> Iterator[Found | LeftOut]:
+def read_dataset(files: SourceFiles, layout: ValueLayout) -> Iterator[FoundPrompt | LeftOut]:
     """What each row says; raises UserError, naming file and row, for scores that are none."""
     prompts = VERL if layout.name in ("a-star-po", "verl") else _prompt_layout(files)
     for file in files.files:
@@ -89,13 +89,13 @@ def read_dataset(files: SourceFiles, layout: ValueLayout) -> Iterator[Found | Le
             if layout.column:
                 value = read_score(row[layout.column], f"{where}: {layout.column}")
                 missing = LeftOut("have no pass rate", where, prompt.text)
-                yield missing if value is None else Found(prompt, (), where, where, value)
+                yield missing if value is None else FoundPrompt(prompt, (), where, where, value)
                 continue
             if layout.name == "verl":
                 yield _verl_value(prompt, row["extra_info"] or {}, where)
                 continue
             draws = _a_star_draws(row, layout.n, where) if layout.n else _open_r1_draws(row, where)
-            yield Found(prompt, draws, where, where) if draws else LeftOut("have no draws", where, prompt.text)
+            yield FoundPrompt(prompt, draws, where, where) if draws else LeftOut("have no draws", where, prompt.text)
 
 
 def _layout(file: SourceFile) -> ValueLayout:
@@ -154,7 +154,7 @@ def _has_verl_values(schema: "pa.Schema") -> bool:
     return is_messages and {"prompt_id", "value"} <= fields
 
 
-def _verl_value(prompt: Prompt, extra_info: Mapping[str, Any], where: str) -> Found | LeftOut:
+def _verl_value(prompt: Prompt, extra_info: Mapping[str, Any], where: str) -> FoundPrompt | LeftOut:
     value = read_score(extra_info.get("value"), f"{where}: extra_info.value")
     if value is None:
         return LeftOut("have no value", where, prompt.text)
@@ -163,7 +163,7 @@ def _verl_value(prompt: Prompt, extra_info: Mapping[str, Any], where: str) -> Fo
             f"{where}: extra_info.prompt_id is {extra_info['prompt_id']!r:.80}, but its messages have"
             f" {prompt.prompt_id}: the value is another prompt's"
         )
-    return Found(prompt, (), where, where, value, _n_valid(extra_info.get("n_valid"), where))
+    return FoundPrompt(prompt, (), where, where, value, _n_valid(extra_info.get("n_valid"), where))
 
 
 def _n_valid(count: Any, where: str) -> int | None:
@@ -175,16 +175,16 @@ def _n_valid(count: Any, where: str) -> int | None:
     return int(count)
 
 
-def _a_star_draws(row: Mapping[str, Any], n: int, where: str) -> tuple[Draw, ...]:
+def _a_star_draws(row: Mapping[str, Any], n: int, where: str) -> tuple[ForeignDraw, ...]:
     pairs = [(row[f"eval_{i}"], row[f"response_{i}"]) for i in range(n)]
     return tuple(
-        Draw(read_score(score, f"{where}: eval_{i}"), response)
+        ForeignDraw(read_score(score, f"{where}: eval_{i}"), response)
         for i, (score, response) in enumerate(pairs)
         if score is not None or response is not None
     )
 
 
-def _open_r1_draws(row: Mapping[str, Any], where: str) -> tuple[Draw, ...]:
+def _open_r1_draws(row: Mapping[str, Any], where: str) -> tuple[ForeignDraw, ...]:
     rewards, responses = row[REWARDS] or [], row.get(GENERATIONS)
     if not isinstance(rewards, list):
         raise UserError(f"{where}: {REWARDS} {rewards!r:.80} is not a list")
@@ -193,7 +193,7 @@ def _open_r1_draws(row: Mapping[str, Any], where: str) -> tuple[Draw, ...]:
     if len(responses) != len(rewards):
         raise UserError(f"{where} has {len(rewards)} {REWARDS} and {len(responses)} {GENERATIONS}")
     return tuple(
-        Draw(read_score(score, f"{where}: {REWARDS}"), response)
+        ForeignDraw(read_score(score, f"{where}: {REWARDS}"), response)
         for score, response in zip(rewards, responses, strict=True)
     )
 
@@ -260,7 +260,7 @@ def _rows(file: SourceFile) -> Iterator[dict[str, Any]]:
 
 
 def _provenance(files: SourceFiles) -> Provenance | None:
-    said = [stored_provenance(_schema(file)) for file in files.files]
+    said = [read_provenance(_schema(file)) for file in files.files]
     return said[0] if all(provenance == said[0] for provenance in said) else None
 
 

@@ -1,7 +1,7 @@
 """verl's validation dump: one JSON object a response, with `input`, `output`, `gts` and `score`.
 
     read_dump(files)                                what is there, each input as one user message
-    read_dump(files, transcripts(prompts, chat))    each input as the training prompt that it renders
+    read_dump(files, render_transcripts(prompts, chat))    each input as the training prompt that it renders
 
 `input` is a decoded transcript: the rendered chat template without its special tokens. Nothing is cut out of it, since
 a prompt may contain whatever separates the turns. A training prompt is recognised by doing to it what verl's trainer
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from spo_data.errors import UserError, first_line
-from spo_data.formats.readers.draws import Draw, Found, LeftOut, read_score
+from spo_data.formats.readers.draws import ForeignDraw, FoundPrompt, LeftOut, read_score
 from spo_data.formats.readers.sources import SourceFile
 from spo_data.models.chat import Chat
 from spo_data.prompts.identity import Message, Prompt
@@ -29,7 +29,7 @@ Transcripts = Mapping[str, Prompt | None]
 """The training prompt that each decoded transcript is of; None where two have the same."""
 
 
-def transcripts(prompts: Sequence[Prompt], chat: Chat) -> Transcripts:
+def render_transcripts(prompts: Sequence[Prompt], chat: Chat) -> Transcripts:
     """What verl's trainer would write as `input`, for every training prompt."""
     found: dict[str, Prompt | None] = {}
     for start in range(0, len(prompts), TOKENIZED_AT_ONCE):
@@ -40,7 +40,7 @@ def transcripts(prompts: Sequence[Prompt], chat: Chat) -> Transcripts:
     return found
 
 
-def read_dump(files: Sequence[SourceFile], known: Transcripts | None = None) -> Iterator[Found | LeftOut]:
+def read_dump(files: Sequence[SourceFile], known: Transcripts | None = None) -> Iterator[FoundPrompt | LeftOut]:
     """Every response; raises UserError, naming file and line, for what is no dump or not of one step."""
     _refuse_copies(files)
     first_step: tuple[Any, str] | None = None
@@ -54,7 +54,7 @@ def read_dump(files: Sequence[SourceFile], known: Transcripts | None = None) -> 
                     f"{earlier} is of step {step}, {where} of step {row.get('step')}: another policy; name the files"
                     " of one step"
                 )
-            yield _found(row, file.name, where, known)
+            yield _find_prompt(row, file.name, where, known)
         if empty:
             raise UserError(f"{file.name} is empty")
 
@@ -92,7 +92,7 @@ def _rows(file: SourceFile) -> Iterator[tuple[str, dict[str, Any]]]:
             yield where, row
 
 
-def _found(row: Mapping[str, Any], file: str, where: str, known: Transcripts | None) -> Found | LeftOut:
+def _find_prompt(row: Mapping[str, Any], file: str, where: str, known: Transcripts | None) -> FoundPrompt | LeftOut:
     text, ground_truth = row["input"], _ground_truth(row["gts"])
     if not isinstance(text, str) or not text.strip():
         return LeftOut("have an empty input", where)
@@ -100,9 +100,13 @@ def _found(row: Mapping[str, Any], file: str, where: str, known: Transcripts | N
         return LeftOut("are later outputs of a draw that is counted", where, text)
     if ground_truth is None:
         return LeftOut("have a ground truth that is no text", where, repr(row["gts"]))
-    draw = Draw(_score(row, where), _text(row.get("output"), where, "output"), _text(row.get("pred"), where, "pred"))
+    draw = ForeignDraw(
+        _score(row, where), _text(row.get("output"), where, "output"), _text(row.get("pred"), where, "pred")
+    )
     if known is None:
-        return Found(Prompt((Message("user", _unicode(text, where).strip()),), ground_truth, ""), (draw,), file, where)
+        return FoundPrompt(
+            Prompt((Message("user", _unicode(text, where).strip()),), ground_truth, ""), (draw,), file, where
+        )
     if text not in known:
         return LeftOut("match no training prompt", where, text)
     prompt = known[text]
@@ -112,7 +116,7 @@ def _found(row: Mapping[str, Any], file: str, where: str, known: Transcripts | N
         raise UserError(
             f"{where} was graded by the ground truth {ground_truth!r}, the training prompt has {prompt.ground_truth!r}"
         )
-    return Found(prompt, (draw,), file, where)
+    return FoundPrompt(prompt, (draw,), file, where)
 
 
 def _is_further_output(uid: Any) -> bool:

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError, first_line
-from spo_data.formats.writers.selection import Written, keep
+from spo_data.formats.writers.selection import WriteReport, keep
 from spo_data.values.parquet import parquet_writer
 from spo_data.values.schema import values_schema
 from spo_data.values.table import ValueTable
-from spo_data.values.verl_rows import NO_GROUND_TRUTH, verl_rows
+from spo_data.values.verl_rows import NO_GROUND_TRUTH, make_verl_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +35,7 @@ SAMPLES_A_GROUP = 1_000
 """Responses in memory at a time: each may have 100,000 characters."""
 
 
-def write_a_star(values: ValueTable, path: Path, n: int, beta: float) -> Written:
+def write_a_star(values: ValueTable, path: Path, n: int, beta: float) -> WriteReport:
     """Write one parquet file; raises UserError where the source has no responses, or not those of its values."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -47,9 +47,9 @@ def write_a_star(values: ValueTable, path: Path, n: int, beta: float) -> Written
         values.table, {NO_GROUND_TRUTH: pc.equal(ground_truths, ""), f"have fewer than {n} scores": pc.less(lengths, n)}
     )
     cut = sum(length > n for length in pc.list_value_length(table.column("vhat")).to_pylist())
-    rows, notes = verl_rows(table, values)
+    rows, notes = make_verl_rows(table, values)
     kept = set(table.column("prompt_id").to_pylist())
-    drawn = (samples for prompt_id, samples in _drawn(values, files) if prompt_id in kept)
+    drawn = (samples for prompt_id, samples in _read_draws(values, files) if prompt_id in kept)
     schema = _schema(rows.schema, values, n)
     with parquet_writer(path, schema) as writer:
         for batch in rows.to_batches(max_chunksize=max(1, SAMPLES_A_GROUP // n)):
@@ -71,7 +71,7 @@ def write_a_star(values: ValueTable, path: Path, n: int, beta: float) -> Written
     turns = sum(length > 1 for length in pc.list_value_length(table.column("messages")).to_pylist())
     if turns:
         lost.append(f"A*-PO reads the first message alone: {turns:,} prompts have a system prompt or further turns")
-    return Written(len(table), n, cut, left_out, tuple(lost))
+    return WriteReport(len(table), n, cut, left_out, tuple(lost))
 
 
 def v_star(rewards: Sequence[float], beta: float) -> float:
@@ -109,7 +109,7 @@ def _sample_files(source: str) -> list[Path]:
     raise UserError(f"a-star-po needs the responses, and {source} {where}{fetch}")
 
 
-def _drawn(values: ValueTable, files: Sequence[Path]) -> Iterator[tuple[str, list[tuple[float, str]]]]:
+def _read_draws(values: ValueTable, files: Sequence[Path]) -> Iterator[tuple[str, list[tuple[float, str]]]]:
     """For each prompt with a value, in order, its (score, response) pairs by sample index."""
     expected = values.rows(("prompt_id", "vhat"))
     known = set(values.prompt_ids)

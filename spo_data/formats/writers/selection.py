@@ -1,7 +1,7 @@
 """Which prompts a format took, and which it could not.
 
 table, left_out = keep(values.table, {"have no ground truth": mask})
-Written(len(table), 8, 0, left_out, ("bounds, responses",))
+WriteReport(len(table), 8, 0, left_out, ("bounds, responses",))
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Written:
+class WriteReport:
     """What a format took of the values."""
 
     prompts: int

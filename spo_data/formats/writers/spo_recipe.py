@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spo_data.formats.writers.selection import Written, keep
+from spo_data.formats.writers.selection import WriteReport, keep
 from spo_data.values.parquet import ROW_GROUP, parquet_writer
 from spo_data.values.schema import BATCH, values_schema
 from spo_data.values.table import ValueTable
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 DATA_FILE = "data/train-00000-of-00001.parquet"
 
 
-def write_json(values: ValueTable, path: Path, n: int) -> Written:
+def write_json(values: ValueTable, path: Path, n: int) -> WriteReport:
     """Write `{prompt: [scores]}`."""
-    table, written = _selected(values, n, "the policy that the values belong to")
+    table, written = _select(values, n, "the policy that the values belong to")
     scores = {
         row["prompt"]: row["vhat"] for batch in table.to_batches(max_chunksize=BATCH) for row in batch.to_pylist()
     }
@@ -34,9 +34,9 @@ def write_json(values: ValueTable, path: Path, n: int) -> Written:
     return written
 
 
-def write_dataset(values: ValueTable, folder: Path, n: int) -> Written:
+def write_dataset(values: ValueTable, folder: Path, n: int) -> WriteReport:
     """Write a folder that `load_dataset` reads; its file says in its metadata what the values belong to."""
-    table, written = _selected(values, n)
+    table, written = _select(values, n)
     provenance = values.provenance and values.provenance.model_copy(update={"n": n})
     schema = table.schema.with_metadata(values_schema(provenance).metadata)
     file = folder / DATA_FILE
@@ -46,7 +46,7 @@ def write_dataset(values: ValueTable, folder: Path, n: int) -> Written:
     return written
 
 
-def _selected(values: ValueTable, n: int, *more_lost: str) -> "tuple[pa.Table, Written]":
+def _select(values: ValueTable, n: int, *more_lost: str) -> "tuple[pa.Table, WriteReport]":
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -80,4 +80,4 @@ def _selected(values: ValueTable, n: int, *more_lost: str) -> "tuple[pa.Table, W
     cut = pc.sum(pc.greater(pc.list_value_length(table.column("vhat")), n)).as_py() or 0
     scores = table.column("vhat")
     first = pa.table({"prompt": table.column("prompt"), "vhat": pc.list_slice(scores, 0, n).cast(scores.type)})
-    return first, Written(len(first), n, cut, left_out, tuple(lost))
+    return first, WriteReport(len(first), n, cut, left_out, tuple(lost))

@@ -12,20 +12,20 @@ trained on, and is left out.
 
 from pathlib import Path
 
-from spo_data.formats.writers.selection import Written, keep
+from spo_data.formats.writers.selection import WriteReport, keep
 from spo_data.values.parquet import ROW_GROUP, parquet_writer
 from spo_data.values.table import ValueTable
-from spo_data.values.verl_rows import NO_GROUND_TRUTH, verl_rows
+from spo_data.values.verl_rows import NO_GROUND_TRUTH, make_verl_rows
 
 
-def write_verl(values: ValueTable, path: Path) -> Written:
+def write_verl(values: ValueTable, path: Path) -> WriteReport:
     """Write one parquet file; its metadata says what the values belong to."""
     import pyarrow.compute as pc
 
     ground_truths = pc.utf8_trim_whitespace(pc.fill_null(values.table.column("ground_truth"), ""))
     table, left_out = keep(values.table, {NO_GROUND_TRUTH: pc.equal(ground_truths, "")})
-    rows, notes = verl_rows(table, values)
+    rows, notes = make_verl_rows(table, values)
     with parquet_writer(path, rows.schema) as writer:
         writer.write_table(rows, row_group_size=ROW_GROUP)
     lost = ("single scores, bounds, counts of truncated and failed samples, responses", *notes)
-    return Written(len(rows), None, 0, left_out, lost)
+    return WriteReport(len(rows), None, 0, left_out, lost)

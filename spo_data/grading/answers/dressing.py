@@ -1,16 +1,16 @@
 r"""What carries no value around and inside an answer: typography, delimiters, spaces, signs.
 
-undressed(r" $\text{42}$. ")      # "42"
-in_latex("√2 + ½")                # r"\sqrt{2} + \frac{1}{2}"
+undress(r" $\text{42}$. ")      # "42"
+to_latex("√2 + ½")                # r"\sqrt{2} + \frac{1}{2}"
 split_percent(r"50\%")            # ("50", True)
 """
 
 import re
 
 
-def undressed(text: str) -> str:
+def undress(text: str) -> str:
     r"""In LaTeX, without white space, dollar signs, `\(…\)`, `\text{…}` or a full stop around it."""
-    text = in_latex(text)
+    text = to_latex(text)
     for _ in range(8):
         before = text
         text = _EDGE_SPACE.sub("", text)
@@ -21,14 +21,14 @@ def undressed(text: str) -> str:
         for left, right in _PAIRS:
             if text.startswith(left) and text.endswith(right) and len(text) >= len(left) + len(right):
                 inner = text[len(left) : -len(right)]
-                if right != "}" or balanced(inner):
+                if right != "}" or has_balanced_braces(inner):
                     text = inner
         if text == before:
             break
     return text
 
 
-def in_latex(text: str) -> str:
+def to_latex(text: str) -> str:
     """With LaTeX for Unicode's mathematics, without invisible characters, and with spaces in runs of at most three."""
     if not text.isascii():
         text = _ROOT.sub(r"\\sqrt{\1}", _INVISIBLE.sub("", text))
@@ -42,7 +42,7 @@ def split_percent(text: str) -> tuple[str, bool]:
     return (text[: match.start()].rstrip(), True) if match else (text, False)
 
 
-def balanced(text: str) -> bool:
+def has_balanced_braces(text: str) -> bool:
     """Whether every brace that opens closes, escaped ones apart."""
     depth = 0
     for token in re.finditer(r"\\.|[{}]", text, re.DOTALL):

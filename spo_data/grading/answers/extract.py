@@ -47,7 +47,7 @@ def extract_answer(response: str) -> str | None:
     visible = strip_thinking(response)
     if visible is None:
         return None
-    boxed = last_boxed(visible)
+    boxed = find_last_box(visible)
     if boxed is not None:
         return _ANNOUNCED.sub("", boxed) or None
     marked = _last(_TAG, visible) or _last(_LINE, visible) or _last(_LAST_LINE, visible.rstrip())
@@ -64,7 +64,7 @@ def strip_thinking(response: str) -> str | None:
     return response[tags[-1].end() :] if any(tags[-1].groups()) else None
 
 
-def last_boxed(text: str) -> str | None:
+def find_last_box(text: str) -> str | None:
     r"""The stripped content of the last `\boxed{…}` or `\fbox{…}` whose braces close; None where there is none.
 
     Boxes before it that only a comma, "and" or "or" separates from it belong to the same answer, joined by ", ".
@@ -82,12 +82,12 @@ def last_boxed(text: str) -> str | None:
         parts.append(text[begins:ends])
         start = earlier_start
     if len(parts) > 1:
-        return ", ".join(_unquoted(part.strip()) for part in reversed(parts))
-    content, minus, rest = _unquoted(parts[0].strip()), _MINUS.search(text[:start]), _REST.match(text, boxes[-1][3])
+        return ", ".join(_unquote(part.strip()) for part in reversed(parts))
+    content, minus, rest = _unquote(parts[0].strip()), _MINUS.search(text[:start]), _REST.match(text, boxes[-1][3])
     return f"{'-' if minus and content else ''}{content}{rest[0] if rest and content else ''}"
 
 
-def all_boxed(text: str) -> list[str]:
+def find_boxes(text: str) -> list[str]:
     """The contents of all boxes that close, in order."""
     return [text[begins:ends].strip() for _, begins, ends, _ in _boxes(text)]
 
@@ -120,7 +120,7 @@ def _last(pattern: re.Pattern[str], text: str) -> str | None:
     return found
 
 
-def _unquoted(text: str) -> str:
+def _unquote(text: str) -> str:
     r"""The instruction's example writes \boxed{'…'}, and models copy its quotes."""
     quoted = len(text) > 1 and text[0] == text[-1] == "'"
     return text[1:-1].strip() if quoted else text

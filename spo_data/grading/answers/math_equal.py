@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial, wraps
 from typing import Any
 
-from spo_data.grading.answers.dressing import balanced, split_percent, undressed
+from spo_data.grading.answers.dressing import has_balanced_braces, split_percent, undress
 from spo_data.grading.answers.numbers import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, Number, read_number
-from spo_data.grading.answers.wording import names_and_values, reworded, with_constants
+from spo_data.grading.answers.wording import names_and_values, reword, with_constants
 
 DIGITS = 60
 """Significant digits that two numbers are evaluated to; they are equal if they agree in 50, and in 390 of 400."""
@@ -37,31 +37,31 @@ def math_equal(ground_truth: str, answer: str) -> bool:
     Raises UnparseableGoldError where the ground truth does not parse or has no value (1/0), MemoryError where parsing
     ran out of memory or stack.
     """
-    gold_text, gold_percent = split_percent(undressed(ground_truth))
-    answer_text, answer_percent = split_percent(undressed(answer))
-    gold_text, answer_text = _unnamed(gold_text, answer_text)
-    gold = _parsed(gold_text)
+    gold_text, gold_percent = split_percent(undress(ground_truth))
+    answer_text, answer_percent = split_percent(undress(answer))
+    gold_text, answer_text = _strip_names(gold_text, answer_text)
+    gold = _parse_cached(gold_text)
     if not gold or any(_has_no_value(expression) for expression in gold):
         raise UnparseableGoldError(f"math-verify cannot parse {ground_truth[:200]!r}")
-    if _spaced(ground_truth) == _spaced(answer):
+    if _normalize_space(ground_truth) == _normalize_space(answer):
         return True
-    answers = _parsed(answer_text)
+    answers = _parse_cached(answer_text)
     if not any(map(_is_relation, gold)) and any(map(_is_unsolved, answers)):
         return False
     if any(map(_says_where, gold)) and any(map(_is_listed, answers)):
         return False  # the ends of a range are not the range
     if gold_percent == answer_percent:
-        return _verified(gold, answers)
+        return _verify(gold, answers)
     bare, percent = (answers, gold_text) if gold_percent else (gold, answer_text)
-    share = _parsed(f"\\frac{{{percent}}}{{100}}")
-    if _verified(share, answers) if gold_percent else _verified(gold, share):
+    share = _parse_cached(f"\\frac{{{percent}}}{{100}}")
+    if _verify(share, answers) if gold_percent else _verify(gold, share):
         return True
     if any(_is_number(expression) and abs(expression.evalf(15)) <= 1 for expression in bare):
         return False  # below 1 a bare number counts no percent
-    return _verified(gold, answers)
+    return _verify(gold, answers)
 
 
-def _spaced(text: str) -> str:
+def _normalize_space(text: str) -> str:
     """With one space for any white space, and none at commas: `100,200` may be a list as well as a number."""
     return _COMMA.sub(",", " ".join(text.split()))
 
@@ -77,7 +77,7 @@ def last_expression(text: str) -> str | None:
     return words if isinstance(words, str) and words.strip() else None
 
 
-def _verified(gold: Sequence[Any], answer: Sequence[Any]) -> bool:
+def _verify(gold: Sequence[Any], answer: Sequence[Any]) -> bool:
     if not answer:
         return False
     try:
@@ -91,13 +91,13 @@ def _verified(gold: Sequence[Any], answer: Sequence[Any]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _parsed(expression: str) -> tuple[Any, ...]:
+def _parse_cached(expression: str) -> tuple[Any, ...]:
     """The expression, in a tuple as math-verify wants it; empty where it does not parse."""
     number = read_number(expression)
     if number is not None:
         return (_sympy_number(number),)
-    worded = reworded(expression)
-    if worded is None or not balanced(worded):
+    worded = reword(expression)
+    if worded is None or not has_balanced_braces(worded):
         return ()
     number = read_number(worded)
     if number is not None:
@@ -106,7 +106,7 @@ def _parsed(expression: str) -> tuple[Any, ...]:
     parsed = _parse(f"\\boxed{{{worded}}}", [_latex()], fallback_mode="no_fallback")
     named, equals, value = worded.rpartition("=")
     if not parsed and equals and any(map(str.isalpha, named)) and "=" not in named:
-        return _parsed(value)  # what is named, such as k_{\min}, does not parse
+        return _parse_cached(value)  # what is named, such as k_{\min}, does not parse
     return tuple(expression for expression in parsed if not _is_false_equation(expression))
 
 
@@ -152,7 +152,7 @@ def _math_verify() -> Any:
     math_verify.parser.latex2sympy = _loud(partial(math_verify.parser.latex2sympy, conversion_config=cased))
     math_verify.parser.parse_expr = _loud(math_verify.parser.parse_expr)
     for name in ("sympy_expr_eq", "sympy_numeric_eq"):  # it looks both up in its module, for parts of sets too
-        setattr(math_verify.grader, name, _guarded(getattr(math_verify.grader, name)))
+        setattr(math_verify.grader, name, _guard(getattr(math_verify.grader, name)))
     return math_verify
 
 
@@ -166,7 +166,7 @@ def _loud(parse: Callable[..., Any]) -> Callable[..., Any]:
     return parse_or_fail
 
 
-def _guarded(equal: Callable[..., bool]) -> Callable[..., bool]:
+def _guard(equal: Callable[..., bool]) -> Callable[..., bool]:
     @wraps(equal)
     def guarded_equal(gold: Any, answer: Any, *arguments: Any, **named: Any) -> bool:
         decided = _equal_values(gold, answer)
@@ -235,7 +235,7 @@ def _is_false_equation(expression: Any) -> bool:
     return isinstance(expression, Eq) and _equal_values(expression.lhs, expression.rhs) is False
 
 
-def _unnamed(gold: str, answer: str) -> tuple[str, str]:
+def _strip_names(gold: str, answer: str) -> tuple[str, str]:
     """Both without the names of variables where only one names them: a pair in the order of the names."""
     golds, answers = names_and_values(gold), names_and_values(answer)
     if golds and not answers:

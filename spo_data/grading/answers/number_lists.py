@@ -8,7 +8,7 @@ equal_lists("(1, x)", "(1, 2)")                   # None: not plain numbers, whi
 
 import re
 
-from spo_data.grading.answers.dressing import undressed
+from spo_data.grading.answers.dressing import undress
 from spo_data.grading.answers.numbers import Number, equal_numbers, read_number
 
 Numbers = tuple[str, list[Number]]
@@ -41,7 +41,7 @@ _AMBIGUOUS = re.compile(r"(?<!\d)\d{1,3},\d{3}(?!\d)")
 
 
 def _read(text: str) -> Numbers | None:
-    text = undressed(text)
+    text = undress(text)
     number = read_number(text)
     if number is not None:
         return None if number.percent or _AMBIGUOUS.search(text) else ("", [number])

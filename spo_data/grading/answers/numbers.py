@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from spo_data.grading.answers.dressing import split_percent, undressed
+from spo_data.grading.answers.dressing import split_percent, undress
 
 MAX_CHARACTERS = 1200
 """Longer texts are left to math-verify: Python's own conversion is quadratic, and ends at 4,300 digits."""
@@ -35,7 +35,7 @@ def read_number(text: str) -> Number | None:
     """The number that the whole text is; None where it is anything else."""
     if len(text) > MAX_CHARACTERS or not any(character.isdigit() for character in text):
         return None
-    bare, percent = split_percent(undressed(text))
+    bare, percent = split_percent(undress(text))
     bare = _DEGREES.sub("", bare)
     for pattern, read in _FORMS:
         match = pattern.fullmatch(bare)
@@ -67,7 +67,7 @@ def equal_in_base(gold: str, answer: str) -> bool | None:
 
     The same digits will do where the ground truth names the base and the answer leaves it out.
     """
-    golds, answers = _BASED.fullmatch(undressed(gold)), _BASED.fullmatch(undressed(answer))
+    golds, answers = _BASED.fullmatch(undress(gold)), _BASED.fullmatch(undress(answer))
     if golds is None or answers is None or not (golds["base"] or answers["base"]):
         return None
     if golds["base"] is None:
@@ -107,7 +107,7 @@ def _digits(text: str) -> str:
     return "".join(filter(str.isdigit, text))
 
 
-def _signed(match: re.Match[str], value: Fraction) -> Fraction:
+def _with_sign(match: re.Match[str], value: Fraction) -> Fraction:
     return -value if match["sign"] == "-" else value
 
 
@@ -119,7 +119,7 @@ def _decimal(match: re.Match[str]) -> Number | None:
     if repeated:
         value += Fraction(int(repeated), 10 ** len(fraction) * (10 ** len(repeated) - 1))
     value *= Fraction(10) ** int((match["e"] or match["power"] or "0").replace(" ", ""))
-    return Number(_signed(match, value), decimal=match["point"] is not None and not repeated)
+    return Number(_with_sign(match, value), decimal=match["point"] is not None and not repeated)
 
 
 def _fraction_value(groups: tuple[str | None, ...]) -> Fraction:
@@ -134,21 +134,21 @@ def _fraction_value(groups: tuple[str | None, ...]) -> Fraction:
 
 
 def _latex_fraction(match: re.Match[str]) -> Number:
-    return Number(_signed(match, _fraction_value(match.groups()[1:])))
+    return Number(_with_sign(match, _fraction_value(match.groups()[1:])))
 
 
-def _mixed(match: re.Match[str]) -> Number:
-    return Number(_signed(match, int(_digits(match["whole"])) + _fraction_value(match.groups()[2:])))
+def _read_mixed(match: re.Match[str]) -> Number:
+    return Number(_with_sign(match, int(_digits(match["whole"])) + _fraction_value(match.groups()[2:])))
 
 
-def _plain_mixed(match: re.Match[str]) -> Number:
-    return Number(_signed(match, int(match["whole"]) + Fraction(int(match["top"]), int(match["bottom"]))))
+def _read_plain_mixed(match: re.Match[str]) -> Number:
+    return Number(_with_sign(match, int(match["whole"]) + Fraction(int(match["top"]), int(match["bottom"]))))
 
 
 def _slash(match: re.Match[str]) -> Number:
     bottom_sign, bottom = match["bottom_sign"], int(_digits(match["bottom"]))
     value = Fraction(int(_digits(match["top"])), bottom)
-    return Number(_signed(match, -value if bottom_sign == "-" else value))
+    return Number(_with_sign(match, -value if bottom_sign == "-" else value))
 
 
 _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Number | None]], ...] = (
@@ -160,7 +160,7 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Number | None]], 
         _decimal,
     ),
     (re.compile(rf"{_SIGN}{_FRACTION}"), _latex_fraction),
-    (re.compile(rf"{_SIGN}(?P<whole>\d+)\s*(?:\\[ ,;!])?\s*{_FRACTION}"), _mixed),
-    (re.compile(rf"{_SIGN}(?P<whole>\d+)\s+(?P<top>\d+)\s*/\s*(?P<bottom>\d+)"), _plain_mixed),
+    (re.compile(rf"{_SIGN}(?P<whole>\d+)\s*(?:\\[ ,;!])?\s*{_FRACTION}"), _read_mixed),
+    (re.compile(rf"{_SIGN}(?P<whole>\d+)\s+(?P<top>\d+)\s*/\s*(?P<bottom>\d+)"), _read_plain_mixed),
     (re.compile(rf"{_SIGN}(?P<top>{_DIGITS})\s*/\s*(?P<bottom_sign>[+-]?)\s*(?P<bottom>{_DIGITS})"), _slash),
 )

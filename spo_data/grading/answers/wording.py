@@ -1,9 +1,9 @@
 r"""What words in a formula mean, said in LaTeX before math-verify multiplies their letters or drops them.
 
-    reworded(r"5\text{ million}")       # r"5\cdot10^{6}"
-    reworded(r"5 \text{ apples}")       # "5"
-    reworded("5 or 6 maybe 5")          # "5 , 6 , 5"
-    reworded("5 feet 3 inches")         # None
+    reword(r"5\text{ million}")       # r"5\cdot10^{6}"
+    reword(r"5 \text{ apples}")       # "5"
+    reword("5 or 6 maybe 5")          # "5 , 6 , 5"
+    reword("5 feet 3 inches")         # None
 
 Units carry no value and are dropped, magnitudes multiply, "or" and "and" separate answers. None where words or numbers
 stand side by side in a way that has no value: math-verify would take the first number, or add them up.
@@ -11,13 +11,13 @@ stand side by side in a way that has no value: math-verify would take the first 
 
 import re
 
-from spo_data.grading.answers.dressing import in_latex, undressed
+from spo_data.grading.answers.dressing import to_latex, undress
 from spo_data.grading.answers.numbers import read_number
 
 
-def reworded(expression: str) -> str | None:
+def reword(expression: str) -> str | None:
     """The expression with its words in LaTeX; None where they leave no value to compare."""
-    text = _LEADING.sub("", with_constants(in_latex(expression)))
+    text = _LEADING.sub("", with_constants(to_latex(expression)))
     text = _EDGES.sub("", _SEPARATORS.sub(",", _FONTS.sub("", text)))
     for _ in range(3):
         text = _UNIT_RATIO.sub(r"\1/", text)  # \mathrm{km}/\mathrm{h} is one unit
@@ -51,14 +51,14 @@ def with_constants(text: str) -> str:
 
 def is_text(ground_truth: str) -> bool:
     """Whether a ground truth is words rather than a formula, so that answers are compared as text."""
-    bare = undressed(ground_truth)
+    bare = undress(ground_truth)
     if _TIME.fullmatch(bare):
         return True
     if _WORDS.fullmatch(bare):
         return _CHOICE.fullmatch(bare) is not None or any(
             len(word) > 1 and not _is_symbols(word) for word in re.findall("[A-Za-z]+", bare)
         )
-    worded = reworded(bare)
+    worded = reword(bare)
     if worded is None:
         return any(character.isalpha() for character in _COMMAND.sub("", bare))
     value = _COMMAND.sub(" ", worded.rpartition("=")[2])
@@ -70,9 +70,9 @@ def _is_symbols(word: str) -> bool:
     return word.casefold() in _FUNCTIONS or _VARIABLES.fullmatch(word) is not None
 
 
-def folded(text: str) -> str:
+def fold(text: str) -> str:
     """Words without LaTeX's text commands, case, white space and punctuation around them."""
-    text = _TEXT_COMMAND.sub(r"\1", undressed(text))
+    text = _TEXT_COMMAND.sub(r"\1", undress(text))
     return " ".join(text.strip(" .()").split()).casefold()
 
 

@@ -10,7 +10,7 @@ that marks no answer is read for "the answer is B", "option B is correct", or a 
 
 import re
 
-from spo_data.grading.answers.dressing import undressed
+from spo_data.grading.answers.dressing import undress
 from spo_data.grading.answers.extract import extract_answer, strip_thinking
 from spo_data.grading.verdict import NO_ANSWER, ExtraInfo, Graded, Verdict
 from spo_data.grading.verifiers.boxed_gold import BoxedGold
@@ -45,23 +45,23 @@ class ChoiceVerifier(BoxedGold):
         extra_info: ExtraInfo = None,  # noqa: ARG002 # the protocol's
         data_source: str = "",  # noqa: ARG002 # the protocol's
     ) -> Graded:
-        gold = chosen(ground_truth)
+        gold = find_choice(ground_truth)
         if gold is None:
             return Graded.failed(Verdict.GOLD_UNPARSEABLE, f"choice wants a letter A to E, not {ground_truth[:200]!r}")
-        answer = extract_answer(response) or _stated(response)
-        return NO_ANSWER if answer is None else Graded.scored(float(chosen(answer) == gold), answer)
+        answer = extract_answer(response) or _find_stated(response)
+        return NO_ANSWER if answer is None else Graded.scored(float(find_choice(answer) == gold), answer)
 
 
-def chosen(answer: str) -> str | None:
+def find_choice(answer: str) -> str | None:
     """The letter that an answer chooses, upper case; None where it chooses none, or more than one."""
-    bare = undressed(_COMMAND.sub(r"\1", answer)).strip()
+    bare = undress(_COMMAND.sub(r"\1", answer)).strip()
     match = _LETTER.fullmatch(bare)
     if match is None or _ANOTHER.search(bare, match.end("letter")):
         return None
     return match["letter"].upper()
 
 
-def _stated(response: str) -> str | None:
+def _find_stated(response: str) -> str | None:
     visible = (strip_thinking(response) or "")[-1000:]
     for pattern in _STATED:
         found = list(pattern.finditer(visible))

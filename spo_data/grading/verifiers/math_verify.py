@@ -9,12 +9,12 @@ number), unless it hedges: "1331 and 1728" is an answer with two parts.
 import re
 from functools import lru_cache
 
-from spo_data.grading.answers.dressing import in_latex
-from spo_data.grading.answers.extract import extract_answer, last_boxed, strip_thinking
+from spo_data.grading.answers.dressing import to_latex
+from spo_data.grading.answers.extract import extract_answer, find_last_box, strip_thinking
 from spo_data.grading.answers.math_equal import UnparseableGoldError, last_expression, math_equal
 from spo_data.grading.answers.number_lists import equal_lists
 from spo_data.grading.answers.numbers import equal_in_base, equal_numbers, read_number
-from spo_data.grading.answers.wording import folded, is_text
+from spo_data.grading.answers.wording import fold, is_text
 from spo_data.grading.verdict import NO_ANSWER, ExtraInfo, Graded, Verdict, too_long
 
 REMEMBERED = 20_000
@@ -55,7 +55,7 @@ class MathVerifier:
         extra_info: ExtraInfo = None,  # noqa: ARG002 # the protocol's
         data_source: str = "",  # noqa: ARG002 # the protocol's
     ) -> Graded:
-        answer = extract_answer(response) or (_stated_words if is_text(ground_truth) else _unmarked)(response)
+        answer = extract_answer(response) or (_find_stated_words if is_text(ground_truth) else _find_unmarked)(response)
         return NO_ANSWER if answer is None else self._compare(answer, ground_truth)
 
     def check_gold(
@@ -68,11 +68,11 @@ class MathVerifier:
 
     def _compare(self, answer: str, ground_truth: str) -> Graded:
         if len(answer) + len(ground_truth) > REMEMBERED_CHARACTERS:
-            return too_long(answer) or _graded(ground_truth, answer)
-        return _remembered(ground_truth, answer)
+            return too_long(answer) or _grade_answer(ground_truth, answer)
+        return _grade_cached(ground_truth, answer)
 
 
-def _graded(ground_truth: str, answer: str) -> Graded:
+def _grade_answer(ground_truth: str, answer: str) -> Graded:
     gold_number, answer_number = read_number(ground_truth), read_number(answer)
     if gold_number is not None and answer_number is not None:
         return Graded.scored(float(equal_numbers(gold_number, answer_number)), answer)
@@ -83,21 +83,21 @@ def _graded(ground_truth: str, answer: str) -> Graded:
     if lists_equal is not None:
         return Graded.scored(float(lists_equal), answer)
     if gold_number is None and is_text(ground_truth):
-        return Graded.scored(float(folded(answer) == folded(ground_truth)), answer)
+        return Graded.scored(float(fold(answer) == fold(ground_truth)), answer)
     try:
         return Graded.scored(float(math_equal(ground_truth, answer)), answer)
     except UnparseableGoldError as error:
         return Graded.failed(Verdict.GOLD_UNPARSEABLE, str(error), answer)
 
 
-_remembered = lru_cache(maxsize=REMEMBERED)(_graded)
+_grade_cached = lru_cache(maxsize=REMEMBERED)(_grade_answer)
 
 
-def _unmarked(response: str) -> str | None:
+def _find_unmarked(response: str) -> str | None:
     visible = strip_thinking(response)
-    if visible is None or last_boxed(visible) is not None:  # an empty box is no answer
+    if visible is None or find_last_box(visible) is not None:  # an empty box is no answer
         return None
-    tail = _SPACED_MINUS.sub("-", in_latex(visible[-TAIL:]))
+    tail = _SPACED_MINUS.sub("-", to_latex(visible[-TAIL:]))
     if _DENIED.search(tail):
         return None
     stated = _STATED.search(tail)
@@ -117,10 +117,10 @@ def _unmarked(response: str) -> str | None:
     return next((hedge[1] for hedge in hedges), f"{found} {magnitude[1]}" if magnitude else found)
 
 
-def _stated_words(response: str) -> str | None:
+def _find_stated_words(response: str) -> str | None:
     """The words after the last "answer is", else a last line of a few words."""
     visible = strip_thinking(response)
-    if visible is None or last_boxed(visible) is not None:
+    if visible is None or find_last_box(visible) is not None:
         return None
     stated = _SAID.findall(visible[-TAIL:])
     last = visible.strip().rpartition("\n")[2].strip(" *_")

@@ -1,8 +1,6 @@
 """Every case of the corpus gets the verdict that it deserves, whatever was graded before it."""
 
-import importlib.util
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,19 +9,7 @@ from spo_data.grading.answers import math_equal
 from spo_data.grading.verdict import Verdict
 from spo_data.grading.verifiers import math_verify as math_verifier
 from spo_data.grading.verifiers.registry import load_verifier
-
-
-def _corpus() -> Any:
-    """By its path: below tests/ the package spo_data is the product's."""
-    spec = importlib.util.spec_from_file_location("grading_corpus", Path(__file__).with_name("corpus.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CASES = _corpus().CASES
+from support.grading_corpus import CASES
 
 
 def _id(case: Any) -> str:
@@ -61,8 +47,8 @@ def _forget() -> None:
     import math_verify.parser
     from sympy.core.cache import clear_cache
 
-    math_verifier._remembered.cache_clear()
-    math_equal._parsed.cache_clear()
+    math_verifier._grade_cached.cache_clear()
+    math_equal._parse_cached.cache_clear()
     math_verify.parser.parse_latex_cached.cache_clear()
     clear_cache()
 

@@ -22,7 +22,7 @@ from spo_train.config.keys import (
     STEPS_KEY,
 )
 from spo_train.config.preset import Choice
-from spo_train.config.unsupported import refuse_unsupported, shown
+from spo_train.config.unsupported import format_override, refuse_unsupported
 from spo_train.spo.settings import settings_from
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _check_counts(config: "DictConfig") -> None:
     for key in COUNTS if epochs else (*COUNTS, STEPS_KEY):
         value = OmegaConf.select(config, key)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UserError(f"{key}={shown(value)}: wanted a whole number from 1 on")
+            raise UserError(f"{key}={format_override(value)}: wanted a whole number from 1 on")
 
 
 def _check_method(config: "DictConfig", choice: Choice) -> None:
@@ -147,14 +147,14 @@ def _check_tokens(config: "DictConfig", choice: Choice, context_length: int | No
         )
     both = f"{PROMPT_TOKENS_KEY} {prompt:,} and {RESPONSE_TOKENS_KEY} {response:,} are {prompt + response:,} tokens"
     if context_length is not None and prompt + response > context_length:
-        fits = _fitting(choice.longest_prompt, prompt, response, context_length)
+        fits = _fit_tokens(choice.longest_prompt, prompt, response, context_length)
         raise UserError(f"{both}, the model's context is {context_length:,}: {fits}")
     engine = config.actor_rollout_ref.rollout.max_model_len
     if engine is not None and engine < prompt + response:
         raise UserError(f"{both}, {ROLLOUT}.max_model_len is {engine:,}: {ROLLOUT}.max_model_len={prompt + response}")
 
 
-def _fitting(longest: int, prompt: int, response: int, context_length: int) -> str:
+def _fit_tokens(longest: int, prompt: int, response: int, context_length: int) -> str:
     """The settings that fit into the model's context."""
     if prompt < context_length:
         return f"{RESPONSE_TOKENS_KEY}={context_length - prompt} fits"

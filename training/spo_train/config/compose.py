@@ -108,7 +108,7 @@ def _defaults() -> "DictConfig":
         return compose("ppo_trainer")
 
 
-def known_keys(config: "DictConfig") -> list[str]:
+def list_keys(config: "DictConfig") -> list[str]:
     """Every setting of a configuration, dotted."""
     from omegaconf import OmegaConf
 
@@ -128,7 +128,7 @@ def _apply(config: "DictConfig", override: Override) -> None:
 
     if override.key == "model_engine":
         raise UserError(f"{override.text}: spo-train trains with verl's FSDP engine, model_engine=dp")
-    known = known_keys(config)
+    known = list_keys(config)
     if override.key not in known and not override.add:
         raise UserError(
             f"{override.text}: verl has no setting {override.key}{_suggestion(override.key, known, config)}"

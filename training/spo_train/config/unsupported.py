@@ -50,13 +50,15 @@ def refuse_unsupported(config: "DictConfig", *, validation: bool) -> None:
     for key, (wanted, instead) in FIXED.items():
         value = OmegaConf.select(config, key)
         if (value or None) != (wanted or None):  # unset, empty and false are the same
-            raise UserError(f"{key}={shown(value)}: {instead}")
+            raise UserError(f"{key}={format_override(value)}: {instead}")
     if validation:
         return
     trainer = config.trainer
     for key in ("test_freq", "val_before_train", "val_only"):
         if (trainer[key] or 0) > 0:
-            raise UserError(f"trainer.{key}={shown(trainer[key])}: there is nothing to validate on; give --val-files")
+            raise UserError(
+                f"trainer.{key}={format_override(trainer[key])}: there is nothing to validate on; give --val-files"
+            )
 
 
 def refuse_device(config: "DictConfig", *, on_cpu: bool) -> None:
@@ -64,10 +66,10 @@ def refuse_device(config: "DictConfig", *, on_cpu: bool) -> None:
     device, here = config.trainer.device, "cpu" if on_cpu else "cuda"
     if device != here:
         there = "has no accelerator" if on_cpu else "has accelerators"
-        raise UserError(f"trainer.device={shown(device)}: this machine {there}: trainer.device={here}")
+        raise UserError(f"trainer.device={format_override(device)}: this machine {there}: trainer.device={here}")
 
 
-def shown(value: Any) -> str:
+def format_override(value: Any) -> str:
     """A value as it is written in an override."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

@@ -1,6 +1,6 @@
 """One stored response a prompt, for the divergence of its first visit.
 
-    first_responses(load_values("runs/demo"), prompt_ids)        # [FirstResponse(token_ids, mask), None, ...]
+    read_first_responses(load_values("runs/demo"), prompt_ids)        # [FirstResponse(token_ids, mask), None, ...]
 
 It stands for what the policy of the estimate did: the response with the lowest sample index whose verdict is an
 observation. It comes from the `samples` table of a run folder or of the commit on the Hub that the values were loaded
@@ -24,7 +24,7 @@ import numpy as np
 from spo_data.errors import UserError, first_line
 from spo_data.grading.verdict import OBSERVATIONS
 from spo_data.hub.errors import clear_hub_errors
-from spo_data.run.journal import reading
+from spo_data.run.journal import open_journal
 from spo_data.run.manifest import JOURNAL, read_manifest
 from spo_data.values.table import ValueTable
 
@@ -52,7 +52,7 @@ class FirstResponse:
         return np.ones(len(self.token_ids), np.bool_) if self.mask is None else self.mask
 
 
-def first_responses(values: ValueTable, prompt_ids: Sequence[str]) -> list[FirstResponse | None]:
+def read_first_responses(values: ValueTable, prompt_ids: Sequence[str]) -> list[FirstResponse | None]:
     """For each prompt its first response; None where none is stored.
 
     Raises UserError where the samples cannot be read.
@@ -77,7 +77,7 @@ def _in_folder(folder: Path, wanted: Collection[str]) -> dict[str, FirstResponse
     if manifest is None or not (folder / JOURNAL).is_file():
         return {}
     found: dict[str, FirstResponse] = {}
-    with reading(folder / JOURNAL, manifest.grader) as journal:
+    with open_journal(folder / JOURNAL, manifest.grader) as journal:
         for sample in journal.samples():
             if sample.prompt_id in wanted and sample.verdict.is_observation and len(sample.token_ids):
                 found.setdefault(sample.prompt_id, FirstResponse(sample.token_ids, sample.response_mask))

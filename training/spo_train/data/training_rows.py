@@ -1,7 +1,7 @@
 """From values to what the trainer reads: verl's rows and, row by row, the scores that each prompt starts from.
 
-    data = training_data(load_values("runs/demo"))                                         # the values' own prompts
-    data = training_data(load_values("values.json"), PromptOptions(dataset="train.parquet"))
+    data = make_training_data(load_values("runs/demo"))                      # the values' own prompts
+    data = make_training_data(load_values("values.json"), PromptOptions(dataset="train.parquet"))
     data.coverage.with_value, data.notes
 
 One row a prompt, in the order of the source. A prompt without ground truth cannot be rewarded and is left out; one
@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from spo_data.errors import UserError
-from spo_data.join.match import Matched, match, training_prompts
+from spo_data.join.match import Match, match, read_training_prompts
 from spo_data.options import PromptOptions
 from spo_data.prompts.build import PromptSet
 from spo_data.prompts.identity import Prompt
 from spo_data.prompts.template import load_template, tool_wording
-from spo_data.values.scores import table_of_rows
+from spo_data.values.scores import make_table
 from spo_data.values.table import ValueTable
-from spo_data.values.verl_rows import NO_GROUND_TRUTH, verl_rows
+from spo_data.values.verl_rows import NO_GROUND_TRUTH, make_verl_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,7 +91,9 @@ class TrainingData:
         return [prompt.prompt_id for prompt in self.prompts]
 
 
-def training_data(values: ValueTable, train: PromptOptions | None = None, template: str | None = None) -> TrainingData:
+def make_training_data(
+    values: ValueTable, train: PromptOptions | None = None, template: str | None = None
+) -> TrainingData:
     """The data to train on: `train`, read as `estimate` reads it, or the values' own prompts and ground truths.
 
     These are worded already. A `template` for them can only say whether the model is told of its interpreter, which is
@@ -103,7 +105,7 @@ def training_data(values: ValueTable, train: PromptOptions | None = None, templa
     return _of_values(values, template) if train is None else _of_files(values, train)
 
 
-def validation_rows(
+def make_validation_rows(
     options: PromptOptions | Sequence[PromptOptions],
     values: ValueTable,
     note: Callable[[str], None] = lambda _: None,
@@ -117,7 +119,7 @@ def validation_rows(
 
     tables = []
     for wanted in [options] if isinstance(options, PromptOptions) else options:
-        found = training_prompts(values, wanted)
+        found = read_training_prompts(values, wanted)
         found.refuse_contradictions()
         for reason, count in found.dropped_by_reason().items():
             note(f"{wanted.dataset}: {count:,} of {found.n_rows:,} rows are not validated on: {reason}")
@@ -127,8 +129,8 @@ def validation_rows(
             for prompt in found.prompts
         ]
         repeats = [1 + found.repeats.get(row, 0) for row in found.rows]
-        tables.append(table_of_rows(map(_row, named)).take(np.repeat(np.arange(len(named)), repeats)))
-    rows, notes = verl_rows(pa.concat_tables(tables), values, "test")
+        tables.append(make_table(map(_row, named)).take(np.repeat(np.arange(len(named)), repeats)))
+    rows, notes = make_verl_rows(pa.concat_tables(tables), values, "test")
     for sentence in notes:
         note(f"validation: {sentence}")
     return rows
@@ -157,7 +159,7 @@ def _of_values(values: ValueTable, template: str | None) -> TrainingData:
     )
     policy = None if values.provenance is None else values.provenance.policy
     prompts = tuple(replace(values, table=table).prompts())
-    rows, notes = verl_rows(_with_data_sources(table, values), values)
+    rows, notes = make_verl_rows(_with_data_sources(table, values), values)
     totals, counts, score_notes = _scores(table)
     if n_dropped:
         notes = [f"{n_dropped:,} prompts {NO_GROUND_TRUTH}: they are left out", *notes]
@@ -167,7 +169,7 @@ def _of_values(values: ValueTable, template: str | None) -> TrainingData:
         score_totals=totals,
         score_counts=counts,
         coverage=coverage,
-        template=told_by(template, policy.template if policy else "none", prompts),
+        template=resolve_template(template, policy.template if policy else "none", prompts),
         system=policy.system if policy else None,
         notes=(*notes, *score_notes),
     )
@@ -176,16 +178,16 @@ def _of_values(values: ValueTable, template: str | None) -> TrainingData:
 def _of_files(values: ValueTable, train: PromptOptions) -> TrainingData:
     import pyarrow as pa
 
-    training = training_prompts(values, train)
+    training = read_training_prompts(values, train)
     training.refuse_contradictions()
     matched = match(values, training)
-    prompts = _as_estimated(values, training.prompts)
+    prompts = _use_sampled_messages(values, training.prompts)
     known = values.table.select(["value", "n_valid"]).to_pydict()
-    table = table_of_rows(
+    table = make_table(
         {**_row(prompt), **({} if row is None else {name: column[row] for name, column in known.items()})}
         for prompt, row in zip(prompts, matched.rows, strict=True)
     )
-    rows, notes = verl_rows(table, values)
+    rows, notes = make_verl_rows(table, values)
     has_value = np.array([row is not None for row in matched.rows])
     totals, counts = np.zeros(len(table)), np.zeros(len(table), dtype=np.int64)
     totals[has_value], counts[has_value], score_notes = _scores(
@@ -206,7 +208,7 @@ def _of_files(values: ValueTable, train: PromptOptions) -> TrainingData:
     )
 
 
-def _as_estimated(values: ValueTable, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+def _use_sampled_messages(values: ValueTable, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
     """The prompts with the very messages that were sampled: equal ids allow other white space around them."""
     if values.provenance is None:
         return tuple(prompts)
@@ -215,7 +217,7 @@ def _as_estimated(values: ValueTable, prompts: Sequence[Prompt]) -> tuple[Prompt
     return tuple(replace(prompt, messages=sampled.get(prompt.prompt_id, prompt.messages)) for prompt in prompts)
 
 
-def _wording(values: ValueTable, train: PromptOptions, training: PromptSet, matched: Matched) -> tuple[str, str | None]:
+def _wording(values: ValueTable, train: PromptOptions, training: PromptSet, matched: Match) -> tuple[str, str | None]:
     """The template and system prompt of the training prompts."""
     if values.provenance is None:
         return training.template.name, train.system
@@ -227,7 +229,7 @@ def _wording(values: ValueTable, train: PromptOptions, training: PromptSet, matc
     return training.template.name, train.system or (None if training.layout.is_messages else policy.system)
 
 
-def _coverage(values: ValueTable, training: PromptSet, matched: Matched) -> Coverage:
+def _coverage(values: ValueTable, training: PromptSet, matched: Match) -> Coverage:
     reasons = Counter(near.reason for near in matched.reasons.values())
     examples: dict[str, str] = {}
     for near in matched.reasons.values():
@@ -291,7 +293,7 @@ SAME_PROMPTS = ("boxed", "retool")
 """Templates that differ in what the chat tells of an interpreter, which is no part of a prompt."""
 
 
-def told_by(template: str | None, worded_by: str, prompts: "Sequence[Prompt]") -> str:
+def resolve_template(template: str | None, worded_by: str, prompts: "Sequence[Prompt]") -> str:
     """The template of prompts that are worded already: what was asked for, where it words the same prompts.
 
     Raises UserError where it does not, and the model was to be told of an interpreter by it.

@@ -11,10 +11,10 @@
       workers: 8
       template: retool
 
-The prompt is tokenized by `spo_data.models.chat` and programs are run by `spo_data.engines.tool_loop`, which estimation uses too, so
-that a value belongs to the very tokens that are trained on. A numbered draw is sampled with a seed of its own: the same
-draw of a resumed run is the same response. A program that we failed to run is counted and raised: verl marks the prompt
-failed, another one takes its place.
+The prompt is tokenized by `spo_data.models.chat` and programs are run by `spo_data.engines.tool_loop`, which estimation
+uses too, so that a value belongs to the very tokens that are trained on. A numbered draw is sampled with a seed of its
+own: the same draw of a resumed run is the same response. A program that we failed to run is counted and raised: verl
+marks the prompt failed, another one takes its place.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,8 +35,8 @@ from spo_data.prompts.template import tool_wording
 from spo_data.provenance import ToolsRecord
 from spo_data.sandbox.interpreter import SandboxError
 from spo_train.hooks import failures
-from spo_train.hooks.loop_file import options_of
-from spo_train.hooks.shared_interpreter import shared_interpreter
+from spo_train.hooks.loop_file import read_loop_options
+from spo_train.hooks.shared_interpreter import share_interpreter
 from spo_train.spo.single_stream import UID
 
 DRAW = "spo_draw"
@@ -65,7 +65,7 @@ class SPOAgentLoop(AgentLoopBase):
         self._stop = list(stop)
         self._seed = seed
         self._tools = None if interpreter is None else ToolsRecord(**interpreter)
-        self._tool_options = None if interpreter is None else options_of(interpreter, sandbox, sandbox_unsafe)
+        self._tool_options = None if interpreter is None else read_loop_options(interpreter, sandbox, sandbox_unsafe)
         self._workers = workers
         wording = None if interpreter is None else tool_wording(template)
         self._chat = Chat(self.tokenizer, dict(template_kwargs or {}), context_length=0, wording=wording)
@@ -110,7 +110,7 @@ class SPOAgentLoop(AgentLoopBase):
             return await sampler.sample(context, stop, max_tokens, number)
 
         try:
-            interpreter = await shared_interpreter(self._tool_options, self._workers, is_training=is_training)
+            interpreter = await share_interpreter(self._tool_options, self._workers, is_training=is_training)
         except UserError as error:
             raise self._failed(str(error), is_training) from error
         response = await tool_loop(
@@ -200,7 +200,7 @@ class _Sampler:
             raise RuntimeError("the engine returned no token")
         if output.num_preempted is not None:
             self._preempted = (self._preempted or 0) + output.num_preempted
-        self.extra_fields = _merged(self.extra_fields, output.extra_fields)
+        self.extra_fields = _merge(self.extra_fields, output.extra_fields)
         return Turn(
             token_ids=token_ids,
             finish_reason="length" if self.loop.ended_by_budget(token_ids, stop, budget) else "stop",
@@ -208,7 +208,7 @@ class _Sampler:
         )
 
 
-def _merged(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
     """What verl's servers say of several requests: weights from the first one's to the last one's."""
     first = {name: earlier[name] for name in ("min_global_steps", "num_cached_tokens") if name in earlier}
     sums = {name: earlier[name] + later[name] for name in SUMMED if name in earlier and name in later}

@@ -70,7 +70,7 @@ def draw_number(key: str) -> int:
     return int(uid.removeprefix(UID)) if uid.startswith(UID) else UNNUMBERED
 
 
-def in_draw_order(keys: Sequence[str]) -> list[int]:
+def sort_by_draw(keys: Sequence[str]) -> list[int]:
     """The places of a batch's keys by draw, session and output; unnumbered ones stay behind the others."""
     return sorted(range(len(keys)), key=lambda place: _position(keys[place]))
 

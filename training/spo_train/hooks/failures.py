@@ -58,7 +58,7 @@ def give_up(reason: str) -> None:
         ray.get_actor(NAME).give_up.remote(reason)
 
 
-def given_up() -> str | None:
+def why_given_up() -> str | None:
     """Why the training cannot go on, where somebody said so."""
     if not ray.is_initialized():
         return None

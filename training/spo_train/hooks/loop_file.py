@@ -17,7 +17,7 @@ LIMITS = {
 """The options of an interpreter's limits, and their fields in a record."""
 
 
-def loop_settings(options: ToolOptions, workers: int, template: str) -> dict[str, Any]:
+def make_loop_settings(options: ToolOptions, workers: int, template: str) -> dict[str, Any]:
     """The arguments of `SPOAgentLoop`, of which there are so many worker processes; none without tools.
 
     Not `tools`: verl gives each agent loop its own tools under that name.
@@ -34,13 +34,13 @@ def loop_settings(options: ToolOptions, workers: int, template: str) -> dict[str
     }
 
 
-def options_of(record: Mapping[str, Any], sandbox: str, sandbox_unsafe: bool) -> ToolOptions:
-    """The options that `loop_settings` was given."""
+def read_loop_options(record: Mapping[str, Any], sandbox: str, sandbox_unsafe: bool) -> ToolOptions:
+    """The options that `make_loop_settings` was given."""
     limits = {name: record[field] for name, field in LIMITS.items()}
     return ToolOptions(tools="python", sandbox=sandbox, sandbox_unsafe=sandbox_unsafe, **limits)
 
 
-def loop_wording(loop_file: Path) -> AnswerTemplate | None:
+def read_loop_wording(loop_file: Path) -> AnswerTemplate | None:
     """What the agent loop of a training adds to its chats."""
     import yaml
 

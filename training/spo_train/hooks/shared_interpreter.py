@@ -1,6 +1,6 @@
 """The interpreter of a process: opened by the first response that has one, shared by all later ones.
 
-    interpreter = await shared_interpreter(ToolOptions(tools="python"), workers=8, is_training=True)
+    interpreter = await share_interpreter(ToolOptions(tools="python"), workers=8, is_training=True)
     execution = await interpreter.run(code, limits)
 
 verl makes an agent loop for each response, many of them in one worker process with one event loop. The interpreter is
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 300.0
 """How long no program could be run before a training ends; as many have to have failed since as run at once."""
 
 
-async def shared_interpreter(options: ToolOptions, workers: int, *, is_training: bool) -> Interpreter:
+async def share_interpreter(options: ToolOptions, workers: int, *, is_training: bool) -> Interpreter:
     """The interpreter of this process, one of so many agent-loop workers; raises UserError where there is none.
 
     Whoever waits for an opening that fails shares its failure; the next one tries again.
@@ -63,7 +63,7 @@ class _Shared:
 
     async def opened(self) -> "_Watched":
         """The interpreter; raises UserError where it could not be opened."""
-        if self._opening is None or _failed(self._opening):
+        if self._opening is None or _has_failed(self._opening):
             self._opening = asyncio.create_task(self._open())
         return await asyncio.shield(self._opening)  # a response that is given up must not take the others' with it
 
@@ -109,7 +109,7 @@ class _Watched:
 _shared: dict[tuple[asyncio.AbstractEventLoop, ToolOptions], _Shared] = {}
 
 
-def _failed(task: "asyncio.Task[_Watched]") -> bool:
+def _has_failed(task: "asyncio.Task[_Watched]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 

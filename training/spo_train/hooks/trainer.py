@@ -34,11 +34,11 @@ from spo_train.data.verl_files import ValuesFile, read_values_file
 from spo_train.hooks import checkpoint, failures, forward
 from spo_train.hooks.agent_loop import DRAW
 from spo_train.hooks.deadline import deadline
-from spo_train.hooks.draw_order import in_draw_order
-from spo_train.hooks.loop_file import loop_wording
+from spo_train.hooks.draw_order import sort_by_draw
+from spo_train.hooks.loop_file import read_loop_wording
 from spo_train.hooks.responses import Responses, messages, read_responses, response_metrics, verdict_metrics
 from spo_train.hooks.validation import ValidationMixin
-from spo_train.spo.divergence import divergence
+from spo_train.spo.divergence import measure_divergence
 from spo_train.spo.settings import settings_from
 from spo_train.spo.single_stream import Batch, SingleStream
 
@@ -100,7 +100,7 @@ class SPOMixin(ValidationMixin):
 
     def _next_train_batch(self, num_prompts: int | None = None) -> Any:
         """Exactly the prompts that are wanted; the replay buffer asks for more where it gave some up."""
-        if (reason := failures.given_up()) is not None:
+        if (reason := failures.why_given_up()) is not None:
             raise RuntimeError(reason)
         size = int(num_prompts or self.config.data.train_batch_size)
         alive = tq.kv_list("train") or {}
@@ -121,7 +121,7 @@ class SPOMixin(ValidationMixin):
 
     def _balance_batch(self, batch: KVBatchMeta, *arguments: Any, **named: Any) -> KVBatchMeta:
         """In the order of the draws first, so that mini-batches do not depend on who finished when."""
-        batch.reorder(in_draw_order(batch.keys))
+        batch.reorder(sort_by_draw(batch.keys))
         return super()._balance_batch(batch, *arguments, **named)  # type: ignore[misc]
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
@@ -210,7 +210,7 @@ class SPOMixin(ValidationMixin):
         current = self._forward([(each.prompt_ids, each.response_ids, each.mask) for each in stored])
         for place, previous, now in zip(known.tolist(), stored, current, strict=True):
             own = previous.mask
-            found[place] = divergence(previous.log_probs[own], now[own], self.settings.divergence)
+            found[place] = measure_divergence(previous.log_probs[own], now[own], self.settings.divergence)
         return found
 
     def _forward(self, sequences: Sequence[forward.Tokens]) -> list[npt.NDArray[np.float32]]:
@@ -221,7 +221,7 @@ class SPOMixin(ValidationMixin):
     def _remember_first_responses(self) -> None:
         given = [(row, response) for row, response in enumerate(self._values.responses) if response is not None]
         kwargs = dict(self.config.data.get("apply_chat_template_kwargs") or {})
-        wording = loop_wording(Path(self.config.actor_rollout_ref.rollout.agent.agent_loop_config_path))
+        wording = read_loop_wording(Path(self.config.actor_rollout_ref.rollout.agent.agent_loop_config_path))
         chat = Chat(self.tokenizer, kwargs, context_length=0, wording=wording)
         prompts = chat.tokenize(messages(self.train_dataset[row]["raw_prompt"]) for row, _ in given)
         sequences = [

@@ -1,6 +1,6 @@
 """Why a training ended, in one line, out of verl's and Ray's log.
 
-    last_cause(Path("runs/train/verl.log").read_text())        # "ValueError: the checkpoint was made with other …"
+    find_cause(Path("runs/train/verl.log").read_text())        # "ValueError: the checkpoint was made with other …"
 
 Ray wraps an exception once for each process that it passes through, and prints the innermost one last. Where a process
 died without a word, Ray says only that: then what it printed before counts, and else that it was killed.
@@ -29,28 +29,28 @@ _ELSEWHERE = ("See root cause above", "See stack trace", "EngineDeadError", "Eng
 _OUT_OF_MEMORY = re.compile(r"killed due to (?:the node running low on memory|memory pressure)|OutOfMemoryError", re.I)
 
 
-def last_cause(log: str) -> str | None:
+def find_cause(log: str) -> str | None:
     """The innermost cause of the last failure in a log; None where nothing in it looks like one."""
     lines = [_REPEATED.sub("", _ANSI.sub("", line)).rstrip() for line in log.splitlines()]
     said = [_FROM_WORKER.sub("", line) for line in lines]
     for line in reversed(said):
         if line.startswith(OURS):
             return line.removeprefix(OURS)
-    raised = _raised(lines)
+    raised = _find_raised(lines)
     if raised is not None and raised.endswith(SEE_ABOVE):
         what = raised.removeprefix("RuntimeError: ").removesuffix(SEE_ABOVE)
-        reason = _failed_response(lines)
+        reason = _find_failed_response(lines)
         return raised if reason is None else f"{what}, the last one: {reason}"
     if raised is not None and not _WRAPPER.search(raised) and not _is_elsewhere(raised):
         return raised
     dead = _dead_worker(lines)
     if dead is not None:
         name, pid = dead
-        return _last_error(_lines_of(pid, lines)) or _killed(name, pid, said)
+        return _last_error(_lines_of(pid, lines)) or _describe_killed(name, pid, said)
     return _last_error(said) or raised
 
 
-def _raised(lines: list[str]) -> str | None:
+def _find_raised(lines: list[str]) -> str | None:
     """What the driver raised: the last exception line of its last traceback. Workers' lines have a prefix."""
     for position in range(len(lines) - 1, 0, -1):
         line = lines[position]
@@ -59,7 +59,7 @@ def _raised(lines: list[str]) -> str | None:
     return None
 
 
-def _failed_response(lines: list[str]) -> str | None:
+def _find_failed_response(lines: list[str]) -> str | None:
     """The innermost exception of the last response that failed, as its worker logged it."""
     reported = [place for place, line in enumerate(lines) if _FAILED_RESPONSE in line]
     for place in reversed(reported):
@@ -116,7 +116,7 @@ def _is_elsewhere(line: str) -> bool:
     return any(phrase in line for phrase in _ELSEWHERE)
 
 
-def _killed(name: str, pid: str, said: list[str]) -> str:
+def _describe_killed(name: str, pid: str, said: list[str]) -> str:
     if any(_OUT_OF_MEMORY.search(line) for line in said):
         return f"{name} (process {pid}) was killed by Ray because the machine's memory ran out"
     return f"{name} (process {pid}) was killed or crashed without a message, as when the machine's memory runs out"

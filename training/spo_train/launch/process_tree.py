@@ -1,6 +1,6 @@
 """A process with all that it starts, ended as a whole.
 
-    with Family() as family:
+    with ProcessTree() as family:
         child = family.start([sys.executable, "-m", "spo_train.launch.child", "config.yaml"], environment, log)
         ...
     # here none of its processes is left, whatever they did
@@ -31,7 +31,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-class Family:
+class ProcessTree:
     """The processes that descend from this one and were started in the block.
 
     At its end they get `grace` seconds to end by themselves.

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 from spo_train.filenames import CONFIG, LOG, METRICS
-from spo_train.launch.cause import last_cause
-from spo_train.launch.process_tree import GRACE_SECONDS, Family
+from spo_train.launch.cause import find_cause
+from spo_train.launch.process_tree import GRACE_SECONDS, ProcessTree
 from spo_train.launch.steps import MetricsFile, Step
 
 ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "HYDRA_FULL_ERROR": "1"}
@@ -27,7 +27,7 @@ LOOKED_AT = 4 * 2**20
 """Bytes at the end of the log that the cause is looked for in."""
 
 
-class Watcher(Protocol):
+class StepWatcher(Protocol):
     """Is told what happens."""
 
     def stepped(self, step: Step) -> None:
@@ -38,7 +38,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Ended:
+class LaunchOutcome:
     """How a training ended."""
 
     status: int
@@ -52,10 +52,10 @@ class Ended:
 def launch(
     out: Path,
     environment: Mapping[str, str],
-    watcher: Watcher,
+    watcher: StepWatcher,
     command: Sequence[str] | None = None,
     grace: float = GRACE_SECONDS,
-) -> Ended:
+) -> LaunchOutcome:
     """Run `out/config.yaml`; `command` is another one in its place."""
     if command is None:
         command = (sys.executable, "-m", "spo_train.launch.child", str(out / CONFIG))
@@ -63,7 +63,7 @@ def launch(
     start = log.stat().st_size if log.exists() else 0
     _keep_earlier(out / METRICS)
     metrics = MetricsFile(out / METRICS)
-    with _signals() as received, Family(grace) as family:
+    with _signals() as received, ProcessTree(grace) as family:
         child = family.start(command, {**ENVIRONMENT, **environment}, log)
         while child.poll() is None and not received:
             _report(metrics, watcher)
@@ -71,9 +71,9 @@ def launch(
             time.sleep(POLL_SECONDS)
     _report(metrics, watcher)
     if received:
-        return Ended(128 + received[0], signal=received[0])
+        return LaunchOutcome(128 + received[0], signal=received[0])
     status = child.wait()
-    return Ended(0) if status == 0 else Ended(_exit_status(status), _cause(log, start, status))
+    return LaunchOutcome(0) if status == 0 else LaunchOutcome(_exit_status(status), _cause(log, start, status))
 
 
 def _keep_earlier(path: Path) -> None:
@@ -85,7 +85,7 @@ def _keep_earlier(path: Path) -> None:
         path.rename(kept)
 
 
-def _report(metrics: MetricsFile, watcher: Watcher) -> None:
+def _report(metrics: MetricsFile, watcher: StepWatcher) -> None:
     for step in metrics.new_steps():
         watcher.stepped(step)
 
@@ -112,7 +112,7 @@ def _cause(log: Path, start: int, status: int) -> str:
     with log.open("rb") as file:
         file.seek(max(start, log.stat().st_size - LOOKED_AT))
         text = file.read().decode(errors="replace")
-    found = last_cause(text)
+    found = find_cause(text)
     if found is not None:
         return found
     if status < 0:

@@ -1,6 +1,6 @@
 """What there is to train on.
 
-    find_devices()        # Devices(on_cpu=False, name="NVIDIA H100 80GB HBM3", count=8)
+    find_accelerators()        # Accelerators(on_cpu=False, name="NVIDIA H100 80GB HBM3", count=8)
 
 torch is imported where it is asked.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Devices:
+class Accelerators:
     """What there is to train on."""
 
     on_cpu: bool
@@ -26,15 +26,15 @@ class Devices:
     """On each node."""
 
 
-def find_devices() -> Devices:
+def find_accelerators() -> Accelerators:
     """The accelerators that torch sees; one CPU where it sees none."""
     import torch
 
     import verl_cpu
 
-    if verl_cpu.needed():
-        return Devices(on_cpu=True, name=f"CPU ({os.cpu_count()} cores)", count=1)
-    return Devices(on_cpu=False, name=str(torch.cuda.get_device_name()), count=torch.accelerator.device_count())
+    if verl_cpu.is_needed():
+        return Accelerators(on_cpu=True, name=f"CPU ({os.cpu_count()} cores)", count=1)
+    return Accelerators(on_cpu=False, name=str(torch.cuda.get_device_name()), count=torch.accelerator.device_count())
 
 
 def check_attention(config: "DictConfig") -> None:

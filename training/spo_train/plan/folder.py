@@ -23,16 +23,16 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
     from omegaconf import OmegaConf
 
     from spo_data.values.parquet import parquet_writer
-    from spo_train.data.first_responses import first_responses
+    from spo_train.data.first_responses import read_first_responses
     from spo_train.data.verl_files import write_training_data
     from spo_train.filenames import CONFIG
-    from spo_train.hooks.loop_file import loop_settings
+    from spo_train.hooks.loop_file import make_loop_settings
     from spo_train.plan.record import read_record
 
     out, config, options = plan.out, plan.config, plan.options
     if plan.model.hub_revision is not None:
         # verl knows no commits: the model at ours is a folder in the Hub's cache.
-        folder = _downloaded(plan.model)
+        folder = _download(plan.model)
         OmegaConf.update(config, "actor_rollout_ref.model.path", str(folder))
         if plan.devices.on_cpu:
             from verl_cpu.overrides import BUCKET, bucket_mib
@@ -42,7 +42,7 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
     # Token ids of another model's tokenizer are another text.
     same_model = all(row.status == "same" for row in plan.parity if row.field in ("model", "chat_template"))
     if plan.values is not None and options.method == "spo" and same_model:
-        responses = first_responses(plan.values, plan.data.prompt_ids)
+        responses = read_first_responses(plan.values, plan.data.prompt_ids)
     # The record goes first: a folder that was left half-written is still known to be a training.
     before = read_record(out) if options.resume else None
     commands = (*(before.commands if before else ()), options.command)
@@ -58,7 +58,7 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
         "stop": list(plan.choice.stop),
         "template_kwargs": dict(plan.choice.template_kwargs),
         "seed": int(config.trainer.spo.seed),
-        **loop_settings(plan.tools, workers, plan.data.template),
+        **make_loop_settings(plan.tools, workers, plan.data.template),
     }
     (out / "agent_loop.yaml").write_text(yaml.safe_dump([loop], sort_keys=False), encoding="utf-8")
     OmegaConf.save(config, out / CONFIG)
@@ -75,7 +75,7 @@ def _environment(plan: "TrainPlan") -> dict[str, str]:
     return cluster | verl_cpu.environment()
 
 
-def _downloaded(model: "Model") -> Path:
+def _download(model: "Model") -> Path:
     from huggingface_hub import snapshot_download
 
     from spo_data.hub.errors import clear_hub_errors

@@ -1,15 +1,15 @@
 """Whether the values are those of the policy that will be trained: the table that is shown before Ray starts.
 
     defaults = rollout_defaults(values.provenance)              # training from values with no further options
-    rows = parity(values.provenance, RolloutPolicy(...), data.coverage)
+    rows = compare_policies(values.provenance, RolloutPolicy(...), data.coverage)
     refuse_mismatches(rows, allowed=["temperature"])
 
 A baseline is the success probability of one policy. Each part of it that differs in training is a row that "differs"
 and is refused unless it is allowed by its name; what the values do not say is "unknown" and passes. As within a run,
 the same files in another folder are not another model, and a reward function is known by its content.
 
-Precision and engine arguments of the estimate are in `unmatched`: engine and trainer never agree in them to the last
-bit, and where they matter (a quantised model) is for the user to judge.
+Precision and engine arguments of the estimate are in `list_unmatched`: engine and trainer never agree in them to the
+last bit, and where they matter (a quantised model) is for the user to judge.
 """
 
 import difflib
@@ -24,7 +24,7 @@ from spo_data.options import Sampling
 from spo_data.provenance import GraderRecord, PolicyRecord, Provenance, ToolsRecord, grader_differs
 from spo_data.text import excerpt
 from spo_train.data.training_rows import Coverage
-from spo_train.plan.tool_options import remedy
+from spo_train.plan.tool_options import suggest_options
 
 FIELDS = (
     *("model", "revision", "temperature", "top_p", "top_k", "max_tokens", "stop", "template", "chat_template"),
@@ -126,16 +126,18 @@ def rollout_defaults(provenance: Provenance | None) -> RolloutDefaults:
     )
 
 
-def parity(provenance: Provenance | None, rollout: RolloutPolicy, coverage: Coverage) -> tuple[ParityRow, ...]:
+def compare_policies(
+    provenance: Provenance | None, rollout: RolloutPolicy, coverage: Coverage
+) -> tuple[ParityRow, ...]:
     """One row a field, in the order of `FIELDS`."""
     grader = GraderRecord(verifier=rollout.verifier, version=rollout.verifier_version)
     if provenance is None:
         return (
-            *(ParityRow(name, "unknown", shown, "unknown") for name, shown in _shown(rollout, grader).items()),
+            *(ParityRow(name, "unknown", shown, "unknown") for name, shown in _describe(rollout, grader).items()),
             _coverage(coverage),
         )
     policy = provenance.policy
-    ours, theirs = _shown(policy, provenance.grader), _shown(rollout, grader)
+    ours, theirs = _describe(policy, provenance.grader), _describe(rollout, grader)
     same = _same(policy, rollout) | {"verifier": not grader_differs(provenance.grader, grader)}
     remedies = _remedies(provenance, rollout)
     return (
@@ -171,7 +173,7 @@ def refuse_mismatches(rows: Sequence[ParityRow], allowed: Collection[str]) -> No
         )
 
 
-def unmatched(provenance: Provenance | None) -> tuple[str, ...]:
+def list_unmatched(provenance: Provenance | None) -> tuple[str, ...]:
     """What the values' samples were drawn with and no row compares, one sentence each."""
     if provenance is None:
         return ("the values do not say what policy they belong to",)
@@ -198,7 +200,7 @@ def _same(policy: PolicyRecord, rollout: RolloutPolicy) -> dict[str, bool]:
     }
 
 
-def _shown(policy: PolicyRecord | RolloutPolicy, grader: GraderRecord) -> dict[str, str]:
+def _describe(policy: PolicyRecord | RolloutPolicy, grader: GraderRecord) -> dict[str, str]:
     """Each field as text."""
     system = "" if policy.system is None else f", system {excerpt(policy.system, 40)!r}"
     is_cut = isinstance(policy, PolicyRecord) and policy.max_model_len < policy.max_tokens
@@ -239,7 +241,7 @@ def _remedies(provenance: Provenance, rollout: RolloutPolicy) -> dict[str, str]:
         "chat_template": f"--chat-template-kwargs {shlex.quote(_json(policy.chat_template_kwargs))}"
         if is_arguments
         else "the chat template that the model had, or values of this one",
-        "tools": remedy(policy.tools, rollout.tools),
+        "tools": suggest_options(policy.tools, rollout.tools),
         "verifier": f"`spo-data regrade` with --verifier {rollout.verifier}"
         if is_version
         else f"--verifier {grader.verifier}",

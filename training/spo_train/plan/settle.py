@@ -17,7 +17,7 @@ from spo_train.config.compose import Override, compose_config
 from spo_train.config.keys import CHECKPOINTS_KEY
 from spo_train.config.preset import Choice, Preset, preset_overrides, sizes_of
 from spo_train.filenames import CHECKPOINTS
-from spo_train.plan.accelerators import Devices, check_attention, find_devices
+from spo_train.plan.accelerators import Accelerators, check_attention, find_accelerators
 from spo_train.plan.train_options import TrainOptions, of_the_paper
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class TrainPlan:
     model: "Model"
     chat: "Chat"
     tools: "ToolOptions"
-    devices: Devices
+    devices: Accelerators
     choice: Choice
     config: "DictConfig"
     parity: "tuple[ParityRow, ...]"
@@ -108,34 +108,34 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     from spo_data.grading.verifiers.registry import load_verifier
     from spo_data.load import load_values
     from spo_data.models.chat import load_chat
-    from spo_train.data.training_rows import training_data, validation_rows
-    from spo_train.plan.parity import rollout_defaults, unmatched
+    from spo_train.data.training_rows import make_training_data, make_validation_rows
+    from spo_train.plan.parity import list_unmatched, rollout_defaults
     from spo_train.plan.record import refuse_folder
-    from spo_train.plan.tool_options import tool_notes, tools_of, wording_of
+    from spo_train.plan.tool_options import choose_tools, choose_wording, note_tools
 
     asked = {override.key: override.value for override in overrides}
     checkpoints = Path(str(asked.get(CHECKPOINTS_KEY) or out / CHECKPOINTS))
     before = refuse_folder(out, checkpoints, resume=options.resume, again=options.command)
     values = None if options.offline_values is None else load_values(options.offline_values, options.revision)
     provenance = None if values is None else values.provenance
-    devices = find_devices()
+    devices = find_accelerators()
     preset: Preset = options.preset or ("demo" if devices.on_cpu else "paper")
     notes: list[str] = []
     if values is not None and provenance is None and preset == "paper":
         options = of_the_paper(options, values, notes.append)
     defaults = rollout_defaults(provenance)
-    tools = tools_of(options, defaults.tools)
+    tools = choose_tools(options, defaults.tools)
     verifier = _absolute(options.verifier or defaults.verifier)
     load_verifier(verifier)
     model = _model(options, defaults)
     given = options.chat_template_kwargs
     chat = load_chat(model, defaults.chat_template_kwargs if given is None else given)
     table = _no_values() if values is None else values
-    data = training_data(table, options.train, options.template)
+    data = make_training_data(table, options.train, options.template)
     if tools.enabled and provenance is None and options.template is None and data.template == "boxed":
         data = replace(data, template="retool")  # the default with tools, as in `estimate`: the same prompts
-    chat = replace(chat, wording=wording_of(tools, data.template))
-    validation = validation_rows(options.validation, table, notes.append) if options.validation else None
+    chat = replace(chat, wording=choose_wording(tools, data.template))
+    validation = make_validation_rows(options.validation, table, notes.append) if options.validation else None
     note(f"counting the tokens of {len(data.prompts):,} prompts …")
     longest = _longest(data, validation, chat)
     choice = Choice(
@@ -159,12 +159,12 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         attention_heads=_attention_heads(model),
         resume=options.resume,
     )
-    config = composed(choice, overrides, on_cpu=devices.on_cpu)
+    config = compose_choice(choice, overrides, on_cpu=devices.on_cpu)
     if devices.on_cpu:
         notes.append("no accelerator: verl runs on the CPU, by the platform and the settings in verl_cpu")
     if values is not None:
-        notes += unmatched(provenance)
-    notes += tool_notes(tools, data.template, data.prompts)
+        notes += list_unmatched(provenance)
+    notes += note_tools(tools, data.template, data.prompts)
     return TrainPlan(
         options=options,
         values=values,
@@ -183,7 +183,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     )
 
 
-def composed(choice: Choice, overrides: Sequence[Override] = (), *, on_cpu: bool) -> "DictConfig":
+def compose_choice(choice: Choice, overrides: Sequence[Override] = (), *, on_cpu: bool) -> "DictConfig":
     """The configuration of a choice: the preset's settings, those of a CPU, the user's overrides."""
     sizes = sizes_of(choice, {override.key: override.value for override in overrides})
     settings = preset_overrides(choice, sizes)
@@ -251,7 +251,7 @@ def _parity(
     """What is compared is what the configuration has, whoever set it."""
     from spo_data.grading.verifiers.registry import verifier_version
     from spo_data.provenance import ToolsRecord
-    from spo_train.plan.parity import RolloutPolicy, parity
+    from spo_train.plan.parity import RolloutPolicy, compare_policies
 
     rollout = config.actor_rollout_ref.rollout
     policy = RolloutPolicy(
@@ -270,7 +270,7 @@ def _parity(
         verifier=choice.verifier,
         verifier_version=verifier_version(choice.verifier),
     )
-    return parity(provenance, policy, data.coverage)
+    return compare_policies(provenance, policy, data.coverage)
 
 
 def _record(

@@ -1,15 +1,14 @@
 """The tools of a training: the estimate's interpreter, unless the options ask for another one or none.
 
-    options = tools_of(TrainOptions(offline_values="runs/demo"), policy.tools)        # ToolOptions
-    loop_settings(options, workers=8, template="retool")            # what agent_loop.yaml says of them
-    loop_wording(Path("runs/train/agent_loop.yaml"))               # what the chat tells the model of them
+    options = choose_tools(TrainOptions(offline_values="runs/demo"), policy.tools)        # ToolOptions
+    make_loop_settings(options, workers=8, template="retool")            # what agent_loop.yaml says of them
+    read_loop_wording(Path("runs/train/agent_loop.yaml"))               # what the chat tells the model of them
     check_interpreter(options)                                     # raises UserError where it cannot be had
 
 `--sandbox` and `--sandbox-unsafe` say where programs run, not what they do: they are no part of a policy.
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from spo_data.engines.tool_loop import CODE_START
@@ -19,11 +18,13 @@ from spo_data.provenance import ToolsRecord
 from spo_train.plan.train_options import TrainOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from spo_data.prompts.identity import Prompt
 from spo_train.hooks.loop_file import LIMITS
 
 
-def tools_of(options: TrainOptions, recorded: ToolsRecord | None) -> ToolOptions:
+def choose_tools(options: TrainOptions, recorded: ToolsRecord | None) -> ToolOptions:
     """What is asked for; for the rest what the values were estimated with, else the defaults of `estimate`.
 
     Raises UserError for limits of an interpreter that is not there.
@@ -40,7 +41,7 @@ def tools_of(options: TrainOptions, recorded: ToolsRecord | None) -> ToolOptions
     return ToolOptions(tools=tools, **{**estimated, **given}, **place)
 
 
-def remedy(values: ToolsRecord | None, training: ToolsRecord | None) -> str:
+def suggest_options(values: ToolsRecord | None, training: ToolsRecord | None) -> str:
     """The options that make a training's tools those of its values."""
     if values is None:
         return "--tools none"
@@ -55,14 +56,14 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
-def wording_of(options: ToolOptions, template: str) -> AnswerTemplate | None:
+def choose_wording(options: ToolOptions, template: str) -> AnswerTemplate | None:
     """What tells the model of its interpreter."""
     return tool_wording(template) if options.enabled else None
 
 
-def tool_notes(options: ToolOptions, template: str, prompts: "Sequence[Prompt]") -> tuple[str, ...]:
+def note_tools(options: ToolOptions, template: str, prompts: "Sequence[Prompt]") -> tuple[str, ...]:
     """What a reader should know of them."""
-    if not options.enabled or wording_of(options, template) is not None:
+    if not options.enabled or choose_wording(options, template) is not None:
         return ()
     if any(CODE_START in message.content for prompt in prompts for message in prompt.messages):
         return ()

@@ -1,6 +1,6 @@
 """The advantage of each response: its reward against its prompt's value, normalised over the batch (section 4.2).
 
-    advantages([1, 0, 1], [0.9, 0.5, 0.2])      # array([-0.05..., -0.97..., 1.02...])
+    compute_advantages([1, 0, 1], [0.9, 0.5, 0.2])      # array([-0.05..., -0.97..., 1.02...])
     share_below(rewards - baselines, 0.02)      # responses whose reward was known before
 
 The baselines are the values before the tracker learnt of these rewards (equation 8). One number a response, which holds
@@ -16,7 +16,7 @@ import numpy.typing as npt
 EPSILON = 1e-8
 
 
-def advantages(rewards: npt.ArrayLike, baselines: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def compute_advantages(rewards: npt.ArrayLike, baselines: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """(r - v), centred and divided by its standard deviation; zeros where it does not vary."""
     raw = np.asarray(rewards, np.float64) - np.asarray(baselines, np.float64)
     # Equal numbers have a mean that may differ from them in the last bit, so they are compared, not subtracted.

@@ -1,7 +1,7 @@
 """How far the policy has moved from the one that last acted on a prompt, and how much to forget (SPO, section 4.1).
 
-    d = divergence(old, new, "abs")                  # one response: log-probs of its model tokens under both policies
-    forgetting([d, math.nan, 0.0], settings).rho     # array([..., 0.875, 0.96])
+    d = measure_divergence(old, new, "abs")    # one response: log-probs of its model tokens under both policies
+    forgetting_rate([d, math.nan, 0.0], settings).rho     # array([..., 0.875, 0.96])
 
 `old` are the log-probs under the policy that sampled the response, `new` under the one that just acted, both from the
 trainer's own forward. D is a mean over the response's tokens; masks (tool output, padding) are applied before, and a
@@ -41,7 +41,7 @@ class Forgetting:
     """Share of the batch that would have forgotten less: 2^(-D / D_half) > rho_max."""
 
 
-def divergence(old: npt.ArrayLike, new: npt.ArrayLike, estimator: Divergence) -> float:
+def measure_divergence(old: npt.ArrayLike, new: npt.ArrayLike, estimator: Divergence) -> float:
     """D of one response, from its model tokens' log-probs; NaN only where a log-prob is."""
     before, after = np.asarray(old, np.float64), np.asarray(new, np.float64)
     if before.shape != after.shape or before.ndim != 1:
@@ -57,7 +57,7 @@ def divergence(old: npt.ArrayLike, new: npt.ArrayLike, estimator: Divergence) ->
     return float((np.expm1(change) - change).mean())
 
 
-def forgetting(divergences: npt.ArrayLike, settings: SPOSettings) -> Forgetting:
+def forgetting_rate(divergences: npt.ArrayLike, settings: SPOSettings) -> Forgetting:
     """rho for each response's D. NaN means unknown, the previous response having been dropped: long ago, so rho_min.
 
     `fixed_rho` holds for all, whatever their D; then nothing is clipped.

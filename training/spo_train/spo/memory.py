@@ -72,7 +72,7 @@ class ResponseMemory:
         step: int,
     ) -> None:
         """Keep a prompt's response in place of its previous one; drop the oldest where that is too much."""
-        self._put(row, _packed(prompt_ids, response_ids, log_probs, mask, step))
+        self._put(row, _pack(prompt_ids, response_ids, log_probs, mask, step))
         if len(self._blobs[row]) + ENTRY_BYTES > self.max_bytes:
             self._drop(row)
         self._shrink()
@@ -80,7 +80,7 @@ class ResponseMemory:
     def get(self, row: int) -> Response | None:
         """A prompt's last response; None where there was none, or it was dropped."""
         blob = self._blobs.get(row)
-        return None if blob is None else _unpacked(blob)
+        return None if blob is None else _unpack(blob)
 
     def known(self, rows: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Whether each row has a response here."""
@@ -133,7 +133,7 @@ class ResponseMemory:
         self.dropped += 1
 
 
-def _packed(
+def _pack(
     prompt_ids: npt.ArrayLike, response_ids: npt.ArrayLike, log_probs: npt.ArrayLike, mask: npt.ArrayLike, step: int
 ) -> bytes:
     prompt, response = np.asarray(prompt_ids, "<i4"), np.asarray(response_ids, "<i4")
@@ -146,7 +146,7 @@ def _packed(
     return b"".join((header, prompt.tobytes(), response.tobytes(), finite.astype("<f2").tobytes(), bits))
 
 
-def _unpacked(blob: bytes) -> Response:
+def _unpack(blob: bytes) -> Response:
     prompt_tokens, response_tokens, step = _HEADER.unpack_from(blob)
     response_at = _HEADER.size + 4 * prompt_tokens
     numbers_at = response_at + 4 * response_tokens

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spo_train.spo.advantage import advantages
-from spo_train.spo.divergence import forgetting
+from spo_train.spo.advantage import compute_advantages
+from spo_train.spo.divergence import forgetting_rate
 from spo_train.spo.memory import ResponseMemory
 from spo_train.spo.metrics import step_metrics
 from spo_train.spo.settings import SPOSettings
@@ -36,7 +36,7 @@ UID = "draw"
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
+class PromptDraw:
     """A prompt in flight."""
 
     number: int
@@ -56,7 +56,7 @@ class Draw:
 class Batch:
     """One number a response, in the order of the responses."""
 
-    draws: tuple[Draw, ...]
+    draws: tuple[PromptDraw, ...]
     rows: npt.NDArray[np.int64]
     baselines: npt.NDArray[np.float64]
     rewards: npt.NDArray[np.float64]
@@ -72,7 +72,7 @@ class SingleStream:
         self.settings = settings
         self.tracker = ValueTracker.from_scores(totals, counts, settings)
         self.memory = ResponseMemory(len(prompt_ids), int(settings.memory_gib * (1 << 30)))
-        self.in_flight: dict[str, Draw] = {}
+        self.in_flight: dict[str, PromptDraw] = {}
         self._prompts = hashlib.sha256("\n".join(prompt_ids).encode()).hexdigest()
         self._generator = np.random.default_rng(settings.seed)
         self._epoch = np.empty(0, np.int64)
@@ -81,7 +81,7 @@ class SingleStream:
         self._responses, self._tokens = 0, 0
         """Responses learnt of so far, and the tokens in them."""
 
-    def draw(self, size: int, policy: int) -> list[Draw]:
+    def draw(self, size: int, policy: int) -> list[PromptDraw]:
         """Draw prompts that are not in flight; raises ValueError where there are fewer than `size`."""
         busy = np.zeros(len(self.tracker), np.bool_)
         busy[[draw.row for draw in self.in_flight.values()]] = True
@@ -91,7 +91,7 @@ class SingleStream:
             rows, baselines = self._from_epoch(size, busy), np.zeros(len(self.tracker))
         draws = []
         for row in rows.tolist():
-            draws.append(Draw(self._drawn, row, float(baselines[row]), policy))
+            draws.append(PromptDraw(self._drawn, row, float(baselines[row]), policy))
             self._drawn += 1
         self.in_flight |= {draw.uid: draw for draw in draws}
         return draws
@@ -114,7 +114,7 @@ class SingleStream:
         reward = np.asarray(rewards, np.float64)
         baselines = np.array([draw.baseline for draw in draws], np.float64)
         rows = np.array([draw.row for draw in draws], np.int64)
-        return Batch(draws, rows, baselines, reward, advantages(reward, baselines))
+        return Batch(draws, rows, baselines, reward, compute_advantages(reward, baselines))
 
     def learn(
         self, batch: Batch, divergences: npt.ArrayLike | None, tokens: npt.ArrayLike, policy: int
@@ -134,7 +134,7 @@ class SingleStream:
             stream_metrics["spo/length_bias"] = float(lengths.mean()) * self._responses / self._tokens
         known: dict[str, Any] = {}
         if divergences is not None:
-            factors = forgetting(divergences, self.settings)
+            factors = forgetting_rate(divergences, self.settings)
             known = {
                 "counts": self.tracker.counts[batch.rows],
                 "visits": self.tracker.visits[batch.rows],
@@ -173,7 +173,7 @@ class SingleStream:
             prefix = f"{part}."
             target.restore({name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)})
         self._generator.bit_generator.state = rest["generator"]
-        draws = [Draw(**draw) for draw in rest["in_flight"]]
+        draws = [PromptDraw(**draw) for draw in rest["in_flight"]]
         self.in_flight = {draw.uid: draw for draw in draws}
         self._epoch, self._drawn = np.array(state["epoch"], np.int64), int(rest["drawn"])
         self._responses, self._tokens = int(rest["responses"]), int(rest["tokens"])

@@ -1,0 +1,106 @@
+"""A prompt's value, and its bounds."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spo_data.grading.verdict import OBSERVATIONS, Verdict
+from spo_data.values.estimator import estimate_value
+
+Pair = tuple[Verdict, float | None]
+
+FAILURES = sorted(set(Verdict) - OBSERVATIONS)
+SINGLE_FAILURES = sorted({*FAILURES} - {Verdict.GOLD_UNPARSEABLE})
+"""Failures of one sample; an unparseable ground truth is the prompt's."""
+_BINARY = st.sampled_from(
+    [(Verdict.CORRECT, 1.0), (Verdict.WRONG, 0.0), (Verdict.NO_ANSWER, 0.0), (Verdict.TRUNCATED, 0.0)]
+)
+_PARTIAL = st.floats(0, 1, exclude_max=True).map(lambda score: (Verdict.WRONG, score))
+_FAILED: st.SearchStrategy[Pair] = st.sampled_from(SINGLE_FAILURES).map(lambda verdict: (verdict, None))
+BINARY: st.SearchStrategy[list[Pair]] = st.lists(_BINARY | _FAILED, max_size=40)
+ANY: st.SearchStrategy[list[Pair]] = st.lists(_BINARY | _PARTIAL | _FAILED, max_size=40)
+UNDRAWN = st.integers(0, 10)
+
+
+@given(BINARY, UNDRAWN)
+def test_a_binary_value_lies_between_its_bounds_which_lie_in_0_to_1(pairs: list[Pair], undrawn: int) -> None:
+    value = estimate_value(pairs, undrawn)
+    if value.value is not None:
+        assert value.value_low is not None
+        assert value.value_high is not None
+        assert 0 <= value.value_low <= value.value <= value.value_high <= 1
+
+
+@given(ANY, UNDRAWN)
+def test_a_value_with_partial_scores_lies_between_its_bounds(pairs: list[Pair], undrawn: int) -> None:
+    value = estimate_value(pairs, undrawn)
+    if value.value is not None:
+        assert value.value_low is not None
+        assert value.value_high is not None
+        assert -1e-12 <= value.value_low <= value.value + 1e-12 <= value.value_high + 2e-12 <= 1 + 3e-12
+
+
+@given(BINARY, UNDRAWN)
+def test_values_are_the_means_that_they_are_said_to_be(pairs: list[Pair], undrawn: int) -> None:
+    value = estimate_value(pairs, undrawn)
+    correct = sum(verdict is Verdict.CORRECT for verdict, _ in pairs)
+    truncated = sum(verdict is Verdict.TRUNCATED for verdict, _ in pairs)
+    failed = sum(verdict in SINGLE_FAILURES for verdict, _ in pairs) + undrawn
+    n = len(pairs) + undrawn
+    assert (value.n, value.n_valid, value.n_failed) == (n, n - failed, failed)
+    assert (value.n_correct, value.n_truncated) == (correct, truncated)
+    assert value.n_no_answer == sum(verdict is Verdict.NO_ANSWER for verdict, _ in pairs)
+    assert value.vhat == tuple(score for _, score in pairs if score is not None)
+    assert value.value == (float(Fraction(correct, n - failed)) if n > failed else None)
+    assert value.value_low == (float(Fraction(correct, n)) if n else None)
+    assert value.value_high == (float(Fraction(correct + truncated + failed, n)) if n else None)
+
+
+@given(ANY, st.lists(_FAILED, min_size=1, max_size=8))
+def test_samples_that_we_failed_to_grade_never_move_the_value(pairs: list[Pair], failed: list[Pair]) -> None:
+    before, after = estimate_value(pairs), estimate_value([*failed, *pairs, *failed])
+    assert (after.value, after.vhat) == (before.value, before.vhat)
+    assert after.n_failed == before.n_failed + 2 * len(failed)
+
+
+@given(BINARY.filter(bool), st.integers(1, 10))
+def test_a_sample_that_could_not_be_drawn_spreads_the_bounds_like_one_not_graded(
+    pairs: list[Pair], undrawn: int
+) -> None:
+    by_engine = estimate_value(pairs, undrawn)
+    by_grader = estimate_value([*pairs, *[(Verdict.GRADER_ERROR, None)] * undrawn])
+    assert by_engine == by_grader
+
+
+def test_a_truncated_sample_is_zero_in_the_value_and_one_in_the_upper_bound() -> None:
+    value = estimate_value([(Verdict.CORRECT, 1.0), (Verdict.TRUNCATED, 0.0)])
+    assert (value.value_low, value.value, value.value_high) == (0.5, 0.5, 1.0)
+    assert (value.n_valid, value.n_failed, value.vhat) == (2, 0, (1.0, 0.0))
+
+
+@given(ANY, UNDRAWN, st.integers(0, 40))
+def test_a_prompt_with_an_unparseable_ground_truth_has_no_value(pairs: list[Pair], undrawn: int, where: int) -> None:
+    """Its truncated samples, which no grader had seen, scored 0 and gave it the value 0."""
+    value = estimate_value([*pairs[:where], (Verdict.GOLD_UNPARSEABLE, None), *pairs[where:]], undrawn)
+    assert (value.value, value.vhat, value.n_valid) == (None, (), 0)
+    assert value.n_failed == value.n == len(pairs) + 1 + undrawn
+    assert (value.value_low, value.value_high) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("verdict", FAILURES)
+def test_a_prompt_with_failures_alone_has_bounds_but_no_value(verdict: Verdict) -> None:
+    value = estimate_value([(verdict, None)] * 3)
+    assert (value.value_low, value.value, value.value_high) == (0.0, None, 1.0)
+    assert (value.n, value.n_valid, value.n_failed, value.vhat) == (3, 0, 3, ())
+
+
+def test_no_samples_give_neither_value_nor_bounds() -> None:
+    value = estimate_value([])
+    assert (value.value_low, value.value, value.value_high, value.n) == (None, None, None, 0)
+
+
+def test_partial_scores_are_averaged_and_only_full_ones_counted_correct() -> None:
+    value = estimate_value([(Verdict.CORRECT, 1.0), (Verdict.WRONG, 0.5), (Verdict.WRONG, 0.0)])
+    assert (value.value, value.n_correct) == (0.5, 1)
