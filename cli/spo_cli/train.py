@@ -21,7 +21,7 @@ from spo_data.errors import UserError
 from spo_data.options import PromptOptions
 
 if TYPE_CHECKING:
-    from spo_train.plan.settle import TrainPlan
+    from spo_train.plan.assemble import TrainPlan
 
 app = typer.Typer(name="spo-train", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
@@ -191,7 +191,7 @@ def train(
             command=shlex.join(["spo-train", *sys.argv[1:]]),
         )
 
-        from spo_train.plan.settle import plan_training
+        from spo_train.plan.assemble import plan_training
 
         plan = plan_training(options, lambda text: print(text, file=sys.stderr, flush=True))
         _print_parity(plan)

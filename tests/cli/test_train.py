@@ -36,8 +36,8 @@ from spo_data.provenance import ToolsRecord
 from spo_data.values.schema import values_schema
 from spo_train.data.verl_files import read_values_file
 from spo_train.launch.supervise import LaunchOutcome
+from spo_train.plan.assemble import plan_training
 from spo_train.plan.folder import write_folder
-from spo_train.plan.settle import plan_training
 from spo_train.plan.train_options import TrainOptions
 from support.made_runs import make_run
 from support.records import make_manifest

@@ -13,7 +13,7 @@ from spo_train.config.checks import check_config, check_with_verl
 from spo_train.config.compose import compose_config, list_keys, parse_overrides, verl_defaults
 from spo_train.config.preset import Choice, parallel_size, preset_overrides, sizes_of
 from spo_train.config.unsupported import refuse_device
-from spo_train.plan.settle import compose_choice
+from spo_train.plan.assemble import compose_choice
 from spo_train.spo.settings import SPOSettings
 from verl_cpu.overrides import bucket_mib, cpu_overrides
 

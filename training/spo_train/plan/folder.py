@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from spo_data.models.names import Model
     from spo_train.data.first_responses import FirstResponse
-    from spo_train.plan.settle import TrainPlan
+    from spo_train.plan.assemble import TrainPlan
 
 
 def write_folder(plan: "TrainPlan") -> dict[str, str]:
