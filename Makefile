@@ -15,7 +15,7 @@ PARALLEL := -n 2 --dist worksteal
 DEMO := --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo \
 	--limit 32 --max-tokens 96 --dtype float32 --enforce-eager
 
-.PHONY: demo test test-fast test-long lint bench clean
+.PHONY: demo test test-fast test-long lint format bench clean
 
 demo: .venv/ready
 	$(BIN)/spo-data estimate $(DEMO)
@@ -39,6 +39,10 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/throughput.py

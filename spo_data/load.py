@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError, first_line
-from spo_data.hub.errors import clear_hub_errors
+from spo_data.hub.download import reach_dataset
+from spo_data.hub.ids import is_path
 from spo_data.provenance import Provenance, grader_differs
 from spo_data.run.manifest import read_manifest
 from spo_data.values.check import check_unique, check_values
+from spo_data.values.parquet import open_parquet
 from spo_data.values.schema import BATCH, read_provenance, values_schema
 from spo_data.values.scores import make_table_of_scores
 from spo_data.values.table import ValueTable
@@ -49,7 +51,7 @@ def read_local(name: str, revision: str | None) -> ValueTable | None:
     path = Path(name).expanduser()
     is_folder, is_file = os.path.isdir(path), os.path.isfile(path)
     if not is_folder and not is_file:
-        if path.suffix in (".parquet", ".json", ".jsonl") or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        if is_path(name) or "/" not in name:
             raise UserError(f"{name}: no such file or folder, and not a Hub id (org/name)")
         return None
     if revision is not None:
@@ -65,18 +67,15 @@ def read_local(name: str, revision: str | None) -> ValueTable | None:
 
 def read_hub(name: str, revision: str | None) -> ValueTable:
     """The values of a Hub dataset, at the commit that the revision is now."""
-    from huggingface_hub import HfApi, hf_hub_download
-
-    with clear_hub_errors(name, absent="no such file or folder", revision=revision):
-        info = HfApi().dataset_info(name, revision=revision, timeout=30)
-        names = sorted(file.rfilename for file in info.siblings or ())
-        found = _table_files(names, name)
+    with reach_dataset(name, revision) as dataset:
+        found = _table_files(sorted(dataset.names), name)
         if not found:
-            raise UserError(f"{name} at {info.sha} has no {TABLE_FILES}: `spo-data import {name}` reads other formats")
-        # One by one: a snapshot that was interrupted before is taken for whole when the Hub drops the connection.
-        paths = [Path(hf_hub_download(name, file, repo_type="dataset", revision=info.sha)) for file in found]
+            raise UserError(
+                f"{name} at {dataset.commit} has no {TABLE_FILES}: `spo-data import {name}` reads other formats"
+            )
+        paths = [dataset.download(file) for file in found]
     table = _read_files(paths, name)
-    return ValueTable(table.table, name, info.sha, table.provenance)
+    return ValueTable(table.table, name, dataset.commit, table.provenance)
 
 
 def _table_files(names: Sequence[str], source: str) -> list[str]:
@@ -133,23 +132,17 @@ def _read_files(paths: Sequence[Path], name: str) -> ValueTable:
 
 
 def _read_parquet(path: Path) -> tuple["pa.Table", Provenance | None]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            if "prompt_id" in schema.names:
-                return _read_own(file, path), read_provenance(schema)
-            if {"prompt", "vhat"} <= set(schema.names):
-                pairs = (
-                    (row["prompt"], row["vhat"])
-                    for batch in file.iter_batches(batch_size=BATCH, columns=["prompt", "vhat"])
-                    for row in batch.to_pylist()
-                )
-                return make_table_of_scores(pairs, str(path)), read_provenance(schema)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read as parquet: {first_line(error)}") from error
+    with open_parquet(path) as file:
+        schema = file.schema_arrow
+        if "prompt_id" in schema.names:
+            return _read_own(file, path), read_provenance(schema)
+        if {"prompt", "vhat"} <= set(schema.names):
+            pairs = (
+                (row["prompt"], row["vhat"])
+                for batch in file.iter_batches(batch_size=BATCH, columns=["prompt", "vhat"])
+                for row in batch.to_pylist()
+            )
+            return make_table_of_scores(pairs, str(path)), read_provenance(schema)
     raise UserError(
         f"{path} has neither the columns of a run (prompt_id, value, …) nor prompt and vhat, but"
         f" {', '.join(schema.names)}: `spo-data import` reads other formats"

@@ -10,15 +10,15 @@ input, 128 + the signal's number after SIGINT, SIGTERM or SIGHUP.
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from spo_cli.exits import clean_exit
-from spo_cli.parameters import json_object, prompts_option, tool_option
+from spo_cli.parameters import PROMPTS, TOOLS, Given, json_object, takes
 from spo_data.errors import UserError
-from spo_data.options import PromptOptions
 
 if TYPE_CHECKING:
     from spo_train.plan.assemble import TrainPlan
@@ -28,13 +28,21 @@ app = typer.Typer(name="spo-train", add_completion=False, pretty_exceptions_enab
 FILES_PANEL = "Training files"
 
 
-def _panel(option: Any) -> Any:
-    option.rich_help_panel = FILES_PANEL
-    return option
+FILES = replace(
+    PROMPTS.only("dataset_config", "split", "prompt_column", "answer_column", "template", "system"),
+    panel=FILES_PANEL,
+    helps={
+        "template": "Answer instruction of files without one, and whether the model is told of its interpreter"
+        " (default: the values').",
+    },
+)
+VALUES_TOOLS = replace(TOOLS, is_optional=True, default="the values'")
 
 
 @app.command(no_args_is_help=True)
+@takes(files=FILES, tools=VALUES_TOOLS)
 def train(
+    *,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
@@ -95,20 +103,7 @@ def train(
             show_default=False,
         ),
     ] = None,
-    dataset_config: Annotated[str | None, _panel(prompts_option("dataset_config"))] = None,
-    split: Annotated[str | None, _panel(prompts_option("split"))] = None,
-    prompt_column: Annotated[str | None, _panel(prompts_option("prompt_column"))] = None,
-    answer_column: Annotated[str | None, _panel(prompts_option("answer_column"))] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(
-            help="Answer instruction of files without one, and whether the model is told of its interpreter (default:"
-            " the values').",
-            rich_help_panel=FILES_PANEL,
-            show_default=False,
-        ),
-    ] = None,
-    system: Annotated[str | None, _panel(prompts_option("system"))] = None,
+    files: Given,
     chat_template_kwargs: Annotated[
         str | None,
         typer.Option(
@@ -129,13 +124,7 @@ def train(
         str | None,
         typer.Option(help="As for estimate (default: the values').", rich_help_panel="Policy", show_default=False),
     ] = None,
-    tools: Annotated[str | None, tool_option("tools", "the values'")] = None,
-    max_tool_turns: Annotated[int | None, tool_option("max_tool_turns", "the values'")] = None,
-    tool_seconds: Annotated[float | None, tool_option("tool_seconds", "the values'")] = None,
-    tool_memory_mb: Annotated[int | None, tool_option("tool_memory_mb", "the values'")] = None,
-    tool_output_chars: Annotated[int | None, tool_option("tool_output_chars", "the values'")] = None,
-    sandbox: Annotated[str | None, tool_option("sandbox")] = None,
-    sandbox_unsafe: Annotated[bool, tool_option("sandbox_unsafe")] = False,
+    tools: Given,
 ) -> None:
     """Train a model by SPO on verl, each response compared with its prompt's offline value.
 
@@ -145,41 +134,25 @@ def train(
     with clean_exit():
         from spo_train.plan.train_options import TrainOptions
 
-        files = [
-            PromptOptions(
-                dataset=dataset,
-                dataset_config=dataset_config if position == 0 else None,
-                split=split if position == 0 else None,
-                prompt_column=prompt_column,
-                answer_column=answer_column,
-                template=template,
-                system=system,
-            )
-            for position, dataset in enumerate([train_files, *(val_files or [])])
-            if dataset is not None
-        ]
-        if train_files is None and any((dataset_config, split, prompt_column, answer_column)) and not val_files:
+        read_by = files.named()
+        if train_files is None and not val_files and read_by.keys() - {"template", "system"}:
             raise UserError("--dataset-config, --split and the columns say how to read --train-files: there are none")
         options = TrainOptions(
             offline_values=offline_values,
             revision=revision,
             model=model,
             model_revision=model_revision,
-            train=files[0] if train_files is not None else None,
-            validation=tuple(files[1:] if train_files is not None else files),
-            template=template,
+            train=None if train_files is None else files.make(dataset=train_files),
+            validation=tuple(
+                files.make(dataset=dataset, dataset_config=None, split=None) for dataset in val_files or ()
+            ),
+            template=read_by.get("template"),
             stop=None if stop is None else tuple(stop),
             chat_template_kwargs=(
                 None if chat_template_kwargs is None else json_object("--chat-template-kwargs", chat_template_kwargs)
             ),
             verifier=verifier,
-            tools=tools,
-            max_tool_turns=max_tool_turns,
-            tool_seconds=tool_seconds,
-            tool_memory_mb=tool_memory_mb,
-            tool_output_chars=tool_output_chars,
-            sandbox=sandbox,
-            sandbox_unsafe=sandbox_unsafe,
+            **tools.named(),
             method=method,
             preset=preset,
             nodes=nodes,

@@ -3,26 +3,20 @@
     report = asyncio.run(check(CheckOptions(PromptOptions(dataset="problems.jsonl"), model="Qwen3-8B")))
     report.offenders
 
-`estimate` asks the same questions of the same functions first: `find_unverifiable` and `find_too_long` drop
-prompts there, leaks are named, contradictory ground truths stop it.
+`estimate` has its prompts examined in the same way first (`prompt_checks.examine`): it drops those with a bad ground
+truth and those that are too long, names leaks, and stops at contradictory ground truths.
 """
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spo_data.grading.pool import GraderPool
 from spo_data.models.chat import load_chat
 from spo_data.models.names import resolve_model
 from spo_data.options import GraderOptions, PromptOptions
 from spo_data.text import excerpt
-from spo_pipelines.prompt_checks import find_leaks, find_too_long, find_unverifiable, read_prompts, tokenize
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-
-    from spo_data.prompts.identity import DroppedRow
+from spo_pipelines.prompt_checks import examine
+from spo_pipelines.prompt_source import read_prompts
 
 
 @dataclass(frozen=True)
@@ -84,29 +78,29 @@ class CheckReport:
 
 async def check(options: CheckOptions) -> CheckReport:
     """Look for everything that would spoil an estimate; raises UserError where the dataset cannot be read at all."""
-    read = read_prompts(options.prompts, options.grader.verifier)
+    source = read_prompts(options.prompts, options.grader.verifier)
     chat = None
     if options.model is not None:
         model = resolve_model(options.model, options.model_revision)
         chat = load_chat(model, options.prompts.chat_template_kwargs)
     context_length = None if chat is None else options.max_model_len or chat.context_length
-    prompt_set = read.prompt_set
-    async with GraderPool.from_options(options.grader, read.grader.verifier) as pool:
-        bad_golds = await find_unverifiable(prompt_set, pool)
-    leaks = find_leaks(prompt_set)
-    long: list[DroppedRow] = []
-    token_ids: Mapping[str, np.ndarray] = {}
-    if chat is not None and context_length is not None:
-        token_ids = tokenize(prompt_set.prompts, chat)
-        long = find_too_long(prompt_set, token_ids, context_length)
+    prompt_set = source.prompt_set
+    async with GraderPool.from_options(options.grader, source.grader.verifier) as pool:
+        examined = await examine(prompt_set, pool, chat, context_length)
     texts = {row: prompt.text for prompt, row in zip(prompt_set.prompts, prompt_set.rows, strict=True)}
-    findings = [*prompt_set.dropped, *prompt_set.contradictions, *bad_golds, *long, *leaks]
-    left = prompt_set.without([*bad_golds, *long, *prompt_set.contradicted()]).prompts
+    findings = [
+        *prompt_set.dropped,
+        *prompt_set.contradictions,
+        *examined.bad_golds,
+        *examined.too_long,
+        *examined.leaks,
+    ]
+    left = prompt_set.without([*examined.unusable, *prompt_set.contradicted()]).prompts
     return CheckReport(
-        dataset=read.rows.source,
+        dataset=source.rows.source,
         layout=prompt_set.layout.name,
         template=prompt_set.template.name,
-        verifier=read.grader.verifier,
+        verifier=source.grader.verifier,
         rows=prompt_set.n_rows,
         prompts=len(left),
         duplicates=prompt_set.n_duplicates,
@@ -115,7 +109,7 @@ async def check(options: CheckOptions) -> CheckReport:
             Offender(finding.row, finding.reason, finding.detail, excerpt(texts.get(finding.row, "")))
             for finding in sorted(findings, key=lambda finding: (finding.row, finding.reason))
         ),
-        longest_prompt=max(map(len, token_ids.values()), default=None),
+        longest_prompt=max(map(len, examined.token_ids.values()), default=None),
         context_length=context_length,
         preview=None if chat is None else chat.render(prompt_set.prompts[0].messages),
     )

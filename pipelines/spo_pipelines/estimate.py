@@ -27,14 +27,15 @@ from spo_data.errors import SpoError, UserError, first_line
 from spo_data.files import folder_lock
 from spo_data.grading.pool import GraderPool
 from spo_data.provenance import GraderRecord
+from spo_data.run.existing import ExistingRun, find_run
 from spo_data.run.journal import Journal
-from spo_data.run.manifest import JOURNAL, Manifest, Timings, read_manifest
+from spo_data.run.manifest import JOURNAL, Manifest, Timings
 from spo_data.run.summary import Summary
 from spo_data.sandbox.open import open_interpreter
 from spo_pipelines.graders import Graders, grade_stored
-from spo_pipelines.prompt_checks import read_prompts, resolve_grader
-from spo_pipelines.resume import admitted, trusted
-from spo_pipelines.run_folder import check_folder, write_results
+from spo_pipelines.prompt_source import read_prompts, resolve_grader
+from spo_pipelines.results import write_results
+from spo_pipelines.resume import Resumption, find_checked_golds, resume
 from spo_pipelines.sampling_plan import EstimateOptions, SamplingPlan, plan_sampling
 from spo_pipelines.signals import raising_signals, stopping_signals
 from spo_pipelines.stream import Progress, stream
@@ -94,31 +95,30 @@ async def estimate(
     """
     with raising_signals():
         out = options.out
-        check_folder(out)
+        begun = find_run(out)
         grading = options.grader
         watcher.stage("reading prompts")
-        begun = read_manifest(out)
-        read = read_prompts(
+        source = read_prompts(
             options.prompts,
             grading.verifier,
-            begun_with=begun.grader.verifier if begun else None,
+            begun_with=begun.manifest.grader.verifier if begun else None,
             instruction="retool" if options.tools.enabled else "boxed",
         )
-        also = _second_opinion(options, read.grader, begun)
+        also = _second_opinion(options, source.grader, begun)
         with output_to(Path(os.devnull)):  # Python's resource tracker, which would comment on killed engines later
             resource_tracker.ensure_running()
         others = () if also is None else (also,)
-        verifiers = [grader.verifier for grader in (read.grader, *others)]
+        verifiers = [grader.verifier for grader in (source.grader, *others)]
         async with GraderPool.from_options(grading, *verifiers) as pool:
-            plan = await plan_sampling(options, read, pool, trusted(out, read.grader), also)
-            graders = Graders(pool, read.grader, others, bool(plan.manifest.policy.opens_thinking))
+            plan = await plan_sampling(options, source, pool, find_checked_golds(begun, source.grader), also)
+            graders = Graders(pool, source.grader, others, bool(plan.manifest.policy.opens_thinking))
             if dry_run:
-                watcher.planned(plan, sum(map(len, admitted(plan)[1].values())))
+                watcher.planned(plan, resume(plan, begun).present)
                 return EstimateOutcome(plan, None)
             with folder_lock(out, "spo-data"):
-                old, done = admitted(plan)
-                watcher.planned(plan, sum(map(len, done.values())))
-                return await _run(plan, old, done, graders, watcher, start_engine)
+                resumption = resume(plan, find_run(out))  # again: another call may have ended since
+                watcher.planned(plan, resumption.present)
+                return await _run(plan, resumption, graders, watcher, start_engine)
 
 
 @asynccontextmanager
@@ -135,13 +135,12 @@ async def _engine(plan: SamplingPlan, start_engine: StartEngine) -> AsyncIterato
 
 async def _run(
     plan: SamplingPlan,
-    old: Manifest | None,
-    done: dict[str, set[int]],
+    resumption: Resumption,
     graders: Graders,
     watcher: EstimateWatcher,
     start_engine: StartEngine,
 ) -> EstimateOutcome:
-    out = plan.options.out
+    out, old, done = plan.options.out, resumption.manifest, resumption.done
     manifest = plan.manifest.model_copy(update={"timings": old.timings if old else Timings()})
     if old is not None and old.packages != manifest.packages:
         changed = {name for name, _ in old.packages.items() ^ manifest.packages.items()}
@@ -159,7 +158,7 @@ async def _run(
                 if ungraded := journal.ungraded(grader):
                     watcher.stage(f"grading {len(ungraded):,} stored responses again with {grader.verifier}")
                     await grade_stored(journal, grader, prompts, graders)
-            present = sum(map(len, done.values()))
+            present = resumption.present
             bad_golds = journal.bad_golds()
             n_samples = plan.n_samples - sum(plan.options.sampling.n - len(done[pid]) for pid in bad_golds)
             if bad_golds:
@@ -205,9 +204,10 @@ def _with_timings(manifest: Manifest, progress: Progress, seconds: float, device
     return manifest.model_copy(update={"timings": timings})
 
 
-def _second_opinion(options: EstimateOptions, grader: GraderRecord, begun: Manifest | None) -> GraderRecord | None:
+def _second_opinion(options: EstimateOptions, grader: GraderRecord, begun: ExistingRun | None) -> GraderRecord | None:
     """The second verifier that was asked for, or that the run has."""
-    name = options.grader.also or (begun.also.verifier if begun and begun.also else None)
+    had = begun.manifest.also if begun else None
+    name = options.grader.also or (had.verifier if had else None)
     if name is None:
         return None
     also = resolve_grader(name, "--also")

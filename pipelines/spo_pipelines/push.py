@@ -18,10 +18,11 @@ from spo_data.card.write import HISTOGRAM, Card, make_card, merge_card_with_hub
 from spo_data.errors import SpoError, UserError
 from spo_data.files import folder_lock
 from spo_data.hub.commit import README, Committed, Target, commit_files
-from spo_data.run.journal import open_journal
-from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest, read_run
+from spo_data.hub.ids import find_id_fault
+from spo_data.run.existing import read_run
+from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest
 from spo_data.run.summary import Summary, summarize
-from spo_pipelines.run_folder import write_results
+from spo_pipelines.results import write_results
 from spo_pipelines.signals import raising_signals
 
 OWNED = re.compile(r"(values|samples)/train-\d{5}-of-\d{5}\.parquet")
@@ -63,12 +64,14 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
     """
     from huggingface_hub import HfApi, get_token
 
-    _check_repo_id(options.repo_id)
+    if fault := find_id_fault(options.repo_id):
+        raise UserError(f"{options.repo_id}: {fault}")
     read_run(options.run)
     api = HfApi(token=options.token or get_token())
     with raising_signals(), folder_lock(options.run, "spo-data"):
-        manifest = read_run(options.run)  # again: another call may have ended since
-        with open_journal(options.run / JOURNAL, manifest.grader) as journal:
+        run = read_run(options.run)  # again: another call may have ended since
+        manifest = run.manifest
+        with run.open_journal() as journal:
             _refuse_unfit(options, manifest, summarize(journal, manifest))
             if api.token is None:
                 raise SpoError("no Hub token: `hf auth login`, or set HF_TOKEN, or give --token")
@@ -124,18 +127,6 @@ class _Readme:
                 self.say(f"note: {note}")
         self.said.update(notes)
         return text
-
-
-def _check_repo_id(repo_id: str) -> None:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
-
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError as error:
-        raise UserError(f"{repo_id}: not a Hub id such as org/name ({error})") from error
-    if repo_id.count("/") != 1:
-        raise UserError(f"{repo_id}: a Hub id has an owner, as in org/{repo_id}")
 
 
 def _refuse_unfit(options: PushOptions, manifest: Manifest, summary: Summary) -> None:

@@ -24,14 +24,16 @@ from spo_data.grading.verdict import Graded, Verdict
 from spo_data.options import GraderOptions
 from spo_data.prompts.identity import Prompt
 from spo_data.provenance import GraderRecord, grader_differs
+from spo_data.run.existing import read_run
 from spo_data.run.journal import Journal
-from spo_data.run.manifest import JOURNAL, Manifest, package_versions, read_run
+from spo_data.run.manifest import JOURNAL, Manifest, package_versions
 from spo_data.run.summary import Summary
 from spo_data.text import excerpt
 from spo_pipelines.command_line import with_option
 from spo_pipelines.graders import Graders, grade_stored
-from spo_pipelines.prompt_checks import check_golds, resolve_grader
-from spo_pipelines.run_folder import write_results
+from spo_pipelines.prompt_checks import check_golds
+from spo_pipelines.prompt_source import resolve_grader
+from spo_pipelines.results import write_results
 from spo_pipelines.signals import raising_signals
 
 CHANGES = 10
@@ -115,7 +117,7 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     ground truth verifies under the new verifier, SpoError where the journal cannot be written.
     """
     run = options.run
-    manifest = read_run(run)
+    manifest = read_run(run).manifest
     new = resolve_grader(options.grader.verifier or manifest.grader.verifier)
     if options.grader.also == new.verifier:
         raise UserError(f"--also {new.verifier}: that is the verifier already")
@@ -123,7 +125,7 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     second = None if also is None or also == new.verifier else resolve_grader(also, "--also")
     others = () if second is None else (second,)
     with raising_signals(), folder_lock(run, "spo-data"):
-        manifest = read_run(run)  # again: another call may have ended since
+        manifest = read_run(run).manifest  # again: another call may have ended since
         async with GraderPool.from_options(
             options.grader, new.verifier, *(grader.verifier for grader in others)
         ) as pool:

@@ -1,32 +1,49 @@
-"""Whether a plan may go on with the run that is there: same policy, same grader, same prompts, or a refusal.
+"""Whether a plan may continue the run that its folder holds: same policy, same grader, same prompts, or a refusal.
 
-    old, done = admitted(plan)      # its manifest and the samples it has; UserError with the right commands otherwise
+    resumption = resume(plan, find_run(out))        # UserError, with the right commands, for a run of something else
+    resumption.manifest, resumption.done
 
 A refusal names what differs, with both values, and prints the commands that would be right.
 """
 
 import shlex
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from spo_data.errors import UserError
 from spo_data.provenance import GraderRecord, grader_differs
-from spo_data.run.journal import Journal, open_journal
-from spo_data.run.manifest import JOURNAL, Manifest, policy_differences, read_manifest
+from spo_data.run.existing import ExistingRun
+from spo_data.run.journal import Journal
+from spo_data.run.manifest import Manifest, policy_differences
 from spo_data.text import excerpt
 from spo_pipelines.command_line import with_option
 from spo_pipelines.sampling_plan import SamplingPlan
 
 
-def admitted(plan: SamplingPlan) -> tuple[Manifest | None, dict[str, set[int]]]:
-    """The manifest and the samples that the run folder has; raises UserError where they are not this plan's."""
-    out = plan.options.out
-    old = read_manifest(out)
-    if old is None:
-        return None, {}
-    done, difference = _journaled(out, plan, old)
+@dataclass(frozen=True)
+class Resumption:
+    """What a call continues; nothing of it for a new run."""
+
+    manifest: Manifest | None = None
+    done: Mapping[str, set[int]] = field(default_factory=dict)
+    """The sample indices that each prompt id has."""
+
+    @property
+    def present(self) -> int:
+        """How many samples the run has."""
+        return sum(map(len, self.done.values()))
+
+
+def resume(plan: SamplingPlan, run: ExistingRun | None) -> Resumption:
+    """What the plan continues of the run in its folder; raises UserError if the run is not this plan's."""
+    if run is None or not run.has_journal:
+        return Resumption()
+    out, old = run.folder, run.manifest
+    with run.open_journal() as journal:
+        done = journal.done()
+        difference = _compare_dataset(journal, done, plan)
     if not done:
-        return None, {}  # no response came to an end yet, so there is nothing to mix
+        return Resumption()  # no response came to an end yet, so there is nothing to mix
     differences = policy_differences(old, plan.manifest)
     if differences:
         named = ", ".join(f"{name} {before!r} (now {after!r})" for name, (before, after) in differences.items())
@@ -41,31 +58,21 @@ def admitted(plan: SamplingPlan) -> tuple[Manifest | None, dict[str, set[int]]]:
         )
     if difference:
         raise UserError(f"{out} was made from another dataset: {difference}\n{_right_commands(plan, old)}")
-    return old, done
+    return Resumption(old, done)
 
 
-def _journaled(out: Path, plan: SamplingPlan, old: Manifest) -> tuple[dict[str, set[int]], str | None]:
-    """The samples that the run has by prompt id, and how its prompts differ from the plan's."""
-    if not (out / JOURNAL).is_file():
-        return {}, None
-    with open_journal(out / JOURNAL, old.grader) as journal:
-        done = journal.done()
-        return done, _dataset_difference(journal, done, plan)
-
-
-def trusted(out: Path, grader: GraderRecord) -> frozenset[tuple[str, str]]:
+def find_checked_golds(run: ExistingRun | None, grader: GraderRecord) -> frozenset[tuple[str, str]]:
     """(prompt id, ground truth) of the run's prompts, whose ground truths this grader checked when they came in.
 
-    Checking them again could drop one that only timed out this time, and make the dataset look like another.
+    A second check could drop one that only timed out this time, and make the dataset look like another.
     """
-    old = read_manifest(out)
-    if old is None or grader_differs(old.grader, grader) or not (out / JOURNAL).is_file():
+    if run is None or grader_differs(run.manifest.grader, grader) or not run.has_journal:
         return frozenset()
-    with open_journal(out / JOURNAL, old.grader) as journal:
+    with run.open_journal() as journal:
         return frozenset((prompt.prompt_id, prompt.ground_truth) for prompt in journal.prompts())
 
 
-def _dataset_difference(journal: Journal, done: Mapping[str, set[int]], plan: SamplingPlan) -> str | None:
+def _compare_dataset(journal: Journal, done: Mapping[str, set[int]], plan: SamplingPlan) -> str | None:
     """What the sampled prompts have and the dataset lacks or contradicts; more prompts are no difference."""
     now = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
     before = {prompt.prompt_id: prompt for prompt in journal.prompts() if prompt.prompt_id in done}

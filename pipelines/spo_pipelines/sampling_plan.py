@@ -28,7 +28,8 @@ from spo_data.prompts.identity import DroppedRow, sample_seed
 from spo_data.prompts.template import tool_wording
 from spo_data.provenance import DatasetRecord, GraderRecord, PolicyRecord, ToolsRecord
 from spo_data.run.manifest import Manifest, package_versions
-from spo_pipelines.prompt_checks import PromptSource, find_leaks, find_too_long, find_unverifiable, tokenize
+from spo_pipelines.prompt_checks import examine
+from spo_pipelines.prompt_source import PromptSource
 
 # Engine arguments that change how fast samples are drawn, not which: any other is part of the policy.
 SPEED_ENGINE_ARGS = frozenset(
@@ -134,17 +135,17 @@ class SamplingPlan:
 
 async def plan_sampling(
     options: EstimateOptions,
-    read: PromptSource,
+    source: PromptSource,
     pool: GraderPool,
-    trusted: Collection[tuple[str, str]] = frozenset(),
+    checked: Collection[tuple[str, str]] = frozenset(),
     also: GraderRecord | None = None,
 ) -> SamplingPlan:
-    """Check and measure the prompts; `trusted` are (prompt id, ground truth) pairs that were checked before, `also`
-    gives the second opinion.
+    """Check and measure the prompts.
 
-    Raises UserError for everything that is wrong with what the user asked for.
+    `checked` are (prompt id, ground truth) pairs that were checked before, `also` is the grader that gives the second
+    opinion. Raises UserError for everything that is wrong with what the user asked for.
     """
-    wanted, rows, prompt_set = options.prompts, read.rows, read.prompt_set
+    wanted, rows, prompt_set = options.prompts, source.rows, source.prompt_set
     prompt_set.refuse_contradictions()
     model = resolve_model(options.model, options.model_revision)
     trust_remote_code = bool(options.engine.engine_arg.get("trust_remote_code", False))
@@ -153,10 +154,8 @@ async def plan_sampling(
         refuse_stops(options.sampling.stop)
     chat = replace(chat, wording=tool_wording(prompt_set.template.name, with_tools=options.tools.enabled))
     context_length = options.engine.max_model_len or chat.context_length
-    if not options.skip_check:
-        prompt_set = prompt_set.without(await find_unverifiable(prompt_set, pool, trusted))
-    token_ids = tokenize(prompt_set.prompts, chat)
-    prompt_set = prompt_set.without(find_too_long(prompt_set, token_ids, context_length))
+    examined = await examine(prompt_set, pool, chat, context_length, skip_golds=options.skip_check, checked=checked)
+    prompt_set = prompt_set.without(examined.unusable)
     if not prompt_set.prompts:
         reasons = ", ".join(f"{count} {reason}" for reason, count in prompt_set.dropped_by_reason().items())
         last = prompt_set.dropped[-1]
@@ -164,7 +163,7 @@ async def plan_sampling(
             f"--dataset {wanted.dataset}: no prompt is left to sample ({reasons}; row {last.row}: {last.detail})"
             + ("; --skip-check trusts the ground truths" if last.reason == Verdict.GOLD_UNPARSEABLE else "")
         )
-    kept = {prompt.prompt_id: token_ids[prompt.prompt_id] for prompt in prompt_set.prompts}
+    rows_left = set(prompt_set.rows)
     dataset = DatasetRecord(
         source=rows.source,
         config=rows.config,
@@ -179,13 +178,13 @@ async def plan_sampling(
         options=options,
         model=model,
         prompt_set=prompt_set,
-        token_ids=kept,
+        token_ids={prompt.prompt_id: examined.token_ids[prompt.prompt_id] for prompt in prompt_set.prompts},
         context_length=context_length,
         preview=chat.render(prompt_set.prompts[0].messages),
         chat=chat,
-        leaks=() if options.skip_check else tuple(find_leaks(prompt_set)),
+        leaks=tuple(leak for leak in examined.leaks if leak.row in rows_left),
         manifest=_manifest(
-            options, _policy(options, model, prompt_set, chat, context_length), dataset, read.grader, also
+            options, _policy(options, model, prompt_set, chat, context_length), dataset, source.grader, also
         ),
     )
 

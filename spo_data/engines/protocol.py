@@ -1,8 +1,8 @@
 """The engine protocol: `submit(request)` returns one finished response.
 
-An engine takes requests one sample at a time and answers each as it finishes; it never groups, never waits for a
-sibling, and never falls back to another engine. A request that fails alone raises RequestError; an engine that can
-serve nobody any more raises EngineError.
+An engine takes one request per sample and returns each response as soon as it is finished. It never groups requests,
+never waits for a sibling, and never falls back to another engine. If one request fails, it raises RequestError; if
+the engine can serve no request any more, it raises EngineError.
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ class SampleRequest:
     """int32, shape (n_prompt_tokens,); shared by the prompt's samples."""
     max_tokens: int
     stop: tuple[str, ...] = ()
-    """Strings that end it beside the policy's own."""
+    """Strings that end the response, in addition to the policy's own."""
     turn: int = 0
-    """Which of the requests of one response it is; each has a seed of its own."""
+    """The number of this request within its response, from 0; each request has its own seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +35,20 @@ class Completion:
 
     text: str
     token_ids: np.ndarray
-    """int32, shape (n_response_tokens,), with the end token where there is one."""
+    """int32, shape (n_response_tokens,), with the end token if there is one."""
     finish_reason: Literal["stop", "length", "tool_error"]
-    """"tool_error" where the interpreter failed for us, in the middle of a response."""
+    """"tool_error" if the interpreter itself failed in the middle of a response."""
     token_logprobs: np.ndarray | None = None
-    """float32, shape (n_response_tokens,), in nats; None unless asked for, NaN for tool output."""
+    """float32, shape (n_response_tokens,), in nats; None unless requested, NaN for tool output."""
     response_mask: np.ndarray | None = None
-    """bool, shape (n_response_tokens,), false for tool output; None where every token is the model's."""
+    """bool, shape (n_response_tokens,), false for tool output; None if the model sampled every token."""
     tool_turns: int = 0
     detail: str | None = None
-    """Why, where it ended as "tool_error"."""
+    """The reason, if `finish_reason` is "tool_error"."""
 
 
 class RequestError(Exception):
-    """This request failed; others go on."""
+    """This request failed; others continue."""
 
 
 class EngineError(SpoError):
@@ -64,7 +64,7 @@ class Devices:
 
 
 class Engine(Protocol):
-    """What samples. `capacity` is how many requests it works on at once."""
+    """Anything that samples responses. `capacity` is the number of requests it works on at once."""
 
     @property
     def capacity(self) -> int: ...

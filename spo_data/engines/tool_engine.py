@@ -1,9 +1,9 @@
-"""An engine whose responses have an interpreter: the tool loop around another engine.
+"""An engine that gives the model an interpreter: the tool loop around another engine.
 
     engine = ToolEngine(vllm_engine, interpreter, chat.tokenizer, policy.tools, sampling.stop)
-    completion = await engine.submit(request)       # as many requests to vLLM as the response has turns
+    completion = await engine.submit(request)       # sends one request to vLLM per turn of the response
 
-Every response goes through its turns at its own pace: one that waits for its program holds up no other.
+Each response takes its turns at its own pace: a response that waits for its program delays no other.
 """
 
 from dataclasses import replace
@@ -37,16 +37,16 @@ class ToolEngine:
 
     @property
     def capacity(self) -> int:
-        """Twice the engine's: it stays full while as many responses again wait for their programs."""
+        """Twice the engine's, so that the engine stays full while as many other responses wait for their programs."""
         return 2 * self._engine.capacity
 
     @property
     def devices(self) -> Devices:
-        """The engine's."""
+        """The devices of the engine."""
         return self._engine.devices
 
     async def submit(self, request: SampleRequest) -> Completion:
-        """Draw one response with its programs' output; "tool_error" where the interpreter fails."""
+        """Draw one response with its programs' output; it ends as "tool_error" if the interpreter itself fails."""
 
         async def generate(context: list[int], max_tokens: int, number: int) -> Turn:
             completion = await self._engine.submit(

@@ -1,18 +1,19 @@
-"""The tool loop: a model writes programs between `<code>` tags, their output comes back between `<interpreter>` tags.
+"""The tool loop: a model writes programs in `<code>` tags and reads their output in `<interpreter>` tags.
 
     response = await tool_loop(generate, interpreter, tokenizer, prompt_ids, budget=16_384, settings=policy.tools)
     response.token_ids, response.response_mask
 
-It knows no engine: estimation and training give it a `generate` that samples the next tokens after a context. What
-holds of the tokens:
+It knows no engine: estimation and training give it a `generate` that samples the next tokens after a context. These
+rules hold for the tokens:
 
-* A turn is sampled up to `</code>`. Its token ids are kept as they were and resubmitted as they were, whatever bytes of
-  a character the last of them splits; text is never tokenized again. Output is tokenized by itself and appended.
+* A turn is sampled up to `</code>`. Its token ids are kept and resubmitted unchanged, even if the last one splits a
+  character; sampled text is never tokenized again. Output is tokenized separately and appended.
 * `response_mask` is true for the model's own tokens, false for output. Log-probs of output are NaN.
-* The budget counts both. Output that would leave the model no token is not appended; the response ends as "length".
-* At most `max_turns` programs run. A response that asks for one more has been ended by a limit too: "length".
-* A `</code>` without `<code>` before it asks for nothing: sampling goes on.
-* Where the interpreter fails for us, the response ends as "tool_error": no observation of the policy.
+* The budget counts both. If output would leave no token for the model, it is not appended and the response ends as
+  "length".
+* At most `max_turns` programs run. A response that asks for one more also ends as "length".
+* A `</code>` without `<code>` before it runs nothing: sampling continues.
+* If the interpreter itself fails, the response ends as "tool_error", which is no observation of the policy.
 """
 
 import re
@@ -31,7 +32,7 @@ from spo_data.sandbox.notebook import show_last
 
 CODE_START, CODE_END = "<code>", "</code>"
 OUTPUT = "<interpreter>\n{}\n</interpreter>\n\n"
-"""The reference's wording of what comes back."""
+"""How the model reads a program's output: the reference's wording."""
 
 FinishReason = Literal["stop", "length", "tool_error"]
 
@@ -42,15 +43,15 @@ class Turn:
 
     token_ids: Sequence[int]
     finish_reason: Literal["stop", "length"]
-    """"length" where `max_tokens` ended it."""
+    """"length" if `max_tokens` ended it."""
     token_logprobs: Sequence[float] | None = None
 
 
 class Generate(Protocol):
-    """Samples after a context, until the model ends, CODE_END appears, or there are `max_tokens`."""
+    """Samples after a context until the model ends its turn, CODE_END appears, or `max_tokens` are sampled."""
 
     async def __call__(self, context: list[int], max_tokens: int, number: int) -> Turn:
-        """`number` counts the requests of one response from 0: each needs a seed of its own."""
+        """Return one turn; `number` counts the requests of one response from 0, and each needs its own seed."""
         ...
 
 
@@ -62,17 +63,17 @@ class ToolResponse:
     token_ids: np.ndarray
     """int32, shape (n_response_tokens,)."""
     response_mask: np.ndarray
-    """bool, the same shape: whether a token is the model's own."""
+    """bool, the same shape: true for tokens that the model sampled."""
     token_logprobs: np.ndarray | None
     """float32, the same shape; NaN where the mask is false."""
     finish_reason: FinishReason
     last_tokens: int
-    """Tokens since the last output: where `response_text` looks for a stop string."""
+    """Number of tokens after the last output; `response_text` looks for stop strings in these."""
     tool_turns: int
     tool_seconds: float
-    """Waiting for the interpreter, queue included."""
+    """Time spent waiting for the interpreter, including its queue."""
     detail: str | None = None
-    """Why, where it ended as "tool_error"."""
+    """The reason, if `finish_reason` is "tool_error"."""
 
 
 async def tool_loop(
@@ -85,14 +86,14 @@ async def tool_loop(
     settings: ToolsRecord,
     stop: Sequence[str] = (),
 ) -> ToolResponse:
-    """Draw one response of at most `budget` tokens; what `generate` raises is passed on."""
+    """Draw one response of at most `budget` tokens; raises whatever `generate` raises."""
     token_ids: list[int] = []
     mask: list[bool] = []
     logprobs: list[float] = []
     start, opened, requests, turns, seconds = 0, False, 0, 0, 0.0
     limits = Limits(settings.seconds, settings.memory_mb)
 
-    def ended(reason: FinishReason, detail: str | None = None) -> ToolResponse:
+    def finish(reason: FinishReason, detail: str | None = None) -> ToolResponse:
         last = len(token_ids) - start
         return ToolResponse(
             text=response_text(tokenizer, token_ids, last, stop),
@@ -109,30 +110,30 @@ async def tool_loop(
     while True:
         turn = await generate([*prompt_ids, *token_ids], budget - len(token_ids), requests)
         requests += 1
-        own, found = _until_code_end(tokenizer, turn.token_ids)
+        own, found = _cut_after_code_end(tokenizer, turn.token_ids)
         token_ids += own
         mask += [True] * len(own)
         logprobs += list(turn.token_logprobs or ())[: len(own)]
         if not found:
-            return ended(turn.finish_reason)
-        # All of it is decoded only where there is something to run: a model may write the end tag over and over.
+            return finish(turn.finish_reason)
+        # The whole turn is decoded only if it may hold a program: a model may repeat the end tag many times.
         opened = opened or CODE_START in decode(tokenizer, token_ids[max(start, len(token_ids) - len(own) - _BORDER) :])
         code = code_of(decode(tokenizer, token_ids[start:])) if opened else None
         if len(token_ids) >= budget or (code is not None and turns == settings.max_turns):
-            return ended("length")
+            return finish("length")
         if code is None:
             continue
         began = time.monotonic()
         try:
             execution = await interpreter.run(show_last(code), limits)
         except SandboxError as error:
-            return ended("tool_error", str(error))
+            return finish("tool_error", str(error))
         finally:
             seconds += time.monotonic() - began
         turns += 1
         output = encode(tokenizer, OUTPUT.format(describe_for_model(execution, limits, settings.output_chars)))
         if len(token_ids) + len(output) >= budget:
-            return ended("length")
+            return finish("length")
         token_ids += output
         mask += [False] * len(output)
         if turn.token_logprobs is not None:
@@ -141,23 +142,23 @@ async def tool_loop(
 
 
 def refuse_stops(stop: Sequence[str]) -> None:
-    """Raise UserError for a stop string that would end a response where a program is asked for, and does not."""
+    """Raise UserError if a stop string would end a response at the tags with which it asks for a program."""
     for each in stop:
         if each in _CALL or CODE_START in each or CODE_END in each:
             raise UserError(
-                f"--stop {each!r}: with --tools python a program is asked for by {CODE_START} and {CODE_END}, and this"
-                " would end the response there; leave it out"
+                f"--stop {each!r} would end a response at its first program, which --tools python expects between"
+                f" {CODE_START} and {CODE_END}; remove this stop string"
             )
 
 
 _CALL = f"\n{CODE_START}\n```python\n```\n{CODE_END}\n"
-"""How the wording asks the model to write a program."""
+"""A program as the chat's wording tells the model to write one."""
 
 
 def response_text(tokenizer: Any, token_ids: Sequence[int], last_tokens: int, stop: Sequence[str]) -> str:
-    """A response as a grader reads it: without special tokens, and without the stop string that ended it.
+    """Return a response as a grader reads it: without special tokens and without the stop string that ended it.
 
-    Only the last `last_tokens` tokens can have been ended by one: output may contain it.
+    Stop strings are searched in the last `last_tokens` tokens only, because tool output may contain one too.
     """
     text = decode(tokenizer, token_ids)
     last = decode(tokenizer, token_ids[len(token_ids) - last_tokens :])
@@ -166,16 +167,16 @@ def response_text(tokenizer: Any, token_ids: Sequence[int], last_tokens: int, st
 
 
 def code_of(text: str) -> str | None:
-    """The program that the last `<code>` before the last `</code>` opens, without markdown fences; None without one.
+    """Return the program between the last `</code>` and the last `<code>` before it, without markdown fences, or None.
 
-    A response that speaks of the tag before it uses it has several.
+    A response that mentions the tag before it uses it has several `<code>`.
     """
     before, end, _ = text.rpartition(CODE_END)
     _, opened, code = before.rpartition(CODE_START)
     if not end or not opened:
         return None
     first, _, rest = code.strip().partition("\n")
-    # Not one expression for all of it: on a long run of blanks it would take minutes.
+    # Not one regular expression for the whole block: on a long run of blanks it would take minutes.
     if _FENCE.fullmatch(first) and rest.endswith("```"):
         code = rest.removesuffix("```").rstrip(" \t")
     return code.strip("\n")
@@ -183,21 +184,21 @@ def code_of(text: str) -> str | None:
 
 _FENCE = re.compile(r"```[a-zA-Z0-9]*[ \t]*")
 _BORDER = 16
-"""Tokens before a turn in which a tag that it completes may begin."""
+"""How many tokens before a turn are searched for the beginning of a tag that the turn completes."""
 
 
 def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
-    """Text of token ids, as the engine gives it."""
+    """Return the text of token ids, decoded as the engine decodes it."""
     return str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of a text by itself; a program that prints `<|im_end|>` prints text, no token that ends a turn."""
+    """Return a text's token ids; a printed `<|im_end|>` stays text and never becomes the token that ends a turn."""
     return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"])
 
 
-def _until_code_end(tokenizer: Any, sampled: Sequence[int]) -> tuple[list[int], bool]:
-    """The tokens up to the one that completes CODE_END, and whether there is one: an engine may stop a little late."""
+def _cut_after_code_end(tokenizer: Any, sampled: Sequence[int]) -> tuple[list[int], bool]:
+    """Return the tokens up to the one that completes CODE_END (an engine may stop later), and whether there is one."""
     own = list(sampled)
     if CODE_END not in decode(tokenizer, own):
         return own, False

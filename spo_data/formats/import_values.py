@@ -33,10 +33,10 @@ from spo_data.load import load_values
 from spo_data.options import PromptOptions
 from spo_data.prompts.build import read_prompt_set
 from spo_data.provenance import Provenance
-from spo_data.run.journal import clear_sqlite_errors
+from spo_data.sqlite import clear_sqlite_errors
 from spo_data.text import excerpt
 from spo_data.values.check import check_values
-from spo_data.values.parquet import ROW_GROUP, parquet_writer
+from spo_data.values.parquet import ROW_GROUP, open_parquet, parquet_writer
 from spo_data.values.schema import samples_schema, values_schema
 from spo_data.values.scores import make_table
 
@@ -215,6 +215,5 @@ def _write_samples(rows: Iterator[dict[str, Any]], schema: "pa.Schema", folder: 
 
 
 def _n_rows(path: Path) -> int:
-    import pyarrow.parquet as pq
-
-    return int(pq.read_metadata(path).num_rows)
+    with open_parquet(path) as file:
+        return int(file.metadata.num_rows)

@@ -1,1 +1,4 @@
-"""Grading: verdicts, extraction of answers, verifiers, and the pool of processes they run in."""
+"""Grading: turns a response and a ground truth into a verdict, in worker processes that can be killed.
+
+Never imports run, engines, values or sandbox.
+"""

@@ -1,16 +1,16 @@
-"""A pool of grading processes that outlives whatever it is fed.
+"""A pool of grading processes that survives any response.
 
     async with GraderPool("math-verify", "dapo") as pool:
         graded = await pool.grade(GradeJob(response, ground_truth))
         second = await pool.grade(GradeJob(response, ground_truth, verifier="dapo"))
 
-Parsing an answer can hang in C code, eat all memory or crash the interpreter, and math-verify's own timeout (SIGALRM)
-helps against none of these: it needs the main thread, C code ignores it, and it says "wrong" when it fires. So each
-job runs in a spawned process with a memory limit, which is killed and replaced at the time limit (`processes`). The job
-gets `grader_timeout` or `grader_error`, never a score, and no other job notices.
+Parsing an answer can hang in C code, use up all memory or crash the interpreter. math-verify's own timeout (SIGALRM)
+does not help: it needs the main thread, C code ignores it, and it reports "wrong" when it fires. So each job runs in a
+spawned process with a memory limit, which is killed and replaced at the time limit (`processes`). That job gets
+`grader_timeout` or `grader_error`, never a score, and no other job is affected.
 
-Jobs that wait while the processes are busy travel together, which takes a third of the time. A batch whose process dies
-or hangs is taken apart, and each of its jobs is tried alone: only the one that fails then has failed.
+Jobs that wait while the processes are busy are sent in batches, which takes a third of the time. If a batch's process
+dies or hangs, each of its jobs is run again alone, and only those that fail alone count as failed.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ from spo_data.grading.worker import BATCH_SECONDS, GradeJob, grade, grade_batch,
 from spo_data.options import GraderOptions
 
 START_SECONDS = 60.0
-"""What a process may take to start, the import of a reward function included."""
+"""The time limit for starting a process, including the import of a reward function."""
 BATCH = 16
-"""Jobs that travel together at most."""
+"""The largest number of jobs in a batch."""
 
 Waiting = tuple[GradeJob, "asyncio.Future[Graded]"]
 
 
 class GraderPool:
-    """`workers` processes that hold the verifiers, each job limited to `seconds`, each process to `memory_gb`."""
+    """Grades in `workers` processes; limits each job to `seconds` and each process to `memory_gb`."""
 
     def __init__(
         self, verifier: str, *others: str, workers: int | None = None, seconds: float = 10.0, memory_gb: float = 4.0
@@ -47,8 +47,8 @@ class GraderPool:
         folders = {split_name(name)[0].parent for name in self._verifiers if is_reward_function(name)}
         if len(folders) > 1:
             raise UserError(
-                f"{' and '.join(self._verifiers)}: two reward functions in one call must lie in one folder,"
-                " or modules of one name beside them would be taken for each other"
+                f"{' and '.join(self._verifiers)}: the files of two reward functions must be in one folder,"
+                " or modules with the same name would be confused"
             )
         self.workers = workers or min(16, os.cpu_count() or 1)
         self._seconds = seconds
@@ -56,7 +56,7 @@ class GraderPool:
         self._processes = Processes(start_process, arguments, workers=self.workers, start_seconds=START_SECONDS)
         self._waiting: deque[Waiting] = deque()
         self._suspects: deque[Waiting] = deque()
-        """Jobs of a batch that failed: each is tried alone."""
+        """Jobs of batches that failed: each is run again alone."""
         self._running: dict[asyncio.Task[None], list[Waiting]] = {}
 
     @classmethod
@@ -72,11 +72,11 @@ class GraderPool:
 
     @property
     def concurrency(self) -> int:
-        """How many jobs to hand over at once so that no process waits for the parent."""
+        """How many calls of `grade` should be in flight so that no process is idle."""
         return BATCH * self.workers
 
     async def grade(self, job: GradeJob) -> Graded:
-        """Grade one response. Raises SpoError if the processes do not start: everything else is a verdict."""
+        """Grade one response. Raises SpoError if the processes do not start; any other failure is a verdict."""
         answer: asyncio.Future[Graded] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, answer))
         self._send()
@@ -85,24 +85,24 @@ class GraderPool:
         except asyncio.CancelledError:
             for task, batch in self._running.items():
                 if all(other.done() for _, other in batch):
-                    task.cancel()  # nobody waits for it any more
+                    task.cancel()  # nobody waits for its results any more
             raise
 
     def _send(self) -> None:
-        """Give waiting jobs to the processes, twice as many batches as there are processes at most."""
+        """Send waiting jobs to the processes, with at most two batches per process in flight."""
         while (self._suspects or self._waiting) and len(self._running) < 2 * self.workers:
             if self._suspects:
                 batch = [self._suspects.popleft()]
             else:
                 share = max(1, min(BATCH, len(self._waiting) // self.workers))
                 batch = [self._waiting.popleft() for _ in range(share)]
-            batch = [(job, answer) for job, answer in batch if not answer.done()]  # cancelled meanwhile
+            batch = [(job, answer) for job, answer in batch if not answer.done()]  # leave out cancelled jobs
             if batch:
                 task = asyncio.create_task(self._grade(batch))
                 self._running[task] = batch
-                task.add_done_callback(self._sent)
+                task.add_done_callback(self._finish)
 
-    def _sent(self, task: "asyncio.Task[None]") -> None:
+    def _finish(self, task: "asyncio.Task[None]") -> None:
         del self._running[task]
         self._send()
 
@@ -117,7 +117,7 @@ class GraderPool:
                     self._suspects.extend(batch)
                     return
                 graded = outcome
-        except Exception as error:  # nobody may wait for ever, whatever went wrong
+        except Exception as error:  # every caller must get an answer, whatever went wrong
             for _, answer in batch:
                 if not answer.done():
                     answer.set_exception(error)
@@ -128,13 +128,13 @@ class GraderPool:
         self._waiting.extendleft(reversed(batch[len(graded) :]))
 
     async def __aenter__(self) -> Self:
-        """Raises UserError where a reward function cannot be loaded."""
+        """Raises UserError if a reward function cannot be loaded."""
         for name in filter(is_reward_function, self._verifiers):
             try:
                 failure = (
                     await self._processes.run(is_loaded, GradeJob(None, "", verifier=name), self._seconds)
                 ).detail
-            except SpoError as error:  # importing it ends the process
+            except SpoError as error:  # importing the function ended the process
                 failure = str(error)
             if failure is not None:
                 await self._processes.close()

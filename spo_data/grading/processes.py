@@ -1,10 +1,10 @@
-"""Processes that are killed and replaced: pebble's pool, kept alive whatever happens to it.
+"""Processes that are killed at a time limit and replaced: pebble's pool, restarted if it breaks.
 
     processes = Processes(start, arguments, workers=2)
-    outcome = await processes.run(work, argument, seconds=10)     # what work returned, or a Graded failure
+    outcome = await processes.run(work, argument, seconds=10)     # work(argument), or a Graded failure
 
-The clock of a call starts when a process takes it up. A call that outlives its time, or its process, is a verdict; so
-is one whose result cannot be sent. What a killed process leaves behind, its children, is killed with it.
+A call's clock starts when a process starts it. A call gets a failure verdict if it exceeds its time, if its process
+dies, or if its result cannot be pickled. The children of a killed process are killed too.
 """
 
 import asyncio
@@ -27,21 +27,22 @@ from pebble import CONSTS, ProcessPool
 from spo_data.errors import SpoError, first_line
 from spo_data.grading.verdict import Graded, Verdict
 
-CONSTS.term_timeout = 0.1  # a process that hangs in C does not hear SIGTERM, and pebble serves no other job meanwhile
+CONSTS.term_timeout = 0.1  # a process that hangs in C ignores SIGTERM, and pebble's other jobs wait for it
 
 RECYCLE_AFTER = 20_000
-"""Calls after which a process is replaced: sympy's caches grow."""
+"""A process is replaced after this many calls, because sympy's caches grow."""
 ATTEMPTS = 3
-"""How often a call is given to a new pool before it is taken for the one that breaks them."""
+"""After this many broken pools, the call itself is assumed to break them and gets `grader_error`."""
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
 class Processes:
-    """`workers` spawned processes, each made ready by `start(*arguments, pids)`, where `pids` is a folder for its mark.
+    """`workers` spawned processes.
 
-    `start_seconds` is what they may take to start before the pool is taken for stuck.
+    Each calls `start(*arguments, pids)` first, which creates a file named after its pid in the folder `pids`.
+    If no call ends for the time limit of a call plus `start_seconds`, the pool is considered stuck.
     """
 
     def __init__(
@@ -51,10 +52,10 @@ class Processes:
         self._last_end = time.monotonic()
         self._worked = self._closed = False
         self._pids = Path(tempfile.mkdtemp(prefix="spo-data-graders-"))
-        self._pool = self._new_pool()
+        self._pool = self._start_pool()
 
     async def run(self, work: Callable[[Argument], Result], argument: Argument, seconds: float) -> Result | Graded:
-        """Call `work` in one of the processes. Raises SpoError if they do not start: other failures are verdicts."""
+        """Call `work` in one of the processes. Raises SpoError if they do not start; any other failure is a verdict."""
         patience = seconds + self._start_seconds
         detail = ""
         for _ in range(ATTEMPTS):
@@ -78,29 +79,29 @@ class Processes:
                 await self._replace(pool, detail)
                 continue
             self._last_end = time.monotonic()
-            return self._ended(future, seconds)
+            return self._read_outcome(future, seconds)
         return Graded.failed(Verdict.GRADER_ERROR, f"{detail}, {ATTEMPTS} times")
 
     async def close(self) -> None:
-        """End the processes and whatever they left behind."""
+        """Stop the processes and kill their children."""
         self._closed = True
         self._pool.stop()
         await asyncio.to_thread(self._pool.join)
-        self._end_orphans()
+        self._kill_orphans()
         shutil.rmtree(self._pids, ignore_errors=True)
 
-    def _ended(self, future: "asyncio.Future[Result]", seconds: float) -> Result | Graded:
+    def _read_outcome(self, future: "asyncio.Future[Result]", seconds: float) -> Result | Graded:
         error = future.exception()
         if error is None:
             self._worked = True
             return future.result()
-        self._end_orphans()
+        self._kill_orphans()
         if isinstance(error, JobTimeoutError):
             return Graded.failed(Verdict.GRADER_TIMEOUT, f"over {seconds:g} s")
-        # A dead process, a result that does not pickle: this call's failure alone.
+        # A dead process or a result that does not pickle: only this call has failed.
         return Graded.failed(Verdict.GRADER_ERROR, f"{type(error).__name__}: {first_line(error)}")
 
-    def _new_pool(self) -> ProcessPool:
+    def _start_pool(self) -> ProcessPool:
         return ProcessPool(
             max_workers=self._workers,
             max_tasks=RECYCLE_AFTER,
@@ -110,10 +111,10 @@ class Processes:
         )
 
     async def _replace(self, broken: ProcessPool, why: str) -> None:
-        """Start a new pool in place of a broken one, unless that was done already.
+        """Replace a broken pool by a new one, unless another call has done so.
 
-        pebble gives a pool up, or waits for a lock that nobody holds any more, when something else kills a process
-        that has no job (memory that runs out elsewhere, a signal to a whole process group).
+        If something else kills an idle process (the kernel when memory runs out, a signal to the process group),
+        pebble gives up the pool or waits for ever for a lock that the dead process held.
         """
         if broken is not self._pool:
             return
@@ -121,15 +122,15 @@ class Processes:
             raise SpoError(f"the grading processes {'are closed' if self._closed else f'do not start: {why}'}")
         self._worked = False
         self._last_end = time.monotonic()
-        self._pool = self._new_pool()
+        self._pool = self._start_pool()
         broken.stop()
         await asyncio.to_thread(broken.join)
 
-    def _end_orphans(self) -> None:
-        """Kill what processes that are gone have left behind: each leads a group of its own."""
+    def _kill_orphans(self) -> None:
+        """Kill the children of dead processes: each process leads its own process group."""
         try:
             marks = list(self._pids.iterdir())
-        except FileNotFoundError:  # somebody tidied up the temporary folder
+        except FileNotFoundError:  # somebody cleaned up the temporary folder
             return
         for mark in marks:
             if not psutil.pid_exists(int(mark.name)) or self._closed:

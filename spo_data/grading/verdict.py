@@ -1,7 +1,7 @@
-"""Verdicts: what can be said of a sample.
+"""Verdicts: the outcome of grading a sample.
 
 Only `correct`, `wrong`, `no_answer` and `truncated` are observations of the policy. The others say that *we* failed:
-they carry no score, they are retried or reported, and they never count as a failure of the policy.
+such samples have no score, are retried or reported, and never count as a failure of the policy.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ ExtraInfo = Mapping[str, Any] | None
 
 
 class Verdict(StrEnum):
-    """What was found out about one sample."""
+    """The outcome of grading one sample."""
 
     CORRECT = "correct"
     WRONG = "wrong"
@@ -27,7 +27,7 @@ class Verdict(StrEnum):
 
     @property
     def is_observation(self) -> bool:
-        """True where the verdict is about the policy."""
+        """Whether the verdict is about the policy."""
         return self in OBSERVATIONS
 
 
@@ -36,26 +36,26 @@ OBSERVATIONS = frozenset({Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER, Ver
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A verdict, the score that the trainer would give (None where it is not an observation), and the answer read."""
+    """A verdict, the score that the trainer would give (None unless it is an observation), and the extracted answer."""
 
     verdict: Verdict
     score: float | None
     answer: str | None = None
     detail: str | None = None
-    """Why, where the verdict says that we failed."""
+    """The reason, if the verdict says that we failed."""
 
     @staticmethod
     def scored(score: float, answer: str | None) -> "Graded":
-        """An answer was read and scored; a full score is `correct`."""
+        """`correct` for a full score, else `wrong`."""
         return Graded(Verdict.CORRECT if score >= 1.0 else Verdict.WRONG, float(score), answer)
 
     @staticmethod
     def failed(verdict: Verdict, detail: str, answer: str | None = None) -> "Graded":
-        """We failed to grade; there is no score."""
+        """One of the verdicts that say that we failed, without a score."""
         return Graded(verdict, None, answer, detail)
 
     def as_gold_check(self, ground_truth: str) -> "Graded":
-        """The verdict on a ground truth from its verdict as an answer to itself."""
+        """The check of a ground truth graded against itself: unchanged if `correct`, else `gold_unparseable`."""
         if self.verdict is Verdict.CORRECT:
             return self
         detail = self.detail or f"{ground_truth[:200]!r} does not verify against itself"
@@ -63,11 +63,11 @@ class Graded:
 
 
 MAX_ANSWER_CHARACTERS = 10_000
-"""A longer answer is not given to a parser; no ground truth that people write comes near."""
+"""Longer answers are not parsed. Ground truths written by people are far shorter."""
 
 
 def too_long(answer: str) -> Graded | None:
-    """What becomes of an answer that is longer than any parser should be given; None for all others."""
+    """`grader_error` if the answer is too long to parse, else None."""
     if len(answer) <= MAX_ANSWER_CHARACTERS:
         return None
     detail = f"the answer has {len(answer):,} characters, {MAX_ANSWER_CHARACTERS:,} are parsed at most"
@@ -76,4 +76,4 @@ def too_long(answer: str) -> Graded | None:
 
 NO_ANSWER = Graded(Verdict.NO_ANSWER, 0.0)
 TRUNCATED = Graded(Verdict.TRUNCATED, 0.0)
-"""A response that the token limit ended scores 0 in training too, whatever it contains, and stays visible."""
+"""The token limit ended the response. Whatever it contains, it scores 0, as in training, but is counted separately."""

@@ -1,7 +1,7 @@
-"""What a grading process does: gets ready once, then one job at a time.
+"""The code that runs in a grading process: preparing it once, then grading one job at a time.
 
-Reward functions are imported while it gets ready, so that no job's clock pays for it; one that cannot be imported is
-remembered, and the pool refuses it in one line.
+Reward functions are imported during the preparation, so that the import takes no job's time. If one cannot be imported,
+the process keeps the error, and the pool raises it as a UserError.
 """
 
 import contextlib
@@ -22,65 +22,65 @@ from spo_data.grading.verifiers.reward_function import RewardFunction, is_reward
 from spo_data.prompts.identity import Prompt
 
 BATCH_SECONDS = 0.1
-"""After so long a batch comes back, graded or not: a slow job does not eat the time of those behind it."""
+"""After this time a batch returns even if jobs are left, so that a slow job does not use up the time of later ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class GradeJob:
-    """One response to grade; with `response` None, the ground truth is checked against itself."""
+    """One response to grade. If `response` is None, the ground truth is checked against itself."""
 
     response: str | None
     ground_truth: str
     extra_info: Mapping[str, Any] | None = None
     data_source: str = ""
     verifier: str | None = None
-    """One of the pool's verifiers; None for its first."""
+    """The name of one of the pool's verifiers; None means the first."""
     thinking: bool = False
-    """Whether the prompt's end had opened the thinking, as some chat templates do."""
+    """Whether the end of the prompt opens the thinking, as in some chat templates."""
 
     @staticmethod
     def of(prompt: Prompt, response: str | None, *, verifier: str | None = None, thinking: bool = False) -> "GradeJob":
-        """A response to a prompt."""
+        """The job for a response to a prompt."""
         return GradeJob(response, prompt.ground_truth, prompt.extra_info, prompt.data_source, verifier, thinking)
 
 
 _verifiers: dict[str | None, Verifier]
-"""By name, and the first one by None."""
+"""By name; the first is also under None."""
 
 
 def start_process(names: Sequence[str], memory_bytes: int, start_seconds: float, pids: Path) -> None:
-    """Get a process ready: its verifiers loaded, its limits set, its number marked in the folder `pids`."""
-    global _verifiers  # a process has its verifiers for life
+    """Prepare a process: record its pid in the folder `pids`, load the verifiers, set the limits."""
+    global _verifiers  # a process keeps its verifiers for life
     with contextlib.suppress(OSError):
         (pids / str(os.getpid())).touch()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # stdout is the command's: what a reward prints stays out of it
-    os.setpgid(0, 0)  # a signal to the command's process group is the parent's to handle: it drains us first
-    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeout is off, which is our doing
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a reward function's prints must not reach the command's stdout
+    os.setpgid(0, 0)  # only the parent gets signals to its process group: it drains us first
+    logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeout is off, as we want it
     _verifiers = {name: load_verifier(name) for name in names}
     _verifiers[None] = _verifiers[names[0]]
     if "math-verify" in names:
         _verifiers["math-verify"].check_gold("x + 1")  # imports sympy before any job's clock runs
     for name in filter(is_reward_function, names):
-        _not_loaded[name] = _load(cast(RewardFunction, _verifiers[name]), start_seconds)
+        _load_errors[name] = _import(cast(RewardFunction, _verifiers[name]), start_seconds)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def grade(job: GradeJob) -> Graded:
-    """One job, in a process that `start_process` got ready. Whatever a verifier raises is a verdict."""
+    """Grade one job, after `start_process`. An exception from the verifier becomes a failure verdict."""
     verifier = _verifiers[job.verifier]
     try:
         if job.response is None:
             return verifier.check_gold(job.ground_truth, job.extra_info, job.data_source)
         opened = "<think>" if job.thinking and verifier.reads_thinking else ""
         return verifier.grade(opened + job.response, job.ground_truth, job.extra_info, job.data_source)
-    except BaseException as error:  # whatever a verifier raises, it has not judged the policy
+    except BaseException as error:  # an exception says nothing about the policy
         verdict = Verdict.GOLD_UNPARSEABLE if job.response is None else Verdict.GRADER_ERROR
         return Graded.failed(verdict, _describe(error))
 
 
 def grade_batch(jobs: Sequence[GradeJob]) -> list[Graded]:
-    """The verdicts of as many of the jobs as were graded in `BATCH_SECONDS`, of the first one at least."""
+    """Grade jobs in order until `BATCH_SECONDS` are over, at least one; return the verdicts so far."""
     end = time.monotonic() + BATCH_SECONDS
     graded = []
     for job in jobs:
@@ -91,16 +91,16 @@ def grade_batch(jobs: Sequence[GradeJob]) -> list[Graded]:
 
 
 def is_loaded(job: GradeJob) -> Graded:
-    """Whether a reward function was loaded when this process started."""
-    failure = _not_loaded.get(job.verifier or "")
+    """`correct` if the job's reward function was loaded when this process started, else `grader_error` and why."""
+    failure = _load_errors.get(job.verifier or "")
     return Graded.scored(1.0, None) if failure is None else Graded.failed(Verdict.GRADER_ERROR, failure)
 
 
-_not_loaded: dict[str, str | None] = {}
+_load_errors: dict[str, str | None] = {}
 
 
-def _load(function: RewardFunction, seconds: float) -> str | None:
-    """Import a reward function's file before any job's clock runs; what went wrong, None where nothing did."""
+def _import(function: RewardFunction, seconds: float) -> str | None:
+    """Import a reward function's file before any job's clock runs; return the error, or None."""
 
     def give_up(_number: int, _frame: object) -> None:
         raise TimeoutError(f"not imported in {seconds:g} s")
@@ -120,5 +120,5 @@ def _load(function: RewardFunction, seconds: float) -> str | None:
 def _describe(error: BaseException) -> str:
     try:
         return plain_text(f"{type(error).__name__}: {first_line(error)}")
-    except BaseException:  # an exception that cannot even be printed
+    except BaseException:  # an exception whose text cannot be read
         return plain_text(type(error).__name__)

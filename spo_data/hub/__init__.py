@@ -1,1 +1,4 @@
-""" """
+"""The Hugging Face Hub: reaching its datasets, committing to them, and its errors as messages of one line.
+
+It never imports another room; it moves files and does not know what they hold.
+"""

@@ -1,11 +1,11 @@
-"""One atomic commit to a Hub dataset, repeated until it is there, never made twice.
+"""Make one atomic commit to a Hub dataset: tried again until it succeeds, and never made twice.
 
-    commit = commit_files(HfApi(token=...), target, files, merge_readme, say)
+    committed = commit_files(HfApi(token=...), target, files, owned, merge_readme, say)
 
-Every try begins at the head of the branch: what is there is compared with what should be, the difference goes into one
-`create_commit` on that head (`parent_commit`), so nobody ever sees half of it, and somebody else's commit in between
-makes the Hub refuse and us begin again. A try whose answer was lost may have arrived: the next finds nothing to change
-and says so. `huggingface_hub` repeats its uploads itself, but not the commit.
+Every try begins at the head of the branch. It compares the files there with those wanted and commits the difference
+with one `create_commit` on that head (`parent_commit`), so nobody ever sees half of it. If somebody else commits in
+between, the Hub refuses and we begin again. If a try succeeded but its answer was lost, the next try finds nothing to
+change and returns that commit. `huggingface_hub` repeats its uploads itself, but not the commit.
 """
 
 import re
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 TRIES = 6
 TIMEOUT = 30.0
 LONGEST_WAIT = 900.0
-"""Seconds that we wait when the Hub asks for it; asked for more, we end and say so."""
+"""The most seconds that we wait at the Hub's request; if it asks for more, we give up and say so."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a commit goes."""
+    """The repository and branch that a commit goes to, and how."""
 
     repo_id: str
     revision: str | None
@@ -40,7 +40,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Committed:
-    """What is on the Hub now."""
+    """The result: the state of the repository on the Hub."""
 
     commit: str
     """The commit that holds the files: ours, or the head if nothing had to change."""
@@ -58,25 +58,25 @@ def commit_files(
     readme: Callable[[str | None], str],
     say: Callable[[str], None],
 ) -> Committed:
-    """Make the repository hold `files` (path there, path here) and the README, and no other file that matches `owned`.
+    """Make the repository hold `files` (from path there to path here), the README, and no other file matching `owned`.
 
-    `readme` makes the README from the one that is there. Raises SpoError, in one line with the fix, for what the Hub
-    refuses, and where it does not take the commit after several tries.
+    `readme` makes the new README from the existing one (None without one). Raises SpoError, in one line with the fix,
+    if the Hub refuses the commit or all tries fail.
     """
     from tenacity import RetryCallState, Retrying, retry_if_exception
 
     push = _Push(api, target, files, owned, readme, say)
 
     def wait(state: RetryCallState) -> float:
-        asked = retry_after(_error(state))
+        asked = retry_after(_get_error(state))
         return min(2.0 ** (state.attempt_number - 1), 30.0) if asked is None else asked
 
     def stop(state: RetryCallState) -> bool:
-        return state.attempt_number >= TRIES or (retry_after(_error(state)) or 0.0) > LONGEST_WAIT
+        return state.attempt_number >= TRIES or (retry_after(_get_error(state)) or 0.0) > LONGEST_WAIT
 
     def announce(state: RetryCallState) -> None:
         seconds = state.next_action.sleep if state.next_action else 0.0
-        say(f"{_short(_error(state))}: trying again in {seconds:.0f} s")
+        say(f"{_describe(_get_error(state))}: trying again in {seconds:.0f} s")
 
     with clear_push_errors(target.repo_id, target.revision):
         tries = Retrying(retry=retry_if_exception(passes), wait=wait, stop=stop, before_sleep=announce, reraise=True)
@@ -85,7 +85,7 @@ def commit_files(
 
 @dataclass
 class _Push:
-    """One push over its tries."""
+    """One push and the state that its tries share."""
 
     api: "HfApi"
     target: Target
@@ -94,16 +94,16 @@ class _Push:
     readme: Callable[[str | None], str]
     say: Callable[[str], None]
     uploaded: tuple[str, ...] = ()
-    """What the last try sent, which may have arrived though its answer was lost."""
+    """The files that the last try sent; they may have arrived even if the answer was lost."""
     deleted: tuple[str, ...] = ()
 
     def attempt(self) -> Committed:
-        """Begin at the head of the branch and make it what it should be."""
+        """Commit the difference between the branch's head and the wanted files; return what is on the Hub then."""
         from rich.filesize import decimal
 
-        info = _repository(self.api, self.target)
+        info = _get_repository(self.api, self.target)
         head = str(info.sha)
-        adds, deletes = self.changes(head)
+        adds, deletes = self.find_changes(head)
         if not adds and not deletes:
             return Committed(head, None, self.uploaded, self.deleted, bool(info.private))
         if self.target.create_pr and (opened := self.open_pull_request()):
@@ -124,7 +124,7 @@ class _Push:
                 create_pr=self.target.create_pr,
                 parent_commit=head,
             )
-        except RuntimeError as error:  # how the client says that a file could not be uploaded, whatever the reason
+        except RuntimeError as error:  # the client raises it if an upload failed, whatever the reason
             if error.__cause__ is not None and not passes(error.__cause__):
                 raise error.__cause__ from error
             raise UploadError(
@@ -132,8 +132,8 @@ class _Push:
             ) from error
         return Committed(str(made.oid), made.pr_url, self.uploaded, self.deleted, bool(info.private))
 
-    def changes(self, commit: str) -> "tuple[list[CommitOperationAdd], list[CommitOperationDelete]]":
-        """What must be added to and deleted from a commit's tree."""
+    def find_changes(self, commit: str) -> "tuple[list[CommitOperationAdd], list[CommitOperationDelete]]":
+        """Return the files to add to and to delete from a commit's tree."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
         from huggingface_hub.errors import LocalEntryNotFoundError
         from huggingface_hub.hf_api import RepoFile
@@ -145,18 +145,20 @@ class _Push:
             try:
                 path = self.api.hf_hub_download(self.target.repo_id, README, repo_type="dataset", revision=commit)
                 existing = Path(path).read_bytes().decode()
-            except LocalEntryNotFoundError as error:  # raised whatever kept the client from getting the file
+            except LocalEntryNotFoundError as error:  # the client raises it for any failed download
                 raise error.__cause__ or error from error
             except UnicodeDecodeError as error:
-                raise SpoError(f"README.md of {self.target.repo_id} is not UTF-8 ({error}): mend it there") from error
+                raise SpoError(
+                    f"README.md of {self.target.repo_id} is not UTF-8 ({error}): fix it on the Hub"
+                ) from error
         contents: dict[str, Path | bytes] = {**self.files, README: self.readme(existing).encode()}
         adds = [CommitOperationAdd(name, content) for name, content in sorted(contents.items())]
         stale = [name for name in sorted(there) if name not in contents and self.owned.fullmatch(name)]
-        changed = [add for add in adds if add.path_in_repo not in there or not _same(add, there[add.path_in_repo])]
+        changed = [add for add in adds if add.path_in_repo not in there or not _is_same(add, there[add.path_in_repo])]
         return changed, [CommitOperationDelete(name) for name in stale]
 
     def open_pull_request(self) -> tuple[int, str] | None:
-        """Number and commit of an open pull request of ours that proposes just this, from an earlier try or call."""
+        """Return number and commit of our open pull request with exactly these changes, from an earlier try or call."""
         me = self.api.whoami()["name"]
         found = self.api.get_repo_discussions(
             self.target.repo_id,
@@ -169,13 +171,13 @@ class _Push:
             if request.title != self.target.message:
                 continue
             commit = str(self.api.dataset_info(self.target.repo_id, revision=f"refs/pr/{request.num}").sha)
-            if self.changes(commit) == ([], []):
+            if self.find_changes(commit) == ([], []):
                 return int(request.num), commit
         return None
 
 
-def _repository(api: "HfApi", target: Target) -> Any:
-    """The repository as it is, made where it is not there; raises SpoError where it is more public than asked for."""
+def _get_repository(api: "HfApi", target: Target) -> Any:
+    """Return the repository, created if missing; raises SpoError if it is public and `private` was requested."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
@@ -185,20 +187,20 @@ def _repository(api: "HfApi", target: Target) -> Any:
     except RepositoryNotFoundError as error:
         if target.create_pr:
             raise SpoError(
-                f"{target.repo_id} is not on the Hub, so there is nothing to propose a change to: without --create-pr"
-                " it is made"
+                f"{target.repo_id} is not on the Hub, so there is nothing to propose a change to: leave out"
+                " --create-pr to create it"
             ) from error
         if target.revision not in (None, "main"):
             raise SpoError(
-                f"{target.repo_id} is not on the Hub, so it has no branch {target.revision!r}: without --revision it"
-                " is made"
+                f"{target.repo_id} is not on the Hub, so it has no branch {target.revision!r}: leave out --revision"
+                " to create it"
             ) from error
         _create(api, target)
         info = api.dataset_info(target.repo_id, revision=target.revision, timeout=TIMEOUT)
     if target.private and not info.private:
         raise SpoError(
-            f"{target.repo_id} is there and public, --private would not hide what is pushed: `hf repos settings"
-            f" {target.repo_id} --type dataset --private` first, or push without --private"
+            f"{target.repo_id} already exists and is public, so --private would not hide what you push: run `hf repos"
+            f" settings {target.repo_id} --type dataset --private` first, or push without --private"
         )
     return info
 
@@ -212,14 +214,14 @@ def _create(api: "HfApi", target: Target) -> None:
         if error.response.status_code == 403:
             owner, said = target.repo_id.partition("/")[0], error.server_message or first_line(error)
             raise SpoError(
-                f"this token may not make a dataset of {owner}'s ({said}): take one with write access"
-                " (`hf auth login`), or another name"
+                f"this token may not create a dataset under {owner} ({said}): use one with write access"
+                " (`hf auth login`), or choose another name"
             ) from error
-        if error.response.status_code != 409:  # somebody else was first, which is as good
+        if error.response.status_code != 409:  # 409: somebody else has just created it, which is fine
             raise
 
 
-def _same(add: "CommitOperationAdd", file: Any) -> bool:
+def _is_same(add: "CommitOperationAdd", file: Any) -> bool:
     from huggingface_hub.utils.sha import git_hash
 
     if file.size != add.upload_info.size:
@@ -230,13 +232,13 @@ def _same(add: "CommitOperationAdd", file: Any) -> bool:
         return bool(file.blob_id == git_hash(opened.read()))
 
 
-def _error(state: Any) -> BaseException:
+def _get_error(state: Any) -> BaseException:
     error = state.outcome.exception()
-    assert error is not None  # we are asked after failures only
+    assert error is not None  # tenacity calls us after failures only
     return error  # type: ignore[no-any-return]
 
 
-def _short(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     response = getattr(error, "response", None)
     if response is not None:
         return f"the Hub answered {response.status_code} {response.reason_phrase}".rstrip()

@@ -1,4 +1,4 @@
-"""What the Hub's client raises, as one line with the fix."""
+"""Turn the errors of the Hub's client into messages of one line, with the fix."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,12 +6,15 @@ from contextlib import contextmanager
 from spo_data.errors import SpoError, UserError, first_line, retry_after
 
 PASSING = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
-"""Answers that may be another one next time; 409 and 412 say that somebody else's commit came first."""
+"""HTTP statuses that may change at the next try; 409 and 412 mean that somebody else's commit came first."""
 
 
 @contextmanager
 def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iterator[None]:
-    """Raise UserError for what goes wrong on the Hub; `subject` is what the user asked for, `absent` what it is not."""
+    """Raise UserError for the Hub's errors in the block.
+
+    Messages begin with `subject`, which the user asked for; `absent` says what it is not, as in "no such folder".
+    """
     import httpx
     from huggingface_hub import constants
     from huggingface_hub.errors import (
@@ -27,13 +30,13 @@ def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iter
     try:
         yield
     except HFValidationError as error:
-        raise UserError(f"{subject}: {absent}, nor a Hub id ({first_line(error)})") from error
+        raise UserError(f"{subject}: {absent}, and not a Hub id ({first_line(error)})") from error
     except GatedRepoError as error:
         raise UserError(f"{subject} is gated: accept its terms on its page, then `hf auth login`") from error
     except RevisionNotFoundError as error:
         raise UserError(f"{subject} has no revision {revision!r}") from error
     except RepositoryNotFoundError as error:
-        raise UserError(f"{subject}: {absent}, and not on the Hub (a private one wants `hf auth login`)") from error
+        raise UserError(f"{subject}: {absent}, and not on the Hub (a private one needs `hf auth login`)") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
         if constants.HF_HUB_OFFLINE:
             raise UserError(f"{subject}: {absent}, not in the cache, and HF_HUB_OFFLINE is set") from error
@@ -43,11 +46,11 @@ def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iter
 
 
 class UploadError(SpoError):
-    """A file did not reach the Hub; it may at the next try."""
+    """A file could not be uploaded; the next try may succeed."""
 
 
 def passes(error: BaseException) -> bool:
-    """Whether what the Hub's client raised may be over at the next try."""
+    """Return whether an error of the Hub's client may pass before the next try."""
     import httpx
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -58,7 +61,7 @@ def passes(error: BaseException) -> bool:
 
 @contextmanager
 def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
-    """Raise SpoError, in one line with the fix, for what goes wrong while something is pushed."""
+    """Raise SpoError, in one line with the fix, for the Hub's errors during a push."""
     import httpx
     from huggingface_hub import constants
     from huggingface_hub.errors import (
@@ -79,12 +82,12 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
         raise SpoError(f"{repo_id} is gated: accept its terms on its page, then push again") from error
     except RevisionNotFoundError as error:
         raise SpoError(
-            f"{repo_id} has no branch {revision!r}: `hf repos branch create {repo_id} {revision} --type dataset`"
-            " makes it"
+            f"{repo_id} has no branch {revision!r}: create it with `hf repos branch create {repo_id} {revision}"
+            " --type dataset`"
         ) from error
     except RepositoryNotFoundError as error:
         raise SpoError(
-            f"{repo_id} is not there for this token: check the name, or log in as somebody who can see it"
+            f"{repo_id} does not exist, or this token cannot see it: check the name, or log in with an account that can"
             " (`hf auth login`)"
         ) from error
     except HfHubHTTPError as error:
@@ -93,16 +96,16 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
             raise SpoError(f"{hub} refuses the token ({said}): `hf auth login`, HF_TOKEN or --token") from error
         if status == 403:
             raise SpoError(
-                f"this token may not write to {repo_id} ({said}): take one with write access (`hf auth login`), or"
+                f"this token may not write to {repo_id} ({said}): use one with write access (`hf auth login`), or"
                 " propose the change with --create-pr"
             ) from error
         asked = retry_after(error)
         wait = "" if asked is None else f" and asks to wait {asked:.0f} s"
-        more = f"{wait}; the same command tries again" if passes(error) else ""
+        more = f"{wait}; run the same command again" if passes(error) else ""
         raise SpoError(f"{repo_id} was not pushed: {hub} answered {status} ({said}){more}") from error
     except (httpx.HTTPError, LocalEntryNotFoundError) as error:
         raise SpoError(
-            f"{repo_id} was not pushed: {hub} did not answer ({first_line(error)}); the same command tries again"
+            f"{repo_id} was not pushed: {hub} did not answer ({first_line(error)}); run the same command again"
         ) from error
-    except ValueError as error:  # what the client raises for a card's header that the Hub refuses
+    except ValueError as error:  # the client raises it if the Hub refuses the card's header
         raise SpoError(f"{repo_id} was not pushed: {' '.join(str(error).split())[:300]}") from error

@@ -1,7 +1,7 @@
-"""The one chat rendering: messages to prompt token ids, for estimation and for training alike.
+"""The only chat rendering, for estimation and training: it turns messages into prompt token ids.
 
-Prompts go to the engine as token ids. An engine never renders a template itself, so what was counted, previewed and
-recorded is what the model reads.
+Prompts go to the engine as token ids. An engine never renders a template itself, so the model reads exactly what was
+counted, previewed and recorded.
 """
 
 import hashlib
@@ -27,16 +27,16 @@ class Chat:
     context_length: int
     """The longest sequence (prompt and response tokens) that the model's configuration allows."""
     wording: AnswerTemplate | None = None
-    """What tells the model of its interpreter; it is no part of a prompt and its id."""
+    """Tells the model about its interpreter; it is not part of a prompt or its id."""
 
     @property
     def template_sha256(self) -> str:
-        """The chat template's checksum: part of the policy, as its arguments are."""
+        """The chat template's checksum, which is part of the policy, like the template's arguments."""
         canonical = json.dumps(self.tokenizer.chat_template, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def render(self, messages: Sequence[Message]) -> str:
-        """The text that the model reads, with the generation prompt."""
+        """Return the text that the model reads, with the generation prompt; raises UserError if the template fails."""
         worded = messages if self.wording is None else self.wording.apply(tuple(messages))
         turns = [{"role": message.role, "content": message.content} for message in worded]
         try:
@@ -45,7 +45,7 @@ class Chat:
                     turns, tokenize=False, add_generation_prompt=True, **self.template_kwargs
                 )
             )
-        except Exception as error:  # a template is a program: jinja2 errors, and whatever it raises itself
+        except Exception as error:  # a template is a program: it raises jinja2's errors and its own
             raise UserError(f"the model's chat template refuses a prompt: {first_line(error)}") from error
 
     @property
@@ -55,7 +55,7 @@ class Chat:
         return rendered.rfind("<think>") > rendered.rfind("</think>")
 
     def tokenize(self, conversations: Iterable[Sequence[Message]]) -> list[np.ndarray]:
-        """The token ids of each rendered conversation, int32, shape (n_tokens,)."""
+        """Return the token ids of each rendered conversation, int32, shape (n_tokens,)."""
         texts = [self.render(messages) for messages in conversations]
         if not texts:
             return []
@@ -66,14 +66,14 @@ class Chat:
 def load_chat(
     model: Model, template_kwargs: Mapping[str, Any] | None = None, *, trust_remote_code: bool = False
 ) -> Chat:
-    """Load a model's tokenizer and context length; raises UserError where it has no chat template."""
+    """Load a model's tokenizer and context length; raises UserError if it has no chat template."""
     from transformers import AutoConfig, AutoTokenizer
 
     source = {"revision": model.hub_revision, "trust_remote_code": trust_remote_code}
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.path, **source)
         config = AutoConfig.from_pretrained(model.path, **source)
-    except Exception as error:  # OSError, ValueError, KeyError; tokenizers raises Exception itself
+    except Exception as error:  # OSError, ValueError, KeyError; tokenizers raises bare Exception
         raise UserError(
             f"--model {model.name}: its tokenizer or configuration cannot be loaded: {first_line(error)}"
         ) from error

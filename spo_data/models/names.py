@@ -1,4 +1,4 @@
-"""Which model a name means.
+"""Resolve a model name.
 
     resolve_model("Qwen3-8B")         Qwen/Qwen3-8B on the Hub, at a commit
     resolve_model("checkpoints/step-100")
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from spo_data.errors import UserError
 from spo_data.hub.errors import clear_hub_errors
+from spo_data.hub.ids import find_id_fault
 
 EMBEDDED = "smollm2-135m"
 
@@ -42,65 +43,54 @@ SHORT_NAMES = {
 
 @dataclass(frozen=True)
 class Model:
-    """A resolved model: what transformers and vLLM are given, and what the manifest records."""
+    """A resolved model, as transformers and vLLM load it and as the manifest records it."""
 
     name: str
     """The Hub id, the embedded model's name, or the folder's path."""
     path: str
-    """What to load: the Hub id or a folder."""
+    """The Hub id or folder to load."""
     revision: str
-    """The Hub commit; for folders a fingerprint of their files."""
+    """The Hub commit, or a fingerprint of a folder's files."""
 
     @property
     def hub_revision(self) -> str | None:
-        """The revision to load at; None for folders."""
+        """The revision to load; None for folders."""
         return None if Path(self.path).is_dir() else self.revision
 
 
 def resolve_model(name: str, revision: str | None = None) -> Model:
-    """Resolve a model name; raises UserError with suggestions where it means nothing."""
+    """Resolve a model name; raises UserError with suggestions if it is unknown."""
     path = Path(name).expanduser()
     if os.path.isdir(path):
         if not (path / "config.json").is_file():
             raise UserError(f"--model {name}: the folder has no config.json")
-        return _local(str(path.resolve()), path, name, revision)
+        return _make_local_model(str(path.resolve()), path, name, revision)
     if name.lower() == EMBEDDED:
         from spo_data.models.embedded import embedded_model
 
-        return _local(EMBEDDED, embedded_model(), name, revision)
+        return _make_local_model(EMBEDDED, embedded_model(), name, revision)
     repository = full_name(name)
-    if not _is_hub_id(repository):
+    if find_id_fault(repository):
         near = difflib.get_close_matches(name, [*SHORT_NAMES, EMBEDDED], n=3, cutoff=0.5) or [EMBEDDED, "Qwen3-8B"]
         raise UserError(
             f"--model {name}: neither a folder, nor org/name, nor a short name; did you mean {', '.join(near)}?"
         )
-    return Model(repository, repository, _hub_commit(repository, revision))
+    return Model(repository, repository, _resolve_commit(repository, revision))
 
 
 def full_name(name: str) -> str:
-    """The Hub id that a short name stands for, in capitals or not; any other name as it is."""
+    """Return the Hub id of a short name, whatever its case; any other name unchanged."""
     return {short.lower(): full for short, full in SHORT_NAMES.items()}.get(name.lower(), name)
 
 
-def _is_hub_id(name: str) -> bool:
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
-
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        return False
-    return name.count("/") == 1
-
-
-def _local(name: str, path: Path, given: str, revision: str | None) -> Model:
+def _make_local_model(name: str, path: Path, given: str, revision: str | None) -> Model:
     if revision is not None:
         raise UserError(f"--model {given} is not on the Hub: --model-revision {revision} does not apply to it")
     return Model(name, str(path), folder_fingerprint(path))
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """A SHA-256 over the folder's model files, weights included: a checkpoint overwritten in place is another model."""
+    """Return a SHA-256 over a folder's model files and weights: an overwritten checkpoint is another model."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in {".json", ".jinja", ".safetensors", ".bin", ".model", ".txt", ".gguf"}:
@@ -109,7 +99,7 @@ def folder_fingerprint(folder: Path) -> str:
     return f"sha256:{digest.hexdigest()[:40]}"
 
 
-def _hub_commit(repository: str, revision: str | None) -> str:
+def _resolve_commit(repository: str, revision: str | None) -> str:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
@@ -117,5 +107,5 @@ def _hub_commit(repository: str, revision: str | None) -> str:
         try:
             config = hf_hub_download(repository, "config.json", revision=revision)
         except RemoteEntryNotFoundError as error:
-            raise UserError(f"--model {repository} has no config.json: not a transformers model") from error
+            raise UserError(f"--model {repository} has no config.json, so it is not a transformers model") from error
     return Path(config).parent.name

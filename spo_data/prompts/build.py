@@ -1,7 +1,8 @@
-"""From a dataset's rows to the prompts of a run: columns, system prompt, instruction, duplicates, contradictions.
+"""Build a run's prompts from a dataset's rows: columns, system prompt, instruction, duplicates, contradictions.
 
-Every row ends in exactly one of four places: a prompt, a duplicate of one (same id, same ground truth), a contradiction
-of one (same id, another ground truth), or the dropped rows with a reason. A prompt with two ground truths has no value.
+Every row becomes exactly one of four things: a prompt, a duplicate of a prompt (same id, same ground truth), a
+contradiction of a prompt (same id, another ground truth), or a dropped row with a reason. A prompt with two ground
+truths has no value.
 """
 
 import hashlib
@@ -24,21 +25,21 @@ from spo_data.text import excerpt
 
 @dataclass(frozen=True)
 class Contradiction(DroppedRow):
-    """A row whose prompt is there already with another ground truth."""
+    """A row whose prompt an earlier row has with another ground truth."""
 
     prompt_id: str = ""
 
 
 @dataclass(frozen=True)
 class PromptSet:
-    """The unique prompts in order, and the account of every row."""
+    """The unique prompts in order, with an account of every row."""
 
     prompts: tuple[Prompt, ...]
     rows: tuple[int, ...]
-    """For each prompt, the position of the row it came from."""
+    """For each prompt, the position of its row in the dataset."""
     n_rows: int
     repeats: Mapping[int, int]
-    """How many further rows repeat the prompt that came from a row."""
+    """For a prompt's row, the number of later rows that repeat the prompt."""
     dropped: tuple[DroppedRow, ...]
     contradictions: tuple[Contradiction, ...]
     layout: Layout
@@ -46,16 +47,16 @@ class PromptSet:
 
     @property
     def n_duplicates(self) -> int:
-        """Rows that repeat a prompt and its ground truth."""
+        """The number of rows that repeat a prompt and its ground truth."""
         return sum(self.repeats.values())
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the prompts' ids and ground truths, whatever their order."""
+        """SHA-256 over the prompts' ids and ground truths; their order does not matter."""
         return fingerprint(self.prompts)
 
     def without(self, dropped: Iterable[DroppedRow]) -> "PromptSet":
-        """The set without the prompts that came from these rows."""
+        """Return the set without the prompts of these rows."""
         dropped = tuple(dropped)
         gone = {drop.row for drop in dropped}
         kept = [(prompt, row) for prompt, row in zip(self.prompts, self.rows, strict=True) if row not in gone]
@@ -71,7 +72,7 @@ class PromptSet:
         )
 
     def contradicted(self) -> list[DroppedRow]:
-        """The prompts that a later row contradicts."""
+        """Return the rows of the prompts that a later row contradicts."""
         rows = {prompt.prompt_id: row for prompt, row in zip(self.prompts, self.rows, strict=True)}
         return [
             DroppedRow(rows[prompt_id], "contradictory_ground_truth")
@@ -79,14 +80,14 @@ class PromptSet:
         ]
 
     def refuse_contradictions(self) -> None:
-        """Raise UserError where the same prompt has two ground truths, naming both."""
+        """Raise UserError, naming both ground truths, if the same prompt has two."""
         if self.contradictions:
             first, *others = self.contradictions
             more = f" (and {len(others):,} more: spo-data check lists them)" if others else ""
             raise UserError(f"the same prompt has two ground truths: {first.detail}{more}")
 
     def dropped_by_reason(self) -> dict[str, int]:
-        """How many rows were dropped, by reason; duplicates are not among them."""
+        """Return the number of dropped rows by reason, without duplicates."""
         return dict(Counter(drop.reason for drop in self.dropped))
 
 
@@ -97,7 +98,7 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
 
 
 def read_prompt_set(options: PromptOptions, instruction: str = "boxed") -> tuple[Rows, PromptSet]:
-    """Load a dataset's rows and turn them into prompts, as the options say; raises UserError as those two do."""
+    """Load a dataset and make its prompts, as the options say; raises UserError if the dataset or a column is wrong."""
     rows = load_rows(options.dataset, config=options.dataset_config, split=options.split, revision=options.revision)
     prompt_set = build_prompt_set(
         rows,
@@ -125,8 +126,8 @@ def build_prompt_set(
 ) -> PromptSet:
     """Turn rows into prompts.
 
-    `instruction` is the template of problems where none is given. `limit` counts rows, after the shuffle. Raises
-    UserError for an unknown layout and where no prompt is left.
+    `instruction` is the default template for problems. `limit` counts rows, after the shuffle. Raises UserError if the
+    layout is unknown or no prompt is left.
     """
     numbered: Iterable[tuple[int, Any]] = enumerate(rows.rows)
     if shuffle_seed is not None:
@@ -143,7 +144,7 @@ def build_prompt_set(
         prompt_column=prompt_column,
         answer_column=answer_column,
     )
-    worded_by = load_template(template or ("none" if layout.is_messages else instruction))
+    answer_template = load_template(template or ("none" if layout.is_messages else instruction))
     first_row: dict[str, tuple[int, Prompt]] = {}
     dropped: list[DroppedRow] = []
     contradictions: list[Contradiction] = []
@@ -154,7 +155,7 @@ def build_prompt_set(
         try:
             if isinstance(row, BadRowError):
                 raise row
-            prompt = _prompt(row, layout, worded_by, system, rows.source)
+            prompt = _make_prompt(row, layout, answer_template, system, rows.source)
         except BadRowError as error:
             dropped.append(DroppedRow(number, str(error)))
             continue
@@ -177,11 +178,11 @@ def build_prompt_set(
         tuple(dropped),
         tuple(contradictions),
         layout,
-        worded_by,
+        answer_template,
     )
 
 
-def _prompt(row: Any, layout: Layout, template: AnswerTemplate, system: str | None, source: str) -> Prompt:
+def _make_prompt(row: Any, layout: Layout, template: AnswerTemplate, system: str | None, source: str) -> Prompt:
     messages = template.apply(row_messages(row, layout))
     if system is not None:
         messages = (Message("system", system), *(message for message in messages if message.role != "system"))
@@ -189,12 +190,12 @@ def _prompt(row: Any, layout: Layout, template: AnswerTemplate, system: str | No
         messages=messages,
         ground_truth=row_ground_truth(row, layout),
         data_source=str(row.get("data_source") or source),
-        extra_info=row["task"] if source.startswith("reasoning-gym:") else _extra_info(row),
+        extra_info=row["task"] if source.startswith("reasoning-gym:") else _copy_extra_info(row),
     )
 
 
-def _extra_info(row: Any) -> dict[str, Any] | None:
+def _copy_extra_info(row: Any) -> dict[str, Any] | None:
     extra_info = row.get("extra_info")
     if not isinstance(extra_info, dict) or not extra_info:
         return None
-    return dict(json.loads(json.dumps(extra_info, default=str)))  # as the journal will hold it
+    return dict(json.loads(json.dumps(extra_info, default=str)))  # as the journal stores it

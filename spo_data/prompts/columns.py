@@ -1,6 +1,6 @@
-"""Which columns of a dataset hold the prompt and the ground truth.
+"""Recognise which columns of a dataset hold the prompt and the ground truth.
 
-Recognised, first match wins:
+Recognised layouts; the first match wins:
 
     verl          prompt (messages) + reward_model.ground_truth
     dapo          prompt (text) + solution                        DAPO-Math-17k-Processed
@@ -10,7 +10,7 @@ Recognised, first match wins:
     question      question + answer
     prompt        prompt (text) + ground_truth | answer
 
-`--prompt-column` and `--answer-column` name any other; a dot reaches into a struct (`reward_model.ground_truth`).
+`--prompt-column` and `--answer-column` name other columns; a dot reaches into a struct (`reward_model.ground_truth`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,13 +27,13 @@ GSM8K_MARK = "####"
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a dataset keeps its prompts and ground truths."""
+    """The columns in which a dataset keeps its prompts and ground truths."""
 
     name: str
     prompt_column: str
     answer_column: str
     is_messages: bool
-    """True where the prompt column holds complete chat messages, which bring their own answer instruction."""
+    """True if the prompt column holds complete chat messages, which bring their own answer instruction."""
 
 
 def recognise(
@@ -43,13 +43,13 @@ def recognise(
     prompt_column: str | None = None,
     answer_column: str | None = None,
 ) -> Layout:
-    """The layout of a dataset, judged by its first rows (some of which may be bad).
+    """Return the layout of a dataset, judged by its first rows (some of which may be bad).
 
-    Raises UserError with the columns there are where none fits.
+    Raises UserError, naming the dataset's columns, if no layout fits.
     """
     for option, column in (("--prompt-column", prompt_column), ("--answer-column", answer_column)):
         if column is not None and column not in columns and all(_reach(row, column) is None for row in first_rows):
-            raise UserError(f"{option} {column}: no such column; there are {', '.join(columns)}")
+            raise UserError(f"{option} {column}: no such column; the columns are {', '.join(columns)}")
         if column is not None and all(_reach(row, column) is None for row in first_rows):
             raise UserError(f"{option} {column}: no value in the first {len(first_rows)} rows")
     if prompt_column is not None and answer_column is not None:
@@ -69,15 +69,15 @@ def recognise(
 
 
 def row_messages(row: Mapping[str, Any], layout: Layout) -> tuple[Message, ...]:
-    """The row's prompt as messages, before system prompt and answer instruction; raises BadRowError."""
+    """Return the row's prompt as messages, before system prompt and answer instruction; raises BadRowError."""
     value = _reach(row, layout.prompt_column)
     if not layout.is_messages:
         if not isinstance(value, str) or not value.strip():
             raise BadRowError("empty_prompt")
-        return (Message("user", _unicode(value.strip())),)
+        return (Message("user", _check_unicode(value.strip())),)
     if not _is_messages(value):
         raise BadRowError("bad_messages")
-    messages = tuple(Message(str(turn["role"]), _unicode(turn["content"])) for turn in value)
+    messages = tuple(Message(str(turn["role"]), _check_unicode(turn["content"])) for turn in value)
     if not any(message.role == "user" and message.content.strip() for message in messages):
         raise BadRowError("empty_prompt")
     if messages[-1].role != "user":
@@ -86,13 +86,13 @@ def row_messages(row: Mapping[str, Any], layout: Layout) -> tuple[Message, ...]:
 
 
 def row_ground_truth(row: Mapping[str, Any], layout: Layout) -> str:
-    """The row's ground truth as text; raises BadRowError where it is missing."""
+    """Return the row's ground truth as text; raises BadRowError if it is missing."""
     value = _reach(row, layout.answer_column)
     if value is None or value != value or isinstance(value, (list, dict)):  # NaN differs from itself
         raise BadRowError("no_ground_truth")
     if isinstance(value, (date, time)) or (isinstance(value, float) and abs(value) >= 2**53):
         raise BadRowError("ground_truth_lost_to_type_inference")
-    gold = _unicode(str(value))
+    gold = _check_unicode(str(value))
     if layout.name == "gsm8k" and GSM8K_MARK not in gold:
         raise BadRowError("no_ground_truth")
     if layout.name in ("gsm8k", "named"):
@@ -149,7 +149,7 @@ def _is_messages(value: Any) -> bool:
     )
 
 
-def _unicode(text: str) -> str:
+def _check_unicode(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:

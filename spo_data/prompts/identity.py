@@ -1,4 +1,4 @@
-"""The prompt: what is asked, what is right, and the id that joins it everywhere.
+"""A prompt: its messages, its ground truth, and the id that joins it everywhere.
 
     prompt_id([Message("user", "What is 2 + 2?")])     # 32 hex digits
 
@@ -25,8 +25,8 @@ class Message(NamedTuple):
 class Prompt:
     """The chat messages after the answer instruction and the system prompt, with the ground truth they are graded by.
 
-    `extra_info` is for verifiers that need more than a ground truth: verl's column of that name, or where a generated
-    problem came from (`{"generator", "parameters", "index"}`). None where a row has neither.
+    `extra_info` is for verifiers that need more than a ground truth: verl's column of that name, or the origin of a
+    generated problem (`{"generator", "parameters", "index"}`). None if a row has neither.
     """
 
     messages: tuple[Message, ...]
@@ -46,7 +46,7 @@ class Prompt:
 
 
 def prompt_id(messages: Iterable[Message]) -> str:
-    """32 hex digits of SHA-256 over the canonical JSON of the messages' roles and stripped contents."""
+    """Return 32 hex digits of SHA-256 over the canonical JSON of the messages' roles and stripped contents."""
     canonical = json.dumps(
         [{"content": message.content.strip(), "role": message.role} for message in messages],
         ensure_ascii=True,
@@ -57,17 +57,17 @@ def prompt_id(messages: Iterable[Message]) -> str:
 
 
 def sample_seed(run_seed: int, prompt_id: str, sample_index: int) -> int:
-    """The 63-bit seed of one sample, a hash of (run seed, prompt id, sample index).
+    """Return the 63-bit seed of one sample, a hash of (run seed, prompt id, sample index).
 
-    It depends on nothing else, so more samples, more prompts or another order leave every existing seed as it is.
-    (vLLM derives the seeds of one request's n samples as seed + index: rows seeded base + row then share most seeds.)
+    It depends on nothing else, so more samples, more prompts or another order change no existing seed. (vLLM derives
+    the seeds of one request's n samples as seed + index, so rows seeded as base + row would share most seeds.)
     """
     digest = hashlib.sha256(f"{run_seed}:{prompt_id}:{sample_index}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def turn_seed(seed: int, turn: int) -> int:
-    """The 63-bit seed of one request of a response that takes several; the first one has the sample's own."""
+    """Return the 63-bit seed of one request of a response; the first request (turn 0) has the sample's own seed."""
     if turn == 0:
         return seed
     digest = hashlib.sha256(f"{seed}:turn:{turn}".encode()).digest()

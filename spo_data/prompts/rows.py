@@ -1,12 +1,12 @@
 """Rows of a prompt dataset: from the Hub, from local files, or generated.
 
     load_rows("open-r1/DAPO-Math-17k-Processed", config="en")        Hub id, resolved to a commit first
-    load_rows("data/*.parquet")                                      parquet, jsonl, json, csv; a file, glob or folder
-    load_rows("reasoning-gym:chain_sum?max_terms=2&seed=7")          a generator with its own size, seed and parameters
+    load_rows("data/*.parquet")                                      parquet, jsonl, json or csv: a file, glob or folder
+    load_rows("reasoning-gym:chain_sum?max_terms=2&seed=7")          a generator with its parameters, size and seed
 
 A Hub id is resolved to a commit before anything is downloaded: `datasets.load_dataset(id)` silently serves a stale
-cache when the repository is gone or the hub cannot be reached. A generator without a seed draws a random one, so its
-seed is 0 unless given: a run could not be resumed otherwise.
+cache if the repository is gone or the Hub cannot be reached. A generator's seed is 0 unless given: by default it would
+draw a random one, and a run could not be resumed.
 """
 
 import contextlib
@@ -23,7 +23,8 @@ from typing import Any, TextIO
 from urllib.parse import parse_qsl
 
 from spo_data.errors import UserError, first_line
-from spo_data.hub.errors import clear_hub_errors
+from spo_data.hub.download import reach_dataset
+from spo_data.hub.ids import is_path
 
 GENERATOR_PREFIX = "reasoning-gym:"
 FILE_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv"}
@@ -32,7 +33,7 @@ Row = Mapping[str, Any]
 
 
 class BadRowError(ValueError):
-    """One row cannot become a prompt; the message says why. The row is counted and dropped, the rest goes on."""
+    """One row cannot become a prompt; the message says why. The row is counted and dropped, the others are used."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Rows:
 def load_rows(
     dataset: str, *, config: str | None = None, split: str | None = None, revision: str | None = None
 ) -> Rows:
-    """Load `dataset`; raises UserError, naming what is there, where it cannot be found or read."""
+    """Load `dataset`; raises UserError, naming the choices, if it cannot be found or read."""
     if dataset.startswith(GENERATOR_PREFIX):
         _refuse(dataset, "a generator", config=config, split=split, revision=revision)
         return _generate(dataset)
@@ -63,7 +64,7 @@ def load_rows(
         _refuse(dataset, "local files", config=config, revision=revision)
         _choose_split(split, ["train"], dataset)
         return _files([str(path)] if os.path.isfile(path) else sorted(glob.glob(str(path), recursive=True)), dataset)
-    if path.suffix in FILE_FORMATS or dataset.startswith((".", "/", "~")) or dataset.count("/") > 1:
+    if is_path(dataset):
         raise UserError(f"--dataset {dataset}: no such file or folder")
     return _hub(dataset, config=config, split=split, revision=revision)
 
@@ -84,10 +85,10 @@ def _generate(dataset: str) -> Rows:
         for index in range(len(generator)):
             try:
                 entry = generator[index]
-            except Exception as error:  # what a generator raises for parameters that its own check let pass
+            except Exception as error:  # a generator raises any type for parameters that its own check accepted
                 raise UserError(f"{dataset} cannot make problem {index}: {first_line(error)}") from error
             if entry["answer"] is None:
-                raise UserError(f"{dataset} has no ground truths, only a scorer of its own: not supported")
+                raise UserError(f"{dataset} has no ground truths, only its own scorer, which is not supported")
             yield {
                 "question": entry["question"],
                 "answer": entry["answer"],
@@ -99,7 +100,7 @@ def _generate(dataset: str) -> Rows:
 
 
 def reasoning_gym_dataset(name: str, parameters: Mapping[str, Any]) -> Any:
-    """The generator `name` of reasoning-gym with its parameters; raises UserError where it refuses them."""
+    """Return the generator `name` of reasoning-gym with its parameters; raises UserError if it refuses them."""
     import dataclasses
     import difflib
 
@@ -114,7 +115,7 @@ def reasoning_gym_dataset(name: str, parameters: Mapping[str, Any]) -> Any:
         raise UserError(f"{GENERATOR_PREFIX}{name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
     for key in ("seed", "size"):
         if key in parameters and type(parameters[key]) is not int:
-            raise UserError(f"{GENERATOR_PREFIX}{name} refuses {key}={parameters[key]!r}: an integer")
+            raise UserError(f"{GENERATOR_PREFIX}{name} refuses {key}={parameters[key]!r}: it must be an integer")
     try:
         return create_dataset(name, **parameters)
     except (AssertionError, TypeError, ValueError) as error:
@@ -129,7 +130,7 @@ def _literal(value: str) -> Any:
 
 
 def _folder(folder: Path, *, config: str | None, split: str | None, source: str) -> Rows:
-    """A folder with a dataset card is read by the card; in any other, file names tell the splits, as on the Hub."""
+    """Read a folder as its dataset card says; without a card, file names tell the splits, as on the Hub."""
     from datasets.data_files import EmptyDatasetError, get_data_patterns, resolve_pattern
 
     if (folder / "README.md").is_file():
@@ -139,7 +140,7 @@ def _folder(folder: Path, *, config: str | None, split: str | None, source: str)
     try:
         for name, patterns in get_data_patterns(str(folder)).items():
             for pattern in patterns:
-                with contextlib.suppress(FileNotFoundError):  # of a split's patterns, one matching is enough
+                with contextlib.suppress(FileNotFoundError):  # one matching pattern per split is enough
                     splits.setdefault(str(name), []).extend(resolve_pattern(pattern, str(folder)))
     except (FileNotFoundError, EmptyDatasetError) as error:
         raise UserError(f"--dataset {source}: the folder holds no data files") from error
@@ -157,14 +158,14 @@ def _files(names: list[str], source: str) -> Rows:
     if unknown:
         raise UserError(f"--dataset {source}: {unknown[0]} is not one of {', '.join(FILE_FORMATS)}")
     if len(formats) > 1:
-        raise UserError(f"--dataset {source}: files of several formats, {' and '.join(sorted(map(str, formats)))}")
+        raise UserError(f"--dataset {source} has files of several formats, {' and '.join(sorted(map(str, formats)))}")
     if formats == {"parquet"}:
         return _load("parquet", data_files=[glob.escape(name) for name in names], source=source)
     return _text_files(names, _csv_rows if formats == {"csv"} else _json_rows, source)
 
 
 def _text_files(names: list[str], read: Callable[[TextIO], Iterator[Row | BadRowError]], source: str) -> Rows:
-    """Rows as they are written: type inference makes 007 a 7.0, 2^100 a float and "None" a missing value."""
+    """Read rows without type inference, which makes 007 a 7.0, 2^100 a float and "None" a missing value."""
 
     def rows() -> Iterator[Row | BadRowError]:
         for name in names:
@@ -189,7 +190,7 @@ def _csv_rows(file: TextIO) -> Iterator[Row | BadRowError]:
 
 
 def _json_rows(file: TextIO) -> Iterator[Row | BadRowError]:
-    """JSON objects, one a line or in one array. A line that is none is one bad row."""
+    """Yield JSON objects, one per line or in one array; anything else is a bad row."""
     is_array = file.read(4096).lstrip().startswith("[")
     file.seek(0)
     for text in [file.read()] if is_array else file:
@@ -206,10 +207,8 @@ def _json_rows(file: TextIO) -> Iterator[Row | BadRowError]:
 
 
 def _hub(dataset: str, *, config: str | None, split: str | None, revision: str | None) -> Rows:
-    from huggingface_hub import HfApi
-
-    with clear_hub_errors(f"--dataset {dataset}", absent="no such file or folder", revision=revision):
-        commit = HfApi().dataset_info(dataset, revision=revision, timeout=30).sha
+    with reach_dataset(dataset, revision, f"--dataset {dataset}") as found:
+        commit = found.commit
     return _load(dataset, config=config, split=split, revision=commit, source=dataset)
 
 
@@ -227,7 +226,7 @@ def _load(
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(builder, name=config, data_files=data_files, revision=revision)
-    except Exception as error:  # datasets raises over a dozen unrelated types for what is wrong with a file or a name
+    except Exception as error:  # datasets raises over a dozen unrelated types for a bad file or name
         if "gated dataset" in str(error):
             raise UserError(
                 f"--dataset {source} is gated: accept its terms on its page, then `hf auth login`"
@@ -243,7 +242,7 @@ def _load(
 
 
 def _choose_split(split: str | None, splits: Iterable[str], source: str) -> str:
-    """The split asked for, else train, else the only one."""
+    """Return the requested split, else train, else the only one; raises UserError if it does not exist."""
     splits = list(splits)
     wanted = split or ("train" if "train" in splits or len(splits) > 1 else splits[0])
     if wanted not in splits:

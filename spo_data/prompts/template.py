@@ -1,13 +1,13 @@
 r"""The answer instruction that is added to a prompt's last user message.
 
     --template boxed        appends "\nThe answer format must be: \boxed{'The final answer goes here.'}"
-    --template retool       as boxed, and the chat tells the model of its interpreter (--tools python)
+    --template retool       as boxed, and the chat tells the model about its interpreter (--tools python)
     --template dapo         wraps the problem in DAPO's wording, which asks for a last line "Answer: ..."
     --template none         leaves the prompt as it is
-    --template FILE.jinja   renders the file with `prompt` (the last user message) in place of that message
+    --template FILE.jinja   replaces the last user message by the rendered file, which is given the message as `prompt`
 
-Prompts that are chat messages already (the verl and messages layouts) carry their own instruction: the default for
-them is `none`, for everything else `boxed`, or `retool` where there is an interpreter.
+Prompts that are already chat messages (the verl and messages layouts) carry their own instruction, so their default is
+`none`. For all others it is `boxed`, or `retool` with an interpreter.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _BOXED = "\nThe answer format must be: \\boxed{'The final answer goes here.'}"
 BUILT_IN = {
     "none": "{{ prompt }}",
     "boxed": "{{ prompt }}" + _BOXED,
-    # A prompt that has the instruction already keeps it once: it is the same prompt with and without tools.
+    # Never add the instruction twice: a prompt must be the same with and without tools.
     "retool": "{{ prompt }}{% set boxed %}" + _BOXED + "{% endset %}{{ '' if prompt.endswith(boxed) else boxed }}",
     "dapo": (
         "Solve the following math problem step by step. The last line of your response should be of the form"
@@ -39,28 +39,28 @@ BUILT_IN = {
 
 
 _PROBE = "A probe of this template. " * 20_000
-"""As long as a long problem: a template that cuts its prompt must not pass."""
+"""As long as a long problem, so that a template that cuts its prompt does not pass."""
 
 
 @dataclass(frozen=True)
 class AnswerTemplate:
-    """A Jinja template for the last user message. `name` goes into the manifest and tells two templates apart."""
+    """A Jinja template for the last user message. The manifest records `name`, which identifies the template."""
 
     name: str
     source: str
 
     def apply(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """The messages with the instruction in the last one, which is the user's."""
+        """Return the messages with the instruction in the last one, which must be the user's."""
         *before, last = messages
         try:
             content = _compile(self.source).render(prompt=last.content)
-        except Exception as error:  # whatever a user's template raises: undefined names, syntax, filters
+        except Exception as error:  # a user's template raises any type: undefined names, syntax, filters
             raise UserError(f"--template {self.name} does not render: {first_line(error)}") from error
         return (*before, Message(last.role, content))
 
     def without_instruction(self, text: str) -> str:
-        """The problem inside a worded message; the whole text where the template words problems in different ways."""
-        before, after = _around(self.source)
+        """Return the problem inside a templated message; the whole text if the template's words are not around it."""
+        before, after = _split_template(self.source)
         inside = len(before) + len(after) <= len(text) and text.startswith(before) and text.endswith(after)
         return text[len(before) : len(text) - len(after)] if inside else text
 
@@ -75,27 +75,27 @@ TOOL_WORDING = AnswerTemplate(
     " cannot be referenced.\nEach code snippet is wrapped with `<code>\n```python\ncode snippet\n```\n</code>`.\n"
     "*user question:*\n{{ prompt }}",
 )
-"""The reference's, word for word. Part of the chat, not of a prompt: a prompt has one id with and without tools."""
+"""The reference's wording. It is part of the chat, not of the prompt, whose id is the same with and without tools."""
 
 
 def tool_wording(template: str, *, with_tools: bool = True) -> AnswerTemplate | None:
-    """What a template says of the interpreter, beside its answer instruction.
+    """Return what a template tells the model about its interpreter, apart from the answer instruction.
 
-    Raises UserError where the model would be told of one that is not there.
+    Raises UserError if the template announces an interpreter and there is none.
     """
     if template != "retool":
         return None
     if not with_tools:
-        raise UserError("--template retool tells the model of an interpreter: add --tools python, or take boxed")
+        raise UserError("--template retool tells the model of an interpreter: add --tools python, or choose boxed")
     return TOOL_WORDING
 
 
 def load_template(name: str) -> AnswerTemplate:
-    """A built-in template, or the one in a file; raises UserError where there is none or it does not compile."""
+    """Return a built-in template or the one in a file; raises UserError if it does not exist or does not compile."""
     if name in BUILT_IN:
         return AnswerTemplate(name, BUILT_IN[name])
     path = Path(name)
-    if not os.path.isfile(path):  # unlike Path.is_file, false for a template given in place of its file's name
+    if not os.path.isfile(path):  # unlike Path.is_file, no error if given a whole template
         raise UserError(f"--template {name}: choose one of {', '.join(BUILT_IN)}, or an existing FILE.jinja")
     try:
         source = path.read_text(encoding="utf-8")
@@ -108,8 +108,8 @@ def load_template(name: str) -> AnswerTemplate:
 
 
 @lru_cache(maxsize=8)
-def _around(source: str) -> tuple[str, str]:
-    """What a template writes before and after the problem."""
+def _split_template(source: str) -> tuple[str, str]:
+    """Return what a template writes before and after the problem."""
     before, _, after = _compile(source).render(prompt=_PROBE).partition(_PROBE)
     return before, after
 

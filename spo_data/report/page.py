@@ -25,8 +25,8 @@ from spo_data.grading.verdict import Verdict
 from spo_data.report.compare import Comparison, compare
 from spo_data.report.prompt_table import RESPONSE_CHARACTERS, PromptTable, Wording, find_shared_wording
 from spo_data.report.statistics import VERDICTS, RunStatistics, measure_throughput, read_tried_prompts
-from spo_data.run.journal import Journal, open_journal
-from spo_data.run.manifest import JOURNAL, Manifest, read_run
+from spo_data.run.existing import ExistingRun, read_run
+from spo_data.run.journal import Journal
 from spo_data.run.summary import Summary, summarize
 from spo_data.text import excerpt
 
@@ -51,17 +51,17 @@ class Report:
 
 def write_report(run: Path, other: Path | None = None) -> Report:
     """Write a run's report into its folder; raises UserError where one of the folders is no run, or both are one."""
-    manifest = read_run(run)
+    this = read_run(run)
     if other is not None and other.resolve() == run.resolve():
         raise UserError(f"--compare {other}: that is the run itself")
-    other_manifest = None if other is None else read_run(other)
-    comparison = None
-    with _snapshot(run, manifest) as journal:
+    compared = None if other is None else read_run(other)
+    manifest, comparison = this.manifest, None
+    with _snapshot(this) as journal:
         summary = summarize(journal, manifest)
         wording = find_shared_wording(prompt.text for prompt in journal.prompts())
-        if other is not None and other_manifest is not None:
-            with _snapshot(other, other_manifest) as other_journal:
-                comparison = compare(manifest, journal, other_manifest, other_journal, wording)
+        if compared is not None:
+            with _snapshot(compared) as other_journal:
+                comparison = compare(manifest, journal, compared.manifest, other_journal, wording)
         page = _render(
             manifest=manifest,
             summary=summary,
@@ -107,9 +107,9 @@ def _count(journal: Journal, summary: Summary, wording: Wording) -> dict[str, An
 
 
 @contextmanager
-def _snapshot(run: Path, manifest: Manifest) -> Iterator[Journal]:
+def _snapshot(run: ExistingRun) -> Iterator[Journal]:
     """A run's journal as it is now, whatever is committed meanwhile."""
-    with open_journal(run / JOURNAL, manifest.grader) as journal:
+    with run.open_journal() as journal:
         journal.query("BEGIN")
         yield journal
 

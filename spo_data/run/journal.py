@@ -30,14 +30,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from spo_data.errors import SpoError, first_line
-from spo_data.grading.verdict import OBSERVATIONS, Graded, Verdict
+from spo_data.grading.verdict import Graded, Verdict
 from spo_data.prompts.identity import DroppedRow, Prompt
 from spo_data.provenance import GraderRecord
 from spo_data.run.journal_rows import (
+    DELETE_BROKEN,
+    DELETE_VERDICTS_OF_BROKEN,
+    INSERT_COMMIT,
     INSERT_PROMPT,
     INSERT_SAMPLE,
     INSERT_VERDICT,
+    OBSERVED,
     PROMPTS_IN_ORDER,
     SAMPLES_IN_ORDER,
     prompt_of,
@@ -49,6 +52,7 @@ from spo_data.run.journal_rows import (
 )
 from spo_data.run.journal_tables import GRADED, make_schema
 from spo_data.run.sample import Sample
+from spo_data.sqlite import Transaction, clear_sqlite_errors
 
 COMMIT_SAMPLES = 256
 COMMIT_SECONDS = 0.75
@@ -137,7 +141,7 @@ class Journal:
                     ((numbers[s.prompt_id], s.sample_index) for s in samples),
                 )
                 call = self._call or self.query("SELECT coalesce(max(call) + 1, 1) FROM commits")[0][0]
-                self._db.execute(_INSERT_COMMIT, (call, len(samples), sum(s.sampled_tokens for s in samples)))
+                self._db.execute(INSERT_COMMIT, (call, len(samples), sum(s.sampled_tokens for s in samples)))
             self._samples, self._call = [], call
         self._last_commit = time.monotonic()
 
@@ -176,8 +180,8 @@ class Journal:
         """
         with self._transaction():
             self._db.execute("DELETE FROM failures")
-            self._db.execute(_DELETE_VERDICTS_OF_BROKEN)
-            self._db.execute(_DELETE_BROKEN)
+            self._db.execute(DELETE_VERDICTS_OF_BROKEN)
+            self._db.execute(DELETE_BROKEN)
             self._db.execute("DELETE FROM commits WHERE NOT EXISTS (SELECT 1 FROM samples)")
             self._db.execute("DELETE FROM prompts WHERE prompt_number NOT IN (SELECT prompt_number FROM samples)")
             self._db.executemany(
@@ -197,7 +201,7 @@ class Journal:
         """The value of each prompt that has one under a grader, by prompt id, in prompt order; see `prompt_value`."""
         return dict(
             self.query(
-                f"SELECT prompt_id, avg(CASE WHEN verdict IN ({_OBSERVED}) THEN score END) AS value"
+                f"SELECT prompt_id, avg(CASE WHEN verdict IN ({OBSERVED}) THEN score END) AS value"
                 " FROM prompts JOIN verdicts USING (prompt_number) WHERE grading = ? GROUP BY prompt_number"
                 f" HAVING value IS NOT NULL AND NOT sum(verdict = '{Verdict.GOLD_UNPARSEABLE}') ORDER BY position",
                 (self._grading(grader),),
@@ -251,7 +255,7 @@ class Journal:
         Those that the interpreter broke off are not among them: they are drawn again.
         Those that failed for their ground truth fail again, and are among them only where that is asked for.
         """
-        settled = _OBSERVED if bad_golds else f"{_OBSERVED}, '{Verdict.GOLD_UNPARSEABLE}'"
+        settled = OBSERVED if bad_golds else f"{OBSERVED}, '{Verdict.GOLD_UNPARSEABLE}'"
         return self.query(
             "SELECT prompt_id, samples.sample_index FROM prompts CROSS JOIN samples USING (prompt_number)"
             " LEFT JOIN verdicts ON grading = ? AND verdicts.prompt_number = samples.prompt_number"
@@ -315,8 +319,8 @@ class Journal:
             rows = self.query(sql, key)
         return int(rows[0][0]) if rows else -1
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._db)
+    def _transaction(self) -> Transaction:
+        return Transaction(self._db)
 
 
 @contextmanager
@@ -324,49 +328,3 @@ def open_journal(path: Path, grader: GraderRecord) -> Iterator[Journal]:
     """A journal opened to read; raises SpoError in one line where it cannot be read."""
     with clear_sqlite_errors(path, "read"), Journal(path, grader, read_only=True) as journal:
         yield journal
-
-
-@contextmanager
-def clear_sqlite_errors(path: Path, done: str) -> Iterator[None]:
-    """Raise SpoError in one line where a SQLite file cannot be `done` ("read", "written")."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise SpoError(f"{path} cannot be {done}: {first_line(error)}") from error
-
-
-class _Transaction:
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._db.execute("COMMIT")
-        finally:
-            if self._db.in_transaction:  # SQLite has rolled back by itself where the disk is full
-                self._db.execute("ROLLBACK")
-
-
-_OBSERVED = ", ".join(f"'{verdict}'" for verdict in sorted(OBSERVATIONS))
-
-# Of every grader: the response that will be drawn in its place has no verdict yet.
-# Every grading is named, so that the verdicts' key is used, and rows are named, so that the samples' index is.
-_DELETE_VERDICTS_OF_BROKEN = """
-DELETE FROM verdicts WHERE grading IN (SELECT grading FROM gradings) AND (prompt_number, sample_index) IN (
-    SELECT prompt_number, sample_index FROM samples WHERE finish_reason = 'tool_error')
-"""
-
-_DELETE_BROKEN = """
-DELETE FROM samples WHERE rowid IN (SELECT rowid FROM samples WHERE finish_reason = 'tool_error')
-"""
-
-# The time is SQLite's own, to the millisecond.
-_INSERT_COMMIT = """
-INSERT INTO commits (call, time, samples, response_tokens) VALUES (?, (julianday('now') - 2440587.5) * 86400, ?, ?)
-"""

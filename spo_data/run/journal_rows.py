@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import OBSERVATIONS, Graded, Verdict
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.run.sample import Sample
 
@@ -39,6 +39,24 @@ FROM prompts CROSS JOIN graded USING (prompt_number) ORDER BY position, prompt_n
 INSERT_VERDICT = """
 INSERT OR REPLACE INTO verdicts (grading, prompt_number, sample_index, answer, verdict, score, detail)
 VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+
+OBSERVED = ", ".join(f"'{verdict}'" for verdict in sorted(OBSERVATIONS))
+
+# Of every grader: the response that will be drawn in its place has no verdict yet.
+# Every grading is named, so that the verdicts' key is used, and rows are named, so that the samples' index is.
+DELETE_VERDICTS_OF_BROKEN = """
+DELETE FROM verdicts WHERE grading IN (SELECT grading FROM gradings) AND (prompt_number, sample_index) IN (
+    SELECT prompt_number, sample_index FROM samples WHERE finish_reason = 'tool_error')
+"""
+
+DELETE_BROKEN = """
+DELETE FROM samples WHERE rowid IN (SELECT rowid FROM samples WHERE finish_reason = 'tool_error')
+"""
+
+# The time is SQLite's own, to the millisecond.
+INSERT_COMMIT = """
+INSERT INTO commits (call, time, samples, response_tokens) VALUES (?, (julianday('now') - 2440587.5) * 86400, ?, ?)
 """
 
 

@@ -92,14 +92,6 @@ def read_manifest(run: Path) -> Manifest | None:
         raise UserError(f"{path} is not a run manifest: {where + ': ' if where else ''}{first['msg']}") from error
 
 
-def read_run(run: Path) -> Manifest:
-    """The manifest of a run folder; raises UserError where the folder is none."""
-    manifest = read_manifest(run)
-    if manifest is None or not (run / JOURNAL).is_file():
-        raise UserError(f"{run} is not a run folder: `spo-data estimate … --out {run}` makes one")
-    return manifest
-
-
 def policy_differences(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any]]:
     """The fields of policy, seed and grader that differ, each with its old and its new value."""
     differences: dict[str, tuple[Any, Any]] = {}

@@ -20,6 +20,7 @@ from spo_data.run.journal import Journal
 from spo_data.run.sample import Sample
 from spo_data.values.estimator import estimate_value
 from spo_data.values.schema import samples_schema, values_schema
+from spo_data.values.scores import make_prompt_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,11 +54,7 @@ def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
         if value.value is None:
             continue
         yield {
-            "prompt": prompt.text,
-            "prompt_id": prompt_id,
-            "messages": [message._asdict() for message in prompt.messages],
-            "ground_truth": prompt.ground_truth,
-            "data_source": prompt.data_source,
+            **make_prompt_columns(prompt),
             "vhat": list(value.vhat),
             "value": value.value,
             "value_low": value.value_low,

@@ -1,35 +1,37 @@
 """The isolation of a model's program: a bubblewrap (`bwrap`) command line.
 
-What is covered. A program
-* has no network: a network namespace of its own with nothing but a loopback device; no vsock, no netlink, and none of
-  the host's abstract Unix sockets;
-* sees of the file system, read-only: /usr, the loader's cache, /etc/alternatives, and this Python (`sys.prefix` and
-  `sys.base_prefix`, so that it can import what is installed there). No home folder, no /etc, /run, /sys or /var;
-* writes to /tmp and /dev/shm only: memory that is its own, FILES_MB each, and vanishes with it;
-* has an environment of a few fixed variables, no inherited file descriptor but stdin, stdout and stderr, no terminal;
-* sees no process but its own, and cannot signal others;
+What is covered: a program
+* has no network: its network namespace holds only a loopback device; no vsock, no netlink, and none of the host's
+  abstract Unix sockets;
+* can read only these parts of the file system: /usr, the loader's cache, /etc/alternatives, and this Python
+  (`sys.prefix` and `sys.base_prefix`, so that it can import the packages installed there). It sees no home folder, and
+  none of the rest of /etc, /run, /sys or /var;
+* can write only to /tmp and /dev/shm: its own memory, FILES_MB each, which vanishes with it;
+* has a few fixed environment variables, no inherited file descriptor but stdin, stdout and stderr, and no terminal;
+* sees only its own processes, and cannot signal others;
 * runs without capabilities, as a user that is not root on the host either, and cannot gain any: no set-uid, no further
   namespaces, and a filter of system calls (seccomp.py);
-* ends, with all that it started, at its time, memory or output limit, when its first process ends, when the task that
-  waits for it is cancelled, and when the process that runs it is killed;
-* is limited to PROCESSES processes and threads, OPEN_FILES files each, the memory limit as the address space of each
-  and as the size of all together, and its wall-clock limit as the CPU time of each.
+* ends together with everything that it started: at its time, memory or output limit, when its first process ends, when
+  the task that waits for it is cancelled, and when the process that runs it is killed;
+* is limited to PROCESSES processes and threads and OPEN_FILES files per process. The memory limit holds for the address
+  space of each process and for all of them together; the wall-clock limit also holds for the CPU time of each process.
 
-What is not covered.
+What is not covered:
 * Bugs of the kernel, bubblewrap, libseccomp. For a hostile user rather than a careless model, add a virtual machine.
 * The machine's speed: until its time limit a program may keep as many cores busy as it has processes, and use memory
   bandwidth and caches. Side channels between programs, or to the host, are not closed.
-* Memory between two looks at it (0.1 s), and kernel memory that no size shows: what sits in sockets and pipes (at most
-  about 200 KB for each open file: some 1.6 GB), page tables. A machine wants some memory to spare.
+* Memory between two measurements (0.1 s apart), and kernel memory that no process's size shows: page tables, and the
+  contents of sockets and pipes (at most about 200 KB per open file, 1.6 GB in all). Leave some memory to spare.
 * Reading what every user may read: /usr, the installed packages, /proc/cpuinfo, /proc/meminfo, the kernel's version,
-  the paths and thereby perhaps the user name under which this Python is installed.
-* A secret that someone put under /usr or into this Python's folder, in a file that its user can read.
-* Where we are not root: in the milliseconds in which a sandbox starts, a SIGKILL of the process that runs it can leave
-  a bwrap behind that waits for ever. The program has not started then, and will not.
+  and the path of this Python, which may contain a user name.
+* A secret in a readable file under /usr or in this Python's folder.
+* If we are not root: a SIGKILL of the process that runs the sandbox, in the milliseconds in which the sandbox starts,
+  can leave behind a bwrap that waits for ever. Its program has not started and never will.
 
-As root, the kernel would not count the processes, and files that root owns would be readable as their owner's. A first
-bwrap then makes the file system as root, gives up root for the user NOBODY, and the same unprivileged bwrap runs below,
-all in one namespace of processes that ends with us. In a container both need more than its defaults: docs/sandbox.md.
+If we are root, the kernel would not count the processes, and the program could read files as their owner, root. An
+outer bwrap therefore makes the file system as root and switches to the user NOBODY; the same unprivileged bwrap runs
+inside it. Both share one process namespace, which ends with us. In a container both need more rights than the
+container's defaults: see docs/sandbox.md.
 """
 
 import math
@@ -47,13 +49,13 @@ OPEN_FILES = 128
 FILES_MB = 64
 """The size of /tmp, of /dev/shm, and of one file."""
 NOBODY = 65534
-"""The user and group inside; and, where we are root, outside."""
+"""The user and group inside the sandbox and, if we are root, outside it too."""
 
 FILE_SYSTEMS = ("/tmp", "/dev/shm")
-"""All that a program can write to."""
+"""The only places that a program can write to."""
 
 FOLDER = "/tmp/program"
-"""Where a program runs: its own text is all there is. This Python may be mounted elsewhere in /tmp."""
+"""The folder in which a program runs; it holds only the program's text. This Python may be elsewhere in /tmp."""
 PROGRAM = "main.py"
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -63,10 +65,10 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"),
 }
-"""All of a program's environment. What is drawn at random in one run is drawn again in the next."""
+"""All of a program's environment. The hash seed is fixed, so that a program behaves the same in every run."""
 
 _COUNTED = (f"--nproc={PROCESSES}", "--sigpending=1024", "--msgqueue=0", "--memlock=0")
-"""Limits that make sense in a user namespace: outside, the user's other processes count too."""
+"""Limits that need a user namespace: outside one, the user's other processes would count too."""
 _TOOLS = {
     "bwrap": "bubblewrap",
     "setpriv": "util-linux",
@@ -77,7 +79,7 @@ _TOOLS = {
 _MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _INPUT = "/input"
 _GATE = 'echo >&0 && read -r _ && exec "$@" < "$0"'
-"""Says that everything is made, then waits for the word to go on, or for the end of who would give it."""
+"""Writes a line when the sandbox is ready, then starts the program when it reads one; on end of file, it exits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,29 +89,29 @@ class Descriptors:
     program: int
     """A file with the program's text."""
     stdin: int
-    """A file with what it reads."""
+    """A file with the program's stdin."""
     system_calls: int
-    """A file with the filter."""
+    """A file with the filter of system calls."""
 
 
 def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
-    """The command that runs a program in a sandbox; raises SandboxError where something is missing.
+    """Return the command that runs a program in a sandbox; raises SandboxError if a system program is missing.
 
-    Its first child is the process whose end is the end of all others. Its stdin is a socket: it writes a line there
-    when the sandbox is made and its limits hold, and starts the program when it reads one.
+    When the command's first child ends, all other processes end. Its stdin is a socket: it writes a line there when the
+    sandbox is ready and its limits hold, and starts the program when it reads one.
     """
     nested = os.geteuid() == 0
-    binds = [*_system(), *_python()]
+    binds = [*_bind_system(), *_bind_python()]
     inner = [
         *(tool("bwrap"), "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
         *("--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL", "--hostname", "sandbox"),
-        *_file_system("/tmp"),
+        *_mount_tmpfs("/tmp"),
         *binds,
         *("--proc", "/proc"),
         # Not bwrap's --dev: a shared mapping of /dev/zero is memory that no size shows, and terminals are the host's.
-        *("--dir", "/dev", *_devices("null", "random", "urandom"), *_file_system("/dev/shm")),
+        *("--dir", "/dev", *_bind_devices("null", "random", "urandom"), *_mount_tmpfs("/dev/shm")),
         *("--symlink", "/proc/self/fd", "/dev/fd"),
-        *(word for name in ("stdin", "stdout", "stderr") for word in _standard(name)),
+        *(word for name in ("stdin", "stdout", "stderr") for word in _link_standard(name)),
         *("--dir", FOLDER, "--file", str(descriptors.program), f"{FOLDER}/{PROGRAM}"),
         *("--file", str(descriptors.stdin), _INPUT),
         *("--remount-ro", "/", "--seccomp", str(descriptors.system_calls), "--chdir", FOLDER, "--clearenv"),
@@ -124,7 +126,7 @@ def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
         *(tool("bwrap"), "--cap-drop", "ALL"),
         *("--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"),
         *binds,
-        # The inner bwrap may mount a /proc only where it sees a whole one, and makes its root in /tmp.
+        # The inner bwrap may mount a /proc only if it sees a complete one, and it makes its root in /tmp.
         *("--bind", "/proc", "/proc", "--dev", "/dev", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/"),
         *("--", tool("setpriv"), "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--"),
         *inner,
@@ -132,23 +134,23 @@ def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
 
 
 def gate_command(limits: Limits, stdin: str, *more: str) -> list[str]:
-    """The command that runs its folder's program, with a file as stdin, under the kernel's limits for each process.
+    """Return the command that runs PROGRAM in its folder, with a file as stdin, under the kernel's limits per process.
 
-    Its own stdin is a socket: it writes a line there once the limits hold, and starts the program when it reads one. A
-    limit that cannot be set is thus known before there is a program, and never told as a program's output.
+    Its own stdin is a socket: it writes a line there once the limits hold, and starts the program when it reads one. If
+    a limit cannot be set, we learn it before the program starts, and never take the error for the program's output.
     """
     seconds = max(1, math.ceil(limits.seconds))
     return [
         *(tool("prlimit"), f"--as={limits.memory_mb << 20}", f"--fsize={FILES_MB << 20}", "--core=0"),
-        # At the lower one a program is told of its end (SIGXCPU), by which it is known to have reached this limit.
+        # At the lower limit the kernel sends SIGXCPU, which shows that the program reached its CPU limit.
         *(f"--cpu={seconds}:{seconds + 1}", f"--nofile={OPEN_FILES}", *more),
         *("--", "/bin/sh", "-c", _GATE, stdin, python_path(), "-u", PROGRAM),
     ]
 
 
-def _system() -> list[str]:
-    """The binds of the system's programs and libraries."""
-    words = [*_parents(["/usr", "/etc/alternatives"]), "--ro-bind", "/usr", "/usr"]
+def _bind_system() -> list[str]:
+    """Return the bwrap arguments that bind the system's programs and libraries."""
+    words = [*_make_parents(["/usr", "/etc/alternatives"]), "--ro-bind", "/usr", "/usr"]
     for folder in _MERGED:
         if os.path.islink(folder):
             words += ["--symlink", os.readlink(folder), folder]
@@ -159,8 +161,8 @@ def _system() -> list[str]:
     return words
 
 
-def _python() -> list[str]:
-    """The binds of this Python and of its virtual environment; raises SandboxError where one holds the user's home."""
+def _bind_python() -> list[str]:
+    """Return the arguments that bind this Python and its venv; raises SandboxError if one holds the home folder."""
     executable = Path(python_path())
     prefixes = [Path(sys.base_prefix), Path(sys.prefix), executable.parent.parent, executable.resolve().parent.parent]
     folders = list(dict.fromkeys(str(form) for path in prefixes for form in (path, path.resolve())))
@@ -168,37 +170,37 @@ def _python() -> list[str]:
     for folder in outside:
         if Path.home().is_relative_to(folder):
             raise SandboxError(
-                f"this Python is installed in {folder}, which holds your home folder, and programs would see it: "
-                "use one that has a folder of its own"
+                f"this Python is installed in {folder}, which holds your home folder, so programs could read your "
+                "files: use a Python that is installed in a folder of its own"
             )
-    return [*_parents(outside), *(word for folder in outside for word in ("--ro-bind", folder, folder))]
+    return [*_make_parents(outside), *(word for folder in outside for word in ("--ro-bind", folder, folder))]
 
 
 def python_path() -> str:
-    """The Python that runs programs: this one."""
+    """Return the path of the Python that runs programs: this one."""
     return sys.executable or tool("python3")
 
 
-def _parents(paths: Iterable[str]) -> list[str]:
-    """Folders that lead to the paths, open to all: bwrap makes those that are missing for one user alone."""
+def _make_parents(paths: Iterable[str]) -> list[str]:
+    """Make the paths' parent folders readable for everyone; bwrap would make the missing ones for one user only."""
     parents = {str(parent): None for path in paths for parent in reversed(Path(path).parents) if str(parent) != "/"}
     return [word for parent in parents for word in ("--perms", "0755", "--dir", parent)]
 
 
-def _devices(*names: str) -> list[str]:
+def _bind_devices(*names: str) -> list[str]:
     return [word for name in names for word in ("--dev-bind", f"/dev/{name}", f"/dev/{name}")]
 
 
-def _file_system(path: str) -> list[str]:
+def _mount_tmpfs(path: str) -> list[str]:
     return ["--size", str(FILES_MB << 20), "--tmpfs", path]
 
 
-def _standard(name: str) -> list[str]:
+def _link_standard(name: str) -> list[str]:
     return ["--symlink", f"/proc/self/fd/{('stdin', 'stdout', 'stderr').index(name)}", f"/dev/{name}"]
 
 
 def tool(name: str) -> str:
-    """The path of a program of the system; raises SandboxError where it is not installed."""
+    """Return the path of a system program; raises SandboxError if it is not installed."""
     path = shutil.which(name)
     if path is None:
         raise SandboxError(f"{name} is not installed: apt install {_TOOLS[name]}")

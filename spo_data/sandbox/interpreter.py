@@ -1,10 +1,10 @@
-"""What runs a program that a model wrote, and what the model is told of it.
+"""The interpreter protocol: running a program that a model wrote, and describing its result to the model.
 
     execution = await interpreter.run(show_last("6 * 7"), Limits(seconds=30, memory_mb=1024))
-    describe_for_model(execution, characters=2000)        # "42"
+    describe_for_model(execution, Limits(), characters=2000)        # "42"
 
-A program that fails, runs out of time or memory, or floods its output has a normal result, which the model reads. Only
-what is our fault (no sandbox, an overloaded one) raises, and then nothing is known of the program.
+A program that fails, reaches its time or memory limit, or floods its output has a normal result, which the model reads.
+If the failure is ours (no sandbox, an overloaded one), `run` raises SandboxError: nothing is known about the program.
 """
 
 from dataclasses import dataclass
@@ -13,43 +13,43 @@ from typing import Literal, Protocol
 from spo_data.errors import SpoError
 
 CAPTURED_BYTES = 1 << 20
-"""What is kept of stdout and of stderr; a program that writes more is stopped."""
+"""Bytes kept of stdout and of stderr, each; a program that writes more is stopped."""
 
 Stopped = Literal["time", "memory", "output"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one program may use, all its processes together."""
+    """What all processes of one program together may use."""
 
     seconds: float = 30.0
-    """Wall-clock time, and CPU time of each process."""
+    """The limit of wall-clock time, and of the CPU time of each process."""
     memory_mb: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What became of a program."""
+    """The result of a program that has ended."""
 
     stdout: str
     stderr: str
     return_code: int | None
-    """None where it was stopped; minus the number of the signal that ended it."""
+    """None if a limit stopped it; negative if a signal ended it: minus the signal's number."""
     stopped: Stopped | None = None
-    """Which limit ended it."""
+    """The limit that ended it, if one did."""
     seconds: float = 0.0
 
 
 class SandboxError(SpoError):
-    """We could not run a program; the message says why. Never the policy's failure."""
+    """A program could not be run; the message says why. It is never the policy's failure."""
 
 
 class Interpreter(Protocol):
-    """What runs programs, each in a fresh Python."""
+    """Anything that runs programs, each in a fresh Python."""
 
     @property
     def concurrency(self) -> int:
-        """How many programs it runs at once; more wait, and their clock does not run meanwhile."""
+        """The number of programs that it runs at once. Others wait, and their time limit starts only when they run."""
         ...
 
     async def run(self, code: str, limits: Limits, stdin: str = "") -> Execution:
@@ -58,7 +58,7 @@ class Interpreter(Protocol):
 
 
 def describe_for_model(execution: Execution, limits: Limits, characters: int) -> str:
-    """What the model reads: stdout, stderr, and which limit ended the program; its middle left out, and marked."""
+    """Return what the model reads: stdout and stderr, shortened in the middle, and which limit ended the program."""
     text = execution.stdout
     if execution.stderr:
         text = f"{text.rstrip()}\n{execution.stderr}".lstrip("\n")
@@ -75,7 +75,7 @@ def describe_for_model(execution: Execution, limits: Limits, characters: int) ->
 
 
 def shorten(text: str, characters: int) -> str:
-    """The text with its middle left out where it is longer; the mark says how much, and comes on top of the limit."""
+    """Return the text, its middle left out if it is too long; the mark that says so is added to `characters`."""
     if len(text) <= characters:
         return text
     head = (characters + 1) // 2

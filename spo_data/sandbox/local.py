@@ -1,11 +1,11 @@
-"""Programs of a model, run on this machine: each in a sandbox of its own, thrown away with all that it wrote.
+"""Run a model's programs on this machine, each in its own sandbox, which is deleted with everything it wrote.
 
     await check_sandbox(unsafe=False, limits=Limits(seconds=30, memory_mb=1024))
     async with LocalInterpreter() as interpreter:
         execution = await interpreter.run("print(6 * 7)", Limits(seconds=30, memory_mb=1024))
 
-What a program can and cannot do is said in bubblewrap.py. With `unsafe` there is no sandbox: its limits hold for
-what stays in its session, and apart from a folder and an environment of its own it can do whatever the user can.
+bubblewrap.py lists what a program can and cannot do. With `unsafe` there is no sandbox: a program gets its own folder
+and environment, but it can do whatever the user can, and limits hold only for processes that stay in its session.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ assert [line.split()[0] for line in open("/proc/net/dev")][2:] == ["lo:"], "ther
 
 
 class LocalInterpreter:
-    """Runs programs on this machine, as many at once as it has cores for us; from any event loop, and from several."""
+    """Runs programs on this machine, by default one per core; it may be used from several event loops at once."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class LocalInterpreter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Kill what still runs, and wait until it has ended."""
+        """Kill the programs that still run, and wait until they have ended."""
         self._closed = True
         for cancelled in tuple(self._running):
             cancelled.set()
@@ -66,26 +66,26 @@ class LocalInterpreter:
 
     @property
     def concurrency(self) -> int:
-        """How many programs run at once; more wait, and their clock does not run meanwhile."""
+        """The number of programs that run at once. Others wait, and their time limit starts only when they run."""
         return self._concurrency
 
     async def run(self, code: str, limits: Limits, stdin: str = "") -> Execution:
-        """Run a program to its end or its limit; raises SandboxError. Cancelling kills it, within a few moments."""
+        """Run a program to its end or its limit; raises SandboxError. Cancelling soon kills it."""
         return await retry(
-            lambda: self._once(code, limits, stdin), "local sandbox", attempts=self._attempts, wait=self._wait
+            lambda: self._try_once(code, limits, stdin), "local sandbox", attempts=self._attempts, wait=self._wait
         )
 
-    async def _once(self, code: str, limits: Limits, stdin: str) -> Execution:
+    async def _try_once(self, code: str, limits: Limits, stdin: str) -> Execution:
         cancelled = threading.Event()
         self._running.add(cancelled)
         try:
             future = self._threads.submit(run_program, code, stdin, limits, unsafe=self._unsafe, cancelled=cancelled)
             return await asyncio.wrap_future(future)
-        except (SandboxError, OSError, RuntimeError) as error:  # no room for a thread, a file, a process: that passes
+        except (SandboxError, OSError, RuntimeError) as error:  # no thread, file or process free: this passes
             if self._closed:
                 raise SandboxError("the interpreter was closed") from error
             raise PassingError(first_line(error)) from error
-        except Exception as error:  # a bug, or a program that found one: it costs its own response, never all others
+        except Exception as error:  # a bug of ours costs one response, not all of them
             raise SandboxError(f"local sandbox: {type(error).__name__}: {first_line(error)}") from error
         finally:
             cancelled.set()
@@ -93,29 +93,27 @@ class LocalInterpreter:
 
 
 def _allow_open_files() -> None:
-    """Raise this process's soft limit of open files to its hard one; programs have their own."""
-    # A program takes a dozen while it starts; as many programs as a large machine has cores exceed the usual 1,024.
+    """Raise this process's soft limit of open files to its hard limit; programs have their own limit."""
+    # A program needs a dozen files while it starts: on a large machine one per core exceeds the usual 1,024.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def check_sandbox(unsafe: bool, limits: Limits) -> None:
-    """Run a small program under the limits to come; raises UserError, in one line with the ways out, where that is not
-    possible.
-    """
+    """Run a small program under the run's limits; raises UserError, in one line with the alternatives, if it fails."""
     if limits.seconds > _LONGEST_SECONDS:
         raise UserError(f"--tool-seconds {limits.seconds:g}: at most {_LONGEST_SECONDS:,}")
-    # Longer than a busy machine needs: a higher limit can be set only where a lower one can be.
+    # A busy machine may need up to a minute. If a high limit can be set, so can a lower one.
     probed = Limits(max(limits.seconds, 60.0), limits.memory_mb)
     ways = "use --sandbox http://HOST:PORT" + ("" if unsafe else f", or {_UNSAFE}")
     try:
         async with LocalInterpreter(1, unsafe, attempts=1) as interpreter:
             execution = await interpreter.run(_PROBE if unsafe else _PROBE + _PROBE_ISOLATION, probed)
     except SandboxError as error:
-        raise UserError(f"programs of a model cannot be run here: {first_line(error)}; {ways}") from error
+        raise UserError(f"this machine cannot run a model's programs: {first_line(error)}; {ways}") from error
     if execution.return_code != 0:
         said = execution.stderr.strip().splitlines() or [f"exit {execution.return_code}, {execution.stopped}"]
-        raise UserError(f"programs of a model cannot be run here: {said[-1]}; {ways}")
+        raise UserError(f"this machine cannot run a model's programs: {said[-1]}; {ways}")
 
 
 _UNSAFE = "--sandbox-unsafe, which runs them with all your rights"

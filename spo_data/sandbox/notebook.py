@@ -1,9 +1,9 @@
-"""A program's last expression is shown, as a notebook shows it.
+"""Show a program's last expression, as a notebook does.
 
     show_last("x = 6 * 7\nx")      # its value is printed, unless it is None
 
-The text changes in that expression only, so that tracebacks name the lines that the model wrote. (Wrapping the last
-line in `print(...)`, as the reference does, breaks loops, assignments and comments.)
+Only that expression's text changes, so tracebacks still name the lines that the model wrote. (The reference wraps the
+last line in `print(...)`, which breaks loops, assignments and comments.)
 """
 
 import ast
@@ -11,21 +11,20 @@ import re
 import warnings
 
 _SHOW = b"__import__('sys').displayhook((%b))"
-"""Two pairs of parentheses: `*a, b` is a tuple, not two arguments."""
-
+"""Two pairs of parentheses, because `*a, b` is a tuple, not two arguments."""
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
-"""Python's lines: its parser does not end one at a form feed or a Unicode separator."""
+"""A line as Python's parser sees it: a form feed or a Unicode separator does not end it."""
 
 
 def show_last(code: str) -> str:
-    """The program with its last statement displayed, where that is an expression; as it is where it does not parse."""
+    """Return the program, its last statement displayed if it is an expression; unchanged if it does not parse."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # an invalid escape in the model's program is its own matter
+            warnings.simplefilter("ignore")  # warnings about the model's program, such as an invalid escape
             body = ast.parse(code).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return code  # the interpreter will say what is wrong with it
+        return code  # the interpreter will report the error
     if not body or not isinstance(body[-1], ast.Expr):
         return code
     last = body[-1]

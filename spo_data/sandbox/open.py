@@ -1,7 +1,9 @@
-"""The interpreter that the options ask for.
+"""Open the interpreter that the options name.
 
-async with open_interpreter(options.tools) as interpreter:
-    execution = await interpreter.run(code, limits)
+    async with open_interpreter(options.tools) as interpreter:
+        execution = await interpreter.run(code, limits)
+
+It is either a sandbox on this machine or one behind an HTTP address.
 """
 
 from collections.abc import AsyncIterator
@@ -15,9 +17,9 @@ from spo_data.sandbox.interpreter import Interpreter, Limits
 async def open_interpreter(
     options: ToolOptions, concurrency: int | None = None, *, check: bool = True
 ) -> AsyncIterator[Interpreter]:
-    """Check that programs can be run, then yield what runs them; raises UserError, in one line, where they cannot.
+    """Check that programs can be run, then yield their interpreter; raises UserError, in one line, if they cannot.
 
-    `concurrency` is how many it runs at once (default: one a core, 64 at an address).
+    `concurrency` is the number of programs run at once (default: one per core locally, 64 at an address).
     """
     limits = Limits(options.tool_seconds, options.tool_memory_mb)
     if options.sandbox == "local":

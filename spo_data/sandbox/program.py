@@ -1,9 +1,9 @@
-"""One program, from its start to the end of everything that it started.
+"""Run one program, from its start until every process that it started has ended.
 
     execution = run_program("print(6 * 7)", "", Limits(), unsafe=False, cancelled=threading.Event())
 
-It blocks, in a thread of its own: a busy event loop does not stretch a time limit, and any loop can wait for it. The
-thread must outlive the program, as bwrap ends with the thread that started it.
+`run_program` blocks, so call it in a thread: a busy event loop then does not stretch a time limit, and any loop can
+wait for it. The thread must outlive the program, because bwrap ends with the thread that started it.
 """
 
 import contextlib
@@ -37,47 +37,47 @@ from spo_data.sandbox.memory_watch import children, measure_memory
 from spo_data.sandbox.seccomp import system_call_filter
 
 START_SECONDS = 60.0
-"""How long a sandbox may take to be made, or its processes to end, on a busy machine."""
+"""How long a sandbox may take to start, or its processes to end, on a busy machine."""
 LOOK_SECONDS = 0.1
-"""Between two looks at the memory, and at whether the program is still wanted."""
+"""Time between two checks of the program's memory and of whether it was cancelled."""
 _CHUNK = 1 << 16
 
 
 @dataclass(slots=True)
 class _Running:
-    """A program's processes, and what it wrote so far."""
+    """A program's processes, and its output so far."""
 
     process: subprocess.Popen[bytes]
     root: int
     """The process that is the ancestor of all others."""
     gate: socket.socket
-    """Reads a line when everything is made; the program starts at one that is written."""
+    """We read a line from it when the sandbox is ready, and write one to start the program."""
     place: bytes = b""
-    """The folder that stands for the sandbox's /tmp, where there is no sandbox."""
+    """Without a sandbox: the folder that replaces the sandbox's /tmp."""
     root_handle: int | None = None
-    """A pidfd of the process whose end is the end of all others; None where there is none such."""
+    """A pidfd of the process whose end ends all others; None without a sandbox."""
     output: dict[int, bytearray] = field(default_factory=dict)
-    """By file descriptor."""
+    """The bytes read so far, by file descriptor."""
 
     def kill(self) -> None:
-        """End everything, and wait until it has ended; once, as its number may be another's afterwards."""
+        """Kill every process and wait until it has ended; only once, because the pid may be reused."""
         if self.process.returncode is not None:
             return
         if self.root_handle is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
         else:
-            # What we started goes first: it would write of its child's end to the program's stderr.
+            # Kill the process that we started first: it would report its child's death on the program's stderr.
             self.process.kill()
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.root_handle, signal.SIGKILL)
-            if not _readable(self.root_handle, START_SECONDS):
+            if not _wait_until_readable(self.root_handle, START_SECONDS):
                 raise SandboxError(f"a program's processes did not end within {START_SECONDS:g} s of their SIGKILL")
         self.process.wait()
 
 
 def run_program(code: str, stdin: str, limits: Limits, *, unsafe: bool, cancelled: threading.Event) -> Execution:
-    """Run a program to its end or its limit; raises SandboxError where we fail, and where it was cancelled."""
+    """Run a program to its end or its limit; raises SandboxError if it cannot be run or was cancelled."""
     with ExitStack() as stack:
         start = _start_unsafe if unsafe else _start_in_sandbox
         try:
@@ -86,37 +86,37 @@ def run_program(code: str, stdin: str, limits: Limits, *, unsafe: bool, cancelle
             raise SandboxError(f"cannot start a program: {error}") from error
         stack.callback(running.kill)
         began = time.monotonic()
-        with running.gate, contextlib.suppress(OSError):  # it has ended already: the watch will see
+        with running.gate, contextlib.suppress(OSError):  # it may have ended already, which _watch notices
             running.gate.send(b"\n")
         stopped = _watch(stack, running, limits, began, cancelled, unsafe=unsafe)
         seconds = time.monotonic() - began
         running.kill()
         _read_all(running)
-        return _execution(running, stopped, limits, seconds, unsafe=unsafe)
+        return _make_execution(running, stopped, limits, seconds, unsafe=unsafe)
 
 
 def _start_in_sandbox(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -> _Running:
-    """Make a sandbox that is known to end with us, for a program that waits at its gate."""
-    with ExitStack() as theirs:
+    """Start a sandbox that is certain to end with us; its program waits at the gate."""
+    with ExitStack() as handed_over:
         descriptors = Descriptors(
-            program=_memory_file(theirs, code),
-            stdin=_memory_file(theirs, stdin),
-            system_calls=_memory_file(theirs, system_call_filter()),
+            program=_make_memory_file(handed_over, code),
+            stdin=_make_memory_file(handed_over, stdin),
+            system_calls=_make_memory_file(handed_over, system_call_filter()),
         )
         inherited = (descriptors.program, descriptors.stdin, descriptors.system_calls)
-        # Never our environment: the first process's can be read inside.
+        # Never our own environment: programs inside can read the first process's.
         running = _start(stack, sandbox_command(limits, descriptors), ENVIRONMENT, "/", inherited)
     _wait_for_gate(running)
     running.root = next(children(running.process.pid), 0)
     if not running.root:
-        raise SandboxError("a sandbox ended before its program began")
+        raise SandboxError("the sandbox ended before its program started")
     running.root_handle = os.pidfd_open(running.root)
     stack.callback(os.close, running.root_handle)
     return running
 
 
 def _start_unsafe(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -> _Running:
-    """Make a process like any other, in a folder and a session of its own, for a program that waits at its gate."""
+    """Start an ordinary process in its own folder and session; its program waits at the gate."""
     place = Path(tempfile.mkdtemp(prefix="spo-data-program-")).resolve()
     stack.callback(shutil.rmtree, place, ignore_errors=True)
     folder, its_input = place / Path(FOLDER).name, place / "input"
@@ -133,7 +133,7 @@ def _start_unsafe(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -
 def _start(
     stack: ExitStack, command: list[str], environment: Mapping[str, str], folder: str, inherited: tuple[int, ...] = ()
 ) -> _Running:
-    """Start a command that ends in `gate_command`, with the gate as its stdin."""
+    """Start a command that ends with `gate_command`; its stdin is the gate."""
     gate, gate_end = socket.socketpair()
     stack.enter_context(gate)
     with gate_end:
@@ -146,17 +146,17 @@ def _start(
             env=environment,
             cwd=folder,
             pass_fds=inherited,
-            # A Ctrl-C is for us; what we started ends because we end it.
+            # A Ctrl-C must reach us only: we end the processes that we started.
             start_new_session=True,
         )
-    return _Running(process, process.pid, gate, output=_pipes(stack, process))
+    return _Running(process, process.pid, gate, output=_open_pipes(stack, process))
 
 
 def _wait_for_gate(running: _Running) -> None:
-    """Wait for the gate's line; raises SandboxError, with what was said last, where there is none."""
-    if _readable(running.gate.fileno(), START_SECONDS) and running.gate.recv(1):
+    """Wait for the gate's line; if none comes, raises SandboxError with the last line of stderr."""
+    if _wait_until_readable(running.gate.fileno(), START_SECONDS) and running.gate.recv(1):
         return
-    # Never killed earlier: a bwrap that is killed while it makes the sandbox leaves one that nobody ends.
+    # Never kill it earlier: a bwrap killed while it makes the sandbox leaves processes that nobody ends.
     running.process.kill()
     return_code = running.process.wait()
     _read_all(running)
@@ -164,8 +164,8 @@ def _wait_for_gate(running: _Running) -> None:
     raise SandboxError(said.splitlines()[-1] if said else f"no program was started (exit {return_code})")
 
 
-def _pipes(stack: ExitStack, process: subprocess.Popen[bytes]) -> dict[int, bytearray]:
-    """The ends of its stdout and its stderr, ready to be read from without waiting."""
+def _open_pipes(stack: ExitStack, process: subprocess.Popen[bytes]) -> dict[int, bytearray]:
+    """Make the pipes of stdout and stderr non-blocking; return an empty buffer for each, by file descriptor."""
     output: dict[int, bytearray] = {}
     for pipe in (process.stdout, process.stderr):
         assert pipe is not None
@@ -178,7 +178,7 @@ def _pipes(stack: ExitStack, process: subprocess.Popen[bytes]) -> dict[int, byte
 def _watch(
     stack: ExitStack, running: _Running, limits: Limits, began: float, cancelled: threading.Event, *, unsafe: bool
 ) -> Stopped | None:
-    """Read what the program writes until it ends or reaches a limit; which one. It may still run then."""
+    """Read the program's output until it ends (None) or reaches a limit (which one); it may still run then."""
     poll = select.poll()
     ended = os.pidfd_open(running.process.pid)
     stack.callback(os.close, ended)
@@ -208,34 +208,34 @@ def _watch(
             return None
 
 
-def _execution(
+def _make_execution(
     running: _Running, stopped: Stopped | None, limits: Limits, seconds: float, *, unsafe: bool
 ) -> Execution:
-    """What became of a program that has ended."""
+    """Return the result of a program that has ended; raises SandboxError if bwrap was killed."""
     return_code = running.process.returncode
     if stopped is None:
         if return_code < 0 and not unsafe:
-            raise SandboxError(f"bwrap was ended from outside by signal {-return_code}")
+            raise SandboxError(f"another process killed bwrap with signal {-return_code}")
         if return_code > 128:
             return_code = 128 - return_code
-        # `sys.exit(152)` looks the same; it is no limit where all cores together had no time to reach it.
+        # `sys.exit(152)` looks the same, so check that all cores together had time to reach the CPU limit.
         if return_code == -signal.SIGXCPU and seconds * len(os.sched_getaffinity(0)) >= limits.seconds:
             stopped = "time"
         elif any(len(output) > CAPTURED_BYTES for output in running.output.values()):
             stopped = "output"
-    stdout, stderr = (_text(running, output) for output in running.output.values())
+    stdout, stderr = (_decode_output(running, output) for output in running.output.values())
     return Execution(stdout, stderr, None if stopped else return_code, stopped, seconds)
 
 
-def _text(running: _Running, output: bytearray) -> str:
-    """What is kept of an output, with the paths that it would have in a sandbox: those of a traceback are read."""
+def _decode_output(running: _Running, output: bytearray) -> str:
+    """Decode the kept part of an output; paths become those of a sandbox, as the model reads them in tracebacks."""
     if running.place:
         output = output.replace(running.place, os.path.dirname(FOLDER).encode())
     return bytes(output[:CAPTURED_BYTES]).decode(errors="replace")
 
 
 def _read(pipe: int, output: bytearray) -> bool:
-    """Read once; whether there may be more to come."""
+    """Read once; return whether more may come."""
     try:
         chunk = os.read(pipe, _CHUNK)
     except BlockingIOError:
@@ -245,7 +245,7 @@ def _read(pipe: int, output: bytearray) -> bool:
 
 
 def _read_all(running: _Running) -> None:
-    """Read what is left in the pipes, as far as it is kept."""
+    """Read the rest of the pipes, up to CAPTURED_BYTES."""
     for pipe, output in running.output.items():
         before = -1
         while before < len(output) <= CAPTURED_BYTES:
@@ -253,15 +253,15 @@ def _read_all(running: _Running) -> None:
             _read(pipe, output)
 
 
-def _readable(descriptor: int, seconds: float) -> bool:
-    """Whether there is something to read within this time."""
+def _wait_until_readable(descriptor: int, seconds: float) -> bool:
+    """Wait until there is something to read; return False if there is nothing within this time."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
 
 
-def _memory_file(stack: ExitStack, content: bytes) -> int:
-    """A file in memory, read from its start."""
+def _make_memory_file(stack: ExitStack, content: bytes) -> int:
+    """Return the descriptor of a file in memory that holds `content`, positioned at its start."""
     file = os.memfd_create("spo-data")
     stack.callback(os.close, file)
     with os.fdopen(os.dup(file), "wb") as stream:

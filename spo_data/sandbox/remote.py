@@ -1,11 +1,11 @@
-"""The interpreter behind an HTTP address: `spo-data sandbox`, or SandboxFusion.
+"""Run programs on a server: `spo-data sandbox`, or SandboxFusion.
 
     async with RemoteInterpreter("http://sandbox:8080") as interpreter:
         execution = await interpreter.run("print(6 * 7)", Limits(seconds=30))
 
-What may pass is tried again: no connection, no answer in time, 408, 429 and 5xx, an answer that is not the protocol,
-and a sandbox that says that it failed. A program may so run twice, each time in a fresh Python. In the end there is
-either what the program did or a SandboxError, never an execution made up from a fault.
+Failures that may be temporary are tried again: no connection, no answer in time, 408, 425, 429 and 5xx, an answer that
+does not follow the protocol, and an answer that reports a failed sandbox. A program may therefore run twice, each time
+in a fresh Python. `run` returns the program's own result or raises SandboxError; it never invents one from a failure.
 """
 
 import asyncio
@@ -41,17 +41,17 @@ class RemoteInterpreter:
         wait: wait_base = WAIT,
         queue_seconds: float = QUEUE_SECONDS,
     ) -> None:
-        """`url` is http://HOST:PORT, with `/run_code` or without; raises UserError where it is no address.
+        """`url` is http://HOST:PORT, with or without `/run_code`; raises UserError if it is not a valid address.
 
-        A program is waited for `queue_seconds` longer than its own limit: it may have to queue there.
+        We wait `queue_seconds` longer than a program's time limit, because it may have to queue on the server.
         """
         try:
-            self._url = httpx.URL(_endpoint(url))
+            self._url = httpx.URL(_make_endpoint(url))
         except httpx.InvalidURL as error:
             raise UserError(f"--sandbox {url}: {error}") from error
         self.name = str(self._url.copy_with(username=None, password=None)).removesuffix("/run_code")
-        """The address as messages show it: they reach logs and journals, a password in it must not."""
-        self._auth = _of_netrc()
+        """The address for messages, without user and password: messages reach logs and journals."""
+        self._auth = _read_netrc()
         self._concurrency = concurrency
         self._attempts = attempts
         self._wait = wait
@@ -61,7 +61,7 @@ class RemoteInterpreter:
 
     @property
     def concurrency(self) -> int:
-        """How many programs are sent at once: how many the server runs at once is not known here."""
+        """The number of programs sent at once; the number that the server runs at once is not known here."""
         return self._concurrency
 
     async def __aenter__(self) -> Self:
@@ -75,7 +75,7 @@ class RemoteInterpreter:
             self._client = None
 
     async def run(self, code: str, limits: Limits, stdin: str = "") -> Execution:
-        """Run a program there; raises SandboxError once it is given up. Cancelling hangs up, which kills it."""
+        """Run a program on the server; raises SandboxError after the last attempt. Cancelling hangs up and kills it."""
         program = Program(
             code=code,
             stdin=stdin,
@@ -85,15 +85,15 @@ class RemoteInterpreter:
             memory_limit_MB=limits.memory_mb,
         )
         body = program.model_dump_json(by_alias=True).encode()
-        return await retry(lambda: self._once(body, limits), self.name, attempts=self._attempts, wait=self._wait)
+        return await retry(lambda: self._try_once(body, limits), self.name, attempts=self._attempts, wait=self._wait)
 
-    async def _once(self, body: bytes, limits: Limits) -> Execution:
-        async with self._slots:  # not while it waits for its next attempt
-            return await self._sent(body, limits)
+    async def _try_once(self, body: bytes, limits: Limits) -> Execution:
+        async with self._slots:  # a program that waits for its next attempt holds no slot
+            return await self._send(body, limits)
 
-    async def _sent(self, body: bytes, limits: Limits) -> Execution:
+    async def _send(self, body: bytes, limits: Limits) -> Execution:
         if self._client is None:
-            # A connection is let go before the server closes it, and none is waited for: the slots bound them.
+            # Drop an idle connection before the server closes it. The pool needs no limit: the slots are one.
             kept = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=4.0)
             self._client = httpx.AsyncClient(limits=kept, auth=self._auth)
         seconds = limits.seconds + self._queue_seconds
@@ -108,41 +108,39 @@ class RemoteInterpreter:
         except httpx.HTTPStatusError as error:
             raise PassingError(_describe_answer(error.response), retry_after(error)) from error
         except httpx.RequestError as error:
-            raise PassingError(f"no connection, or a broken one ({first_line(error)})") from error
+            raise PassingError(f"the connection failed ({first_line(error)})") from error
         if not response.is_success:
             raise SandboxError(f"{self.name}: {_describe_answer(response)}")
         try:
             return execution_of(Answer.model_validate(json.loads(response.content)))
         except (ValidationError, ValueError, RecursionError) as error:
-            raise PassingError(f"not an answer of SandboxFusion's /run_code: {_short(response.text)!r}") from error
+            raise PassingError(f"not an answer of SandboxFusion's /run_code: {_shorten(response.text)!r}") from error
         except SandboxError as error:
-            raise PassingError(f"the sandbox failed: {_short(str(error))}") from error
+            raise PassingError(f"the sandbox failed: {_shorten(str(error))}") from error
 
 
 async def check_remote(url: str, limits: Limits) -> None:
-    """Run one tiny program there, under the limits to come; raises UserError, in one line with the fix, where that
-    does not work.
-    """
-    fix = "`spo-data sandbox` serves one"
+    """Run a tiny program there under the run's limits; raises UserError, in one line with the fix, if it fails."""
+    fix = "start a server with `spo-data sandbox`"
     try:
         async with RemoteInterpreter(url, attempts=2, wait=wait_fixed(1), queue_seconds=20.0) as interpreter:
             execution = await interpreter.run("print(6 * 7)", limits)
     except SandboxError as error:
         raise UserError(f"--sandbox {error}; {fix}") from error
     if execution.stdout != "42\n":
-        said = _short(execution.stderr.strip().rpartition("\n")[2] or execution.stdout)
+        said = _shorten(execution.stderr.strip().rpartition("\n")[2] or execution.stdout)
         raise UserError(f"--sandbox {interpreter.name}: print(6 * 7) did not print 42 but {said!r}; {fix}")
 
 
-def _endpoint(url: str) -> str:
+def _make_endpoint(url: str) -> str:
     address = url.strip().rstrip("/")
     return address if address.endswith("/run_code") else f"{address}/run_code"
 
 
-def _of_netrc() -> httpx.Auth | None:
-    """The user and password of ~/.netrc, as curl takes them: in the address they would be published with the run."""
+def _read_netrc() -> httpx.Auth | None:
+    """Return user and password from ~/.netrc, as curl does; in the address they would be published with the run."""
     path = os.path.expanduser(os.environ.get("NETRC") or "~/.netrc")
-    if not os.path.isfile(path):  # where there is no home to look into, too
+    if not os.path.isfile(path):  # also if there is no home folder
         return None
     try:
         return httpx.NetRCAuth(path)
@@ -151,16 +149,16 @@ def _of_netrc() -> httpx.Auth | None:
 
 
 def _describe_answer(response: httpx.Response) -> str:
-    """The status and what a FastAPI server says of it."""
+    """Return the status of a failed request with the detail that a FastAPI server gives."""
     try:
         said = response.json()["detail"]
     except (ValueError, TypeError, LookupError):
         said = response.text
-    short = _short(str(said))
+    short = _shorten(str(said))
     return f"answered {response.status_code}" + (f" ({short})" if short else "")
 
 
-def _short(text: str, characters: int = 200) -> str:
-    """The text in one line."""
+def _shorten(text: str, characters: int = 200) -> str:
+    """Return the text on one line, cut after `characters`."""
     line = " ".join(text[: 4 * characters].split())
     return line if len(line) <= characters else f"{line[:characters]}..."

@@ -1,8 +1,8 @@
-"""A sandbox that fails is tried again, here and there alike: what is in the way has often passed half a minute later.
+"""Try again if a sandbox fails, locally or remotely: most failures clear within 30 s.
 
-    await retry(once, "http://sandbox:8080", attempts=5, wait=WAIT)      # `once` raises PassingError for that
+    await retry(once, "http://sandbox:8080", attempts=5, wait=WAIT)      # `once` raises PassingError to be tried again
 
-In the end there is either what the program did or a SandboxError that says why and after how many attempts.
+The outcome is either the program's result or a SandboxError with the reason and the number of attempts.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,24 +14,24 @@ from spo_data.sandbox.interpreter import Execution, SandboxError
 
 ATTEMPTS = 5
 WAIT = wait_exponential(multiplier=2, max=16) + wait_random(0, 1)
-"""2, 4, 8 and 16 seconds, and up to one more each: half a minute."""
+"""2, 4, 8 and 16 seconds, each plus up to one second: about half a minute in all."""
 LONGEST_WAIT = 60.0
-"""What is granted to a server that says how long to wait."""
+"""The most seconds that we wait if a server asks us to wait longer than `WAIT` does."""
 
 
 class PassingError(Exception):
-    """What may be over at the next attempt."""
+    """A failure that may be over at the next attempt."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
         self.wait = wait
-        """Seconds that a server asks for."""
+        """The seconds that a server asks us to wait."""
 
 
 async def retry(once: Callable[[], Awaitable[Execution]], name: str, *, attempts: int, wait: wait_base) -> Execution:
-    """What `once` returns, at the first of some attempts that does; raises SandboxError after the last one."""
+    """Call `once` up to `attempts` times, until it returns; raises SandboxError after the last attempt."""
 
-    def waiting(state: RetryCallState) -> float:
+    def choose_wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
         asked = error.wait if isinstance(error, PassingError) else None
         return max(wait(state), min(asked or 0.0, LONGEST_WAIT))
@@ -40,7 +40,7 @@ async def retry(once: Callable[[], Awaitable[Execution]], name: str, *, attempts
         return await once()
 
     tries = AsyncRetrying(
-        retry=retry_if_exception_type(PassingError), wait=waiting, stop=stop_after_attempt(attempts), reraise=True
+        retry=retry_if_exception_type(PassingError), wait=choose_wait, stop=stop_after_attempt(attempts), reraise=True
     )
     try:
         return await tries(attempt)

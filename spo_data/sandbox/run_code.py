@@ -1,11 +1,11 @@
-"""SandboxFusion's `/run_code`: what is sent, what is answered, and what an execution is in it.
+"""SandboxFusion's `/run_code` protocol: its request, its answer, and their conversion from and to an execution.
 
     Program(code="print(6 * 7)", language="python")
     answer_of(execution).status             # "Success", "Failed"
     execution_of(Answer.model_validate(...))
 
-Only the status "SandboxError" says that the sandbox failed; everything else is an outcome of the program. Which of our
-limits ended a program travels in `run_result.stopped`, which other clients ignore and other servers do not send.
+Only the status "SandboxError" means that the sandbox failed; every other status is a result of the program. The limit
+that ended a program is sent in `run_result.stopped`, which other clients ignore and other servers do not send.
 """
 
 from typing import Annotated, Any, Literal
@@ -15,20 +15,20 @@ from pydantic import BaseModel, BeforeValidator, Field
 from spo_data.sandbox.interpreter import Execution, SandboxError, Stopped
 
 KILLED = -9
-"""What a program that a limit other than time ended returns, for clients that know no other limit."""
+"""The return code of a program that a memory or output limit ended, for clients that know only the time limit."""
 
 
-def _encodable(text: Any) -> Any:
-    """Half of a surrogate pair, which JSON can hold and UTF-8 cannot, as a question mark."""
+def _make_encodable(text: Any) -> Any:
+    """Replace a lone surrogate, which JSON can hold and UTF-8 cannot, by a question mark."""
     return text.encode(errors="replace").decode() if isinstance(text, str) else text
 
 
-def _not_null(text: Any) -> Any:
+def _replace_null(text: Any) -> Any:
     return "" if text is None else text
 
 
-Text = Annotated[str, BeforeValidator(_encodable)]
-NullableText = Annotated[Text, BeforeValidator(_not_null)]
+Text = Annotated[str, BeforeValidator(_make_encodable)]
+NullableText = Annotated[Text, BeforeValidator(_replace_null)]
 
 
 class Program(BaseModel):
@@ -38,7 +38,7 @@ class Program(BaseModel):
     """Python has nothing to compile."""
     run_timeout: float = Field(10.0, gt=0, allow_inf_nan=False)
     memory_limit_mb: int = Field(-1, alias="memory_limit_MB")
-    """-1 is the server's default."""
+    """-1 means the server's default."""
     code: Text
     stdin: NullableText = ""
     language: str
@@ -47,7 +47,7 @@ class Program(BaseModel):
 
 
 class RunResult(BaseModel):
-    """What became of the program's process."""
+    """How the program's process ended."""
 
     status: Literal["Finished", "Error", "TimeLimitExceeded"]
     execution_time: float | None = None
@@ -69,7 +69,7 @@ class Answer(BaseModel):
 
 
 def answer_of(execution: Execution) -> Answer:
-    """An execution as the protocol tells it."""
+    """Return the protocol's answer for an execution."""
     code = execution.return_code
     if execution.stopped is not None:
         code = None if execution.stopped == "time" else KILLED
@@ -85,7 +85,7 @@ def answer_of(execution: Execution) -> Answer:
 
 
 def execution_of(answer: Answer) -> Execution:
-    """The execution that an answer tells of; raises SandboxError where it says that there was none."""
+    """Return the execution that an answer holds; raises SandboxError if the answer reports a failed sandbox."""
     result = answer.run_result
     if answer.status == "SandboxError":
         raise SandboxError(answer.message or "no reason given")

@@ -1,8 +1,8 @@
 """The system calls that a model's program may not make: a filter for `bwrap --seccomp`.
 
-Denied is what its namespaces do not already take away and Python does not need: memory that no process's size shows
-(shared anonymous mappings, memfd, System V memory, message queues, io_uring), what reaches other processes or the
-machine (ptrace, keyrings, mounts, namespaces, vsock and other exotic sockets), and every call newer than this list.
+The filter denies calls that the namespaces leave open and Python does not need: memory that no process's size shows
+(shared anonymous mappings, memfd, System V memory, message queues, io_uring), access to other processes or the machine
+(ptrace, keyrings, mounts, namespaces, vsock and other exotic sockets), and every call newer than this list.
 """
 
 import errno
@@ -28,10 +28,10 @@ _MACHINE = (
     *("iopl", "ioperm", "modify_ldt", "quotactl", "quotactl_fd", "vhangup", "personality"),
 )
 _FALL_BACK = ("memfd_create", "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
-"""Libraries do without these where the kernel says that it has none."""
+"""Libraries work without these if the kernel reports that they do not exist."""
 
 _NEWEST = 453
-"""Numbers are the same on every architecture from here on; what comes later is unknown here, so it does not exist."""
+"""The newest call known here; later ones do not exist for programs. From here on, all architectures share numbers."""
 
 _UNKNOWN = -1
 _RECENT = {
@@ -55,17 +55,17 @@ _LOW_WORD = 0xFFFFFFFF
 
 @functools.cache
 def system_call_filter() -> bytes:
-    """The filter as the kernel's BPF; raises SandboxError where libseccomp is missing."""
+    """Return the filter as a BPF program for the kernel; raises SandboxError if libseccomp is missing."""
     try:
         import pyseccomp as seccomp
     except (ImportError, OSError, RuntimeError) as error:
         raise SandboxError(
-            f"no filter of system calls ({error}): apt install libseccomp2, pip install pyseccomp"
+            f"the filter of system calls cannot be made ({error}): apt install libseccomp2, pip install pyseccomp"
         ) from error
     denied, absent = seccomp.ERRNO(errno.EPERM), seccomp.ERRNO(errno.ENOSYS)
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
     for name in (*_HIDDEN_MEMORY, *_OTHER_PROCESSES, *_MACHINE):
-        if (number := _number(name)) != _UNKNOWN:
+        if (number := _find_number(name)) != _UNKNOWN:
             rules.add_rule(denied, number)
     for name in _FALL_BACK:
         rules.add_rule(absent, name)
@@ -92,8 +92,8 @@ def system_call_filter() -> bytes:
         os.close(file)
 
 
-def _number(name: str) -> int:
-    """The call's number here; of a call that this libseccomp has not heard of, the one that every architecture uses."""
+def _find_number(name: str) -> int:
+    """Return the call's number on this machine; if this libseccomp does not know the call, the one in _RECENT."""
     import pyseccomp as seccomp
 
     number = int(seccomp.resolve_syscall(seccomp.system_arch(), name))

@@ -1,15 +1,15 @@
-"""Programs for other machines: SandboxFusion's `/run_code` in front of an interpreter.
+"""Serve an interpreter to other machines: SandboxFusion's `/run_code` in front of it.
 
     app = make_app(interpreter)
     await serve(ToolOptions(), "127.0.0.1", 8080, concurrency=None, announce=print)
 
-* Python only, without files: what else SandboxFusion does is refused with 400, never half done.
-* `run_timeout` and `memory_limit_MB` are obeyed up to the server's own maximum.
-* The last expression is shown as a notebook shows it, for clients that do not ask for it themselves.
-* A program waits for its turn as long as that takes: an answer that takes long begins with spaces, one every few
-  seconds, which JSON allows and which keep a client's read timeout from ending a wait that is in order. Where far too
-  many wait, more are refused with 503 and Retry-After.
-* A client that hangs up has its program killed, and so has every client when the server ends.
+* It runs Python only, without files; SandboxFusion's other languages and files are refused with 400.
+* `run_timeout` and `memory_limit_MB` are obeyed up to the server's own maximum; a higher limit is refused with 400.
+* The last expression is shown as a notebook shows it, for clients that do not do this themselves.
+* A program waits for its turn as long as necessary. Meanwhile the answer's body begins with spaces, one every few
+  seconds: JSON allows them, and they keep the client's read timeout from expiring. If far too many programs wait, more
+  are refused with 503 and Retry-After.
+* A program is killed if its client hangs up or the server ends.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ from spo_data.sandbox.run_code import Answer, Program, answer_of
 MOST = Limits(seconds=600.0, memory_mb=16_384)
 CODE_BYTES = 1 << 20
 BODY_BYTES = 32 << 20
-"""Code, stdin and their escapes in JSON."""
+"""Enough for code, stdin and their escapes in JSON."""
 HEARTBEAT_SECONDS = 5.0
 RETRY_SECONDS = 5
 ENDING = "the server is ending"
@@ -44,10 +44,10 @@ ENDING = "the server is ending"
 async def serve(
     options: ToolOptions, host: str, port: int, concurrency: int | None, announce: Callable[[str, int], None]
 ) -> None:
-    """Serve a local interpreter until SIGINT or SIGTERM, then kill what runs; raises UserError where that cannot be.
+    """Serve a local interpreter until SIGINT or SIGTERM, then kill its programs; raises UserError if it cannot start.
 
-    `announce` is told the address and how many programs run at once, once requests are answered. Port 0 is any that
-    is free.
+    `announce` is called with the address and the number of programs run at once, as soon as requests are answered.
+    Port 0 chooses any free port.
     """
     async with open_interpreter(options, concurrency) as interpreter:
         with _listen(host, port) as listening:
@@ -68,7 +68,7 @@ async def serve(
 
 
 def make_app(interpreter: Interpreter, most: Limits = MOST, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> FastAPI:
-    """The application; the interpreter has been entered, and outlives it."""
+    """Return the application; the caller has opened the interpreter and closes it after the application."""
     app = FastAPI(title="spo-data sandbox", docs_url=None, redoc_url=None)
     app.add_middleware(_BoundedBody)
     runs = app.state.runs = _Runs(interpreter)
@@ -89,14 +89,14 @@ def make_app(interpreter: Interpreter, most: Limits = MOST, heartbeat_seconds: f
             run.cancel()
             raise
         if not run.done():
-            return StreamingResponse(_after_heartbeats(run, heartbeat_seconds), media_type="application/json")
+            return StreamingResponse(_send_heartbeats(run, heartbeat_seconds), media_type="application/json")
         if run.cancelled():
             raise HTTPException(503, ENDING, {"Retry-After": str(RETRY_SECONDS)})
         return Response(run.result().model_dump_json(), media_type="application/json")
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
-        # FastAPI's own answer repeats the whole body, which UTF-8 may not even be able to hold.
+        # FastAPI's own answer repeats the whole body, which may not even be valid UTF-8.
         said = [f"{'.'.join(map(str, each['loc'][1:])) or 'body'}: {each['msg']}" for each in error.errors()]
         return JSONResponse({"detail": "; ".join(said)}, status_code=422)
 
@@ -104,7 +104,7 @@ def make_app(interpreter: Interpreter, most: Limits = MOST, heartbeat_seconds: f
 
 
 class _Runs:
-    """The programs that run or wait."""
+    """The programs that run or wait for their turn."""
 
     def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
@@ -112,7 +112,7 @@ class _Runs:
         self._ending = False
 
     def start(self, program: Program) -> "asyncio.Task[Answer]":
-        """Run a program, when its turn comes; raises HTTPException where too many wait."""
+        """Run a program when its turn comes; raises HTTPException if too many wait or the server is ending."""
         at_once = self._interpreter.concurrency
         waiting = len(self._tasks) - at_once
         if self._ending or waiting > 64 * at_once + 256:
@@ -124,27 +124,27 @@ class _Runs:
         return task
 
     def end(self) -> None:
-        """Kill them, and start no more."""
+        """Kill all programs, and start no more."""
         self._ending = True
         for task in self._tasks:
             task.cancel()
 
     async def _answer(self, program: Program) -> Answer:
         try:
-            return answer_of(await self._interpreter.run(_show_once(program.code), _limits(program), program.stdin))
+            return answer_of(await self._interpreter.run(_show_once(program.code), _get_limits(program), program.stdin))
         except SandboxError as error:
             return Answer(status="SandboxError", message=str(error))
 
 
-def _limits(program: Program) -> Limits:
+def _get_limits(program: Program) -> Limits:
     memory_mb = program.memory_limit_mb if program.memory_limit_mb > 0 else Limits().memory_mb
     return Limits(program.run_timeout, memory_mb)
 
 
 def _refuse_unsupported(program: Program, most: Limits) -> None:
-    limits = _limits(program)
+    limits = _get_limits(program)
     if limits.seconds > most.seconds or limits.memory_mb > most.memory_mb:
-        # A smaller limit in its place would be told to the model as the one that was asked for.
+        # Do not apply a smaller limit: the client would tell the model the one that it requested.
         raise HTTPException(
             400, f"run_timeout: at most {most.seconds:g} here; memory_limit_MB: at most {most.memory_mb}"
         )
@@ -160,9 +160,9 @@ _SHOWN = show_last("0").partition("0")[0]
 
 
 def _show_once(code: str) -> str:
-    """The program with its last expression shown; one whose client has done that is left as it is.
+    """Return the program with its last expression shown; unchanged if the client has done that already.
 
-    Twice would print the same, but a traceback quotes the line.
+    Doing it twice would print the same, but tracebacks quote the changed line.
     """
     shown = show_last(code)
     return code if 2 * _SHOWN in shown and 2 * _SHOWN not in code else shown
@@ -174,12 +174,12 @@ async def _cancel_once_gone(request: Request, run: "asyncio.Task[Answer]") -> No
     run.cancel()
 
 
-async def _after_heartbeats(run: "asyncio.Task[Answer]", seconds: float) -> AsyncIterator[str]:
+async def _send_heartbeats(run: "asyncio.Task[Answer]", seconds: float) -> AsyncIterator[str]:
     try:
         while not run.done():
             yield " "
             await asyncio.wait({run}, timeout=seconds)
-        # The status has been sent already: what would be 503 must be told in the answer.
+        # The status has been sent already, so the answer itself must report the failure instead of a 503.
         answer = Answer(status="SandboxError", message=ENDING) if run.cancelled() else run.result()
         yield answer.model_dump_json()
     finally:
@@ -187,7 +187,7 @@ async def _after_heartbeats(run: "asyncio.Task[Answer]", seconds: float) -> Asyn
 
 
 class _BoundedBody:
-    """Stops reading a body that is too long, wherever its end may be."""
+    """Stops reading a body once it is too long, whatever length the client declared."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -199,7 +199,7 @@ class _BoundedBody:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > BODY_BYTES:  # FastAPI, which reads, lets an HTTPException pass and answers it
+            if read > BODY_BYTES:  # FastAPI reads the body, and turns an HTTPException into an answer
                 raise HTTPException(413, f"body: at most {BODY_BYTES >> 20} MB")
             return message
 
@@ -207,7 +207,7 @@ class _BoundedBody:
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers, kills what runs when it ends, and ends well at a signal."""
+    """Announces when it accepts requests, kills all programs when it ends, and exits with status 0 at a signal."""
 
     def __init__(self, config: uvicorn.Config, runs: _Runs, announce: Callable[[], None]) -> None:
         super().__init__(config)
@@ -219,14 +219,14 @@ class _Server(uvicorn.Server):
         self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # A request that is cut off now is logged with a traceback; it is no error.
+        # Requests cut off now are no errors, but uvicorn would log them with tracebacks.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         self._runs.end()
         await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Either signal ends it. uvicorn's own raises the signal again afterwards, which is an exit status above 0."""
+        """End at either signal. uvicorn's own version raises the signal again, so the exit status would not be 0."""
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -239,6 +239,6 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
-    except (OSError, UnicodeError) as error:  # the latter for a name that can be no host's
+    except (OSError, UnicodeError) as error:  # UnicodeError: the host name is invalid
         reason = (getattr(error, "strerror", None) or first_line(error)).partition(" (")[0]
-        raise UserError(f"--host {host} --port {port}: {reason}; choose another") from error
+        raise UserError(f"--host {host} --port {port}: {reason}; choose another address or port") from error

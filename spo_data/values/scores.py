@@ -30,9 +30,7 @@ def make_value_row(prompt: Prompt, scores: Sequence[float], **known: Any) -> dic
     """One row from a prompt and the scores of its valid samples (at least one); `known` are further columns."""
     binary = all(score in (0.0, 1.0) for score in scores)
     return {
-        "prompt": prompt.text,
-        "prompt_id": prompt.prompt_id,
-        "messages": [message._asdict() for message in prompt.messages],
+        **make_prompt_columns(prompt),
         "ground_truth": prompt.ground_truth or None,
         "data_source": prompt.data_source or None,
         "vhat": list(scores),
@@ -41,6 +39,17 @@ def make_value_row(prompt: Prompt, scores: Sequence[float], **known: Any) -> dic
         "n_valid": len(scores),
         "n_correct": sum(score == 1.0 for score in scores) if binary else None,
         **known,
+    }
+
+
+def make_prompt_columns(prompt: Prompt) -> dict[str, Any]:
+    """The columns that say which prompt a row is about; `extra_info` is not among them."""
+    return {
+        "prompt": prompt.text,
+        "prompt_id": prompt.prompt_id,
+        "messages": [message._asdict() for message in prompt.messages],
+        "ground_truth": prompt.ground_truth,
+        "data_source": prompt.data_source,
     }
 
 

@@ -98,7 +98,7 @@ REFUSED = [
     (["--dataset-config", "en"], "--dataset-config en does not apply"),
     (["--revision", "main"], "--revision main does not apply"),
     (["--split", "test"], "no split 'test': choose --split train"),
-    (["--prompt-column", "problem"], "--prompt-column problem: no such column; there are question, answer"),
+    (["--prompt-column", "problem"], "--prompt-column problem: no such column; the columns are question, answer"),
     (["--answer-column", "gold"], "--answer-column gold: no such column"),
     (["--template", "boxd"], "--template boxd: choose one of none, boxed, retool, dapo"),
     (["--template", "{}/bad.jinja"], "does not render"),
@@ -330,10 +330,10 @@ def test_the_command_in_the_manifest_is_the_one_that_was_typed(run: Path, datase
 
 
 def test_engine_arguments_are_read_as_json_or_text() -> None:
-    from spo_cli.commands.estimate import _engine_arguments
+    from spo_cli.parameters import ENGINE
 
     pairs = ["a=1", "b=text", "c=True", "d=None", 'e={"x": [1]}', "f=", "kv-cache-dtype=fp8", "g=x=y", "h=0.5"]
-    assert list(_engine_arguments(pairs).items()) == [
+    assert list(ENGINE.parse("engine_arg", pairs).items()) == [
         *(("a", 1), ("b", "text"), ("c", True), ("d", None), ("e", {"x": [1]}), ("f", "")),
         *(("kv_cache_dtype", "fp8"), ("g", "x=y"), ("h", 0.5)),
     ]

@@ -53,16 +53,16 @@ def in_folder(name: str, at: str, **where: Any) -> Scenario:
 
 
 ESTIMATE = "spo_pipelines.estimate:"
-RUN_FOLDER = "spo_pipelines.run_folder:"
+RESULTS = "spo_pipelines.results:"
 JOURNAL = "spo_data.run.journal:Journal."
-TRANSACTION = "spo_data.run.journal:_Transaction."
+TRANSACTION = "spo_data.sqlite:Transaction."
 SUBMIT = "__main__:ScriptedEngine.submit"
 WRITER = "pyarrow.parquet:ParquetWriter."
 
 SCENARIOS = [
     in_folder("before the folder is made", "mkdir"),
     in_folder("when the folder is made", "mkdir", when="after"),
-    once("when the folder is locked", f"{ESTIMATE}admitted"),
+    once("when the folder is locked", f"{ESTIMATE}resume"),
     in_folder("before the first manifest is in its place", "replace"),
     in_folder("when the first manifest is in its place", "replace", when="after"),
     once("before the journal has a schema", "sql:CREATE TABLE"),
@@ -89,7 +89,7 @@ SCENARIOS = [
     once("before the last commit", "sql:COMMIT", nth=7),
     once("after the last commit", "sql:COMMIT", nth=7, when="after"),
     once("when a failure is recorded", f"{JOURNAL}add_failure", when="after", engine=(("fail_every", 3),)),
-    once("before the summary", f"{RUN_FOLDER}summarize"),
+    once("before the summary", f"{RESULTS}summarize"),
     once("before the values' rows", f"{WRITER}write_table"),
     once("after the values' rows", f"{WRITER}write_table", when="after"),
     once("before the values' footer", f"{WRITER}close"),
@@ -97,8 +97,8 @@ SCENARIOS = [
     in_folder("before the values are in their place", "rename"),
     in_folder("between the two tables", "rename", when="after"),
     in_folder("before the samples are in their place", "rename", nth=2),
-    once("before the card", f"{RUN_FOLDER}write_card"),
-    once("before the picture", f"{RUN_FOLDER}write_histogram_png"),
+    once("before the card", f"{RESULTS}write_card"),
+    once("before the picture", f"{RESULTS}write_histogram_png"),
     in_folder("before the card is in its place", "replace", nth=2),
     once("before the last manifest", "spo_data.run.manifest:Manifest.write", nth=2),
     once("when all is written", "spo_data.run.manifest:Manifest.write", nth=2, when="after"),

@@ -444,7 +444,7 @@ def test_an_error_of_the_database_is_one_line(dataset: Path, tmp_path: Path, mon
     assert failed.value.exit_status == 1
 
 
-@pytest.mark.parametrize("where", ["spo_data.run.manifest:Manifest.write", "spo_pipelines.run_folder:write_tables"])
+@pytest.mark.parametrize("where", ["spo_data.run.manifest:Manifest.write", "spo_pipelines.results:write_tables"])
 def test_a_disk_that_fills_up_outside_the_journal_is_one_error_too(
     where: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -276,7 +276,7 @@ def test_a_push_that_never_gets_through_leaves_nothing_half_visible(hub: Hub, ru
     assert answer.status == 1
     assert answer.error is not None
     assert "answered 503" in answer.error
-    assert "the same command tries again" in answer.error
+    assert "run the same command again" in answer.error
     assert "\n" not in answer.error
     assert answer.waited == [1.0, 2.0, 4.0, 8.0, 16.0]
     assert hub.ask(push_client.titles, repo_id) == before
@@ -299,7 +299,7 @@ def test_a_wait_that_is_too_long_is_the_user_s_to_decide(hub: Hub, run: Path, re
     hub.server.faults({"path": "/commit/", "status": 429, "headers": {"Retry-After": "86400"}})
     answer = hub.ask(push_client.push, repo_id, run)
     assert (answer.status, answer.waited) == (1, [])
-    assert "asks to wait 86400 s; the same command tries again" in str(answer.error)
+    assert "asks to wait 86400 s; run the same command again" in str(answer.error)
 
 
 def test_a_retry_after_as_a_date_is_read(hub: Hub, run: Path, repo_id: str) -> None:
@@ -352,9 +352,9 @@ def _nothing(hub: Hub, repo_id: str) -> None:
     ("prepare", "options", "fault", "message"),
     [
         (_made, {"token": "hf_stranger"}, None, "refuses the token"),
-        (_nothing, {"token": "hf_reader"}, None, "this token may not make a dataset of me's"),
+        (_nothing, {"token": "hf_reader"}, None, "this token may not create a dataset under me"),
         (_made, {"token": "hf_reader"}, None, "this token may not write to me/"),
-        (_made, {"revision": "absent"}, None, "has no branch 'absent': `hf repos branch create me/"),
+        (_made, {"revision": "absent"}, None, "has no branch 'absent': create it with `hf repos branch create me/"),
         (_nothing, {"create_pr": True}, None, "is not on the Hub, so there is nothing to propose a change to"),
         (
             _made,

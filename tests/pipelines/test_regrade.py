@@ -525,7 +525,7 @@ def test_responses_to_a_prompt_that_opened_the_thinking_begin_inside_it(run: Pat
 # Kills. A regrade that ends anywhere before its manifest is in place has changed nothing that anybody reads.
 
 POOL, JOURNAL = "spo_data.grading.pool:GraderPool.", "spo_data.run.journal:Journal."
-MANIFEST, TABLES = "spo_data.run.manifest:Manifest.", "spo_pipelines.run_folder:write_tables"
+MANIFEST, TABLES = "spo_data.run.manifest:Manifest.", "spo_pipelines.results:write_tables"
 LONG = pytest.mark.long
 # (where, which call, before or after it, the signal, whether the new verdicts are current by then)
 KILLS = [

@@ -10,7 +10,7 @@ import pytest
 from spo_data import UserError, sample_seed
 from spo_data.grading.verdict import Graded, Verdict
 from spo_data.grading.worker import GradeJob
-from spo_pipelines.prompt_checks import read_prompts
+from spo_pipelines.prompt_source import read_prompts
 from spo_pipelines.sampling_plan import SamplingPlan, plan_sampling
 from support import scripted
 
@@ -183,7 +183,7 @@ def test_chat_template_arguments_are_part_of_the_policy(dataset: Path, tmp_path:
     [
         ({"verifier": "mathverify"}, r"--verifier mathverify: choose one of math-verify, dapo, exact"),
         ({"template": "boxd"}, r"--template boxd: choose one of none, boxed, retool, dapo"),
-        ({"prompt_column": "task"}, r"--prompt-column task: no such column; there are question, answer"),
+        ({"prompt_column": "task"}, r"--prompt-column task: no such column; the columns are question, answer"),
         ({"split": "test"}, r"no split 'test': choose --split train"),
         ({"model": "smolm2-135m"}, r"did you mean smollm2-135m"),
         ({"model_revision": "main"}, r"--model-revision main does not apply"),

@@ -278,8 +278,8 @@ def test_cancelling_an_estimate_kills_the_programs_that_run(dataset: Path, tmp_p
     [
         ({"template": "retool"}, "--template retool tells the model of an interpreter: add --tools python"),
         ({"tools": "python", "sandbox": "http://127.0.0.1:9"}, "--sandbox http://127.0.0.1:9"),
-        ({"tools": "python", "stop": ("e>",)}, "--stop 'e>': with --tools python a program is asked for by"),
-        ({"tools": "python", "stop": ("</code>\n",)}, "this would end the response there; leave it out"),
+        ({"tools": "python", "stop": ("e>",)}, "--stop 'e>' would end a response at its first program"),
+        ({"tools": "python", "stop": ("</code>\n",)}, "between <code> and </code>; remove this stop string"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_engine_starts(

@@ -41,7 +41,7 @@ def make(run: Path, n_prompts: int) -> None:
 
 def write(run: Path) -> None:
     """What ends an estimate."""
-    from spo_pipelines.run_folder import write_results
+    from spo_pipelines.results import write_results
 
     with Journal(run / "journal.sqlite", GRADER, read_only=True) as journal:
         write_results(journal, make_manifest(n=1), run)

@@ -60,7 +60,7 @@ def change_after_saving():
         return float(next(iter(saved.values()))[0].sum())
 needed["copies"] = change_after_saving()
 from verl_cpu import patches
-patches._saved_weights_are_copies()
+patches._copy_saved_weights()
 needed["copied"] = change_after_saving()
 print(json.dumps(needed))
 """

@@ -1,16 +1,13 @@
 """The files of a training run's folder."""
 
-METRICS = "metrics.jsonl"
-
-CHECKPOINTS = "checkpoints"
-
-
-CONFIG = "config.yaml"
-
-LOG = "verl.log"
-
-
 RECORD = "run_train.json"
-
+TRAIN_ROWS = "train.parquet"
+VALIDATION_ROWS = "val.parquet"
+VALUES = "values.parquet"
+AGENT_LOOP = "agent_loop.yaml"
+CONFIG = "config.yaml"
+LOG = "verl.log"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
 LATEST = "latest_checkpointed_iteration.txt"
-"""verl writes it into the folder of checkpoints when the first one is whole."""
+"""In the folder of checkpoints: the last step whose checkpoint is whole, written by verl."""

@@ -1,4 +1,4 @@
-"""verl's checkpoint engine `cpu_file`: weights from the trainer to rollout workers of the same machine, by a file.
+"""verl's checkpoint engine `cpu_file`: weights go from the trainer to rollout workers on the same machine in a file.
 
     actor_rollout_ref.rollout.checkpoint_engine.backend=cpu_file
     actor_rollout_ref.rollout.checkpoint_engine.custom_backend_module=verl_cpu.checkpoint_engine
@@ -30,7 +30,7 @@ class FileCheckpointEngine(CheckpointEngine):
         self._file: Path | None = None
 
     def prepare(self) -> dict[str, Any]:
-        """Where the sender will write; nothing of all others."""
+        """Return the file that the sender will write; other processes return nothing."""
         if not self.is_master:
             return {}
         return {"file": str(Path(tempfile.mkdtemp(prefix="verl-weights-")) / "weights.pt")}
@@ -39,7 +39,7 @@ class FileCheckpointEngine(CheckpointEngine):
     def build_topology(
         cls, actor_wg_world_size: int, rollout_world_size: int, metadata: list[Any]
     ) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-        """Everyone gets the sender's path."""
+        """Give every process the sender's path."""
         file = next(each["file"] for each in metadata if each)
         return {"file": [file] * actor_wg_world_size}, {"file": [file] * rollout_world_size}
 
@@ -56,7 +56,7 @@ class FileCheckpointEngine(CheckpointEngine):
         weights: Iterator[tuple[str, torch.Tensor]],
         global_steps: int | None = None,  # noqa: ARG002 - verl's signature
     ) -> None:
-        """Write the model; processes that are not the sender only take part in gathering it."""
+        """Write the model if this is the sender; other processes only help to gather it."""
         gathered = [(name, weight.detach().cpu()) for name, weight in weights]
         if self.is_master and self._file is not None:
             fresh = self._file.with_suffix(".new")
@@ -67,7 +67,7 @@ class FileCheckpointEngine(CheckpointEngine):
         self,
         global_steps: int | None = None,  # noqa: ARG002 - verl's signature
     ) -> AsyncIterator[tuple[str, torch.Tensor]]:
-        """Yield what the sender wrote, as soon as it is there."""
+        """Wait for the sender's file, then yield its weights."""
         assert self._file is not None
         while not self._file.exists():
             await asyncio.sleep(POLL_SECONDS)

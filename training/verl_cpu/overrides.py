@@ -1,8 +1,8 @@
-"""verl's settings that have to be so on a CPU, whatever is trained.
+"""The settings that verl needs on a CPU, whatever is trained.
 
     cpu_overrides("models/smollm2-135m", context_length=288)      # {"trainer.device": "cpu", ...}
 
-Keys are verl's; one with `+` is read by verl and not listed in its configuration, as in hydra.
+Keys are verl's. As in hydra, `+` marks one that verl reads without listing it in its configuration.
 """
 
 import json
@@ -10,25 +10,24 @@ import math
 from pathlib import Path
 from typing import Any
 
-ACTOR = "actor_rollout_ref.actor"
-MODEL = "actor_rollout_ref.model"
-ROLLOUT = "actor_rollout_ref.rollout"
+from verl_cpu.keys import ACTOR, DEVICE_KEY, MODEL, ROLLOUT
+
 RAY = "ray_kwargs.ray_init"
 BUCKET = f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes"
 MICRO_BATCH_TOKENS = 2048
 """Tokens in one forward pass."""
 SMALLEST_BUCKET_MIB = 64
 LOGICAL_CPUS = 16
-"""What verl's actors ask Ray for, far more than they use; two cores are enough."""
+"""CPUs that Ray is told of: verl's actors ask for far more than they use, and two real cores are enough."""
 
 
 def cpu_overrides(model_path: str, context_length: int, workers: int = 1, rollout_workers: int = 0) -> dict[str, Any]:
-    """The settings for training a model with this many worker processes; prompt and response share the context.
+    """Return the settings to train a model with `workers` processes; prompt and response share the context.
 
-    `rollout_workers` sample beside those that train (`separate_async`); without them the same ones do both.
+    `rollout_workers` more processes only sample (`separate_async`). With none, the same processes train and sample.
     """
     settings = {
-        "trainer.device": "cpu",
+        DEVICE_KEY: "cpu",
         "data.dataloader_num_workers": 0,
         f"{MODEL}.use_remove_padding": False,
         f"{MODEL}.enable_gradient_checkpointing": False,
@@ -50,7 +49,7 @@ def cpu_overrides(model_path: str, context_length: int, workers: int = 1, rollou
         # There is no device memory to give back between the phases.
         f"{ROLLOUT}.free_cache_engine": False,
         f"+{ROLLOUT}.enable_sleep_mode": False,
-        # A request with its own seed whose prefill is split ends the CPU build of vLLM.
+        # A request with its own seed crashes the CPU build of vLLM if its prefill is split.
         f"{ROLLOUT}.enable_chunked_prefill": False,
         f"{ROLLOUT}.max_model_len": context_length,
         f"{ROLLOUT}.max_num_batched_tokens": max(1024, context_length),
@@ -72,19 +71,19 @@ def cpu_overrides(model_path: str, context_length: int, workers: int = 1, rollou
 
 
 def bucket_mib(model: Path) -> int:
-    """One bucket for all weights in float32: a tied `lm_head` fails when it comes in another than the embedding.
+    """Return the MiB of one bucket for all weights in float32: a tied `lm_head` must share the embedding's bucket.
 
-    verl sends a tied `lm_head` too, which the files do not have: the largest tensor is counted once more for it.
+    verl sends the tied `lm_head`, which is not in the files, so the largest tensor is counted twice.
     """
     sizes: list[int] = [
         math.prod(tensor["shape"])
         for file in model.glob("*.safetensors")
-        for name, tensor in _header(file).items()
+        for name, tensor in _read_header(file).items()
         if name != "__metadata__"
     ]
     return max(SMALLEST_BUCKET_MIB, math.ceil(4 * (sum(sizes) + max(sizes, default=0)) / 2**20) + 1)
 
 
-def _header(path: Path) -> dict[str, Any]:
+def _read_header(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return dict(json.loads(file.read(int.from_bytes(file.read(8), "little"))))

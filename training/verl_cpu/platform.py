@@ -1,7 +1,7 @@
 """The platform "cpu" of `verl.plugin.platform`.
 
-`register()` is called in every verl process. Workers are placed by a logical Ray resource: `ray_init.num_gpus` says how
-many there are, and each is a process on the CPU. Weights travel to the rollout engine through shared memory.
+`register()` is called in every verl process. Ray places workers by a logical resource: `ray_init.num_gpus` is the
+number of workers, and each is a process on the CPU. Weights reach the rollout engine through shared memory.
 """
 
 import types

@@ -1,6 +1,6 @@
 """The vLLM worker's side of verl's weight updates, on a CPU.
 
-Chosen by `actor_rollout_ref.rollout.engine_kwargs.vllm.worker_extension_cls`.
+It is chosen by `actor_rollout_ref.rollout.engine_kwargs.vllm.worker_extension_cls`.
 """
 
 from typing import Any
@@ -10,9 +10,9 @@ from vllm.model_executor.layers.linear import LinearBase
 
 
 class CPUWorkerExtension(vLLMColocateWorkerExtension):
-    """verl's extension in a worker that keeps its linear weights as they were loaded."""
+    """verl's extension, in a worker that does not repack its linear weights."""
 
     def __new__(cls, **kwargs: Any) -> "CPUWorkerExtension":
-        # The CPU build packs linear weights anew after loading; a weight update then finds no `weight_loader`.
+        # The CPU build repacks linear weights after loading; a weight update then finds no `weight_loader`.
         LinearBase.skip_weight_relayout = True
         return super().__new__(cls, **kwargs)  # type: ignore[no-untyped-call,no-any-return] # verl's is not typed

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spo_cli.exits import clean_exit
-from spo_cli.parameters import grader_option, json_object, prompts_option
-from spo_data.options import EngineOptions, GraderOptions, PromptOptions
+from spo_cli.parameters import GRADER, PROMPTS, Given, takes
+from spo_data.options import EngineOptions
 
 if TYPE_CHECKING:
     from spo_pipelines.check import CheckReport
@@ -17,27 +17,17 @@ SHOWN = 50
 """Offenders that are printed; --json prints all."""
 
 
+@takes(prompts=PROMPTS.without("dataset"), grader=GRADER.without("also"))
 def check(
+    *,
     dataset: Annotated[str, typer.Argument(help="As for estimate's --dataset.", show_default=False)],
     model: Annotated[
         str | None, typer.Option(help="Render and measure the prompts under this model's chat template.")
     ] = None,
     model_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     max_model_len: Annotated[int | None, typer.Option(help="Context length (default: the model's).")] = None,
-    dataset_config: Annotated[str | None, prompts_option("dataset_config")] = None,
-    split: Annotated[str | None, prompts_option("split")] = None,
-    revision: Annotated[str | None, prompts_option("revision")] = None,
-    prompt_column: Annotated[str | None, prompts_option("prompt_column")] = None,
-    answer_column: Annotated[str | None, prompts_option("answer_column")] = None,
-    template: Annotated[str | None, prompts_option("template")] = None,
-    system: Annotated[str | None, prompts_option("system")] = None,
-    chat_template_kwargs: Annotated[str | None, prompts_option("chat_template_kwargs")] = None,
-    limit: Annotated[int | None, prompts_option("limit")] = None,
-    shuffle_seed: Annotated[int | None, prompts_option("shuffle_seed")] = None,
-    verifier: Annotated[str | None, grader_option("verifier")] = None,
-    grader_workers: Annotated[int | None, grader_option("grader_workers")] = None,
-    grader_seconds: Annotated[float, grader_option("grader_seconds")] = 10.0,
-    grader_memory_gb: Annotated[float, grader_option("grader_memory_gb")] = 4.0,
+    prompts: Given,
+    grader: Given,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report, with every offender, as JSON.")] = False,
 ) -> None:
     """Check a dataset: ground truths, contradictions, empty and over-long prompts, answers that leak into prompts.
@@ -45,26 +35,13 @@ def check(
     Exit status: 0 for a clean dataset, 2 for offenders.
     """
     with clean_exit():
-        prompts = PromptOptions(
-            dataset=dataset,
-            dataset_config=dataset_config,
-            split=split,
-            revision=revision,
-            prompt_column=prompt_column,
-            answer_column=answer_column,
-            template=template,
-            system=system,
-            chat_template_kwargs=json_object("--chat-template-kwargs", chat_template_kwargs),
-            limit=limit,
-            shuffle_seed=shuffle_seed,
-        )
+        wanted, graded_by = prompts.make(dataset=dataset), grader.make()
         EngineOptions(max_model_len=max_model_len)  # refuses what estimate refuses
-        grader = GraderOptions(verifier, None, grader_workers, grader_seconds, grader_memory_gb)
 
         from spo_pipelines.check import CheckOptions
         from spo_pipelines.check import check as run_check
 
-        report = asyncio.run(run_check(CheckOptions(prompts, grader, model, model_revision, max_model_len)))
+        report = asyncio.run(run_check(CheckOptions(wanted, graded_by, model, model_revision, max_model_len)))
         if as_json:
             print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
         else:

@@ -9,67 +9,35 @@ from typing import Annotated, Any
 import typer
 
 from spo_cli.exits import INTERRUPTED, clean_exit
-from spo_cli.parameters import (
-    SKIP_CHECK,
-    engine_option,
-    grader_option,
-    json_object,
-    prompts_option,
-    sampling_option,
-    tool_option,
-)
+from spo_cli.parameters import ENGINE, GRADER, PROMPTS, SAMPLING, SKIP_CHECK, TOOLS, Given, takes
 from spo_data.errors import UserError
-from spo_data.options import PRESETS, EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
+from spo_data.options import PRESETS, Sampling
 
 
+@takes(
+    prompts=PROMPTS,
+    sampling=SAMPLING,
+    tools=TOOLS,
+    verifiers=GRADER.only("verifier", "also"),
+    pool=GRADER.without("verifier", "also"),
+    engine=ENGINE,
+)
 def estimate(
+    *,
     model: Annotated[str, typer.Option(help="A folder, org/name on the Hub, or a short name such as Qwen3-8B.")],
-    dataset: Annotated[str, prompts_option("dataset")],
+    prompts: Given,
     out: Annotated[Path, typer.Option(help="Run folder; the same command continues what is there.")],
     model_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
-    dataset_config: Annotated[str | None, prompts_option("dataset_config")] = None,
-    split: Annotated[str | None, prompts_option("split")] = None,
-    revision: Annotated[str | None, prompts_option("revision")] = None,
-    prompt_column: Annotated[str | None, prompts_option("prompt_column")] = None,
-    answer_column: Annotated[str | None, prompts_option("answer_column")] = None,
-    template: Annotated[str | None, prompts_option("template")] = None,
-    system: Annotated[str | None, prompts_option("system")] = None,
-    chat_template_kwargs: Annotated[str | None, prompts_option("chat_template_kwargs")] = None,
-    limit: Annotated[int | None, prompts_option("limit")] = None,
-    shuffle_seed: Annotated[int | None, prompts_option("shuffle_seed")] = None,
     preset: Annotated[
         str | None,
         typer.Option(help="Sampling of the published values: reference (0.6 / 0.95 / 20).", rich_help_panel="Sampling"),
     ] = None,
-    n: Annotated[int | None, sampling_option("n")] = None,
-    temperature: Annotated[float | None, sampling_option("temperature")] = None,
-    top_p: Annotated[float | None, sampling_option("top_p")] = None,
-    top_k: Annotated[int | None, sampling_option("top_k")] = None,
-    max_tokens: Annotated[int | None, sampling_option("max_tokens")] = None,
-    seed: Annotated[int | None, sampling_option("seed")] = None,
-    stop: Annotated[list[str] | None, sampling_option("stop")] = None,
-    logprobs: Annotated[bool, sampling_option("logprobs")] = False,
-    tools: Annotated[str | None, tool_option("tools")] = None,
-    max_tool_turns: Annotated[int, tool_option("max_tool_turns")] = 8,
-    tool_seconds: Annotated[float, tool_option("tool_seconds")] = 30.0,
-    tool_memory_mb: Annotated[int, tool_option("tool_memory_mb")] = 1024,
-    tool_output_chars: Annotated[int, tool_option("tool_output_chars")] = 2000,
-    sandbox: Annotated[str, tool_option("sandbox")] = "local",
-    sandbox_unsafe: Annotated[bool, tool_option("sandbox_unsafe")] = False,
-    verifier: Annotated[str | None, grader_option("verifier")] = None,
-    also: Annotated[str | None, grader_option("also")] = None,
+    sampling: Given,
+    tools: Given,
+    verifiers: Given,
     skip_check: Annotated[bool, SKIP_CHECK] = False,
-    grader_workers: Annotated[int | None, grader_option("grader_workers")] = None,
-    grader_seconds: Annotated[float, grader_option("grader_seconds")] = 10.0,
-    grader_memory_gb: Annotated[float, grader_option("grader_memory_gb")] = 4.0,
-    tensor_parallel_size: Annotated[int, engine_option("tensor_parallel_size")] = 1,
-    gpu_memory_utilization: Annotated[float | None, engine_option("gpu_memory_utilization")] = None,
-    max_model_len: Annotated[int | None, engine_option("max_model_len")] = None,
-    max_num_seqs: Annotated[int | None, engine_option("max_num_seqs")] = None,
-    dtype: Annotated[str, engine_option("dtype")] = "auto",
-    enforce_eager: Annotated[bool, engine_option("enforce_eager")] = False,
-    deterministic: Annotated[bool, engine_option("deterministic")] = False,
-    engine_arg: Annotated[list[str] | None, engine_option("engine_arg")] = None,
+    pool: Given,
+    engine: Given,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the preview, the counts and the plan; sample nothing.")
     ] = False,
@@ -83,50 +51,13 @@ def estimate(
     The same command continues a run that ended early; a higher --n or --limit adds to it.
     """
     with clean_exit(INTERRUPTED):
-        asked = {
-            "n": n,
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": top_k,
-            "max_tokens": max_tokens,
-            "seed": seed,
-            "stop": tuple(stop) if stop else None,
+        made = {
+            "prompts": prompts.make(),
+            "engine": engine.make(),
+            "grader": verifiers.make(**pool.named()),
+            "sampling": Sampling(**{**_preset(preset), **sampling.named()}),
+            "tools": tools.make(),
         }
-        sampling = {**_preset(preset), **{name: value for name, value in asked.items() if value is not None}}
-        prompts = PromptOptions(
-            dataset=dataset,
-            dataset_config=dataset_config,
-            split=split,
-            revision=revision,
-            prompt_column=prompt_column,
-            answer_column=answer_column,
-            template=template,
-            system=system,
-            chat_template_kwargs=json_object("--chat-template-kwargs", chat_template_kwargs),
-            limit=limit,
-            shuffle_seed=shuffle_seed,
-        )
-        engine = EngineOptions(
-            tensor_parallel_size=tensor_parallel_size,
-            gpu_memory_utilization=gpu_memory_utilization,
-            max_model_len=max_model_len,
-            max_num_seqs=max_num_seqs,
-            dtype=dtype,
-            enforce_eager=enforce_eager,
-            deterministic=deterministic,
-            engine_arg=_engine_arguments(engine_arg or []),
-        )
-        grader = GraderOptions(verifier, also, grader_workers, grader_seconds, grader_memory_gb)
-        checked_sampling = Sampling(**sampling, logprobs=logprobs)
-        interpreter = ToolOptions(
-            tools=tools,
-            max_tool_turns=max_tool_turns,
-            tool_seconds=tool_seconds,
-            tool_memory_mb=tool_memory_mb,
-            tool_output_chars=tool_output_chars,
-            sandbox=sandbox,
-            sandbox_unsafe=sandbox_unsafe,
-        )
 
         from spo_cli.progress import EstimateDisplay
         from spo_pipelines.estimate import estimate as run_estimate
@@ -135,14 +66,10 @@ def estimate(
         options = EstimateOptions(
             model=model,
             out=out,
-            prompts=prompts,
-            sampling=checked_sampling,
-            engine=engine,
-            grader=grader,
-            tools=interpreter,
             model_revision=model_revision,
             skip_check=skip_check,
             command=("spo-data", *sys.argv[1:]),
+            **made,
         )
         with EstimateDisplay() as display:
             outcome = asyncio.run(run_estimate(options, display, dry_run=dry_run))
@@ -183,16 +110,3 @@ def _preset(name: str | None) -> dict[str, Any]:
     if name not in PRESETS:
         raise UserError(f"--preset {name}: choose one of {', '.join(PRESETS)}")
     return dict(PRESETS[name])
-
-
-def _engine_arguments(pairs: list[str]) -> dict[str, Any]:
-    arguments = {}
-    for pair in pairs:
-        key, mark, value = pair.partition("=")
-        if not mark or not key:
-            raise UserError(f"--engine-arg {pair}: not KEY=VALUE")
-        try:
-            arguments[key.replace("-", "_")] = json.loads(value)
-        except ValueError:
-            arguments[key.replace("-", "_")] = {"True": True, "False": False, "None": None}.get(value, value)
-    return arguments

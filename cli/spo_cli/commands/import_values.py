@@ -2,14 +2,14 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spo_cli.exits import clean_exit
-from spo_cli.parameters import json_object, prompts_option
+from spo_cli.parameters import PROMPTS, Given, takes
 from spo_data.errors import UserError
-from spo_data.options import PromptOptions, option_of
+from spo_data.options import option_of
 
 if TYPE_CHECKING:
     from spo_data.formats.import_report import ImportReport
@@ -18,7 +18,9 @@ SYSTEM_PROMPT = "; a system prompt may have been used: the source does not say"
 DUMPS = "Validation dumps"
 
 
+@takes(prompts=PROMPTS.without("dataset", "revision", "limit", "shuffle_seed"))
 def import_values(
+    *,
     source: Annotated[
         str,
         typer.Argument(
@@ -38,13 +40,7 @@ def import_values(
     model: Annotated[
         str | None, typer.Option(help="Whose chat template it was rendered with.", rich_help_panel=DUMPS)
     ] = None,
-    dataset_config: Annotated[str | None, prompts_option("dataset_config")] = None,
-    split: Annotated[str | None, prompts_option("split")] = None,
-    prompt_column: Annotated[str | None, prompts_option("prompt_column")] = None,
-    answer_column: Annotated[str | None, prompts_option("answer_column")] = None,
-    template: Annotated[str | None, prompts_option("template")] = None,
-    system: Annotated[str | None, prompts_option("system")] = None,
-    chat_template_kwargs: Annotated[str | None, prompts_option("chat_template_kwargs")] = None,
+    prompts: Given,
 ) -> None:
     """Import values: the SPO recipe's, verl's validation dump and training rows, A*-PO's and open-r1's datasets.
 
@@ -52,18 +48,9 @@ def import_values(
     input.
     """
     with clean_exit():
-        given: dict[str, Any] = {
-            "dataset_config": dataset_config,
-            "split": split,
-            "prompt_column": prompt_column,
-            "answer_column": answer_column,
-            "template": template,
-            "system": system,
-            "chat_template_kwargs": json_object("--chat-template-kwargs", chat_template_kwargs),
-        }
-        if dataset is None and (stray := [name for name, value in given.items() if value]):
+        if dataset is None and (stray := list(prompts.named())):
             raise UserError(f"{option_of(stray[0])} says how to read a --dataset, and there is none")
-        training = None if dataset is None else PromptOptions(dataset=dataset, **given)
+        training = None if dataset is None else prompts.make(dataset=dataset)
 
         from spo_data.formats.import_values import import_values as run_import
 

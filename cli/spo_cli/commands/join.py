@@ -2,14 +2,14 @@
 
 import json
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spo_cli.exits import clean_exit
-from spo_cli.parameters import prompts_option
+from spo_cli.parameters import PROMPTS, Given, takes
 from spo_data.errors import UserError
-from spo_data.options import PromptOptions
 
 if TYPE_CHECKING:
     from spo_data.join.coverage import JoinReport
@@ -18,7 +18,15 @@ SHOWN = 10
 """Missing prompts that are printed; --json prints all."""
 
 
+TRAINING = replace(
+    PROMPTS.without("dataset", "chat_template_kwargs", "limit", "shuffle_seed"),
+    helps={"template": "Answer instruction of training data without one (default: the values')."},
+)
+
+
+@takes(training=TRAINING)
 def join(
+    *,
     values: Annotated[str, typer.Argument(help="Run folder, parquet or JSON file, or Hub id.", show_default=False)],
     train_data: Annotated[str, typer.Argument(help="As for estimate's --dataset.", show_default=False)],
     min_coverage: Annotated[
@@ -27,18 +35,7 @@ def join(
     values_revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of values on the Hub.", show_default=False)
     ] = None,
-    dataset_config: Annotated[str | None, prompts_option("dataset_config")] = None,
-    split: Annotated[str | None, prompts_option("split")] = None,
-    revision: Annotated[str | None, prompts_option("revision")] = None,
-    prompt_column: Annotated[str | None, prompts_option("prompt_column")] = None,
-    answer_column: Annotated[str | None, prompts_option("answer_column")] = None,
-    template: Annotated[
-        str | None,
-        typer.Option(
-            help="Answer instruction of training data without one (default: the values').", show_default=False
-        ),
-    ] = None,
-    system: Annotated[str | None, prompts_option("system")] = None,
+    training: Given,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all of it, with every missing prompt, as JSON.")
     ] = False,
@@ -54,17 +51,7 @@ def join(
         from spo_data.join.coverage import join as run_join
         from spo_data.load import load_values
 
-        options = PromptOptions(
-            dataset=train_data,
-            dataset_config=dataset_config,
-            split=split,
-            revision=revision,
-            prompt_column=prompt_column,
-            answer_column=answer_column,
-            template=template,
-            system=system,
-        )
-        joined = run_join(load_values(values, values_revision), options)
+        joined = run_join(load_values(values, values_revision), training.make(dataset=train_data))
         if as_json:
             print(json.dumps(joined.as_dict(), indent=2, ensure_ascii=False))
         else:

@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spo_cli.exits import INTERRUPTED, clean_exit
-from spo_cli.parameters import SKIP_CHECK, grader_option
-from spo_data.options import GraderOptions
+from spo_cli.parameters import GRADER, SKIP_CHECK, Given, takes
 
 if TYPE_CHECKING:
     from spo_pipelines.regrade import RegradeOutcome
 
 
+@takes(verifiers=GRADER.only("verifier", "also"), pool=GRADER.without("verifier", "also"))
 def regrade(
+    *,
     run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
-    verifier: Annotated[str | None, grader_option("verifier")] = None,
-    also: Annotated[str | None, grader_option("also")] = None,
+    verifiers: Given,
     skip_check: Annotated[bool, SKIP_CHECK] = False,
-    grader_workers: Annotated[int | None, grader_option("grader_workers")] = None,
-    grader_seconds: Annotated[float, grader_option("grader_seconds")] = 10.0,
-    grader_memory_gb: Annotated[float, grader_option("grader_memory_gb")] = 4.0,
+    pool: Given,
     as_json: Annotated[bool, typer.Option("--json", help="Print what changed as JSON.")] = False,
 ) -> None:
     """Grade a run's stored responses with another verifier, or with this version of its own; nothing is sampled.
@@ -31,7 +29,7 @@ def regrade(
     The verdicts so far stay in the journal: going back is the same command with the verifier of before.
     """
     with clean_exit(INTERRUPTED):
-        grader = GraderOptions(verifier, also, grader_workers, grader_seconds, grader_memory_gb)
+        grader = verifiers.make(**pool.named())
 
         from spo_cli.progress import EstimateDisplay
         from spo_pipelines.regrade import RegradeOptions

@@ -25,13 +25,12 @@ def show(
 ) -> None:
     """Show a run: verdicts, values, bounds, speed, the hardest and the easiest prompts."""
     with clean_exit():
-        from spo_data.run.journal import open_journal
-        from spo_data.run.manifest import JOURNAL, read_run
+        from spo_data.run.existing import read_run
         from spo_data.run.summary import summarize
 
-        manifest = read_run(run)
-        with open_journal(run / JOURNAL, manifest.grader) as journal:
-            summary = summarize(journal, manifest)
+        found = read_run(run)
+        with found.open_journal() as journal:
+            summary = summarize(journal, found.manifest)
         if as_json:
             print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
         else:

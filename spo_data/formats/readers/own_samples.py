@@ -8,8 +8,9 @@ A folder that is put together by hand may hold the values of one run beside the 
 from collections.abc import Sequence
 from pathlib import Path
 
-from spo_data.errors import UserError, first_line
+from spo_data.errors import UserError
 from spo_data.values.check import TOLERANCE
+from spo_data.values.parquet import open_parquet
 from spo_data.values.schema import BATCH, is_valid, read_provenance
 from spo_data.values.table import ValueTable
 
@@ -46,29 +47,25 @@ def check_samples(values: ValueTable, files: Sequence[Path]) -> None:
 def _add(path: Path, values: ValueTable, drawn: dict[str, list[float]]) -> None:
     """Add a file's valid samples to the count and the sum of scores of each prompt."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            if missing := [name for name in NEEDED if name not in names]:
-                raise UserError(f"{path} has no {', '.join(missing)}: these are not samples")
-            if not pa.types.is_floating(file.schema_arrow.field("score").type):
-                raise UserError(f"{path}: column score is no float: these are not samples")
-            provenance = read_provenance(file.schema_arrow)
-            if provenance and values.provenance and provenance != values.provenance:
-                differing = [
-                    name
-                    for name in type(provenance).model_fields
-                    if getattr(provenance, name) != getattr(values.provenance, name)
-                ]
-                raise UserError(f"{path} are samples of another run than the values: other {', '.join(differing)}")
-            columns = [*NEEDED, *(["verdict"] if "verdict" in names else [])]
-            for batch in file.iter_batches(batch_size=BATCH, columns=columns):
-                for sample in batch.to_pylist():
-                    found = drawn.setdefault(sample["prompt_id"], [0, 0.0])
-                    if is_valid(sample):
-                        found[0] += 1
-                        found[1] += sample["score"]
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read as samples: {first_line(error)}") from error
+    with open_parquet(path, kind="samples") as file:
+        names = file.schema_arrow.names
+        if missing := [name for name in NEEDED if name not in names]:
+            raise UserError(f"{path} has no {', '.join(missing)}: these are not samples")
+        if not pa.types.is_floating(file.schema_arrow.field("score").type):
+            raise UserError(f"{path}: column score is no float: these are not samples")
+        provenance = read_provenance(file.schema_arrow)
+        if provenance and values.provenance and provenance != values.provenance:
+            differing = [
+                name
+                for name in type(provenance).model_fields
+                if getattr(provenance, name) != getattr(values.provenance, name)
+            ]
+            raise UserError(f"{path} are samples of another run than the values: other {', '.join(differing)}")
+        columns = [*NEEDED, *(["verdict"] if "verdict" in names else [])]
+        for batch in file.iter_batches(batch_size=BATCH, columns=columns):
+            for sample in batch.to_pylist():
+                found = drawn.setdefault(sample["prompt_id"], [0, 0.0])
+                if is_valid(sample):
+                    found[0] += 1
+                    found[1] += sample["score"]

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spo_data.errors import UserError
-from spo_data.hub.errors import clear_hub_errors
+from spo_data.hub.download import reach_dataset
+from spo_data.hub.ids import is_path
 from spo_data.load import TABLE_FILES
 
 FORMATS = (".parquet", ".jsonl", ".json")
@@ -48,7 +49,7 @@ def find_files(source: str, revision: str | None = None) -> SourceFiles:
     path = Path(source).expanduser()
     is_pattern = any(character in source for character in "*?[") and not os.path.exists(path)
     is_hub = not os.path.exists(path) and not is_pattern
-    if is_hub and (path.suffix in FORMATS or source.startswith((".", "/", "~")) or source.count("/") != 1):
+    if is_hub and (is_path(source) or "/" not in source):
         raise UserError(f"{source}: no such file or folder, and not a Hub id (org/name)")
     if is_hub:
         return _on_hub(source, revision)
@@ -56,7 +57,7 @@ def find_files(source: str, revision: str | None = None) -> SourceFiles:
         raise UserError(f"{source} is local: --revision {revision} does not apply to it")
     if path.is_dir():
         names = [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
-        chosen, not_read = _chosen(source, names, f"spo-data import {source}/DIRECTORY")
+        chosen, not_read = _choose(source, names, f"spo-data import {source}/DIRECTORY")
         return _source_files(source, [SourceFile(path / name, f"{source}/{name}") for name in chosen], not_read)
     matching = [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
     files = [SourceFile(file, str(file)) for file in matching if file.is_file()]
@@ -69,22 +70,15 @@ def find_files(source: str, revision: str | None = None) -> SourceFiles:
 
 
 def _on_hub(source: str, revision: str | None) -> SourceFiles:
-    from huggingface_hub import HfApi, hf_hub_download
-
-    with clear_hub_errors(source, absent="no such file or folder", revision=revision):
-        info = HfApi().dataset_info(source, revision=revision, timeout=30)
-        names = [file.rfilename for file in info.siblings or ()]
-        download = f"hf download {source} --repo-type dataset --revision {info.sha} --include 'DIRECTORY/*' --local-dir"
-        chosen, not_read = _chosen(source, names, f"{download} FOLDER` and `spo-data import FOLDER/DIRECTORY")
-        # One by one: a snapshot that was interrupted before is taken for whole when the Hub drops the connection.
-        files = [
-            SourceFile(Path(hf_hub_download(source, name, repo_type="dataset", revision=info.sha)), f"{source}/{name}")
-            for name in chosen
-        ]
-    return _source_files(source, files, not_read, info.sha)
+    with reach_dataset(source, revision) as dataset:
+        at_commit = f"--repo-type dataset --revision {dataset.commit}"
+        download = f"hf download {source} {at_commit} --include 'DIRECTORY/*' --local-dir FOLDER"
+        chosen, not_read = _choose(source, dataset.names, f"{download}` and `spo-data import FOLDER/DIRECTORY")
+        files = [SourceFile(dataset.download(name), f"{source}/{name}") for name in chosen]
+    return _source_files(source, files, not_read, dataset.commit)
 
 
-def _chosen(source: str, names: Sequence[str], how: str) -> tuple[list[str], list[str]]:
+def _choose(source: str, names: Sequence[str], how: str) -> tuple[list[str], list[str]]:
     """The files to read of those in a folder, and the data files that are not read."""
     visible = sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
     own = [name for name in visible if fnmatch.fnmatchcase(name, TABLE_FILES) and name.count("/") == 1]

@@ -20,13 +20,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from spo_data.errors import UserError, first_line
+from spo_data.errors import UserError
 from spo_data.formats.readers.draws import ForeignDraw, FoundPrompt, LeftOut, read_score
 from spo_data.formats.readers.sources import SourceFile, SourceFiles
 from spo_data.prompts.columns import Layout, recognise, row_ground_truth, row_messages
 from spo_data.prompts.identity import Prompt
 from spo_data.prompts.rows import BadRowError
 from spo_data.provenance import Provenance
+from spo_data.values.parquet import open_parquet
 from spo_data.values.schema import read_provenance
 from spo_data.values.verl_rows import without_ours
 
@@ -248,15 +249,9 @@ def _prompt(row: Mapping[str, Any], layout: Layout) -> Prompt:
 
 
 def _rows(file: SourceFile) -> Iterator[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file.path) as opened:
-            for batch in opened.iter_batches(batch_size=ROWS_AT_ONCE):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file.name} cannot be read as parquet: {first_line(error)}") from error
+    with open_parquet(file.path, file.name) as opened:
+        for batch in opened.iter_batches(batch_size=ROWS_AT_ONCE):
+            yield from batch.to_pylist()
 
 
 def _provenance(files: SourceFiles) -> Provenance | None:
@@ -265,10 +260,5 @@ def _provenance(files: SourceFiles) -> Provenance | None:
 
 
 def _schema(file: SourceFile) -> "pa.Schema":
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_schema(file.path)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{file.name} cannot be read as parquet: {first_line(error)}") from error
+    with open_parquet(file.path, file.name) as opened:
+        return opened.schema_arrow

@@ -17,9 +17,9 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spo_data.errors import UserError, first_line
+from spo_data.errors import UserError
 from spo_data.formats.writers.selection import WriteReport, keep
-from spo_data.values.parquet import parquet_writer
+from spo_data.values.parquet import open_parquet, parquet_writer
 from spo_data.values.schema import values_schema
 from spo_data.values.table import ValueTable
 from spo_data.values.verl_rows import NO_GROUND_TRUTH, make_verl_rows
@@ -132,15 +132,9 @@ def _read_draws(values: ValueTable, files: Sequence[Path]) -> Iterator[tuple[str
 
 
 def _samples(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for path in files:
-        try:
-            with pq.ParquetFile(path) as file:
-                if missing := [name for name in COLUMNS if name not in file.schema_arrow.names]:
-                    raise UserError(f"{path} has no {', '.join(missing)}: these are not a run's samples")
-                for batch in file.iter_batches(batch_size=SAMPLES_A_GROUP, columns=COLUMNS):
-                    yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path} cannot be read as samples: {first_line(error)}") from error
+        with open_parquet(path, kind="samples") as file:
+            if missing := [name for name in COLUMNS if name not in file.schema_arrow.names]:
+                raise UserError(f"{path} has no {', '.join(missing)}: these are not a run's samples")
+            for batch in file.iter_batches(batch_size=SAMPLES_A_GROUP, columns=COLUMNS):
+                yield from batch.to_pylist()

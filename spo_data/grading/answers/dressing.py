@@ -1,4 +1,4 @@
-r"""What carries no value around and inside an answer: typography, delimiters, spaces, signs.
+r"""Removing typography that does not change an answer's value: delimiters, spaces, Unicode signs.
 
 undress(r" $\text{42}$. ")      # "42"
 to_latex("√2 + ½")                # r"\sqrt{2} + \frac{1}{2}"
@@ -9,7 +9,7 @@ import re
 
 
 def undress(text: str) -> str:
-    r"""In LaTeX, without white space, dollar signs, `\(…\)`, `\text{…}` or a full stop around it."""
+    r"""The text as LaTeX, without surrounding white space, dollar signs, `\(…\)`, `\text{…}` or full stop."""
     text = to_latex(text)
     for _ in range(8):
         before = text
@@ -29,7 +29,7 @@ def undress(text: str) -> str:
 
 
 def to_latex(text: str) -> str:
-    """With LaTeX for Unicode's mathematics, without invisible characters, and with spaces in runs of at most three."""
+    """The text with LaTeX for Unicode mathematics, without invisible characters, and with long runs of space as one."""
     if not text.isascii():
         text = _ROOT.sub(r"\\sqrt{\1}", _INVISIBLE.sub("", text))
         text = _SUPERSCRIPTS.sub(lambda run: f"^{{{run[0].translate(_FROM_SUPERSCRIPT)}}}", text.translate(_SYMBOLS))
@@ -43,7 +43,7 @@ def split_percent(text: str) -> tuple[str, bool]:
 
 
 def has_balanced_braces(text: str) -> bool:
-    """Whether every brace that opens closes, escaped ones apart."""
+    """Whether the braces are balanced, not counting escaped ones."""
     depth = 0
     for token in re.finditer(r"\\.|[{}]", text, re.DOTALL):
         depth += {"{": 1, "}": -1}.get(token[0], 0)

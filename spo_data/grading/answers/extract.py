@@ -1,11 +1,12 @@
-r"""The answer in a response: thinking stripped, then the last box, else the last `<answer>…</answer>`, else the last
-"Answer:" line, else a last line after "####" (elsewhere that is a heading).
+r"""Extracting the answer from a response.
 
     extract_answer(r"<think>\boxed{1}</think> It is \boxed{2}.")     # "2"
     extract_answer(r"The roots are \boxed{2} and \boxed{3}.")        # "2, 3"
 
-An answer inside the thinking, or in thinking that never ends, is not an answer. Boxes that only commas, "and" or "or"
-join are one answer with several parts; of any others the last counts. Every step is linear in the response's length.
+Thinking is stripped first: nothing in it is an answer, even if it never ends. The answer is the last box, else the last
+`<answer>…</answer>`, else the last "Answer:" line, else a last line after "####" (anywhere else, that is a heading).
+Boxes joined only by commas, "and" or "or" are one answer with several parts; otherwise the last box counts. Every step
+is linear in the response's length.
 """
 
 import re
@@ -32,32 +33,32 @@ _JOINT = re.compile(
 )
 _MINUS = re.compile(r"(?:^|[=$(\s])-\$?\Z")
 _REST = re.compile(r"/\s*\d+|\.\d+|\^\{?\d+\}?|\s*\\?%|\s*(?:\\text\s*\{\s*)?(?:hundred|[mbtr]+illion|thousand)\s*\}?")
-"""What directly follows a box and makes another value of it."""
+"""Text directly after a box that changes its value."""
 _ANNOUNCED = re.compile(
     r"\A(?:\\text\s*\{)?\s*(?:the\s+)?(?:correct\s+|final\s+)?answer\s*(?:is|:|=)\s*:?\s*\}?\s*(?=\S)", re.IGNORECASE
 )
 _HOPE = re.compile(r"\s*I hope it is correct\s*\.?\s*\Z", re.IGNORECASE)
 
 JOINT_CHARACTERS = 40
-"""More than this between two boxes is prose, and the second answer takes the first one's place."""
+"""Longer text between two boxes is prose, and the second box replaces the first."""
 
 
 def extract_answer(response: str) -> str | None:
-    """The final answer as the response words it; None where it gives none."""
+    """The final answer in the response's own wording; None if it gives none."""
     visible = strip_thinking(response)
     if visible is None:
         return None
     boxed = find_last_box(visible)
     if boxed is not None:
         return _ANNOUNCED.sub("", boxed) or None
-    marked = _last(_TAG, visible) or _last(_LINE, visible) or _last(_LAST_LINE, visible.rstrip())
+    marked = _find_last(_TAG, visible) or _find_last(_LINE, visible) or _find_last(_LAST_LINE, visible.rstrip())
     if not marked:
         return None
     return _HOPE.sub("", _ANNOUNCED.sub("", marked.strip(" \t\r\n*"))).strip() or None
 
 
 def strip_thinking(response: str) -> str | None:
-    """What follows the thinking; None where the thinking never ends."""
+    """The text after the thinking; None if the thinking never ends."""
     tags = list(_THINKING.finditer(response))
     if not tags:
         return response
@@ -65,18 +66,18 @@ def strip_thinking(response: str) -> str | None:
 
 
 def find_last_box(text: str) -> str | None:
-    r"""The stripped content of the last `\boxed{…}` or `\fbox{…}` whose braces close; None where there is none.
+    r"""The stripped content of the last `\boxed{…}` or `\fbox{…}` whose braces close; None if there is none.
 
-    Boxes before it that only a comma, "and" or "or" separates from it belong to the same answer, joined by ", ".
+    Earlier boxes separated from it only by commas, "and" or "or" are parts of the same answer, joined by ", ".
     """
-    boxes = _boxes(text)
+    boxes = _locate_boxes(text)
     if not boxes:
         return None
     start, begins, ends, _ = boxes[-1]
     parts = [text[begins:ends]]
     for earlier_start, begins, ends, end in reversed(boxes[:-1]):
         if end > start:
-            continue  # it holds the later one
+            continue  # it contains the later box
         if start - end > JOINT_CHARACTERS or not _JOINT.fullmatch(text, end, start):
             break
         parts.append(text[begins:ends])
@@ -89,17 +90,17 @@ def find_last_box(text: str) -> str | None:
 
 def find_boxes(text: str) -> list[str]:
     """The contents of all boxes that close, in order."""
-    return [text[begins:ends].strip() for _, begins, ends, _ in _boxes(text)]
+    return [text[begins:ends].strip() for _, begins, ends, _ in _locate_boxes(text)]
 
 
-def _boxes(text: str) -> list[tuple[int, int, int, int]]:
-    """(start, start of content, end of content, end) of the boxes that close, by start."""
+def _locate_boxes(text: str) -> list[tuple[int, int, int, int]]:
+    """(start, start of content, end of content, end) of each box that closes, sorted by start."""
     first = _BOX.search(text)
     if first is None:
         return []
     boxes = []
     opened: list[tuple[int, int] | None] = []
-    for token in _BRACES.finditer(text, first.start()):  # braces before it close none of them
+    for token in _BRACES.finditer(text, first.start()):  # earlier braces belong to no box
         if token["box"]:
             opened.append((token.start(), token.end()))
         elif token["bare"]:
@@ -113,7 +114,7 @@ def _boxes(text: str) -> list[tuple[int, int, int, int]]:
     return sorted(boxes)
 
 
-def _last(pattern: re.Pattern[str], text: str) -> str | None:
+def _find_last(pattern: re.Pattern[str], text: str) -> str | None:
     found = None
     for match in pattern.finditer(text):
         found = match[1]
@@ -121,6 +122,6 @@ def _last(pattern: re.Pattern[str], text: str) -> str | None:
 
 
 def _unquote(text: str) -> str:
-    r"""The instruction's example writes \boxed{'…'}, and models copy its quotes."""
+    r"""Strip the single quotes that models copy from the instruction's example, \boxed{'…'}."""
     quoted = len(text) > 1 and text[0] == text[-1] == "'"
     return text[1:-1].strip() if quoted else text

@@ -1,9 +1,9 @@
-r"""Pairs, tuples, intervals and sets of plain numbers, compared without sympy, which needs 20 ms to parse one.
+r"""Comparing pairs, tuples, intervals and sets of plain numbers without sympy, which needs 20 ms to parse one.
 
 equal_lists("(1, 2)", r"\left(1, 2.0\right)")     # True: in order
 equal_lists("1, 2", r"\{2, 1\}")                  # True: sets
 equal_lists("(0, 1]", "(0, 1)")                   # False: the ends of an interval count
-equal_lists("(1, x)", "(1, 2)")                   # None: not plain numbers, which is math-verify's to judge
+equal_lists("(1, x)", "(1, 2)")                   # None: not plain numbers, left to math-verify
 """
 
 import re
@@ -12,27 +12,27 @@ from spo_data.grading.answers.dressing import undress
 from spo_data.grading.answers.numbers import Number, equal_numbers, read_number
 
 Numbers = tuple[str, list[Number]]
-"""The brackets, such as "(]", "{}" or "", and what is between them."""
+"""The brackets, such as "(]", "{}" or "", and the numbers between them."""
 
 
 def equal_lists(ground_truth: str, answer: str) -> bool | None:
-    """Whether two lists of numbers, or a list and a number, are equal; None where a side is neither.
+    """Whether two lists of numbers, or a list and a number, are equal; None if a side is neither.
 
-    The order counts where the ground truth has parentheses; square brackets must be the same on both sides.
+    The order counts if the ground truth has parentheses. Square brackets must be the same on both sides.
     """
     gold, found = _read(ground_truth), _read(answer)
     if gold is None or found is None or len(gold[1]) == len(found[1]) == 1:
         return None
     (gold_brackets, golds), (brackets, answers) = gold, found
     if len(golds) == 1 or len(answers) == 1:
-        return gold_brackets in _SETS and brackets in _SETS and _same(_as_set(golds), _as_set(answers))
+        return gold_brackets in _SETS and brackets in _SETS and _agree(_sort_distinct(golds), _sort_distinct(answers))
     if "[" in gold_brackets + brackets or "]" in gold_brackets + brackets:
         if len(golds) != 2 or len(answers) != 2:
             return None
-        return gold_brackets == brackets and _same(golds, answers)
+        return gold_brackets == brackets and _agree(golds, answers)
     if gold_brackets in _SETS:
-        return _same(_as_set(golds), _as_set(answers))
-    return _same(golds, answers) and (brackets not in _SETS or len(_as_set(answers)) == len(answers))
+        return _agree(_sort_distinct(golds), _sort_distinct(answers))
+    return _agree(golds, answers) and (brackets not in _SETS or len(_sort_distinct(answers)) == len(answers))
 
 
 _SETS = ("", "{}")
@@ -57,11 +57,11 @@ def _read(text: str) -> Numbers | None:
     return brackets, known
 
 
-def _same(golds: list[Number], answers: list[Number]) -> bool:
+def _agree(golds: list[Number], answers: list[Number]) -> bool:
     return len(golds) == len(answers) and all(map(equal_numbers, golds, answers))
 
 
-def _as_set(numbers: list[Number]) -> list[Number]:
-    """Ordered by value, each once."""
+def _sort_distinct(numbers: list[Number]) -> list[Number]:
+    """The distinct numbers, sorted by value."""
     by_value = {number.value: number for number in numbers}
     return [by_value[value] for value in sorted(by_value)]

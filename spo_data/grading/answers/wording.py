@@ -1,12 +1,12 @@
-r"""What words in a formula mean, said in LaTeX before math-verify multiplies their letters or drops them.
+r"""Rewriting the words in a formula as LaTeX, because math-verify multiplies their letters or drops them.
 
     reword(r"5\text{ million}")       # r"5\cdot10^{6}"
     reword(r"5 \text{ apples}")       # "5"
     reword("5 or 6 maybe 5")          # "5 , 6 , 5"
     reword("5 feet 3 inches")         # None
 
-Units carry no value and are dropped, magnitudes multiply, "or" and "and" separate answers. None where words or numbers
-stand side by side in a way that has no value: math-verify would take the first number, or add them up.
+Units are dropped, magnitudes multiply, "or" and "and" separate answers. The result is None if words or numbers stand
+side by side in a way that has no value: math-verify would take the first number, or add them up.
 """
 
 import re
@@ -16,7 +16,7 @@ from spo_data.grading.answers.numbers import read_number
 
 
 def reword(expression: str) -> str | None:
-    """The expression with its words in LaTeX; None where they leave no value to compare."""
+    """The expression with its words in LaTeX; None if its words or numbers have no value to compare."""
     text = _LEADING.sub("", with_constants(to_latex(expression)))
     text = _EDGES.sub("", _SEPARATORS.sub(",", _FONTS.sub("", text)))
     for _ in range(3):
@@ -26,31 +26,31 @@ def reword(expression: str) -> str | None:
     if not _BRACKETS.search(text):
         text = _PLAIN_THOUSANDS.sub(lambda match: "".join(filter(str.isdigit, match[0])), text)
     try:
-        text = _UNITS.sub(_unit, text)
+        text = _UNITS.sub(_replace_unit, text)
     except _NoUnitError:
         return None
     if "," in text:
         text = _PERCENT_SIGN.sub("", text)
     unreadable = _BETWEEN_NUMBERS, _NUMBER_BASE, _ELLIPSIS
-    return None if any(pattern.search(text) for pattern in unreadable) or _misses(text) else text
+    return None if any(pattern.search(text) for pattern in unreadable) or _approximates_badly(text) else text
 
 
 def names_and_values(text: str) -> dict[str, str]:
-    """What each variable is in `x = 2, y = 3`; empty where the text is not two or more of them."""
+    """The value of each variable in `x = 2, y = 3`; empty unless the text is two or more assignments."""
     pairs = [_ASSIGNMENT.fullmatch(part) for part in text.split(",")]
     named = {pair[1]: pair[2].strip() for pair in pairs if pair is not None}
     return named if len(named) == len(pairs) > 1 else {}
 
 
 def with_constants(text: str) -> str:
-    r"""With `e` for `\mathrm{e}`, `\pi` for `pi`, `\sin` for `sin`, and every bare `i` alike."""
+    r"""The text with `e` for `\mathrm{e}`, `\pi` for `pi`, `\sin` for `sin`, and `{i}` for every bare `i`."""
     text = _PLAIN_PI.sub(r"\\pi ", _ROMAN.sub(lambda match: f"{{{match[1].strip()}}}", text))
     text = _PLAIN_FUNCTION.sub(r"\\\1 ", text.replace(r"\varnothing", r"\emptyset"))
     return text if _INDEXED.search(text) else _BARE_I.sub("{i}", text)
 
 
 def is_text(ground_truth: str) -> bool:
-    """Whether a ground truth is words rather than a formula, so that answers are compared as text."""
+    """Whether a ground truth is words rather than a formula; if so, answers are compared as text."""
     bare = undress(ground_truth)
     if _TIME.fullmatch(bare):
         return True
@@ -66,12 +66,12 @@ def is_text(ground_truth: str) -> bool:
 
 
 def _is_symbols(word: str) -> bool:
-    """Whether letters in a row are a function's name or a product of the usual variables, rather than a word."""
+    """Whether a run of letters is a function's name or a product of common variables, not a word."""
     return word.casefold() in _FUNCTIONS or _VARIABLES.fullmatch(word) is not None
 
 
 def fold(text: str) -> str:
-    """Words without LaTeX's text commands, case, white space and punctuation around them."""
+    """The words in lower case, without LaTeX's text commands, extra white space and surrounding punctuation."""
     text = _TEXT_COMMAND.sub(r"\1", undress(text))
     return " ".join(text.strip(" .()").split()).casefold()
 
@@ -143,7 +143,7 @@ _MAGNITUDES = {
     **dict.fromkeys(("trillion", "trillions"), r"\cdot 10^{12}"),
     **dict.fromkeys(("dozen", "dozens"), r"\cdot 12"),
 }
-# What makes another value, or another statement, of the number before it.
+# Words that change the value or the meaning of the number before them.
 _NOT_UNITS = re.compile(
     r"(?:e|is|are|was|not|no|or|and|but|if|when|where|for|to|than|more|less|fewer|least|most|above|below|over|under|plus"
     r"|minus|times|mod|modulo|choose|factorial|squared|cubed|half|halves|thirds?|quarters?|\w+ths?|\w+illions?|percent"
@@ -158,8 +158,8 @@ _UNIT_WORDS = re.compile(r"[\s./()\u00b7^{}*'-]*(?:[^\W\d_]+\.?(?:\^?\{?-?[1-4]\
 _CURRENCIES = set(" $\u20ac\u00a3\u00a5\u20b9")
 
 
-def _misses(text: str) -> bool:
-    """Whether a number is said to be about another one that it is not near."""
+def _approximates_badly(text: str) -> bool:
+    r"""Whether the text says `a \approx b` of two numbers that differ by more than 5 %."""
     sides = [read_number(side) for side in text.split("\\approx")]
     known = [float(side.value) for side in sides if side is not None]
     return len(sides) > 1 and len(known) > 1 and abs(known[0] - known[-1]) > 0.05 * max(abs(known[0]), abs(known[-1]))
@@ -169,7 +169,7 @@ class _NoUnitError(Exception):
     pass
 
 
-def _unit(match: re.Match[str]) -> str:
+def _replace_unit(match: re.Match[str]) -> str:
     if match["attached"] is not None:
         return ""
     said = match["text"] if match["text"] is not None else match["bare"]
@@ -179,10 +179,10 @@ def _unit(match: re.Match[str]) -> str:
     if set(words) <= _CURRENCIES or all(character in _COUNTERS for character in words.strip()):
         return ""
     if not words.isascii() or not _UNIT_WORDS.fullmatch(words):
-        raise _NoUnitError  # five in a language that we cannot read may be five million
+        raise _NoUnitError  # an unknown word may be a magnitude in another language
     first, *others = re.findall(r"[^\W\d_]+", words)
     factor = ""
-    while first in _MAGNITUDES:  # five hundred thousand
+    while first in _MAGNITUDES:  # as in five hundred thousand
         factor += _MAGNITUDES[first]
         if not others:
             return factor
@@ -191,5 +191,5 @@ def _unit(match: re.Match[str]) -> str:
     if first in _FUNCTIONS or any(map(_NOT_UNITS.fullmatch, every)):
         raise _NoUnitError
     if any(len(word) < 3 and not _SHORT_WORD.fullmatch(word) for word in re.findall(r"[^\W\d_]+", said)):
-        raise _NoUnitError  # a variable, or a thousand in short
+        raise _NoUnitError  # a variable, or an abbreviation of thousand
     return factor

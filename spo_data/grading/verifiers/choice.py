@@ -4,16 +4,16 @@ r"""The verifier `choice`: one letter from A to E.
     ChoiceVerifier().grade("The answer is B.", "B")          # correct
     ChoiceVerifier().grade(r"\boxed{A or B}", "B")          # wrong
 
-The letter may stand in parentheses, bold or `\text`, and carry its option's text after ")", ".", ":" or ",". A response
-that marks no answer is read for "the answer is B", "option B is correct", or a last line that is only the letter.
+The letter may be in parentheses, bold or `\text`. Its option's text may follow after ")", ".", ":" or ",". If the
+response marks no answer, "the answer is B", "option B is correct" or a last line of only the letter counts as one.
 """
 
 import re
 
 from spo_data.grading.answers.dressing import undress
 from spo_data.grading.answers.extract import extract_answer, strip_thinking
-from spo_data.grading.verdict import NO_ANSWER, ExtraInfo, Graded, Verdict
-from spo_data.grading.verifiers.boxed_gold import BoxedGold
+from spo_data.grading.verdict import NO_ANSWER, Graded, Verdict
+from spo_data.grading.verifiers.text_verifier import TextVerifier
 
 _WORD = r"(?:(?:the\s+)?(?:correct\s+|final\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s*)"
 _LETTER = re.compile(
@@ -25,7 +25,7 @@ _STATED = (
     re.compile(rf"(?:[Oo]ption|[Cc]hoice){_MARK}[)*$\s]*(?:is|must be)\s+(?:the\s+)?(?:correct|right|answer|best)\b"),
     re.compile(rf"\b(?:choose|pick|select|go with)(?:\s+(?:[Oo]ption|[Cc]hoice))?{_MARK}"),
 )
-"""The first that is found says which letter a response states; of several places the last."""
+"""How a response states a letter, in order of preference; the last match of the first pattern that matches counts."""
 _JOINED = r"(?:,|;|/|\bor\b|\band\b|\bmaybe\b|\bperhaps\b)"
 _LABEL = r"[\s*$(]*(?:(?:or|and|maybe|perhaps|option|choice)\b[\s*$(]*)*[A-E]"
 _SECOND = re.compile(rf"[\s)*$}}]*{_JOINED}{_LABEL}\b", re.IGNORECASE)
@@ -33,18 +33,12 @@ _ANOTHER = re.compile(rf"(?:{_JOINED}|[.]\s+(?:or|and)\b){_LABEL}\s*(?:$|[),./:]
 _COMMAND = re.compile(r"\\(?:text(?:bf|rm|it)?|math(?:rm|bf|it)|mbox)\s*\{([^{}]*)\}|\*\*|\$")
 
 
-class ChoiceVerifier(BoxedGold):
+class ChoiceVerifier(TextVerifier):
     """`choice`."""
 
     reads_thinking = True
 
-    def grade(
-        self,
-        response: str,
-        ground_truth: str,
-        extra_info: ExtraInfo = None,  # noqa: ARG002 # the protocol's
-        data_source: str = "",  # noqa: ARG002 # the protocol's
-    ) -> Graded:
+    def grade_text(self, response: str, ground_truth: str) -> Graded:
         gold = find_choice(ground_truth)
         if gold is None:
             return Graded.failed(Verdict.GOLD_UNPARSEABLE, f"choice wants a letter A to E, not {ground_truth[:200]!r}")
@@ -53,7 +47,7 @@ class ChoiceVerifier(BoxedGold):
 
 
 def find_choice(answer: str) -> str | None:
-    """The letter that an answer chooses, upper case; None where it chooses none, or more than one."""
+    """The letter that an answer chooses, upper case; None if it chooses none, or more than one."""
     bare = undress(_COMMAND.sub(r"\1", answer)).strip()
     match = _LETTER.fullmatch(bare)
     if match is None or _ANOTHER.search(bare, match.end("letter")):

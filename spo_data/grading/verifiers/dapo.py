@@ -1,36 +1,30 @@
 r"""The verifier `dapo`: verl's `math_dapo` with `strict_box_verify=True`, verdict for verdict.
 
-The last `\boxed{` in the last 100 characters must close, and hold the ground truth to the letter. Thinking is not
-stripped and nothing is normalised: what is trained with that reward is estimated with that reward. Where verl gives -1
-the score is 0, and a response without such a box is `no_answer` rather than `wrong`.
+The last `\boxed{` in the last 100 characters must close, and its content must equal the ground truth exactly. Thinking
+is not stripped and nothing is normalised, so that values are estimated with the reward that training uses. If verl
+gives -1, the score is 0. A response without such a box is `no_answer` rather than `wrong`.
 """
 
-from spo_data.grading.verdict import NO_ANSWER, ExtraInfo, Graded
-from spo_data.grading.verifiers.boxed_gold import BoxedGold
+from spo_data.grading.verdict import NO_ANSWER, Graded
+from spo_data.grading.verifiers.text_verifier import TextVerifier
 
 TAIL = 100
 """Characters at the end of a response that verl looks at."""
 _BOX = "\\boxed{"
 
 
-class DapoVerifier(BoxedGold):
+class DapoVerifier(TextVerifier):
     """`dapo`."""
 
     reads_thinking = False
 
-    def grade(
-        self,
-        response: str,
-        ground_truth: str,
-        extra_info: ExtraInfo = None,  # noqa: ARG002 # the protocol's
-        data_source: str = "",  # noqa: ARG002 # the protocol's
-    ) -> Graded:
+    def grade_text(self, response: str, ground_truth: str) -> Graded:
         answer = strict_box(response[-TAIL:])
         return NO_ANSWER if answer is None else Graded.scored(float(answer == ground_truth), answer)
 
 
 def strict_box(tail: str) -> str | None:
-    """What the last box holds; None where there is none or it does not close."""
+    """The content of the last box; None if there is no box or it does not close."""
     start = tail.rfind(_BOX)
     if start < 0:
         return None

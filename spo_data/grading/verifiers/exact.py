@@ -1,23 +1,15 @@
-"""The verifier `exact`: equal text after white space is folded."""
+"""The verifier `exact`: the answer equals the ground truth as text, with runs of white space counted as one space."""
 
 from spo_data.grading.answers.extract import extract_answer
-from spo_data.grading.verdict import NO_ANSWER, ExtraInfo, Graded
-from spo_data.grading.verifiers.boxed_gold import BoxedGold
+from spo_data.grading.verdict import NO_ANSWER, Graded
+from spo_data.grading.verifiers.text_verifier import TextVerifier
 
 
-class ExactVerifier(BoxedGold):
+class ExactVerifier(TextVerifier):
     """`exact`."""
 
     reads_thinking = True
 
-    def grade(
-        self,
-        response: str,
-        ground_truth: str,
-        extra_info: ExtraInfo = None,  # noqa: ARG002 # the protocol's
-        data_source: str = "",  # noqa: ARG002 # the protocol's
-    ) -> Graded:
+    def grade_text(self, response: str, ground_truth: str) -> Graded:
         answer = extract_answer(response)
-        if answer is None:
-            return NO_ANSWER
-        return Graded.scored(float(answer.split() == ground_truth.split()), answer)
+        return NO_ANSWER if answer is None else Graded.scored(float(answer.split() == ground_truth.split()), answer)

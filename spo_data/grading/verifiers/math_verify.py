@@ -1,9 +1,9 @@
 r"""The verifier `math-verify`: mathematical equality.
 
-Plain numbers and lists of them are compared as exact fractions, ground truths that are words as text, all else by
-`math_equal`. Verdicts on (ground truth, answer) pairs are remembered: eight samples of one prompt repeat each other. A
-response that marks no answer is read as math-verify itself reads it ("the answer is …", else the last formula or
-number), unless it hedges: "1331 and 1728" is an answer with two parts.
+Plain numbers and lists of them are compared as exact fractions, ground truths in words as text, and all others by
+`math_equal`. Verdicts on (ground truth, answer) pairs are cached, because samples of one prompt repeat each other. If a
+response marks no answer, it is read as math-verify reads it ("the answer is …", else the last formula or number). If
+it hedges, as in "1331 and 1728", the whole hedge is the answer.
 """
 
 import re
@@ -11,17 +11,18 @@ from functools import lru_cache
 
 from spo_data.grading.answers.dressing import to_latex
 from spo_data.grading.answers.extract import extract_answer, find_last_box, strip_thinking
-from spo_data.grading.answers.math_equal import UnparseableGoldError, last_expression, math_equal
+from spo_data.grading.answers.math_equal import UnparseableGoldError, find_last_expression, math_equal
 from spo_data.grading.answers.number_lists import equal_lists
 from spo_data.grading.answers.numbers import equal_in_base, equal_numbers, read_number
 from spo_data.grading.answers.wording import fold, is_text
-from spo_data.grading.verdict import NO_ANSWER, ExtraInfo, Graded, Verdict, too_long
+from spo_data.grading.verdict import NO_ANSWER, Graded, Verdict, too_long
+from spo_data.grading.verifiers.text_verifier import TextVerifier
 
 REMEMBERED = 20_000
 REMEMBERED_CHARACTERS = 500
-"""Longer pairs are not remembered: they hardly repeat, and would fill the memory."""
+"""Longer pairs are not cached: they rarely repeat, and would fill the memory."""
 TAIL = 1000
-"""Characters at the end of a response in which an unmarked answer is looked for: math-verify's search is quadratic."""
+"""An unmarked answer is looked for in this many last characters, because math-verify's search is quadratic."""
 
 _NUMBER = r"[+-]?(?:\d+(?:,\d{3})*+|\d+)(?:\.\d+)?(?:/\d+)?"
 _WORD = r"(?:or|and|maybe|perhaps|possibly|probably|either|even)"
@@ -40,36 +41,26 @@ _STATED = re.compile(
     rf"|(?P<plain>{_NUMBER}|\[[^\[\]\n]{{1,100}}\]|\([^()\n]{{1,100}}\)))\s*[.!]?\s*\Z",
     re.IGNORECASE,
 )
-"""What math-verify would find, too, and a hundred times slower."""
+"""math-verify would find these too, but a hundred times slower."""
 
 
-class MathVerifier:
+class MathVerifier(TextVerifier):
     """`math-verify`."""
 
     reads_thinking = True
 
-    def grade(
-        self,
-        response: str,
-        ground_truth: str,
-        extra_info: ExtraInfo = None,  # noqa: ARG002 # the protocol's
-        data_source: str = "",  # noqa: ARG002 # the protocol's
-    ) -> Graded:
+    def grade_text(self, response: str, ground_truth: str) -> Graded:
         answer = extract_answer(response) or (_find_stated_words if is_text(ground_truth) else _find_unmarked)(response)
-        return NO_ANSWER if answer is None else self._compare(answer, ground_truth)
+        return NO_ANSWER if answer is None else _compare(answer, ground_truth)
 
-    def check_gold(
-        self,
-        ground_truth: str,
-        extra_info: ExtraInfo = None,  # noqa: ARG002 # the protocol's
-        data_source: str = "",  # noqa: ARG002 # the protocol's
-    ) -> Graded:
-        return self._compare(ground_truth, ground_truth).as_gold_check(ground_truth)
+    def grade_gold(self, ground_truth: str) -> Graded:
+        return _compare(ground_truth, ground_truth)
 
-    def _compare(self, answer: str, ground_truth: str) -> Graded:
-        if len(answer) + len(ground_truth) > REMEMBERED_CHARACTERS:
-            return too_long(answer) or _grade_answer(ground_truth, answer)
-        return _grade_cached(ground_truth, answer)
+
+def _compare(answer: str, ground_truth: str) -> Graded:
+    if len(answer) + len(ground_truth) > REMEMBERED_CHARACTERS:
+        return too_long(answer) or _grade_answer(ground_truth, answer)
+    return _grade_cached(ground_truth, answer)
 
 
 def _grade_answer(ground_truth: str, answer: str) -> Graded:
@@ -105,7 +96,7 @@ def _find_unmarked(response: str) -> str | None:
         return stated["formula"] or stated["plain"]
     if not any(character.isdigit() or character in "$\\" for character in tail):
         return None
-    found = last_expression(tail)
+    found = find_last_expression(tail)
     if found is None:
         return None
     position = tail.rfind(found)
@@ -118,7 +109,7 @@ def _find_unmarked(response: str) -> str | None:
 
 
 def _find_stated_words(response: str) -> str | None:
-    """The words after the last "answer is", else a last line of a few words."""
+    """The words after the last "answer is", else the last line if it is short."""
     visible = strip_thinking(response)
     if visible is None or find_last_box(visible) is not None:
         return None
@@ -129,4 +120,4 @@ def _find_stated_words(response: str) -> str | None:
 
 _SAID = re.compile(r"\banswer is:?[ \t]+([^\n.]{1,100})", re.IGNORECASE)
 LAST_LINE = 20
-"""Characters of a last line that may be an answer in words."""
+"""A last line of at most this many characters can be an answer in words."""

@@ -1,11 +1,11 @@
-r"""Verifiers: is a response right?
+r"""The verifiers by name, and what a verifier is.
 
     verifier = load_verifier("math-verify")
     verifier.grade(r"so it is \boxed{0.5}", r"\frac{1}{2}")      # Graded(CORRECT, 1.0, "0.5")
 
-* `math-verify`: mathematical equality (Hugging Face's math-verify, guarded), words as text. The default.
+* `math-verify`: mathematical equality (Hugging Face's math-verify, corrected), words as text. The default.
 * `dapo`: verl's `math_dapo` with strict box, verdict for verdict.
-* `exact`: equal text after white space is folded.
+* `exact`: equal text, with runs of white space counted as one space.
 * `choice`: one letter from A to E.
 * `reasoning-gym`: the generator's own `score_answer`, a float in [0, 1].
 * `FILE.py:FUNCTION`: a function with the signature of verl's `compute_score`.
@@ -27,21 +27,21 @@ from spo_data.grading.verifiers.reasoning_gym import ReasoningGymVerifier
 from spo_data.grading.verifiers.reward_function import RewardFunction, is_reward_function, reward_function_version
 
 RULES = 2
-"""Counts changes of our own rules (extraction, fast paths) that can change a verdict; part of a grader's version."""
+"""Part of a grader's version; counts changes of our own rules (extraction, fast paths) that can change a verdict."""
 
 
 class Verifier(Protocol):
-    """Grades one response. Raises nothing for a bad answer: whatever it raises is our failure (`grader_error`)."""
+    """Grades one response. A bad answer raises nothing: any exception is our failure (`grader_error`)."""
 
     reads_thinking: bool
-    """Whether it strips thinking, and so must be told when the prompt had opened it."""
+    """Whether it strips thinking. If so, the worker adds the `<think>` that the prompt's end had opened."""
 
     def grade(
         self, response: str, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = ""
     ) -> Graded: ...
 
     def check_gold(self, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Graded:
-        """`correct` where the ground truth verifies against itself, `gold_unparseable` where it does not."""
+        """`correct` if the ground truth verifies against itself, else `gold_unparseable`."""
         ...
 
 
@@ -55,7 +55,7 @@ VERIFIERS: Mapping[str, type[Verifier]] = {
 
 
 def load_verifier(name: str, option: str = "--verifier") -> Verifier:
-    """The verifier of that name; raises UserError, which names the option, where there is none."""
+    """The verifier with this name; raises UserError, which names `option`, if there is none."""
     if is_reward_function(name):
         return RewardFunction(name, option)
     if name not in VERIFIERS:
@@ -64,7 +64,7 @@ def load_verifier(name: str, option: str = "--verifier") -> Verifier:
 
 
 def verifier_version(name: str) -> str:
-    """What a verdict depends on: the library behind the verifier and our own rules, or the function's file."""
+    """What a verdict depends on: the versions of the libraries and of our own rules, or of the function's file."""
     if is_reward_function(name):
         return reward_function_version(name)
     packages = {"math-verify": ("math-verify", "sympy"), "reasoning-gym": ("reasoning-gym",)}.get(name, ())

@@ -1,12 +1,12 @@
-"""The verifier `FILE.py:FUNCTION`: a reward function of the user's, with verl's signature.
+"""The verifier `FILE.py:FUNCTION`: the user's own reward function, with verl's signature.
 
     def compute_score(data_source, solution_str, ground_truth, extra_info):    # --verifier my.py:compute_score
         return float(solution_str.strip().endswith(ground_truth))
 
-It gets the response as it is, thinking included, as verl passes it, and runs where every verifier runs: in a process
-with a memory limit that is killed at the time limit. An exception, a hang or a crash is `grader_error` or
-`grader_timeout`, never a score. It returns a number in [0, 1], or a dict as verl's rewards do: `acc` where there is
-one, else `score`, and `pred` as the answer. What it prints is not shown. An `async def` works too.
+The function gets the whole response, thinking included, as in verl. Like every verifier it runs in a process with a
+memory limit, which is killed at the time limit. An exception, a hang or a crash is `grader_error` or `grader_timeout`,
+never a score. The function returns a number in [0, 1] or, as verl's rewards do, a dict: the score is `acc` if present,
+else `score`, and `pred` is the answer. What it prints is not shown. The function may be an `async def`.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from spo_data.grading.answers.extract import extract_answer
 from spo_data.grading.verdict import ExtraInfo, Graded
 
 _DRESSINGS = ("\\boxed{{{}}}", "Answer: {}", "<answer>{}</answer>", "#### {}", "{}")
-"""The forms in which a ground truth is shown to a function that has to recognise it."""
+"""How responses usually mark an answer: a function must recognise the ground truth in one of these forms."""
 
 
 class RewardFunction:
-    """A function in a file. Importing the file is put off until the first call, in a grading process."""
+    """A function in a file. The file is imported at the first call, in a grading process."""
 
     reads_thinking = False
 
@@ -51,7 +51,7 @@ class RewardFunction:
         )
 
     def check_gold(self, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Graded:
-        """`correct` where the function gives the full score to the ground truth in one of its usual forms."""
+        """`correct` if the function gives the ground truth, in one of the usual forms of an answer, the full score."""
         for dressing in _DRESSINGS:
             graded = self.grade(dressing.format(ground_truth), ground_truth, extra_info, data_source)
             if graded.score == 1.0:
@@ -59,14 +59,14 @@ class RewardFunction:
         return graded.as_gold_check(ground_truth)
 
     def load(self) -> Callable[..., Any]:
-        """The function; raises UserError where the file has none, and whatever the file raises."""
+        """The function; raises UserError if the file does not define it, and whatever importing the file raises."""
         if self._function is None:
             spec = importlib.util.spec_from_file_location(f"spo_reward_{self._path.stem}", self._path)
             if spec is None or spec.loader is None:
                 raise UserError(f"{self._path} is not a Python file")
             module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
-            sys.path.insert(0, str(self._path.parent.absolute()))  # modules beside it, as when Python runs the file
+            sys.modules[spec.name] = module  # dataclasses and pickle look up their module there
+            sys.path.insert(0, str(self._path.parent.absolute()))  # for imports of modules beside it
             spec.loader.exec_module(module)
             function = getattr(module, self._function_name, None)
             if not callable(function):
@@ -82,14 +82,14 @@ class RewardFunction:
 
 
 def is_reward_function(name: str) -> bool:
-    """Whether a verifier's name means a function in a file."""
+    """Whether a verifier's name is that of a function in a file."""
     return ".py:" in name
 
 
 def split_name(name: str, option: str = "--verifier") -> tuple[Path, str]:
-    """File and function; raises UserError, which names the option, where the file cannot be read or compiled."""
+    """File and function; raises UserError, which names `option`, if the file cannot be read or compiled."""
     file, _, function = name.rpartition(":")
-    path = Path(file).absolute()  # a reward may change the folder that its process is in
+    path = Path(file).absolute()  # a reward function may change the working directory
     try:
         compile(path.read_bytes(), str(path), "exec")
     except OSError as error:
@@ -102,13 +102,13 @@ def split_name(name: str, option: str = "--verifier") -> tuple[Path, str]:
 
 
 def reward_function_version(name: str) -> str:
-    """Function and checksum of its file; of modules that the file imports nothing is known."""
+    """The function's name and its file's checksum; modules that the file imports are not included."""
     path, function = split_name(name)
     return f"{function} sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
 def plain_text(text: str) -> str:
-    """The text as a `str` of no other class: the parent process cannot import a reward's own classes."""
+    """The text as a plain `str`: the parent process cannot unpickle a subclass from the user's file."""
     return str.encode(text, errors="surrogatepass").decode(errors="surrogatepass")
 
 

@@ -289,7 +289,7 @@ def test_a_program_with_a_long_run_of_blanks_is_read_at_once() -> None:
 )
 def test_a_stop_string_that_ends_a_response_at_its_program_is_refused(stop: str) -> None:
     """`</code` and `>\\n` got through: every response ended before its first program and was graded as finished."""
-    with pytest.raises(UserError, match="with --tools python a program is asked for by <code> and </code>"):
+    with pytest.raises(UserError, match="program, which --tools python expects between <code> and </code>; remove"):
         refuse_stops(["END", stop])
 
 

@@ -394,7 +394,7 @@ def test_a_reward_that_changes_the_folder_hides_no_other_reward_s_file(
 def test_two_reward_functions_of_different_folders_are_refused(tmp_path: Path) -> None:
     """Both folders held a `helper.py`: the second function got the first one's, and its scores."""
     names = [f"{write(tmp_path / folder, 'def judge(**_): return 1')}:judge" for folder in ("a", "b")]
-    with pytest.raises(UserError, match="must lie in one folder"):
+    with pytest.raises(UserError, match="must be in one folder"):
         GraderPool(*names)
 
 

@@ -185,7 +185,7 @@ def test_a_short_name_is_resolved_on_the_hub_whatever_its_case(answers: Mapping[
         ("missing", "--model acme/nothing: no such folder, and not on the Hub"),
         ("bad revision", "--model acme/tiny has no revision 'nope'"),
         ("gated", "--model acme/gated-tiny is gated: accept its terms on its page, then `hf auth login`"),
-        ("no configuration", "--model acme/gguf-only has no config.json: not a transformers model"),
+        ("no configuration", "--model acme/gguf-only has no config.json, so it is not a transformers model"),
     ],
 )
 def test_what_the_hub_refuses_is_one_line(answers: Mapping[str, Any], label: str, said: str) -> None:

@@ -213,8 +213,11 @@ def test_one_named_column_leaves_the_other_to_the_layout(
 @pytest.mark.parametrize(
     ("named", "said"),
     [
-        ({"prompt_column": "quest"}, "--prompt-column quest: no such column; there are question, answer"),
-        ({"answer_column": "answer.value"}, "--answer-column answer.value: no such column; there are question, answer"),
+        ({"prompt_column": "quest"}, "--prompt-column quest: no such column; the columns are question, answer"),
+        (
+            {"answer_column": "answer.value"},
+            "--answer-column answer.value: no such column; the columns are question, answer",
+        ),
     ],
 )
 def test_a_named_column_that_is_missing_is_refused_with_the_ones_there_are(named: dict[str, str], said: str) -> None:

@@ -359,7 +359,7 @@ def test_a_configuration_is_chosen_by_name(answers: Mapping[str, Any]) -> None:
         ("one word", "--dataset nothing: no such file or folder, and not on the Hub"),
         ("bad revision", "--dataset acme/math has no revision 'nope'"),
         ("bad split", "--dataset acme/math has no split 'test': choose --split train"),
-        ("bad id", "--dataset not an id!: no such file or folder, nor a Hub id"),
+        ("bad id", "--dataset not an id!: no such file or folder, and not a Hub id"),
         ("gated", "--dataset acme/gated-math is gated: accept its terms on its page, then `hf auth login`"),
         ("no config", "needs another --dataset-config: Config name is missing. Please pick one among"),
         ("bad config", "needs another --dataset-config: BuilderConfig 'fr' not found. Available: ['en', 'de']"),

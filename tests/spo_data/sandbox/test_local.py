@@ -421,7 +421,10 @@ def test_the_check_passes_with_the_smallest_limits(unsafe: bool) -> None:
     ("limits", "said"),
     [
         (Limits(1e20, 256), r"--tool-seconds 1e\+20: at most 1,000,000,000"),
-        (Limits(30, 10**14), "programs of a model cannot be run here: .*prlimit: failed to parse AS limit.*; use .*"),
+        (
+            Limits(30, 10**14),
+            "this machine cannot run a model's programs: .*prlimit: failed to parse AS limit.*; use .*",
+        ),
     ],
 )
 def test_limits_that_cannot_be_set_are_refused_in_one_line(unsafe: bool, limits: Limits, said: str) -> None:
@@ -484,7 +487,7 @@ def test_a_bubblewrap_that_cannot_isolate_is_refused_in_one_line(
     with pytest.raises(UserError) as refused:
         asyncio.run(check_sandbox(False, LIMITS))
     assert re.fullmatch(
-        rf"programs of a model cannot be run here: .*{said}.*; use --sandbox http.*", str(refused.value)
+        rf"this machine cannot run a model's programs: .*{said}.*; use --sandbox http.*", str(refused.value)
     )
 
 
@@ -493,7 +496,7 @@ def test_a_missing_filter_of_system_calls_is_refused(monkeypatch: pytest.MonkeyP
 
     seccomp.system_call_filter.cache_clear()
     monkeypatch.setitem(sys.modules, "pyseccomp", None)
-    with pytest.raises(UserError, match="no filter of system calls"):
+    with pytest.raises(UserError, match="the filter of system calls cannot be made"):
         asyncio.run(check_sandbox(False, LIMITS))
 
 

@@ -163,7 +163,7 @@ def test_a_fault_that_passes_is_tried_again(fault: "tuple[int, str] | str") -> N
         ((503, '{"detail": "385 programs wait already"}'), "answered 503 (385 programs wait already)"),
         ((200, "<html>\na proxy</html>"), "not an answer of SandboxFusion's /run_code: '<html> a proxy</html>'"),
         ((200, FAULT), "the sandbox failed: no space left on device"),
-        ("cut", "no connection, or a broken one (Server disconnected without sending a response.)"),
+        ("cut", "the connection failed (Server disconnected without sending a response.)"),
     ],
 )
 def test_a_fault_for_ever_is_a_sandbox_error_in_one_line(fault: "tuple[int, str] | str", reason: str) -> None:
@@ -285,7 +285,7 @@ def test_checking_says_in_one_line_what_is_wrong_and_what_serves_one(line: tuple
         asyncio.run(check_remote(f"{server.address}/", Limits()))
     assert str(raised.value).startswith(f"--sandbox {server.address}: ")
     assert message in str(raised.value)
-    assert str(raised.value).endswith("; `spo-data sandbox` serves one")
+    assert str(raised.value).endswith("; start a server with `spo-data sandbox`")
     assert "\n" not in str(raised.value)
 
 

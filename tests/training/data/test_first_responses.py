@@ -21,7 +21,7 @@ from spo_data.provenance import ToolsRecord
 from spo_data.run.journal import Journal
 from spo_data.run.parquet_tables import write_tables
 from spo_data.run.sample import Sample
-from spo_train.data.first_responses import DECIDING, TOKEN_IDS, _in_tables, read_first_responses
+from spo_train.data.first_responses import DECIDING, TOKEN_IDS, _read_tables, read_first_responses
 from support.made_runs import make_run
 from support.records import GRADER, make_manifest
 
@@ -174,7 +174,7 @@ def test_only_deciding_columns_and_needed_row_groups_are_read(tmp_path: Path) ->
     pq.write_table(table, tmp_path / "samples.parquet", row_group_size=per_group)
     content = (tmp_path / "samples.parquet").read_bytes()
     Counted.read_bytes = 0
-    found = _in_tables(["samples.parquet"], lambda _: Counted(content), {"p3", "p11"})
+    found = _read_tables(["samples.parquet"], lambda _: Counted(content), {"p3", "p11"})
     assert {name: each.token_ids.tolist() for name, each in found.items()} == {
         name: table.column("token_ids")[per_group * number].as_py() for name, number in (("p3", 3), ("p11", 11))
     }

@@ -248,7 +248,7 @@ def test_the_loop_of_a_written_file_is_made_as_verl_makes_it(tokenizer: Any) -> 
     from omegaconf import OmegaConf
     from verl.experimental.agent_loop.agent_loop import DictConfigWrap, ToolListWrap
 
-    from spo_train.hooks.loop_file import make_loop_settings
+    from spo_train.data.loop_file import make_loop_settings
 
     asked = ToolOptions(tools="python", max_tool_turns=3, sandbox="http://localhost:8080")
     written = {

@@ -20,8 +20,8 @@ from spo_data.provenance import ToolsRecord
 from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
 from spo_data.values.schema import values_schema
 from spo_data.values.table import ValueTable
+from spo_train.data.loop_file import make_loop_settings, read_loop_options, read_loop_wording
 from spo_train.hooks import failures
-from spo_train.hooks.loop_file import make_loop_settings, read_loop_options, read_loop_wording
 from spo_train.hooks.shared_interpreter import concurrency_of, share_interpreter
 from spo_train.plan.record import TrainRecord, read_record, refuse_another
 from spo_train.plan.tool_options import check_interpreter, choose_tools, choose_wording, note_tools

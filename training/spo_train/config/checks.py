@@ -1,9 +1,9 @@
-"""What is wrong with a composed configuration, found before Ray starts.
+"""Checks of a composed configuration, before Ray starts.
 
     check_config(config, choice)              # raises UserError: one line, with the setting that would be right
     check_with_verl(config)                   # verl's own checks, for which verl is imported
 
-verl would stop at most of these too: after minutes of starting, on machines that are paid for.
+verl would refuse most of these too, but only after minutes of start-up on machines that cost money.
 """
 
 import contextlib
@@ -11,17 +11,28 @@ import io
 from typing import TYPE_CHECKING
 
 from spo_data.errors import UserError, first_line
+from spo_train.config.choice import Choice
 from spo_train.config.keys import (
     ACTOR,
+    ADVANTAGE_KEY,
     BATCH_KEY,
+    KL_IN_REWARD_KEY,
+    MINI_BATCH_KEY,
     MODE_KEY,
     MODES,
+    PARAM_OFFLOAD_KEY,
     PROMPT_TOKENS_KEY,
     RESPONSE_TOKENS_KEY,
+    RESPONSES_KEY,
     ROLLOUT,
+    ROLLOUT_NODES_KEY,
+    SEQUENCE_PARALLEL_KEY,
+    SPO,
     STEPS_KEY,
+    SYNC_STEPS_KEY,
+    TENSOR_PARALLEL_KEY,
+    VAL_RESPONSES_KEY,
 )
-from spo_train.config.preset import Choice
 from spo_train.config.unsupported import format_override, refuse_unsupported
 from spo_train.spo.settings import settings_from
 
@@ -32,20 +43,21 @@ COUNTS = (
     BATCH_KEY,
     PROMPT_TOKENS_KEY,
     RESPONSE_TOKENS_KEY,
-    f"{ROLLOUT}.n",
+    RESPONSES_KEY,
     f"{ROLLOUT}.agent.num_workers",
-    f"{ROLLOUT}.tensor_model_parallel_size",
-    f"{ROLLOUT}.val_kwargs.n",
-    f"{ACTOR}.ppo_mini_batch_size",
-    f"{ACTOR}.ulysses_sequence_parallel_size",
-    "trainer.v1.separate_async.parameter_sync_step",
+    TENSOR_PARALLEL_KEY,
+    VAL_RESPONSES_KEY,
+    MINI_BATCH_KEY,
+    SEQUENCE_PARALLEL_KEY,
+    SYNC_STEPS_KEY,
 )
-VERL_CLASSES = ("actor_rollout_ref.actor", "actor_rollout_ref.rollout", "algorithm")
-"""The parts that verl turns into dataclasses, which refuse what they have no field for."""
+"""Settings that must be whole numbers, at least 1."""
+VERL_CLASSES = (ACTOR, ROLLOUT, "algorithm")
+"""The parts that verl turns into dataclasses, which refuse a setting without a field."""
 
 
 def check_config(config: "DictConfig", choice: Choice, context_length: int | None = None) -> None:
-    """Raise UserError where the settings do not fit each other, the prompts, the devices or the model's context."""
+    """Raise UserError if the settings do not fit each other, the prompts, the devices or the model's context."""
     _check_counts(config)
     refuse_unsupported(config, validation=choice.validation)
     _check_method(config, choice)
@@ -56,19 +68,19 @@ def check_config(config: "DictConfig", choice: Choice, context_length: int | Non
 
 
 def check_with_verl(config: "DictConfig") -> None:
-    """Raise UserError with what verl says against the configuration."""
+    """Raise UserError with verl's reason if verl refuses the configuration."""
     from omegaconf import DictConfig, OmegaConf
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import omega_conf_to_dataclass, validate_config
 
-    copy = DictConfig(OmegaConf.to_container(config))  # verl resolves some of it in place
+    copy = DictConfig(OmegaConf.to_container(config))  # verl resolves parts of it in place
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             for part in VERL_CLASSES:
                 omega_conf_to_dataclass(OmegaConf.select(copy, part))
             validate_config(copy, use_reference_policy=need_reference_policy(copy), use_critic=need_critic(copy))
     except Exception as error:  # assertions, ValueErrors and hydra's wrapping of them
-        raise UserError(f"verl refuses the settings: {_reason(error)}") from error
+        raise UserError(f"verl refuses the settings: {_find_reason(error)}") from error
 
 
 def _check_counts(config: "DictConfig") -> None:
@@ -78,7 +90,7 @@ def _check_counts(config: "DictConfig") -> None:
     for key in COUNTS if epochs else (*COUNTS, STEPS_KEY):
         value = OmegaConf.select(config, key)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise UserError(f"{key}={format_override(value)}: wanted a whole number from 1 on")
+            raise UserError(f"{key}={format_override(value)}: wanted a whole number, at least 1")
 
 
 def _check_method(config: "DictConfig", choice: Choice) -> None:
@@ -87,26 +99,26 @@ def _check_method(config: "DictConfig", choice: Choice) -> None:
     try:
         settings = settings_from(dict(OmegaConf.to_container(config.trainer.spo, resolve=True)))  # type: ignore[arg-type] # its keys are names
     except (ValueError, TypeError) as error:
-        raise UserError(
-            f"trainer.spo: {first_line(error)}".replace("trainer.spo: trainer.spo", "trainer.spo")
-        ) from error
+        raise UserError(f"{SPO}: {first_line(error)}".replace(f"{SPO}: {SPO}", SPO)) from error
     if settings.method != choice.method:
-        raise UserError(f"trainer.spo.method={settings.method}: use --method {settings.method}")
+        raise UserError(f"{SPO}.method={settings.method}: use --method {settings.method}")
     if choice.method != "grpo":
         if config.algorithm.adv_estimator != "spo":
             raise UserError(
-                f"algorithm.adv_estimator={config.algorithm.adv_estimator}: --method {choice.method} has advantages of"
-                " its own; --method grpo takes verl's"
+                f"{ADVANTAGE_KEY}={config.algorithm.adv_estimator}: --method {choice.method} computes its own"
+                " advantages; --method grpo uses verl's"
             )
         if config.actor_rollout_ref.rollout.n != 1:
             raise UserError(
-                f"{ROLLOUT}.n={config.actor_rollout_ref.rollout.n}: --method {choice.method} draws one response a"
+                f"{RESPONSES_KEY}={config.actor_rollout_ref.rollout.n}: --method {choice.method} draws one response a"
                 " prompt; --method grpo draws groups"
             )
     elif config.actor_rollout_ref.rollout.n < 2:
-        raise UserError(f"{ROLLOUT}.n={config.actor_rollout_ref.rollout.n}: a group of GRPO has at least 2 responses")
+        raise UserError(
+            f"{RESPONSES_KEY}={config.actor_rollout_ref.rollout.n}: a GRPO group needs at least 2 responses"
+        )
     if config.algorithm.use_kl_in_reward:
-        raise UserError("algorithm.use_kl_in_reward=true: a value is the expected reward without a penalty")
+        raise UserError(f"{KL_IN_REWARD_KEY}=true: a value is the expected reward without a penalty")
 
 
 def _check_mode(config: "DictConfig") -> None:
@@ -121,20 +133,18 @@ def _check_mode(config: "DictConfig") -> None:
     rollout, actor = config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
     if rollout.nnodes < 1:
         raise UserError(
-            f"{MODE_KEY}={mode} samples on nodes of its own, beside --nodes to train on: {ROLLOUT}.nnodes=1"
+            f"{MODE_KEY}={mode} samples on separate nodes, in addition to the --nodes that train: {ROLLOUT_NODES_KEY}=1"
         )
     if actor.fsdp_config.param_offload:
-        # verl's save_model_to_cpu keeps offloaded parameters themselves, not a copy: what it restores has moved on.
+        # verl's save_model_to_cpu does not copy offloaded parameters, so what it restores has changed since.
         raise UserError(
-            f"{ACTOR}.fsdp_config.param_offload=true: {MODE_KEY}={mode} would lose updates of a step with it:"
-            f" {ACTOR}.fsdp_config.param_offload=false"
+            f"{PARAM_OFFLOAD_KEY}=true: {MODE_KEY}={mode} would lose updates of a step: {PARAM_OFFLOAD_KEY}=false"
         )
     steps = config.trainer.v1.separate_async.parameter_sync_step
     if config.data.train_batch_size != steps * actor.ppo_mini_batch_size:
         raise UserError(
             f"{MODE_KEY}={mode}: {BATCH_KEY} {config.data.train_batch_size} has to be"
-            f" trainer.v1.separate_async.parameter_sync_step {steps} times {ACTOR}.ppo_mini_batch_size"
-            f" {actor.ppo_mini_batch_size}"
+            f" {SYNC_STEPS_KEY} {steps} times {MINI_BATCH_KEY} {actor.ppo_mini_batch_size}"
         )
 
 
@@ -155,7 +165,7 @@ def _check_tokens(config: "DictConfig", choice: Choice, context_length: int | No
 
 
 def _fit_tokens(longest: int, prompt: int, response: int, context_length: int) -> str:
-    """The settings that fit into the model's context."""
+    """Return the settings that fit into the model's context, for a message."""
     if prompt < context_length:
         return f"{RESPONSE_TOKENS_KEY}={context_length - prompt} fits"
     if longest < context_length:
@@ -169,11 +179,8 @@ def _check_devices(config: "DictConfig") -> None:
     here = config.trainer.n_gpus_per_node
     devices = config.trainer.nnodes * here
     parts = {
-        f"{ROLLOUT}.tensor_model_parallel_size": (config.actor_rollout_ref.rollout.tensor_model_parallel_size, here),
-        f"{ACTOR}.ulysses_sequence_parallel_size": (
-            config.actor_rollout_ref.actor.ulysses_sequence_parallel_size,
-            devices,
-        ),
+        TENSOR_PARALLEL_KEY: (config.actor_rollout_ref.rollout.tensor_model_parallel_size, here),
+        SEQUENCE_PARALLEL_KEY: (config.actor_rollout_ref.actor.ulysses_sequence_parallel_size, devices),
     }
     for key, (size, there) in parts.items():
         if there % size:
@@ -197,17 +204,17 @@ def _check_batch(config: "DictConfig", choice: Choice) -> None:
             f" than the {choice.prompts:,} training prompts: {BATCH_KEY}={int(choice.prompts / (1 + ahead)) or 1} fits"
         )
     if mini > prompts:
-        raise UserError(f"{ACTOR}.ppo_mini_batch_size {mini:,} is more than {BATCH_KEY} {prompts:,}")
+        raise UserError(f"{MINI_BATCH_KEY} {mini:,} is more than {BATCH_KEY} {prompts:,}")
     workers = config.trainer.nnodes * config.trainer.n_gpus_per_node // actor.ulysses_sequence_parallel_size
     if mini * responses % workers:
         raise UserError(
-            f"a mini-batch of {mini * responses} responses does not divide among {workers} workers:"
-            f" {ACTOR}.ppo_mini_batch_size={-(-mini // workers) * workers}"
+            f"a mini-batch of {mini * responses} responses cannot be split evenly among {workers} workers:"
+            f" {MINI_BATCH_KEY}={-(-mini // workers) * workers}"
         )
 
 
-def _reason(error: Exception) -> str:
-    """The message that says something: hydra puts its own in front of the cause."""
+def _find_reason(error: Exception) -> str:
+    """Return the message of the innermost cause: hydra wraps it in a less specific one."""
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return first_line(error)

@@ -1,11 +1,11 @@
 """verl's own configuration, with what `spo-train` and the user set in it.
 
     asked = parse_overrides(["trainer.spo.half_divergence=0.03", "data.train_batch_size=512"])
-    config = compose_config({"data.train_batch_size": 2048}, asked)       # the user's win
+    config = compose_config({"data.train_batch_size": 2048}, asked)       # the user's settings win
 
 The defaults are read from the installed verl package, which is not imported. A setting that verl does not list raises
-UserError with the nearest ones; `+key=value` adds one, as in hydra, for what verl reads without listing it (`++` even
-where it looks like a misspelt one). A value of another kind than the default's (`trainer.nnodes=two`) is refused too.
+UserError with the nearest ones. As in hydra, `+key=value` adds a setting that verl reads without listing it, and `++`
+adds it even if it looks misspelt. A value of another kind than the default's (`trainer.nnodes=two`) is refused too.
 """
 
 import copy
@@ -18,18 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import SpoError, UserError, first_line
+from spo_train.config.keys import BATCH_KEY, LOGGER_KEY
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-LOGGER_KEY = "trainer.logger"
 FILE_LOGGER = "file"
-"""verl's logger that the progress is read from."""
+"""verl's logger whose file the progress is read from."""
 
 
 @dataclass(frozen=True)
 class Override:
-    """One `key=value` of the user's."""
+    """One `key=value` from the user."""
 
     text: str
     key: str
@@ -37,14 +37,14 @@ class Override:
     add: bool = False
     """Whether verl need not list the key."""
     force: bool = False
-    """Whether the key may look like a misspelt one."""
+    """Whether the key may look misspelt."""
 
 
 def parse_overrides(texts: Sequence[str]) -> tuple[Override, ...]:
-    """The user's overrides in hydra's syntax; raises UserError where one is none."""
+    """Parse the user's overrides; raises UserError if one is not in hydra's syntax or does not set one value."""
     for text in texts:
         if "=" not in text:
-            raise UserError(f"{text}: not an override of a setting, which is key=value (data.train_batch_size=512)")
+            raise UserError(f"{text}: not a setting; write key=value ({BATCH_KEY}=512)")
 
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -58,22 +58,25 @@ def parse_overrides(texts: Sequence[str]) -> tuple[Override, ...]:
             reason = next((line for line in str(error).splitlines()[1:] if line), first_line(error))
             raise UserError(f"{text}: not in hydra's syntax: {reason} (quote it: key='\"…\"')") from error
         if parsed.is_sweep_override():
-            raise UserError(f"{text}: one value for one training; a list is key=[a,b]")
+            raise UserError(f"{text}: a training run takes one value, not a sweep; a list is key=[a,b]")
         if parsed.is_delete() or parsed.package is not None:
-            raise UserError(f"{text}: settings can be set, not removed or moved; key=null unsets one")
+            raise UserError(f"{text}: a setting cannot be removed or moved; key=null unsets it")
         force = parsed.is_force_add()
         overrides.append(Override(text, parsed.key_or_group, value, force or parsed.is_add(), force))
     return tuple(overrides)
 
 
 def compose_config(preset: Mapping[str, Any], overrides: Sequence[Override] = ()) -> "DictConfig":
-    """verl's defaults, then the preset's settings, then the user's; raises UserError for what verl does not know."""
+    """Apply the preset's settings, then the user's, to verl's defaults.
+
+    Raises UserError if verl does not list a setting, if a value is of another kind, or if one cannot be resolved.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     config = verl_defaults()
     for key, value in preset.items():
-        is_open = key.startswith("+") or isinstance(value, Mapping)  # a mapping's own keys are not verl's
+        is_open = key.startswith("+") or isinstance(value, Mapping)  # verl does not list the keys in a mapping
         OmegaConf.update(config, key.removeprefix("+"), value, force_add=is_open)
     for override in overrides:
         _apply(config, override)
@@ -89,12 +92,12 @@ def compose_config(preset: Mapping[str, Any], overrides: Sequence[Override] = ()
 
 
 def verl_defaults() -> "DictConfig":
-    """verl's `ppo_trainer` configuration, a copy of one's own; raises SpoError where verl is not installed."""
-    return copy.deepcopy(_defaults())
+    """Return a fresh copy of verl's `ppo_trainer` configuration; raises SpoError if verl is not installed."""
+    return copy.deepcopy(_read_defaults())
 
 
 @functools.cache
-def _defaults() -> "DictConfig":
+def _read_defaults() -> "DictConfig":
     spec = importlib.util.find_spec("verl")
     if spec is None or not spec.submodule_search_locations:
         raise SpoError(
@@ -109,17 +112,17 @@ def _defaults() -> "DictConfig":
 
 
 def list_keys(config: "DictConfig") -> list[str]:
-    """Every setting of a configuration, dotted."""
+    """Return every setting of a configuration as a dotted key."""
     from omegaconf import OmegaConf
 
-    return list(_keys(OmegaConf.to_container(config, resolve=False)))
+    return list(_walk_keys(OmegaConf.to_container(config, resolve=False)))
 
 
-def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+def _walk_keys(node: Any, prefix: str = "") -> Iterator[str]:
     for name, value in node.items():
         yield f"{prefix}{name}"
         if isinstance(value, dict):
-            yield from _keys(value, f"{prefix}{name}.")
+            yield from _walk_keys(value, f"{prefix}{name}.")
 
 
 def _apply(config: "DictConfig", override: Override) -> None:
@@ -130,11 +133,9 @@ def _apply(config: "DictConfig", override: Override) -> None:
         raise UserError(f"{override.text}: spo-train trains with verl's FSDP engine, model_engine=dp")
     known = list_keys(config)
     if override.key not in known and not override.add:
-        raise UserError(
-            f"{override.text}: verl has no setting {override.key}{_suggestion(override.key, known, config)}"
-        )
-    if override.key not in known and not override.force and (near := _siblings(override.key, known, cutoff=0.85)):
-        raise UserError(f"{override.text}: did you mean {near[0]}? ++{override.key}=… adds it all the same")
+        raise UserError(f"{override.text}: verl has no setting {override.key}{_suggest(override.key, known, config)}")
+    if override.key not in known and not override.force and (near := _find_siblings(override.key, known, cutoff=0.85)):
+        raise UserError(f"{override.text}: did you mean {near[0]}? ++{override.key}=… adds it anyway")
     if override.key in known:
         _refuse_another_kind(override, OmegaConf.select(config, override.key, throw_on_missing=False))
     try:
@@ -144,14 +145,17 @@ def _apply(config: "DictConfig", override: Override) -> None:
 
 
 def _refuse_another_kind(override: Override, default: Any) -> None:
-    """verl's configuration has no types but those of its defaults; null and interpolations fit everywhere."""
+    """Raise UserError if a value is of another kind than the default, the only type that verl's configuration gives.
+
+    Null and interpolations fit everywhere.
+    """
     value = override.value
     if value is None or default is None or (isinstance(value, str) and "${" in value):
         return
     wanted = _kind(default)
     if wanted in ("true or false", "a number", "key: value pairs") and _kind(value) != wanted:
         shown = default if wanted != "key: value pairs" else "{…}"
-        raise UserError(f"{override.text}: wanted {wanted}, as {shown} is, which it would replace")
+        raise UserError(f"{override.text}: wanted {wanted}, as the default {shown} is")
 
 
 def _kind(value: Any) -> str:
@@ -162,18 +166,18 @@ def _kind(value: Any) -> str:
     return "key: value pairs" if isinstance(value, Mapping) or hasattr(value, "items") else "text or a list"
 
 
-def _suggestion(key: str, known: Sequence[str], config: "DictConfig") -> str:
-    """The settings that were probably meant: those that end so, those spelled like it, those with its last name."""
+def _suggest(key: str, known: Sequence[str], config: "DictConfig") -> str:
+    """Name the settings that were probably meant: with the same ending, a similar spelling, or the same last part."""
     from omegaconf import DictConfig, OmegaConf
 
     parent, _, last = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent in known else None
     adding = f"; +{key}=… adds one that verl reads without listing it" if isinstance(node, DictConfig) else ""
     if isinstance(node, DictConfig) and not node:
-        return adding  # verl lists nothing there, so nothing was misspelt
+        return adding  # verl lists no setting there that the user could have misspelt
     found = [
         *sorted(name for name in known if name.endswith(f".{key}")),
-        *_siblings(key, known, cutoff=0.6),
+        *_find_siblings(key, known, cutoff=0.6),
         *difflib.get_close_matches(key, known, n=3, cutoff=0.8),
         *sorted(name for name in known if name.endswith(f".{last}")),
     ]
@@ -182,8 +186,8 @@ def _suggestion(key: str, known: Sequence[str], config: "DictConfig") -> str:
     return adding
 
 
-def _siblings(key: str, known: Sequence[str], *, cutoff: float) -> list[str]:
-    """The settings in the same place that are spelled like it."""
+def _find_siblings(key: str, known: Sequence[str], *, cutoff: float) -> list[str]:
+    """Return the settings in the same place with a similar spelling."""
     place, _, last = key.rpartition(".")
     names = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == place}
     return [names[near] for near in difflib.get_close_matches(last, names, n=3, cutoff=cutoff)]

@@ -1,14 +1,14 @@
-"""One stored response a prompt, for the divergence of its first visit.
+"""One stored response per prompt, for the divergence of its first visit.
 
     read_first_responses(load_values("runs/demo"), prompt_ids)        # [FirstResponse(token_ids, mask), None, ...]
 
-It stands for what the policy of the estimate did: the response with the lowest sample index whose verdict is an
-observation. It comes from the `samples` table of a run folder or of the commit on the Hub that the values were loaded
-at, else from the run's journal; values alone (a parquet file, JSON) have none.
+It stands for the estimated policy: the response with the lowest sample index whose verdict is an observation. It comes
+from the `samples` table of the run folder, or of the Hub commit that the values were loaded from. Without the table it
+comes from the run's journal. Values alone (a parquet file, JSON) have no responses.
 
-Of a table only the columns that decide are read, then the token ids of the row groups with a chosen response, one group
-at a time; on the Hub, only these bytes are asked for. Samples that had an interpreter have a mask beside the token ids.
-Token ids mean something to the estimate's own tokenizer alone: a model with another one must start without them.
+Only the columns that decide are read, then the token ids of row groups with a chosen response, one group at a time. On
+the Hub, only these bytes are downloaded. Samples with an interpreter have a mask beside the token ids.
+A model with another tokenizer must start without these token ids.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -35,12 +35,12 @@ TOKEN_IDS, RESPONSE_MASK = "token_ids", "response_mask"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FirstResponse:
-    """A response of the estimate; a mask of another length raises ValueError."""
+    """A response of the estimate; raises ValueError if the mask has another length."""
 
     token_ids: np.ndarray
     """int32, shape (n_tokens,)."""
     mask: np.ndarray | None = None
-    """bool, the same shape, false for tool output; None where every token is the model's own."""
+    """bool, the same shape, false for tool output; None if the model sampled every token."""
 
     def __post_init__(self) -> None:
         if self.mask is not None and self.mask.shape != self.token_ids.shape:
@@ -48,31 +48,31 @@ class FirstResponse:
 
     @property
     def own(self) -> np.ndarray:
-        """Whether each token is the model's own: bool, shape (n_tokens,)."""
+        """Whether the model sampled each token: bool, shape (n_tokens,)."""
         return np.ones(len(self.token_ids), np.bool_) if self.mask is None else self.mask
 
 
 def read_first_responses(values: ValueTable, prompt_ids: Sequence[str]) -> list[FirstResponse | None]:
-    """For each prompt its first response; None where none is stored.
+    """Return each prompt's first response, or None if none is stored.
 
-    Raises UserError where the samples cannot be read.
+    Raises UserError if the samples cannot be read.
     """
     import pyarrow as pa
 
     wanted = frozenset(prompt_ids)
     try:
         if values.revision is not None:
-            found = _on_hub(values.source, values.revision, wanted)
+            found = _read_hub(values.source, values.revision, wanted)
         else:
-            found = _in_folder(Path(values.source).expanduser(), wanted)
+            found = _read_folder(Path(values.source).expanduser(), wanted)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{values.source}: its samples cannot be read: {first_line(error)}") from error
     return [found.get(prompt_id) for prompt_id in prompt_ids]
 
 
-def _in_folder(folder: Path, wanted: Collection[str]) -> dict[str, FirstResponse]:
+def _read_folder(folder: Path, wanted: Collection[str]) -> dict[str, FirstResponse]:
     if files := sorted(map(str, folder.glob(SAMPLE_FILES))):
-        return _in_tables(files, lambda name: Path(name).open("rb"), wanted)
+        return _read_tables(files, lambda name: Path(name).open("rb"), wanted)
     manifest = read_manifest(folder)
     if manifest is None or not (folder / JOURNAL).is_file():
         return {}
@@ -84,23 +84,23 @@ def _in_folder(folder: Path, wanted: Collection[str]) -> dict[str, FirstResponse
     return found
 
 
-def _on_hub(repository: str, commit: str, wanted: Collection[str]) -> dict[str, FirstResponse]:
+def _read_hub(repository: str, commit: str, wanted: Collection[str]) -> dict[str, FirstResponse]:
     from huggingface_hub import HfApi, HfFileSystem
 
     hub = HfFileSystem()
 
     def open_file(name: str) -> Any:
-        # Without its cache, which reads five megabytes ahead of every column.
+        # No cache: it would read five megabytes ahead of every column.
         return hub.open(f"datasets/{repository}@{commit}/{name}", cache_type="none")
 
     with clear_hub_errors(repository, absent="no such file or folder", revision=commit):
         siblings = HfApi().dataset_info(repository, revision=commit, timeout=30).siblings or ()
         names = (file.rfilename for file in siblings)
         files = sorted(name for name in names if name.count("/") == 1 and fnmatchcase(name, SAMPLE_FILES))
-        return _in_tables(files, open_file, wanted)
+        return _read_tables(files, open_file, wanted)
 
 
-def _in_tables(
+def _read_tables(
     names: Sequence[str], open_file: Callable[[str], Any], wanted: Collection[str]
 ) -> dict[str, FirstResponse]:
     import pyarrow.parquet as pq
@@ -109,8 +109,8 @@ def _in_tables(
         raw = [opened.enter_context(open_file(name)) for name in names]
         files = [opened.enter_context(pq.ParquetFile(file)) for file in raw]
         if not all({*DECIDING, TOKEN_IDS} <= set(file.schema_arrow.names) for file in files):
-            return {}  # another maker's samples, or text alone
-        places = sorted((*place[1:], prompt_id) for prompt_id, place in _chosen(files, wanted).items())
+            return {}  # samples of another tool, or text alone
+        places = sorted((*place[1:], prompt_id) for prompt_id, place in _choose_responses(files, wanted).items())
         found: dict[str, FirstResponse] = {}
         for (number, group), chosen in groupby(places, key=lambda place: (place[0], place[1])):
             names_there = [name for name in (TOKEN_IDS, RESPONSE_MASK) if name in files[number].schema_arrow.names]
@@ -118,17 +118,17 @@ def _in_tables(
             for _, _, row, prompt_id in chosen:
                 ids, *masks = (table.column(name)[row].values for name in names_there)
                 if ids is not None and len(ids):
-                    mask = None if not masks or masks[0] is None else _array(masks[0], np.bool_)
-                    found[prompt_id] = FirstResponse(_array(ids, np.int32), mask)
+                    mask = None if not masks or masks[0] is None else _to_array(masks[0], np.bool_)
+                    found[prompt_id] = FirstResponse(_to_array(ids, np.int32), mask)
         return found
 
 
-def _array(values: Any, dtype: type) -> np.ndarray:
+def _to_array(values: Any, dtype: type) -> np.ndarray:
     return np.asarray(values.to_numpy(zero_copy_only=False).astype(dtype))
 
 
-def _chosen(files: Sequence[Any], wanted: Collection[str]) -> dict[str, tuple[int, int, int, int]]:
-    """The first response of each prompt: its sample index, file, row group and row."""
+def _choose_responses(files: Sequence[Any], wanted: Collection[str]) -> dict[str, tuple[int, int, int, int]]:
+    """Return the sample index, file, row group and row of each prompt's first response."""
     chosen: dict[str, tuple[int, int, int, int]] = {}
     for number, file in enumerate(files):
         for group in range(file.num_row_groups):

@@ -1,20 +1,20 @@
-"""The agent loop that verl runs for each response: the estimate's rendering, sampling, tools and end of a response.
+"""The agent loop that verl runs for each response, with the estimate's rendering, sampling, tools and stopping.
 
-    - name: spo_agent                                   # in agent_loop_config_path
+    - name: spo_agent                                   # in agent_loop.yaml
       _target_: spo_train.hooks.agent_loop.SPOAgentLoop
       stop: []
       template_kwargs: {}
       seed: 0
       interpreter: {interpreter: python, max_turns: 8, seconds: 30, memory_mb: 1024, output_chars: 2000}
-      sandbox: local                                    # this and the next ones with an interpreter
+      sandbox: local                                    # this and the next three only with an interpreter
       sandbox_unsafe: false
       workers: 8
       template: retool
 
-The prompt is tokenized by `spo_data.models.chat` and programs are run by `spo_data.engines.tool_loop`, which estimation
-uses too, so that a value belongs to the very tokens that are trained on. A numbered draw is sampled with a seed of its
-own: the same draw of a resumed run is the same response. A program that we failed to run is counted and raised: verl
-marks the prompt failed, another one takes its place.
+As in an estimate, `spo_data.models.chat` tokenizes the prompt and `spo_data.engines.tool_loop` runs programs, so a
+value belongs to exactly the tokens that are trained on. A numbered draw is sampled with its own seed, so a resumed run
+repeats its response. A program that could not be run is counted and raised: verl marks the prompt failed and replaces
+it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,19 +34,19 @@ from spo_data.prompts.identity import Message, prompt_id, sample_seed, turn_seed
 from spo_data.prompts.template import tool_wording
 from spo_data.provenance import ToolsRecord
 from spo_data.sandbox.interpreter import SandboxError
+from spo_train.data.loop_file import read_loop_options
 from spo_train.hooks import failures
-from spo_train.hooks.loop_file import read_loop_options
 from spo_train.hooks.shared_interpreter import share_interpreter
 from spo_train.spo.single_stream import UID
 
 DRAW = "spo_draw"
-"""The column of a draw's number; absent in validation and where weights change while a response is sampled."""
+"""The column of a draw's number; absent in validation, and in modes whose weights change during sampling."""
 SUMMED = ("spec_num_draft_tokens", "spec_num_accepted_tokens", "spec_num_verify_steps")
-"""What verl counts of each request, and of a response in total."""
+"""verl's counts per request, which add up to those of a response."""
 
 
 class SPOAgentLoop(AgentLoopBase):
-    """Prompt tokens to the engine, response tokens back; several times where the response runs programs."""
+    """Samples a response from the engine, in several turns if it runs programs."""
 
     def __init__(
         self,
@@ -72,23 +72,23 @@ class SPOAgentLoop(AgentLoopBase):
         self._response_length = int(self.rollout_config.response_length)
 
     async def run(self, sampling_params: dict[str, Any], **prompt: Any) -> AgentLoopOutput:
-        """Sample one response; `truncated` in its `extra_fields` says that a limit ended it.
+        """Sample one response; `truncated` in its `extra_fields` says whether a limit ended it.
 
-        Raises SandboxError where we failed to run one of its programs.
+        Raises SandboxError if one of its programs could not be run.
         """
         messages = [Message(str(turn["role"]), str(turn["content"])) for turn in prompt["raw_prompt"]]
         prompt_ids = self._chat.tokenize([messages])[0].tolist()
         seed = None
         if DRAW in prompt:
             index = int(prompt[DRAW]) * int(self.rollout_config.n) + int(prompt["session_id"])
-            # Not the estimate's seeds: its samples would come again, to be compared with a mean that they are part of.
+            # Other seeds than the estimate's, or its samples would repeat and be compared with their own mean.
             seed = sample_seed(self._seed, f"train:{prompt_id(messages)}", index)
         sampler = _Sampler(self, sampling_params, seed)
         if self._tools is None:
-            return await self._one_turn(prompt_ids, sampler)
-        return await self._with_tools(prompt_ids, sampler, is_training=str(prompt.get("uid", "")).startswith(UID))
+            return await self._sample_once(prompt_ids, sampler)
+        return await self._sample_turns(prompt_ids, sampler, is_training=str(prompt.get("uid", "")).startswith(UID))
 
-    async def _one_turn(self, prompt_ids: list[int], sampler: "_Sampler") -> AgentLoopOutput:
+    async def _sample_once(self, prompt_ids: list[int], sampler: "_Sampler") -> AgentLoopOutput:
         turn = await sampler.sample(prompt_ids, self._stop, None, 0)
         response_ids = list(turn.token_ids)
         return AgentLoopOutput(
@@ -98,10 +98,10 @@ class SPOAgentLoop(AgentLoopBase):
             response_logprobs=None if turn.token_logprobs is None else list(turn.token_logprobs),
             num_turns=2,
             metrics=AgentLoopMetrics(**sampler.timings),
-            extra_fields=sampler.extra_fields | _fields(truncated=turn.finish_reason == "length"),
+            extra_fields=sampler.extra_fields | _make_fields(truncated=turn.finish_reason == "length"),
         )
 
-    async def _with_tools(self, prompt_ids: list[int], sampler: "_Sampler", *, is_training: bool) -> AgentLoopOutput:
+    async def _sample_turns(self, prompt_ids: list[int], sampler: "_Sampler", *, is_training: bool) -> AgentLoopOutput:
         assert self._tools is not None
         assert self._tool_options is not None
         stop = [*self._stop, CODE_END]
@@ -112,7 +112,7 @@ class SPOAgentLoop(AgentLoopBase):
         try:
             interpreter = await share_interpreter(self._tool_options, self._workers, is_training=is_training)
         except UserError as error:
-            raise self._failed(str(error), is_training) from error
+            raise self._count_failure(str(error), is_training) from error
         response = await tool_loop(
             generate,
             interpreter,
@@ -123,9 +123,9 @@ class SPOAgentLoop(AgentLoopBase):
             stop=self._stop,
         )
         if response.finish_reason == "tool_error":
-            raise self._failed(response.detail or "no detail", is_training)
+            raise self._count_failure(response.detail or "no detail", is_training)
         logprobs = response.token_logprobs
-        if logprobs is not None:  # verl's convention for what no model sampled
+        if logprobs is not None:  # verl's convention for tokens that no model sampled
             logprobs = np.where(response.response_mask, logprobs, 0.0)
         return AgentLoopOutput(
             prompt_ids=prompt_ids,
@@ -135,7 +135,7 @@ class SPOAgentLoop(AgentLoopBase):
             num_turns=2 + 2 * response.tool_turns,
             metrics=AgentLoopMetrics(**sampler.timings, tool_calls=response.tool_seconds),
             extra_fields=sampler.extra_fields
-            | _fields(
+            | _make_fields(
                 truncated=response.finish_reason == "length",
                 tool_turns=response.tool_turns,
                 tool_seconds=response.tool_seconds,
@@ -144,13 +144,13 @@ class SPOAgentLoop(AgentLoopBase):
         )
 
     @staticmethod
-    def _failed(detail: str, is_training: bool) -> SandboxError:
-        if is_training:  # validation has a count of its own
+    def _count_failure(detail: str, is_training: bool) -> SandboxError:
+        if is_training:  # validation counts its own failures
             failures.count(str(Verdict.TOOL_ERROR))
         return SandboxError(f"{Verdict.TOOL_ERROR}: {detail}")
 
     def ended_by_budget(self, token_ids: Sequence[int], stop: Sequence[str], max_tokens: int) -> bool:
-        """Whether the budget ended a turn: verl keeps "completed" of vLLM's finish reason, whatever that was."""
+        """Whether the budget ended a turn; verl reports every finish reason of vLLM as "completed"."""
         if len(token_ids) < max_tokens or token_ids[-1] in self._stop_ids():
             return False
         tail = self.tokenizer.decode(token_ids[-64:], skip_special_tokens=True) if stop else ""
@@ -162,7 +162,7 @@ class SPOAgentLoop(AgentLoopBase):
 
 @dataclass
 class _Sampler:
-    """The requests of one response, and what verl is told of them together."""
+    """The requests of one response, and their totals for verl."""
 
     loop: SPOAgentLoop
     sampling: Mapping[str, Any]
@@ -171,16 +171,16 @@ class _Sampler:
     _seconds: float = 0.0
     _preempted: int | None = None
     _server: str = field(default_factory=lambda: uuid4().hex)
-    """Requests of one name go to one server, which has the tokens so far in its prefix cache."""
+    """Requests with the same name go to the same server, whose prefix cache has the tokens so far."""
 
     @property
     def timings(self) -> dict[str, Any]:
-        """Of `AgentLoopMetrics`."""
+        """Arguments of `AgentLoopMetrics`."""
         preempted = -1 if self._preempted is None else self._preempted
         return {"generate_sequences": self._seconds, "num_preempted": preempted}
 
     async def sample(self, context: list[int], stop: Sequence[str], max_tokens: int | None, number: int) -> Turn:
-        """One turn; `max_tokens` None leaves the budget to verl."""
+        """Sample one turn; with `max_tokens` None verl sets the budget."""
         sampling = dict(self.sampling)
         if stop:
             sampling["stop"] = list(stop)
@@ -209,13 +209,13 @@ class _Sampler:
 
 
 def _merge(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
-    """What verl's servers say of several requests: weights from the first one's to the last one's."""
+    """Merge what verl's servers report for several requests; the weights' range spans the first to the last."""
     first = {name: earlier[name] for name in ("min_global_steps", "num_cached_tokens") if name in earlier}
     sums = {name: earlier[name] + later[name] for name in SUMMED if name in earlier and name in later}
     return {**earlier, **later, **first, **sums}
 
 
-def _fields(**of_the_response: Any) -> dict[str, Any]:
+def _make_fields(**of_the_response: Any) -> dict[str, Any]:
     return {**of_the_response, "turn_scores": [], "tool_rewards": []}
 
 
@@ -223,7 +223,7 @@ _stop_ids: dict[str, frozenset[int]] = {}
 
 
 def stop_ids(model_path: str, eos_token_id: int | None) -> frozenset[int]:
-    """The tokens that end a response in vLLM: the tokenizer's, and those of the model's generation configuration."""
+    """Return the tokens that end a response in vLLM: the tokenizer's, and the model's generation configuration's."""
     if model_path not in _stop_ids:
         from transformers import GenerationConfig
 

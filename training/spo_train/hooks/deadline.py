@@ -15,7 +15,7 @@ EXIT_STATUS = 70
 
 @contextmanager
 def deadline(seconds: float, what: str) -> Iterator[None]:
-    """End the process with one line when the block takes longer: nothing inside a hung call can be interrupted."""
+    """End the process with one line if the block takes longer, since a hung call cannot be interrupted."""
     timer = threading.Timer(seconds, _end, (seconds, what))
     timer.daemon = True
     timer.start()

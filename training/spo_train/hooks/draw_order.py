@@ -1,15 +1,15 @@
 """verl's replay buffers, in the order in which prompts were drawn.
 
-    trainer.v1.sampler.custom_sampler={path: pkg://spo_train.draw_order, name: AsyncInDrawOrder}
+    trainer.v1.sampler.custom_sampler={path: pkg://spo_train.hooks.draw_order, name: AsyncInDrawOrder}
     trainer.v1.sampler.sampler_kwargs={whole_cohorts: false}
 
-Of the finished samples the ones drawn first come first, so that a batch does not depend on the order of a dictionary.
+Finished samples are taken in the order of their draws, so a batch does not depend on the order of a dictionary.
 
-`whole_cohorts` takes the length bias out of asynchronous batches: the first samples to finish are the short ones. With
-it, a sample is taken only when all that were drawn before it have ended, as slow as they may be.
+`whole_cohorts` removes the length bias of asynchronous batches, in which short samples finish first: a sample is taken
+only when all samples drawn before it have ended.
 
-A prompt of which a response failed is replaced in every mode, a group as a whole. verl's sync mode keeps what is left
-of a group, and GRPO takes the reward of a single response that is left for its advantage.
+If a response fails, its prompt is replaced in every mode, with its whole group. verl's sync mode would keep the rest of
+the group, and GRPO would use the reward of a single remaining response as its advantage.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 from spo_train.spo.single_stream import UID
 
 UNNUMBERED = -1
-"""Prompts of a validation, and padding."""
+"""The draw number of validation prompts and padding."""
 
 
 class NothingGradedError(Exception):
-    """A validation batch has no sample."""
+    """No sample of a validation batch was graded."""
 
 
 class _InDrawOrder(ReplayBuffer):
@@ -33,7 +33,7 @@ class _InDrawOrder(ReplayBuffer):
         self._whole_cohorts = bool(sampler_kwargs.get("whole_cohorts", False))
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> Any:
-        """verl's; raises NothingGradedError for a validation batch in which every sample failed."""
+        """Take a batch as verl does; raises NothingGradedError if every sample of a validation batch failed."""
         batch, metrics = super().sample(global_steps, partition_id, batch_size)
         if partition_id == "val" and not batch.keys:
             raise NothingGradedError(f"none of {batch_size:,} prompts was sampled and graded: see the reasons above")
@@ -65,17 +65,17 @@ class AsyncInDrawOrder(_InDrawOrder, ReplayBufferAsync):
 
 
 def draw_number(key: str) -> int:
-    """The number in a key's uid, `draw17` or `draw17_0_0`."""
+    """Return the draw number in a key, 17 for `draw17` or `draw17_0_0`; UNNUMBERED without one."""
     uid = key.split("_", 1)[0]
     return int(uid.removeprefix(UID)) if uid.startswith(UID) else UNNUMBERED
 
 
 def sort_by_draw(keys: Sequence[str]) -> list[int]:
-    """The places of a batch's keys by draw, session and output; unnumbered ones stay behind the others."""
-    return sorted(range(len(keys)), key=lambda place: _position(keys[place]))
+    """Return the indices that sort a batch's keys by draw, session and output; unnumbered keys come last."""
+    return sorted(range(len(keys)), key=lambda place: _make_sort_key(keys[place]))
 
 
-def _position(key: str) -> tuple[bool, int, list[int]]:
+def _make_sort_key(key: str) -> tuple[bool, int, list[int]]:
     number = draw_number(key)
     parts = [] if number == UNNUMBERED else [int(part) for part in key.split("_")[1:]]
     return number == UNNUMBERED, number, parts

@@ -1,12 +1,13 @@
-"""Our failures: said in the workers where they happen, read in the trainer.
+"""Failures of grading and tools: counted in the workers where they happen, read in the trainer.
 
     failures.start()                       # in the trainer
     failures.count("grader_timeout")       # in a reward worker
-    failures.take()                        # {"grader_timeout": 1}, and from 0 again
-    failures.give_up("no sandbox")         # in an agent-loop worker: failures.given_up() says so in the trainer
+    failures.take()                        # {"grader_timeout": 1}, and resets the counts
+    failures.give_up("no sandbox")         # in an agent-loop worker
+    failures.why_given_up()                # "no sandbox", in the trainer
 
-verl has the metric `rollout_failure/evicted_samples` for whatever failed; the counts, taken once a step, say what our
-part in it was, by verdict. Both are kept by a Ray actor of the training's own job; without Ray nothing is.
+verl's metric `rollout_failure/evicted_samples` counts all failures. These counts, taken once a step, split off those
+that are not the model's, by verdict. A Ray actor of the training run's own job keeps them; without Ray nothing is kept.
 """
 
 from collections import Counter
@@ -37,29 +38,29 @@ class _Counter:
 
 
 def start() -> Any:
-    """Start the actor; it lives as long as the caller keeps what this returns."""
+    """Start the actor and return its handle; the actor lives as long as the handle."""
     return ray.remote(_Counter).options(name=NAME, num_cpus=0).remote()
 
 
 def count(verdict: str) -> None:
-    """One more failure."""
+    """Count one more failure."""
     if ray.is_initialized():
         ray.get_actor(NAME).add.remote(verdict)
 
 
 def take() -> dict[str, int]:
-    """The failures since the last call."""
+    """Return the failures since the last call."""
     return dict(ray.get(ray.get_actor(NAME).take.remote()))
 
 
 def give_up(reason: str) -> None:
-    """Say that the training cannot go on."""
+    """Tell the trainer that training cannot continue."""
     if ray.is_initialized():
         ray.get_actor(NAME).give_up.remote(reason)
 
 
 def why_given_up() -> str | None:
-    """Why the training cannot go on, where somebody said so."""
+    """Return why training cannot continue; None if it can."""
     if not ray.is_initialized():
         return None
     return str(ray.get(ray.get_actor(NAME).given_up.remote())) or None

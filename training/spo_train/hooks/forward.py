@@ -1,8 +1,8 @@
-"""One forward of verl's trainer over responses that are not in its batch.
+"""A forward pass of verl's trainer over responses that are not in its batch.
 
     log_probs(worker_group, [(prompt_ids, response_ids, mask), ...], temperature=1.0, tokens=16_384)
 
-The rows travel through a TransferQueue partition of their own, which is empty again afterwards.
+The rows travel through their own TransferQueue partition, which is emptied afterwards.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from verl.workers.utils.padding import response_from_nested
 
 PARTITION = "spo"
 ROWS = 1024
-"""Sequences of one call at most, where there are very many."""
+"""Most sequences in one call."""
 
 Tokens = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]
-"""Prompt token ids, response token ids, and whether each response token is the model's own."""
+"""Prompt token ids, response token ids, and whether the model sampled each response token."""
 
 
 def log_probs(
     worker_group: Any, sequences: Sequence[Tokens], temperature: float, tokens: int
 ) -> list[npt.NDArray[np.float32]]:
-    """The current policy's log-prob of each response token, one array a sequence, in their order.
+    """Return the current policy's log-prob of each response token, one array per sequence, in order.
 
-    `tokens` are what a worker takes in one micro-batch.
+    `tokens` is the most that a worker takes in one micro-batch.
     """
     found: list[npt.NDArray[np.float32]] = []
     for start in range(0, len(sequences), ROWS):
@@ -42,7 +42,10 @@ def _log_probs(
     worker_group: Any, sequences: Sequence[Tokens], temperature: float, tokens: int
 ) -> list[npt.NDArray[np.float32]]:
     workers = _data_parallel_size(worker_group)
-    places = [*range(len(sequences)), *[0] * (-len(sequences) % workers)]  # each worker gets as many rows
+    places = [
+        *range(len(sequences)),
+        *[0] * (-len(sequences) % workers),
+    ]  # padded to the same number of rows a worker
     keys = [f"{number}_0_0" for number in range(len(places))]
     lengths = torch.tensor([len(sequences[place][0]) + len(sequences[place][1]) for place in places])
     tags = [{"status": "success", "seq_len": length} for length in lengths.tolist()]
@@ -56,7 +59,7 @@ def _log_probs(
             "calculate_entropy": False,
             "compute_loss": False,
             "temperature": temperature,
-            "use_dynamic_bsz": True,  # the number of rows is no multiple of a micro-batch
+            "use_dynamic_bsz": True,  # the number of rows is not a multiple of a micro-batch
             "max_token_len_per_gpu": max(tokens, int(lengths.max())),
         }
         worker_group.compute_log_prob(batch)

@@ -1,9 +1,9 @@
-"""A batch of verl's, read as arrays.
+"""The responses of a verl batch, read as arrays.
 
-    responses = read_responses(batch)      # of the rows that are responses: some only pad it
+    responses = read_responses(batch)      # without the rows that only pad the batch
     responses.uids, responses.rewards, responses.log_probs
 
-verl keeps a batch's tensors in TransferQueue; the batch itself has keys and tags.
+verl keeps a batch's tensors in TransferQueue; the batch itself holds keys and tags.
 """
 
 from collections import Counter
@@ -33,23 +33,23 @@ class Responses:
     rewards: list[float]
     prompts: list[npt.NDArray[Any]]
     responses: list[npt.NDArray[Any]]
-    """Token ids, unpadded, as `prompts` are."""
+    """Token ids, unpadded like `prompts`."""
     masks: list[npt.NDArray[Any]]
-    """Whether a response token is the model's own."""
+    """Whether the model sampled each response token."""
     log_probs: list[npt.NDArray[Any]]
     """verl's `old_log_probs` of the response tokens."""
     verdicts: Mapping[str, int]
-    """How often each verdict on the policy was given."""
+    """How often each verdict that is an observation was given."""
     truncated: list[bool]
     """Whether a limit ended the response."""
     tool_turns: list[int] | None
-    """How many programs the response ran; None where there is no interpreter."""
+    """How many programs each response ran; None without an interpreter."""
     tool_seconds: list[float] | None
-    """How long it waited for them, likewise."""
+    """How long each response waited for its programs; None without an interpreter."""
 
 
 def read_responses(batch: KVBatchMeta) -> Responses:
-    """Everything that is learnt from a batch."""
+    """Read what SPO learns from a batch."""
     places = [place for place, tag in enumerate(batch.tags) if not tag.get("is_padding", False)]
     data = tq.kv_batch_get(
         keys=[batch.keys[place] for place in places], partition_id=batch.partition_id, select_fields=FIELDS
@@ -73,7 +73,7 @@ def read_responses(batch: KVBatchMeta) -> Responses:
 
 
 def response_metrics(responses: Responses) -> dict[str, float]:
-    """Means over the responses; those of an interpreter where there is one."""
+    """Return means over the responses, with those of the interpreter if there is one."""
     if not responses.truncated:
         return {}
     metrics = {"spo/truncated": float(np.mean(responses.truncated))}
@@ -89,12 +89,12 @@ def response_metrics(responses: Responses) -> dict[str, float]:
 
 
 def verdict_metrics(verdicts: Mapping[str, int]) -> dict[str, float]:
-    """Counts as metrics; "total" makes verl add them up where a step has several batches."""
+    """Return counts as metrics; "total" makes verl add them up if a step has several batches."""
     return {f"spo/verdict_total/{verdict}": float(count) for verdict, count in verdicts.items()}
 
 
 def messages(turns: Iterable[Mapping[str, Any]]) -> list[Message]:
-    """The chat messages of a dataset's row."""
+    """Return the chat messages of a dataset row."""
     return [Message(str(turn["role"]), str(turn["content"])) for turn in turns]
 
 

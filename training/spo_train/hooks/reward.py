@@ -1,13 +1,13 @@
-"""The reward inside verl: the estimate's grader, its verifier and its limits.
+"""The reward inside verl: the estimate's grader, with its verifier and limits.
 
     reward.reward_manager.source=importlib
     reward.reward_manager.name=GradedReward
-    reward.reward_manager.module.path=pkg://spo_train.reward
+    reward.reward_manager.module.path=pkg://spo_train.hooks.reward
     reward.reward_kwargs={verifier: math-verify, thinking: false, seconds: 10, memory_gb: 4, workers: 2}
 
-Responses are graded in the processes of `spo_data.grading`, never in a thread of verl's worker. A verdict that is no
-observation of the policy is tried again, then counted and raised: verl marks the prompt failed, another one takes its
-place, and nothing is ever scored 0 because we failed. The verdict travels with the sample as
+Responses are graded in the processes of `spo_data.grading`, never in a thread of verl's worker. If the verdict is not
+an observation of the policy, grading is tried again, then the failure is counted and raised: verl marks the prompt
+failed and replaces it. A failed grading is never scored 0. The sample carries its verdict in
 `reward_extra_info["verdict"]`; an `acc` beside it would make verl's validation count failed samples as wrong.
 """
 
@@ -25,15 +25,15 @@ from spo_train.hooks import failures
 from spo_train.spo.single_stream import UID
 
 ATTEMPTS = 2
-"""A grader that was killed because the machine was busy gets one more chance."""
+"""The second attempt is for graders that were killed because the machine was busy."""
 
 
 class UngradedError(RuntimeError):
-    """We could not grade a response; its message says why."""
+    """A response could not be graded; the message says why."""
 
 
 class GradedReward(RewardManagerBase):
-    """verl's reward manager around one `GraderPool`, which starts with the first response."""
+    """A reward manager for verl around one `GraderPool`, which starts with the first response."""
 
     def __init__(self, config: Any, tokenizer: Any, compute_score: Any = None, **_: Any) -> None:
         super().__init__(config, tokenizer, compute_score)
@@ -49,16 +49,16 @@ class GradedReward(RewardManagerBase):
         self._starting = asyncio.Lock()
 
     async def run_single(self, data: DataProto) -> dict[str, Any]:
-        """Grade the last response of one session; raises UngradedError where that fails."""
+        """Grade the last response of one session; raises UngradedError if that fails."""
         item = data[-1]
         loop_output = item.non_tensor_batch.get("tool_extra_fields") or {}
-        graded = TRUNCATED if loop_output.get("truncated") else await self._graded(item)
+        graded = TRUNCATED if loop_output.get("truncated") else await self._grade(item)
         return {
             "reward_score": graded.score,
             "reward_extra_info": {"verdict": str(graded.verdict)},
         }
 
-    async def _graded(self, item: Any) -> Graded:
+    async def _grade(self, item: Any) -> Graded:
         async with self._starting:
             if not self._started:
                 await self._pool.__aenter__()
@@ -75,12 +75,12 @@ class GradedReward(RewardManagerBase):
             graded = await self._pool.grade(job)
             if graded.verdict.is_observation:
                 return graded
-        if str(row.get("uid", "")).startswith(UID):  # validation has a count of its own
+        if str(row.get("uid", "")).startswith(UID):  # validation counts its own failures
             failures.count(str(graded.verdict))
         raise UngradedError(f"{graded.verdict}: {graded.detail or 'no detail'}")
 
     def _text(self, item: Any) -> str:
-        """The response as the estimate's grader reads it."""
+        """Return the response as the estimate's grader reads it."""
         responses, mask = item.batch["responses"], item.batch["attention_mask"][-len(item.batch["responses"]) :]
         token_ids = responses[mask.bool()].tolist()
         loop_output = item.non_tensor_batch.get("tool_extra_fields") or {}

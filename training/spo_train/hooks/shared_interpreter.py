@@ -1,12 +1,12 @@
-"""The interpreter of a process: opened by the first response that has one, shared by all later ones.
+"""The interpreter of a worker process: opened for the first response that needs it, shared by all later ones.
 
     interpreter = await share_interpreter(ToolOptions(tools="python"), workers=8, is_training=True)
     execution = await interpreter.run(code, limits)
 
 verl makes an agent loop for each response, many of them in one worker process with one event loop. The interpreter is
-closed by the end of the process. An outage of some minutes costs the responses that it breaks off, and verl draws
-others. After a longer one the training is told to end: all that it samples is thrown away. What fails in a validation
-counts for nothing here: the validation has its own count.
+closed when the process ends. A short outage costs the responses that it interrupts, and verl draws others. After a
+longer one the trainer is told to end, since every sample would be discarded. Failures in validation do not count here:
+validation counts its own.
 """
 
 import asyncio
@@ -23,26 +23,26 @@ from spo_data.sandbox.interpreter import Execution, Interpreter, Limits, Sandbox
 from spo_train.hooks import failures
 
 PATIENCE_SECONDS = 300.0
-"""How long no program could be run before a training ends; as many have to have failed since as run at once."""
+"""How long programs may fail before training ends; as many as run at once must have failed in that time."""
 
 
 async def share_interpreter(options: ToolOptions, workers: int, *, is_training: bool) -> Interpreter:
-    """The interpreter of this process, one of so many agent-loop workers; raises UserError where there is none.
+    """Return the interpreter of this process, one of `workers`; raises UserError if it cannot be opened.
 
-    Whoever waits for an opening that fails shares its failure; the next one tries again.
+    Everyone who waits for an opening that fails gets the error; the next call tries again.
     """
     key = asyncio.get_running_loop(), options
     if key not in _shared:
-        _shared[key] = _Shared(options, concurrency_of(options, workers, _nodes()))
+        _shared[key] = _Shared(options, concurrency_of(options, workers, _count_nodes()))
     shared = _shared[key]
-    watched = await shared.opened()
+    watched = await shared.open()
     return watched if is_training else watched.interpreter
 
 
 def concurrency_of(options: ToolOptions, workers: int, nodes: int) -> int:
-    """How many programs one of the workers runs at once.
+    """Return how many programs one of the workers runs at once.
 
-    Here: a core each, of its share of its node's cores. Elsewhere: its share of what an estimate sends at once.
+    A local sandbox gets the worker's share of its node's cores. A remote one gets its share of an estimate's requests.
     """
     from spo_data.sandbox.remote import CONCURRENCY
 
@@ -59,18 +59,18 @@ class _Shared:
     concurrency: int
     _opening: "asyncio.Task[_Watched] | None" = None
     _contexts: list[AbstractAsyncContextManager[Interpreter]] = field(default_factory=list)
-    """Kept: a context manager that is collected closes what it opened."""
+    """References to the opened contexts, which would close the interpreter when garbage-collected."""
 
-    async def opened(self) -> "_Watched":
-        """The interpreter; raises UserError where it could not be opened."""
+    async def open(self) -> "_Watched":
+        """Open the interpreter, or wait for it; raises UserError if it cannot be opened."""
         if self._opening is None or _has_failed(self._opening):
             self._opening = asyncio.create_task(self._open())
-        return await asyncio.shield(self._opening)  # a response that is given up must not take the others' with it
+        return await asyncio.shield(self._opening)  # a cancelled response must not cancel the opening for the others
 
     async def _open(self) -> "_Watched":
         from spo_data.sandbox.open import open_interpreter
 
-        # An address was looked at before the training started; its programs are tried again for longer than a look.
+        # A remote address was checked before training started, and its programs are retried for longer than a check.
         context = open_interpreter(self.options, self.concurrency, check=self.options.sandbox == "local")
         interpreter = await context.__aenter__()
         self._contexts.append(context)
@@ -79,17 +79,17 @@ class _Shared:
 
 @dataclass
 class _Watched:
-    """An interpreter that ends the training where it fails for too long."""
+    """An interpreter that ends training if it fails for too long."""
 
     interpreter: Interpreter
     concurrency: int
     _since: float | None = None
-    """When the first program failed that no other one has followed that could be run."""
+    """When the current series of failures began; None after a program that ran."""
     _failures: int = 0
-    """Programs that began after that, and failed too: those that ran already share one cause with the first."""
+    """Programs that started after that and failed too; those already running share the first one's cause."""
 
     async def run(self, code: str, limits: Limits, stdin: str = "") -> Execution:
-        """Run a program; raises SandboxError."""
+        """Run a program; raises SandboxError if it could not be run."""
         began = time.monotonic()
         try:
             execution = await self.interpreter.run(code, limits, stdin)
@@ -113,8 +113,8 @@ def _has_failed(task: "asyncio.Task[_Watched]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 
-def _nodes() -> int:
-    """The nodes among which verl divides its agent-loop workers."""
+def _count_nodes() -> int:
+    """Return the number of nodes that verl spreads its agent-loop workers over."""
     if not ray.is_initialized():
         return 1
     return sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())  # type: ignore[no-untyped-call] # it has no types

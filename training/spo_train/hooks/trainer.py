@@ -1,14 +1,15 @@
-"""SPO in verl's trainers: one mixin on the hooks of `verl.trainer.ppo.v1`, and nothing of verl's `fit` copied.
+"""SPO in verl's trainers: one mixin on the hooks of `verl.trainer.ppo.v1`; verl's `fit` is not copied.
 
     trainer.v1.trainer_mode=spo_sync              # or spo_colocate_async, spo_separate_async
 
-`single_stream` decides, this only carries: prompts out of verl's dataset by the rows that were drawn, responses and
-log-probs out of TransferQueue to `observe` and `learn`, advantages back through verl's registry, state into each
-checkpoint before verl writes that the checkpoint is there.
+`spo.single_stream` decides; the mixin only carries. It takes the drawn rows' prompts from verl's dataset, brings
+responses and log-probs from TransferQueue to `observe` and `learn`, returns advantages through verl's registry, and
+writes the state into each checkpoint before verl marks the checkpoint as complete.
 
-The divergence is measured on log-probs of the trainer's own forward on both sides: a response's `old_log_probs` are
-kept with it, and when its prompt comes back one forward over the stored responses gives the current policy's. Where
-samples are older than the policy (asynchronous modes), "the policy that acted" is the one that trained on the response.
+The divergence compares log-probs of the trainer's own forward pass on both sides: a response is stored with its
+`old_log_probs`, and when its prompt is drawn again a forward pass over the stored responses gives the current policy's.
+In asynchronous modes samples may be older than the policy; "the policy that acted" is then the one that trained on
+the response.
 """
 
 from collections.abc import Sequence
@@ -30,12 +31,12 @@ from verl.utils.debug import marked_timer
 
 from spo_data.models.chat import Chat
 from spo_data.prompts.identity import prompt_id
+from spo_train.data.loop_file import read_loop_wording
 from spo_train.data.verl_files import ValuesFile, read_values_file
 from spo_train.hooks import checkpoint, failures, forward
 from spo_train.hooks.agent_loop import DRAW
 from spo_train.hooks.deadline import deadline
 from spo_train.hooks.draw_order import sort_by_draw
-from spo_train.hooks.loop_file import read_loop_wording
 from spo_train.hooks.responses import Responses, messages, read_responses, response_metrics, verdict_metrics
 from spo_train.hooks.validation import ValidationMixin
 from spo_train.spo.divergence import measure_divergence
@@ -44,11 +45,11 @@ from spo_train.spo.single_stream import Batch, SingleStream
 
 PREFIX = "spo_"
 MOST_REPLACED = 4
-"""Times the batch size: so many failed responses in one step end the run, which would otherwise draw for ever."""
+"""As multiples of the batch size: more failed responses in one step end the run, which would draw for ever."""
 
 
 class SPOMixin(ValidationMixin):
-    """What SPO changes in a trainer of verl's; see the hooks' own docstrings in `PPOTrainer`."""
+    """What SPO changes in a trainer of verl; `PPOTrainer` documents the hooks."""
 
     global_steps: int
     trainer_mode: str
@@ -61,14 +62,14 @@ class SPOMixin(ValidationMixin):
     def __init__(self, config: Any) -> None:
         self.settings = settings_from(dict(config.trainer.spo))
         if config.algorithm.use_kl_in_reward:
-            raise ValueError("algorithm.use_kl_in_reward: a value is the expected reward, without a penalty")
+            raise ValueError("algorithm.use_kl_in_reward: a value is the expected reward without a penalty")
         mode = config.trainer.v1.trainer_mode.removeprefix(PREFIX)
         sampler = "SyncInDrawOrder" if mode == "sync" else "AsyncInDrawOrder"
         with open_dict(config):
-            config.trainer.v1.trainer_mode = mode  # branches of the base class know the modes by their own names
-            config.trainer.v1.sampler.custom_sampler = {"path": "pkg://spo_train.draw_order", "name": sampler}
+            config.trainer.v1.trainer_mode = mode  # the base class compares with verl's own names
+            config.trainer.v1.sampler.custom_sampler = {"path": "pkg://spo_train.hooks.draw_order", "name": sampler}
             config.trainer.v1.sampler.sampler_kwargs = {"whole_cohorts": self.settings.batch_order == "drawn"}
-        self._observed: _Observed | None = None
+        self._observed: _ObservedBatch | None = None
         self._replaced = 0
         self._failures = failures.start()
         super().__init__(config)  # type: ignore[call-arg] # the trainer that is mixed in
@@ -79,11 +80,11 @@ class SPOMixin(ValidationMixin):
         prompt_ids = [
             prompt_id(messages(turns)) for turns in self.train_dataset.dataframe[self.train_dataset.prompt_key]
         ]
-        self._values = self._offline_values(prompt_ids)
+        self._values = self._read_offline_values(prompt_ids)
         self.stream = SingleStream(prompt_ids, self._values.totals, self._values.counts, self.settings)
 
     def on_init_end(self) -> None:
-        """Keep a response of the estimate for each prompt, with the first policy's log-probs; then weights go out."""
+        """Store each prompt's response of the estimate with the first policy's log-probs, then sync weights."""
         measured = self.settings.method == "spo" and self.settings.fixed_rho is None
         if self.global_steps == 0 and measured and self.settings.first_visit == "samples":
             self._remember_first_responses()
@@ -99,7 +100,7 @@ class SPOMixin(ValidationMixin):
         super().on_step_begin()  # type: ignore[misc]
 
     def _next_train_batch(self, num_prompts: int | None = None) -> Any:
-        """Exactly the prompts that are wanted; the replay buffer asks for more where it gave some up."""
+        """Return exactly the prompts that are asked for; the replay buffer asks for more if some failed."""
         if (reason := failures.why_given_up()) is not None:
             raise RuntimeError(reason)
         size = int(num_prompts or self.config.data.train_batch_size)
@@ -120,12 +121,12 @@ class SPOMixin(ValidationMixin):
         return batch
 
     def _balance_batch(self, batch: KVBatchMeta, *arguments: Any, **named: Any) -> KVBatchMeta:
-        """In the order of the draws first, so that mini-batches do not depend on who finished when."""
+        """Sort by draw before balancing, so that mini-batches do not depend on which response finished first."""
         batch.reorder(sort_by_draw(batch.keys))
         return super()._balance_batch(batch, *arguments, **named)  # type: ignore[misc]
 
     def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
-        """Observe the batch, hand out its advantages, and learn of it before the actor's update (Algorithm 1)."""
+        """Observe the batch, return its advantages, and learn from it before the actor's update (Algorithm 1)."""
         observed = self._observed = self._observe(batch)
         metrics.update(response_metrics(observed.responses))
         metrics.update(verdict_metrics({**observed.responses.verdicts, **failures.take()}))
@@ -137,7 +138,7 @@ class SPOMixin(ValidationMixin):
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         batch = super()._update_actor(batch, metrics)  # type: ignore[misc]
         if self.settings.compat == "reference" and self._observed is not None:
-            # The reference measures with the updated policy, and keeps the updated policy's log-probs.
+            # The reference measures with the updated policy and stores its log-probs.
             self._learn(self._observed, metrics)
         return batch
 
@@ -149,7 +150,7 @@ class SPOMixin(ValidationMixin):
             metrics["spo/divergence/share_of_step"] = timing_raw.get("spo_divergence", 0.0) / timing_raw["step"]
 
     def _save_checkpoint(self) -> None:
-        """Ours first: verl writes last that the checkpoint is there."""
+        """Write SPO's state first: verl marks the checkpoint as complete at the end."""
         folder = checkpoint.folder_of(self.config.trainer.default_local_dir, self.global_steps)
         checkpoint.save(self.stream.state(), folder)
         super()._save_checkpoint()  # type: ignore[misc]
@@ -163,33 +164,33 @@ class SPOMixin(ValidationMixin):
                 folder = checkpoint.folder_in(self.config.trainer.resume_from_path)
             self.stream.restore(checkpoint.load(folder))
 
-    def _observe(self, batch: KVBatchMeta) -> "_Observed":
+    def _observe(self, batch: KVBatchMeta) -> "_ObservedBatch":
         responses = read_responses(batch)
         observed = self.stream.observe(responses.uids, responses.rewards)
         advantages = np.zeros(len(batch.keys))
         advantages[responses.places] = observed.advantages
-        return _Observed(responses, observed, advantages)
+        return _ObservedBatch(responses, observed, advantages)
 
     def _bypasses(self) -> bool:
-        """Whether verl takes the engine's log-probs for `old_log_probs`."""
+        """Whether verl uses the engine's log-probs as `old_log_probs`."""
         return bool((self.config.algorithm.get("rollout_correction") or {}).get("bypass_mode", False))
 
     def _estimate_advantages(
         self, token_level_rewards: torch.Tensor, response_mask: torch.Tensor, **_: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """verl's interface of an advantage estimator: one number a response, for each of its tokens."""
+        """Spread each response's advantage over its tokens, in verl's interface of an advantage estimator."""
         assert self._observed is not None
         numbers = torch.as_tensor(self._observed.advantages, dtype=token_level_rewards.dtype)
         spread = numbers.unsqueeze(-1) * response_mask
         return spread, spread
 
-    def _learn(self, observed: "_Observed", metrics: dict[str, Any]) -> None:
+    def _learn(self, observed: "_ObservedBatch", metrics: dict[str, Any]) -> None:
         divergences, given = None, observed.responses
         if self.settings.method == "spo":
             with marked_timer("spo_divergence", self.timing_raw, color="magenta"):
-                divergences = self._divergences(observed.batch.rows)
+                divergences = self._measure_divergences(observed.batch.rows)
                 log_probs = given.log_probs
-                # With bypass these are the engine's, which differ from the trainer's by half of D_half.
+                # With bypass these are the engine's log-probs, which differ from the trainer's by half of D_half.
                 if self._bypasses() or self.settings.compat == "reference":
                     log_probs = self._forward(list(zip(given.prompts, given.responses, given.masks, strict=True)))
             parts = (observed.batch.rows.tolist(), given.prompts, given.responses, log_probs, given.masks)
@@ -198,8 +199,8 @@ class SPOMixin(ValidationMixin):
         tokens = [len(response) for response in given.responses]
         metrics.update(self.stream.learn(observed.batch, divergences, tokens, policy=self.global_steps))
 
-    def _divergences(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """D of each row's prompt, from one forward over the stored responses of those that have one."""
+    def _measure_divergences(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return D of each row's prompt, from one forward pass over the stored responses."""
         if self.settings.fixed_rho is not None:
             return np.full(len(rows), np.nan)  # nothing depends on it
         found = self.stream.unknown_divergences(rows)
@@ -230,11 +231,11 @@ class SPOMixin(ValidationMixin):
         for (row, _), (prompt, ids, own), now in zip(given, sequences, self._forward(sequences), strict=True):
             self.stream.memory.store(row, prompt, ids, now, own, step=0)
 
-    def _offline_values(self, prompt_ids: Sequence[str]) -> ValuesFile:
-        """The values of the dataset's rows, in their order; none where the configuration names no file."""
+    def _read_offline_values(self, prompt_ids: Sequence[str]) -> ValuesFile:
+        """Read the values of the dataset's rows, in order; without a file there are no scores."""
         if self.settings.values is None:
             if self.settings.method == "spo":
-                raise ValueError("trainer.spo.values: SPO starts from a file of offline values")
+                raise ValueError("trainer.spo.values: SPO needs a file of offline values")
             nothing = np.zeros(len(prompt_ids))
             return ValuesFile(tuple(prompt_ids), nothing, nothing.astype(np.int64), [None] * len(prompt_ids))
         values = read_values_file(Path(self.settings.values))
@@ -244,13 +245,13 @@ class SPOMixin(ValidationMixin):
 
 
 @dataclass(frozen=True, slots=True)
-class _Observed:
-    """A batch between observing and learning."""
+class _ObservedBatch:
+    """A batch between `observe` and `learn`."""
 
     responses: Responses
     batch: Batch
     advantages: npt.NDArray[np.float64]
-    """One a row of verl's batch, 0 for those that pad it."""
+    """One per row of verl's batch, 0 for padding."""
 
 
 @register_trainer("spo_sync")
@@ -260,23 +261,23 @@ class SPOTrainerSync(SPOMixin, PPOTrainerSync):  # type: ignore[misc] # verl shi
 
 @register_trainer("spo_colocate_async")
 class SPOTrainerColocateAsync(SPOMixin, PPOTrainerColocateAsync):  # type: ignore[misc] # verl ships no types
-    """On the same devices in turns; a response may be finished by a later policy."""
+    """Sampling and training take turns on the same devices; a later policy may finish a response."""
 
 
 @register_trainer("spo_separate_async")
 class SPOTrainerSeparateAsync(SPOMixin, PPOTrainerSeparateAsync):  # type: ignore[misc] # verl ships no types
-    """On different devices at the same time; a step takes its batch in parts, with an update after each."""
+    """Sampling and training run on different devices at once; a step updates after each part of its batch."""
 
     local_trigger_step: int
-    """The part of the step's batch."""
+    """The index of the part within the step."""
 
     def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         if self.local_trigger_step == 0 and self._bypasses():
-            self.actor_rollout_wg.save_model_to_cpu(0)  # without bypass verl does it itself
+            self.actor_rollout_wg.save_model_to_cpu(0)  # verl does so only without bypass
         return super()._compute_old_log_prob(batch, metrics)
 
     def _forward(self, sequences: Sequence[forward.Tokens]) -> list[npt.NDArray[np.float32]]:
-        """With the weights that the step began with, as verl computes `old_log_probs` of every part."""
+        """Run with the weights at the start of the step, as verl does for the `old_log_probs` of every part."""
         workers, part = self.actor_rollout_wg, self.local_trigger_step
         if part == 0 or self.settings.compat == "reference":
             return super()._forward(sequences)

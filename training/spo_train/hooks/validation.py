@@ -1,9 +1,9 @@
-"""What a validation says where samples of it failed: how many, and never an accuracy that counts them.
+"""Validation with failed samples: it reports how many failed, and no accuracy that counts them as wrong.
 
     class SPOMixin(ValidationMixin): ...
 
-verl leaves them out of its accuracies. Where nothing is left of a batch it stops the training at an empty read; here
-such a validation is only its count of failed samples, and the training goes on.
+verl leaves failed samples out of its accuracies. If a whole batch failed, verl would stop at an empty read; here the
+validation reports only its count of failed samples, and training continues.
 """
 
 from typing import Any
@@ -23,14 +23,14 @@ class ValidationMixin:
         try:
             metrics: dict[str, float] = super()._validate()  # type: ignore[misc] # the trainer that is mixed in
         except NothingGradedError as error:
-            print(f"validation without a figure: {error}", flush=True)
+            print(f"validation without an accuracy: {error}", flush=True)
             return {FAILED: len(self.val_dataset) * int(self.config.actor_rollout_ref.rollout.val_kwargs.n)}
         return metrics
 
     def _val_metrics_update(
         self, data_sources: Any, sample_uids: Any, *arguments: Any, expected_acc_counts: Any = None
     ) -> dict[str, Any]:
-        """verl's, of the samples that were graded, and how many were not."""
+        """Return verl's metrics of the graded samples, and how many samples failed."""
         metrics: dict[str, Any] = super()._val_metrics_update(data_sources, sample_uids, *arguments)  # type: ignore[misc]
         failed = sum((expected_acc_counts or {}).values()) - len(sample_uids)
         return metrics | {FAILED: max(failed, 0)}

@@ -1,21 +1,22 @@
-"""Why a training ended, in one line, out of verl's and Ray's log.
+"""Why a training run ended, in one line, from verl's and Ray's log.
 
     find_cause(Path("runs/train/verl.log").read_text())        # "ValueError: the checkpoint was made with other …"
 
-Ray wraps an exception once for each process that it passes through, and prints the innermost one last. Where a process
-died without a word, Ray says only that: then what it printed before counts, and else that it was killed.
+Ray wraps an exception once for each process that it passes through, and prints the innermost one last. If a process
+died without an exception, Ray reports only its death. The cause is then the last error that the process printed, or
+else that it was killed.
 
-Failed responses do not end a training until there are too many: each one's exception is in the log where it failed.
+Failed responses end a training run only if there are too many. Each one's exception is in the log at the failure.
 """
 
 import re
 from itertools import pairwise
 
 OURS = "spo-train: "
-"""How a line begins that ends a training on purpose (`deadline`)."""
+"""The start of the line with which `hooks.deadline` ends a training run."""
 
 SEE_ABOVE = ": see the reasons above in this log"
-"""How the message ends where too many responses of one step failed (`trainer`)."""
+"""The end of the message of `hooks.trainer` if too many responses of one step failed."""
 
 _FAILED_RESPONSE = "Error in _run_prompt"
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -30,7 +31,7 @@ _OUT_OF_MEMORY = re.compile(r"killed due to (?:the node running low on memory|me
 
 
 def find_cause(log: str) -> str | None:
-    """The innermost cause of the last failure in a log; None where nothing in it looks like one."""
+    """Return the innermost cause of the last failure in a log; None if nothing in it looks like one."""
     lines = [_REPEATED.sub("", _ANSI.sub("", line)).rstrip() for line in log.splitlines()]
     said = [_FROM_WORKER.sub("", line) for line in lines]
     for line in reversed(said):
@@ -43,53 +44,53 @@ def find_cause(log: str) -> str | None:
         return raised if reason is None else f"{what}, the last one: {reason}"
     if raised is not None and not _WRAPPER.search(raised) and not _is_elsewhere(raised):
         return raised
-    dead = _dead_worker(lines)
+    dead = _find_dead_worker(lines)
     if dead is not None:
         name, pid = dead
-        return _last_error(_lines_of(pid, lines)) or _describe_killed(name, pid, said)
-    return _last_error(said) or raised
+        return _find_last_error(_select_lines(pid, lines)) or _describe_killed(name, pid, said)
+    return _find_last_error(said) or raised
 
 
 def _find_raised(lines: list[str]) -> str | None:
-    """What the driver raised: the last exception line of its last traceback. Workers' lines have a prefix."""
+    """Return what the driver raised: the last line of its last traceback. Workers' lines have a prefix."""
     for position in range(len(lines) - 1, 0, -1):
         line = lines[position]
         if _EXCEPTION.match(line) and lines[position - 1].startswith("  ") and not _is_ignored(lines[:position]):
-            return line if ":" in line else _with_place(line, lines[:position])
+            return line if ":" in line else _add_place(line, lines[:position])
     return None
 
 
 def _find_failed_response(lines: list[str]) -> str | None:
-    """The innermost exception of the last response that failed, as its worker logged it."""
+    """Return the innermost exception of the last response that failed, as its worker logged it."""
     reported = [place for place, line in enumerate(lines) if _FAILED_RESPONSE in line]
     for place in reversed(reported):
         worker = _FROM_WORKER.match(lines[place])
-        said = _lines_of(worker["pid"], lines[place + 1 :]) if worker else lines[place + 1 :]
+        said = _select_lines(worker["pid"], lines[place + 1 :]) if worker else lines[place + 1 :]
         for before, line in pairwise(said):
             if _FAILED_RESPONSE in line:
-                break  # Ray prints a traceback once where several workers have the same
+                break  # Ray prints a traceback once if several workers have the same
             raised = before.startswith("  ") and _EXCEPTION.match(line)
             if raised and not _WRAPPER.search(line) and not _is_elsewhere(line):
                 return line
-    return _last_error([line for line in lines if SEE_ABOVE not in line]) if reported else None
+    return _find_last_error([line for line in lines if SEE_ABOVE not in line]) if reported else None
 
 
 def _is_ignored(before: list[str]) -> bool:
-    """Whether Python only reported it, from a destructor or at exit."""
+    """Whether Python only reported the exception, from a destructor or at exit."""
     start = next((place for place in range(len(before) - 1, 0, -1) if before[place].startswith("Traceback")), 0)
     return start > 0 and before[start - 1].startswith("Exception ignored in")
 
 
-def _with_place(exception: str, before: list[str]) -> str:
-    """An exception without a message says at least where it was raised."""
+def _add_place(exception: str, before: list[str]) -> str:
+    """Add where it was raised to an exception without a message."""
     for line in reversed(before):
         if place := _PLACE.match(line):
             return f"{exception} in {place['name']} ({place['file']}, line {place['line']})"
     return exception
 
 
-def _dead_worker(lines: list[str]) -> tuple[str, str] | None:
-    """Name and process id of the actor that Ray last reported as dead."""
+def _find_dead_worker(lines: list[str]) -> tuple[str, str] | None:
+    """Return name and process id of the actor that Ray last reported as dead."""
     for position in range(len(lines) - 1, -1, -1):
         if "ActorDiedError" not in lines[position]:
             continue
@@ -100,11 +101,11 @@ def _dead_worker(lines: list[str]) -> tuple[str, str] | None:
     return None
 
 
-def _lines_of(pid: str, lines: list[str]) -> list[str]:
+def _select_lines(pid: str, lines: list[str]) -> list[str]:
     return [line[found.end() :] for line in lines if (found := _FROM_WORKER.match(line)) and found["pid"] == pid]
 
 
-def _last_error(lines: list[str]) -> str | None:
+def _find_last_error(lines: list[str]) -> str | None:
     for line in reversed(lines):
         found = _IN_A_LINE.search(line.strip())
         if found and not _WRAPPER.search(found[1]) and not _is_elsewhere(line):

@@ -2,7 +2,7 @@
 
     python -m spo_train.launch.child runs/train/config.yaml
 
-verl's `TaskRunnerV1` runs in a Ray actor; ours imports the SPO trainers there, so that verl finds them by name.
+verl's `TaskRunnerV1` runs in a Ray actor. The subclass imports the SPO trainers there, so that verl finds them by name.
 """
 
 import sys
@@ -12,7 +12,7 @@ from spo_train.launch.process_tree import end_with_launcher
 
 
 def main(path: str) -> None:
-    """Run verl's trainer until it ends; raises whatever ended it."""
+    """Run verl's trainer to its end; raises what it raises."""
     end_with_launcher()
 
     import ray

@@ -1,12 +1,12 @@
-"""A process with all that it starts, ended as a whole.
+"""A process and all its descendants, ended together.
 
     with ProcessTree() as family:
         child = family.start([sys.executable, "-m", "spo_train.launch.child", "config.yaml"], environment, log)
         ...
-    # here none of its processes is left, whatever they did
+    # here none of its processes is left
 
-Ray's daemons and vLLM's engines leave their parent's session, and outlive it where it is killed. While the block runs
-this process takes in such orphans (Linux's child subreaper), so that no descendant is ever out of sight.
+Ray's daemons and vLLM's engines leave their parent's session, and survive if the parent is killed. Inside the block
+this process adopts such orphans (Linux's child subreaper), so it can find every descendant.
 """
 
 import contextlib
@@ -22,19 +22,20 @@ from typing import Self
 
 import psutil
 
+from spo_data.process_death import request_parent_death_signal
+
 GRACE_SECONDS = 10.0
 """How long processes may take to end after SIGTERM."""
 LAUNCHER = "SPO_TRAIN_LAUNCHER"
-"""Environment variable: the pid of the process that started the training."""
+"""Environment variable: the pid of the process that started the training run."""
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 class ProcessTree:
-    """The processes that descend from this one and were started in the block.
+    """The descendants of this process that were started in the block.
 
-    At its end they get `grace` seconds to end by themselves.
+    At the end of the block they get `grace` seconds to end by themselves.
     """
 
     def __init__(self, grace: float = GRACE_SECONDS) -> None:
@@ -54,7 +55,7 @@ class ProcessTree:
             _become_subreaper(False)
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
-        """Start a process in a session of its own, where the terminal's Ctrl-C does not reach it, printing to `log`."""
+        """Start a process that prints to `log`, in its own session, so that the terminal's Ctrl-C does not reach it."""
         with log.open("ab") as output:
             return subprocess.Popen(
                 command,
@@ -66,7 +67,7 @@ class ProcessTree:
             )
 
     def living(self) -> list[psutil.Process]:
-        """Those that have not ended."""
+        """Return the processes that have not ended."""
         return [
             process
             for process in psutil.Process().children(recursive=True)
@@ -74,7 +75,7 @@ class ProcessTree:
         ]
 
     def end(self) -> None:
-        """End all of them: SIGTERM, and SIGKILL for what is left after the grace."""
+        """End all processes: SIGTERM, then SIGKILL for those left after the grace period."""
         living = self.living()
         for process in living:
             _send(process, signal.SIGTERM)
@@ -86,12 +87,12 @@ class ProcessTree:
 
 
 def end_with_launcher() -> None:
-    """Called in the training process: a SIGTERM when the process that started it ends, however that ends."""
+    """Ask for a SIGTERM to this process, the training process, when its launcher ends for any reason."""
     launcher = os.environ.pop(LAUNCHER, None)
     if launcher is None or sys.platform != "linux":
         return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if str(os.getppid()) != launcher:  # it ended before we asked
+    request_parent_death_signal(signal.SIGTERM)
+    if str(os.getppid()) != launcher:  # the launcher ended before the request
         sys.exit(128 + signal.SIGTERM)
 
 
@@ -105,7 +106,7 @@ def _is_alive(process: psutil.Process) -> bool:
         if process.status() != psutil.STATUS_ZOMBIE:
             return True
         if process.ppid() == os.getpid():
-            process.wait(timeout=0)  # an orphan that ended: nobody else collects it
+            process.wait(timeout=0)  # a dead orphan, which only this process can collect
     return False
 
 

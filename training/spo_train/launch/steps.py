@@ -1,4 +1,4 @@
-"""What a training step was like, from the metrics that verl's `file` logger writes.
+"""The numbers of each training step, from the metrics that verl's `file` logger writes.
 
     metrics = MetricsFile(Path("runs/train/metrics.jsonl"))
     metrics.new_steps()        # [Step(step=1, reward=0.42, baseline=0.40, ...)]
@@ -15,7 +15,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Step:
-    """The numbers of one step that are shown; None where verl did not report one."""
+    """The numbers of one step that are shown; None if verl did not report one."""
 
     step: int
     reward: float | None
@@ -27,14 +27,14 @@ class Step:
 
 
 class MetricsFile:
-    """A file that grows by a line a step; it need not be there yet."""
+    """A file that grows by one line per step; it may not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
 
     def new_steps(self) -> list[Step]:
-        """The steps written since the last call, whole lines only."""
+        """Return the steps written since the last call, from whole lines only."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -47,7 +47,7 @@ class MetricsFile:
 
 
 def read_step(line: bytes | str) -> Step | None:
-    """One line as a step; None for a line that is none."""
+    """Return the step of one line; None if the line is not a step."""
     try:
         record = json.loads(line)
         number, data = int(record["step"]), dict(record["data"])
@@ -56,13 +56,13 @@ def read_step(line: bytes | str) -> Step | None:
     accuracies = [float(value) for name, value in data.items() if name.startswith("val-core/") and "/mean@" in name]
     return Step(
         step=number,
-        reward=_number(data, "spo/reward", "critic/score/mean"),
-        baseline=_number(data, "spo/baseline"),
-        response_tokens=_number(data, "response_length/mean"),
-        seconds=_number(data, "timing_s/step"),
+        reward=_get_number(data, "spo/reward", "critic/score/mean"),
+        baseline=_get_number(data, "spo/baseline"),
+        response_tokens=_get_number(data, "response_length/mean"),
+        seconds=_get_number(data, "timing_s/step"),
         validation=sum(accuracies) / len(accuracies) if accuracies else None,
     )
 
 
-def _number(data: Mapping[str, Any], *names: str) -> float | None:
+def _get_number(data: Mapping[str, Any], *names: str) -> float | None:
     return next((float(data[name]) for name in names if isinstance(data.get(name), int | float)), None)

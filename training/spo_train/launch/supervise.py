@@ -1,10 +1,10 @@
-"""verl in a process of its own, watched from here.
+"""Runs and watches verl in a separate process.
 
-    ended = launch(out, environment, watcher)         # until the training ends, or SIGINT or SIGTERM arrives
+    ended = launch(out, environment, watcher)         # until training ends, or a SIGINT, SIGTERM or SIGHUP arrives
     ended.status, ended.cause, ended.signal
 
-All that verl and Ray print goes to `verl.log`; steps are read from `metrics.jsonl` and given to the watcher. However it
-ends, none of its processes is left: a worker that died takes the training with it, and a signal ends all of it.
+All output of verl and Ray goes to `verl.log`; steps are read from `metrics.jsonl` and given to the watcher. Afterwards
+no process is left: if a worker dies the training run ends, and a signal ends all of its processes.
 """
 
 import signal
@@ -24,29 +24,29 @@ from spo_train.launch.steps import MetricsFile, Step
 ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "HYDRA_FULL_ERROR": "1"}
 POLL_SECONDS = 0.25
 LOOKED_AT = 4 * 2**20
-"""Bytes at the end of the log that the cause is looked for in."""
+"""Bytes at the end of the log that are searched for the cause."""
 
 
 class StepWatcher(Protocol):
-    """Is told what happens."""
+    """Is called while training runs."""
 
     def stepped(self, step: Step) -> None:
         """A step has ended."""
 
     def waiting(self) -> None:
-        """Some time has passed."""
+        """A poll has passed, with or without a step."""
 
 
 @dataclass(frozen=True)
 class LaunchOutcome:
-    """How a training ended."""
+    """How a training run ended."""
 
     status: int
-    """The exit status to give: the child's, or 128 + n after signal n."""
+    """The exit status of `spo-train`: the child's, or 128 + n after signal n."""
     cause: str | None = None
-    """Why, where it failed."""
+    """Why it failed; None if it did not."""
     signal: int | None = None
-    """The signal that we were sent."""
+    """The signal that `spo-train` received."""
 
 
 def launch(
@@ -56,14 +56,14 @@ def launch(
     command: Sequence[str] | None = None,
     grace: float = GRACE_SECONDS,
 ) -> LaunchOutcome:
-    """Run `out/config.yaml`; `command` is another one in its place."""
+    """Run `out/config.yaml` until it ends or a signal arrives; `command` replaces the training process."""
     if command is None:
         command = (sys.executable, "-m", "spo_train.launch.child", str(out / CONFIG))
     log = out / LOG
     start = log.stat().st_size if log.exists() else 0
     _keep_earlier(out / METRICS)
     metrics = MetricsFile(out / METRICS)
-    with _signals() as received, ProcessTree(grace) as family:
+    with _catch_signals() as received, ProcessTree(grace) as family:
         child = family.start(command, {**ENVIRONMENT, **environment}, log)
         while child.poll() is None and not received:
             _report(metrics, watcher)
@@ -73,11 +73,13 @@ def launch(
     if received:
         return LaunchOutcome(128 + received[0], signal=received[0])
     status = child.wait()
-    return LaunchOutcome(0) if status == 0 else LaunchOutcome(_exit_status(status), _cause(log, start, status))
+    return (
+        LaunchOutcome(0) if status == 0 else LaunchOutcome(_exit_status(status), _describe_failure(log, start, status))
+    )
 
 
 def _keep_earlier(path: Path) -> None:
-    """verl empties the file that it logs to: what an earlier call wrote gets a number."""
+    """Rename the file of an earlier launch to one with a number: verl empties the file that it logs to."""
     if path.exists() and path.stat().st_size:
         number = 1
         while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
@@ -91,8 +93,8 @@ def _report(metrics: MetricsFile, watcher: StepWatcher) -> None:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The numbers of the signals that arrive, in place of what they would do."""
+def _catch_signals() -> Iterator[list[int]]:
+    """Collect the numbers of arriving signals, which have no other effect."""
     received: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in numbers}
@@ -104,11 +106,11 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _exit_status(status: int) -> int:
-    """A child that a signal ended has failed: its death is not ours."""
+    """Return 1 for a child that a signal ended: 128 + n would mean a signal to this process."""
     return status if status > 0 else 1
 
 
-def _cause(log: Path, start: int, status: int) -> str:
+def _describe_failure(log: Path, start: int, status: int) -> str:
     with log.open("rb") as file:
         file.seek(max(start, log.stat().st_size - LOOKED_AT))
         text = file.read().decode(errors="replace")

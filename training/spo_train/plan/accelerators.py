@@ -1,8 +1,8 @@
-"""What there is to train on.
+"""The accelerators to train on.
 
     find_accelerators()        # Accelerators(on_cpu=False, name="NVIDIA H100 80GB HBM3", count=8)
 
-torch is imported where it is asked.
+torch is imported when it is needed.
 """
 
 import importlib.util
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spo_data.errors import SpoError
+from spo_train.config.keys import MODEL
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Accelerators:
-    """What there is to train on."""
+    """The accelerators of this machine, or its CPU."""
 
     on_cpu: bool
     name: str
@@ -27,7 +28,7 @@ class Accelerators:
 
 
 def find_accelerators() -> Accelerators:
-    """The accelerators that torch sees; one CPU where it sees none."""
+    """Return the accelerators that torch sees, or one CPU if it sees none."""
     import torch
 
     import verl_cpu
@@ -38,10 +39,10 @@ def find_accelerators() -> Accelerators:
 
 
 def check_attention(config: "DictConfig") -> None:
-    """Raise SpoError where verl's attention is wanted and not installed."""
+    """Raise SpoError if verl would use flash-attn and it is not installed."""
     from omegaconf import OmegaConf
 
-    chosen = OmegaConf.select(config, "actor_rollout_ref.model.override_config.attn_implementation")
+    chosen = OmegaConf.select(config, f"{MODEL}.override_config.attn_implementation")
     if chosen in (None, "flash_attention_2") and importlib.util.find_spec("flash_attn") is None:
         raise SpoError(
             "verl trains with flash-attn, which is not installed: pip install flash-attn --no-build-isolation"

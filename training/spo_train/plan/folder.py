@@ -1,4 +1,4 @@
-"""The folder of a training: the files that it starts from.
+"""The folder of a training run: the files that it starts from.
 
     with folder_lock(plan.out, "spo-train"):
         environment = write_folder(plan)        # the model, run_train.json, data, agent_loop.yaml, config.yaml
@@ -18,55 +18,57 @@ if TYPE_CHECKING:
 
 
 def write_folder(plan: "TrainPlan") -> dict[str, str]:
-    """Write the files; returns the environment to start verl in. The caller holds the folder's lock."""
+    """Write the files and return the environment to start verl in; the caller holds the folder's lock."""
     import yaml
     from omegaconf import OmegaConf
 
-    from spo_data.values.parquet import parquet_writer
+    from spo_data.files import replace_whole, write_whole
+    from spo_train.config.keys import MODEL_PATH_KEY
+    from spo_train.config.preset import LOOP_NAME
     from spo_train.data.first_responses import read_first_responses
-    from spo_train.data.verl_files import write_training_data
-    from spo_train.filenames import CONFIG
-    from spo_train.hooks.loop_file import make_loop_settings
+    from spo_train.data.loop_file import make_loop_settings
+    from spo_train.data.verl_files import write_training_data, write_validation_rows
+    from spo_train.filenames import AGENT_LOOP, CONFIG
     from spo_train.plan.record import read_record
 
     out, config, options = plan.out, plan.config, plan.options
     if plan.model.hub_revision is not None:
-        # verl knows no commits: the model at ours is a folder in the Hub's cache.
+        # verl cannot ask for a commit, so it gets the folder of this commit in the Hub's cache.
         folder = _download(plan.model)
-        OmegaConf.update(config, "actor_rollout_ref.model.path", str(folder))
+        OmegaConf.update(config, MODEL_PATH_KEY, str(folder))
         if plan.devices.on_cpu:
             from verl_cpu.overrides import BUCKET, bucket_mib
 
             OmegaConf.update(config, BUCKET, bucket_mib(folder))
     responses: list[FirstResponse | None] = [None] * len(plan.data.prompts)
-    # Token ids of another model's tokenizer are another text.
+    # Another model's tokenizer would read the token ids as other text.
     same_model = all(row.status == "same" for row in plan.parity if row.field in ("model", "chat_template"))
     if plan.values is not None and options.method == "spo" and same_model:
         responses = read_first_responses(plan.values, plan.data.prompt_ids)
-    # The record goes first: a folder that was left half-written is still known to be a training.
+    # The record goes first, so that a half-written folder is still known to be a training run's.
     before = read_record(out) if options.resume else None
     commands = (*(before.commands if before else ()), options.command)
     plan.record.model_copy(update={"commands": commands}).write(out)
     write_training_data(plan.data, responses, out)
     if plan.validation is not None:
-        with parquet_writer(out / "val.parquet", plan.validation.schema) as writer:
-            writer.write_table(plan.validation)
+        write_validation_rows(plan.validation, out)
     workers = int(config.actor_rollout_ref.rollout.agent.num_workers)
     loop = {
-        "name": "spo_agent",
+        "name": LOOP_NAME,
         "_target_": "spo_train.hooks.agent_loop.SPOAgentLoop",
         "stop": list(plan.choice.stop),
         "template_kwargs": dict(plan.choice.template_kwargs),
         "seed": int(config.trainer.spo.seed),
         **make_loop_settings(plan.tools, workers, plan.data.template),
     }
-    (out / "agent_loop.yaml").write_text(yaml.safe_dump([loop], sort_keys=False), encoding="utf-8")
-    OmegaConf.save(config, out / CONFIG)
-    return _environment(plan)
+    write_whole(out / AGENT_LOOP, yaml.safe_dump([loop], sort_keys=False))
+    with replace_whole(out / CONFIG) as fresh:
+        OmegaConf.save(config, fresh)
+    return _choose_environment(plan)
 
 
-def _environment(plan: "TrainPlan") -> dict[str, str]:
-    """No Ray cluster but one of its own on a single node, unless the user is on one."""
+def _choose_environment(plan: "TrainPlan") -> dict[str, str]:
+    """Return the environment: one node gets a Ray cluster of its own, unless the user names one."""
     cluster = {} if "RAY_ADDRESS" in os.environ else {"RAY_ADDRESS": "local" if plan.options.nodes == 1 else "auto"}
     if not plan.devices.on_cpu:
         return cluster

@@ -1,15 +1,15 @@
-"""Whether the values are those of the policy that will be trained: the table that is shown before Ray starts.
+"""Whether the values belong to the policy that will be trained: the table that is shown before Ray starts.
 
     defaults = rollout_defaults(values.provenance)              # training from values with no further options
     rows = compare_policies(values.provenance, RolloutPolicy(...), data.coverage)
     refuse_mismatches(rows, allowed=["temperature"])
 
-A baseline is the success probability of one policy. Each part of it that differs in training is a row that "differs"
-and is refused unless it is allowed by its name; what the values do not say is "unknown" and passes. As within a run,
-the same files in another folder are not another model, and a reward function is known by its content.
+A baseline is the success probability of one policy. Each part of the policy is a row. A row that "differs" is refused
+unless it is allowed by name; a row that the values do not record is "unknown" and passes. As in estimates, the same
+files in another folder are the same model, and a reward function is identified by its content.
 
-Precision and engine arguments of the estimate are in `list_unmatched`: engine and trainer never agree in them to the
-last bit, and where they matter (a quantised model) is for the user to judge.
+`list_unmatched` names precision and engine arguments of the estimate. Engine and trainer never agree in these to the
+last bit, so the user judges whether they matter (a quantised model).
 """
 
 import difflib
@@ -23,35 +23,38 @@ from spo_data.errors import UserError
 from spo_data.options import Sampling
 from spo_data.provenance import GraderRecord, PolicyRecord, Provenance, ToolsRecord, grader_differs
 from spo_data.text import excerpt
-from spo_train.data.training_rows import Coverage
+from spo_train.config.keys import RESPONSE_TOKENS_KEY, ROLLOUT
+from spo_train.data.value_coverage import Coverage
 from spo_train.plan.tool_options import suggest_options
 
 FIELDS = (
     *("model", "revision", "temperature", "top_p", "top_k", "max_tokens", "stop", "template", "chat_template"),
     *("tools", "verifier", "coverage"),
 )
-"""The rows, in order; each can be allowed to differ."""
+"""The rows, in order; the user can allow each of them to differ."""
 FOLDER_REVISION = "sha256:"
-"""How the revision of a model that is a folder begins: a fingerprint, not a commit."""
+"""How the revision of a local model begins: a fingerprint of its files, not a commit."""
 
 
 @dataclass(frozen=True)
 class RolloutPolicy:
-    """What will be trained and how its responses are drawn and graded, in the terms of a values' manifest."""
+    """The policy that will be trained, in the terms of a values' manifest."""
 
     model: str
-    """`Model.name` of the resolved model, and its revision."""
+    """`Model.name` of the resolved model."""
     revision: str
+    """`Model.revision` of the resolved model."""
     temperature: float
     top_p: float
     top_k: int
     max_tokens: int
     stop: tuple[str, ...]
     template: str
-    """`TrainingData.template` and `system`."""
+    """`TrainingData.template`."""
     system: str | None
+    """`TrainingData.system`."""
     chat_template: str
-    """`Chat.template_sha256` and the arguments."""
+    """`Chat.template_sha256`."""
     chat_template_kwargs: Mapping[str, Any]
     tools: ToolsRecord | None
     verifier: str
@@ -60,10 +63,10 @@ class RolloutPolicy:
 
 @dataclass(frozen=True)
 class RolloutDefaults:
-    """What to train with where the user asks for nothing else."""
+    """The policy to train unless the user asks for another."""
 
     model: str | None
-    """What to give `resolve_model`, with the revision; None where the values do not say."""
+    """For `resolve_model`, with the revision; None if the values do not record it."""
     model_revision: str | None
     temperature: float
     top_p: float
@@ -71,7 +74,7 @@ class RolloutDefaults:
     max_tokens: int
     stop: tuple[str, ...]
     template: str | None
-    """None for what `estimate` takes by default."""
+    """None for the default of `estimate`."""
     system: str | None
     chat_template_kwargs: Mapping[str, Any]
     tools: ToolsRecord | None
@@ -80,19 +83,19 @@ class RolloutDefaults:
 
 @dataclass(frozen=True)
 class ParityRow:
-    """One part of the policy, in the values and in training."""
+    """One part of the policy: in the values and in training."""
 
     field: str
     values: str
-    """"unknown" where the values do not say."""
+    """"unknown" if the values do not record it."""
     rollout: str
     status: Literal["same", "differs", "unknown"]
     remedy: str = ""
-    """What makes a difference go away."""
+    """What removes the difference."""
 
 
 def rollout_defaults(provenance: Provenance | None) -> RolloutDefaults:
-    """The policy of the values; for values that do not say, the defaults of `estimate`, which are training's."""
+    """Return the policy of the values; for values without a record, the defaults of `estimate`."""
     if provenance is None:
         sampling = Sampling()
         return RolloutDefaults(
@@ -129,17 +132,17 @@ def rollout_defaults(provenance: Provenance | None) -> RolloutDefaults:
 def compare_policies(
     provenance: Provenance | None, rollout: RolloutPolicy, coverage: Coverage
 ) -> tuple[ParityRow, ...]:
-    """One row a field, in the order of `FIELDS`."""
+    """Return one row per field, in the order of `FIELDS`."""
     grader = GraderRecord(verifier=rollout.verifier, version=rollout.verifier_version)
     if provenance is None:
         return (
             *(ParityRow(name, "unknown", shown, "unknown") for name, shown in _describe(rollout, grader).items()),
-            _coverage(coverage),
+            _make_coverage_row(coverage),
         )
     policy = provenance.policy
     ours, theirs = _describe(policy, provenance.grader), _describe(rollout, grader)
-    same = _same(policy, rollout) | {"verifier": not grader_differs(provenance.grader, grader)}
-    remedies = _remedies(provenance, rollout)
+    same = _compare_fields(policy, rollout) | {"verifier": not grader_differs(provenance.grader, grader)}
+    remedies = _suggest_remedies(provenance, rollout)
     return (
         *(
             ParityRow(name, shown, theirs[name], "same")
@@ -147,14 +150,14 @@ def compare_policies(
             else ParityRow(name, shown, theirs[name], "differs", remedies[name])
             for name, shown in ours.items()
         ),
-        _coverage(coverage),
+        _make_coverage_row(coverage),
     )
 
 
 def refuse_mismatches(rows: Sequence[ParityRow], allowed: Collection[str]) -> None:
-    """Raise UserError where a row differs that is not allowed to, and where an allowed name is no field.
+    """Raise UserError if a row differs that may not, or if an allowed name is not a field.
 
-    Another model has other revisions: allowing the model allows its revision.
+    Allowing another model allows its revision too.
     """
     for name in allowed:
         if name not in FIELDS:
@@ -168,22 +171,20 @@ def refuse_mismatches(rows: Sequence[ParityRow], allowed: Collection[str]) -> No
             for row in refused
         )
         allow = " ".join(f"--allow-mismatch {row.field}" for row in refused)
-        raise UserError(
-            f"the values are not those of what would be trained: {differences}; to train all the same: {allow}"
-        )
+        raise UserError(f"the values belong to a different policy: {differences}; to train anyway: {allow}")
 
 
 def list_unmatched(provenance: Provenance | None) -> tuple[str, ...]:
-    """What the values' samples were drawn with and no row compares, one sentence each."""
+    """Return notes on how the values were sampled that no row compares, one sentence each."""
     if provenance is None:
-        return ("the values do not say what policy they belong to",)
+        return ("the values do not record the policy they belong to",)
     policy = provenance.policy
     extra = "".join(f", {name}={value}" for name, value in policy.engine_args.items())
     return (f"the values were sampled with dtype={policy.dtype}{extra}: engine arguments are shown, not compared",)
 
 
-def _same(policy: PolicyRecord, rollout: RolloutPolicy) -> dict[str, bool]:
-    """Whether the fields that are the policy's are equal."""
+def _compare_fields(policy: PolicyRecord, rollout: RolloutPolicy) -> dict[str, bool]:
+    """Whether each field of the policy is equal."""
     same_files = policy.revision == rollout.revision
     return {
         "model": policy.model == rollout.model or same_files,
@@ -201,10 +202,10 @@ def _same(policy: PolicyRecord, rollout: RolloutPolicy) -> dict[str, bool]:
 
 
 def _describe(policy: PolicyRecord | RolloutPolicy, grader: GraderRecord) -> dict[str, str]:
-    """Each field as text."""
+    """Return each field as text."""
     system = "" if policy.system is None else f", system {excerpt(policy.system, 40)!r}"
     is_cut = isinstance(policy, PolicyRecord) and policy.max_model_len < policy.max_tokens
-    arguments = f" {_json(policy.chat_template_kwargs)}" if policy.chat_template_kwargs else ""
+    arguments = f" {_to_json(policy.chat_template_kwargs)}" if policy.chat_template_kwargs else ""
     return {
         "model": policy.model,
         "revision": policy.revision,
@@ -220,8 +221,8 @@ def _describe(policy: PolicyRecord | RolloutPolicy, grader: GraderRecord) -> dic
     }
 
 
-def _remedies(provenance: Provenance, rollout: RolloutPolicy) -> dict[str, str]:
-    """For each field, what a user can do about a difference."""
+def _suggest_remedies(provenance: Provenance, rollout: RolloutPolicy) -> dict[str, str]:
+    """Return what removes a difference, for each field."""
     policy, grader = provenance.policy, provenance.grader
     defaults = rollout_defaults(provenance)
     commit = defaults.model_revision
@@ -231,16 +232,13 @@ def _remedies(provenance: Provenance, rollout: RolloutPolicy) -> dict[str, str]:
     return {
         "model": f"--model {policy.model}",
         "revision": f"--model-revision {commit}" if commit else f"the files that {policy.model} had, or other values",
-        **{
-            name: f"actor_rollout_ref.rollout.{name}={getattr(policy, name):g}"
-            for name in ("temperature", "top_p", "top_k")
-        },
-        "max_tokens": f"data.max_response_length={defaults.max_tokens}",
+        **{name: f"{ROLLOUT}.{name}={getattr(policy, name):g}" for name in ("temperature", "top_p", "top_k")},
+        "max_tokens": f"{RESPONSE_TOKENS_KEY}={defaults.max_tokens}",
         "stop": " ".join(f"--stop {shlex.quote(stop)}" for stop in policy.stop) or "no --stop",
         "template": f"--template {policy.template.partition('@')[0]}{system}",
-        "chat_template": f"--chat-template-kwargs {shlex.quote(_json(policy.chat_template_kwargs))}"
+        "chat_template": f"--chat-template-kwargs {shlex.quote(_to_json(policy.chat_template_kwargs))}"
         if is_arguments
-        else "the chat template that the model had, or values of this one",
+        else "the model's earlier chat template, or values for this one",
         "tools": suggest_options(policy.tools, rollout.tools),
         "verifier": f"`spo-data regrade` with --verifier {rollout.verifier}"
         if is_version
@@ -248,17 +246,18 @@ def _remedies(provenance: Provenance, rollout: RolloutPolicy) -> dict[str, str]:
     }
 
 
-def _coverage(coverage: Coverage) -> ParityRow:
+def _make_coverage_row(coverage: Coverage) -> ParityRow:
     missing = ", ".join(f"{count:,} {reason}" for reason, count in coverage.reasons.items())
     return ParityRow(
         "coverage",
-        f"{coverage.n_values:,} prompts" + (f", {coverage.unused:,} of no training prompt" if coverage.unused else ""),
+        f"{coverage.n_values:,} prompts"
+        + (f", {coverage.unused:,} without a training prompt" if coverage.unused else ""),
         f"{coverage.with_value:,} of {coverage.prompts:,} prompts have a value by {coverage.joined_by}"
         + (f" (the others: {missing})" if missing else ""),
         "differs" if coverage.without_value or coverage.unused else "same",
-        "`spo-data join` names the prompts" if coverage.without_value or coverage.unused else "",
+        "`spo-data join` lists the prompts" if coverage.without_value or coverage.unused else "",
     )
 
 
-def _json(arguments: Mapping[str, Any]) -> str:
+def _to_json(arguments: Mapping[str, Any]) -> str:
     return json.dumps(dict(arguments), sort_keys=True)

@@ -1,16 +1,17 @@
-"""`run_train.json`: what a training belongs to, so that it goes on as the same one or not at all.
+"""`run_train.json`: what a training run belongs to, so that only the same run can continue.
 
     refuse_folder(out, checkpoints, resume=False, again="spo-train …")     # before anything is written
-    refuse_another(read_record(out), record)                               # where it goes on
+    refuse_another(read_record(out), record)                               # with --resume
     record.write(out)
 
-Method, model, prompts, values, verifier and tools stay what they were; settings of verl may change.
+Method, model, prompts, values, verifier and tools must not change; settings of verl may.
 """
 
 import hashlib
+import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -22,17 +23,26 @@ from spo_data.provenance import Provenance, Record, ToolsRecord
 from spo_train.filenames import LATEST, RECORD
 from spo_train.spo.settings import Method
 
+if TYPE_CHECKING:
+    from spo_data.models.chat import Chat
+    from spo_data.models.names import Model
+    from spo_data.options import ToolOptions
+    from spo_data.values.table import ValueTable
+    from spo_train.config.choice import Choice
+    from spo_train.data.training_rows import TrainingData
+    from spo_train.plan.train_options import TrainOptions
+
 SCHEMA_VERSION = 1
 
 
 class ValuesRecord(Record):
-    """The values that the training starts from."""
+    """The values that a training run starts from."""
 
     source: str
     revision: str | None
     """The commit, for a Hub dataset."""
     fingerprint: str
-    """Of each training prompt's scores."""
+    """SHA-256 over each training prompt's scores."""
     provenance: Provenance | None
 
 
@@ -48,23 +58,23 @@ class TrainRecord(Record):
     verifier: str
     verifier_version: str
     values: ValuesRecord | None
-    """None where the training has none."""
+    """None if the method needs no values."""
     tools: ToolsRecord | None = None
-    """The interpreter; None where responses have none, which is what records from before there was one mean."""
+    """The interpreter; None if responses have none, as in records older than this field."""
     wording: str | None = None
-    """The template that tells the model of it."""
+    """The template that tells the model of the interpreter."""
     allowed_mismatches: tuple[str, ...]
     commands: tuple[str, ...]
-    """Every command line that worked on it, the first one first."""
+    """Every command line of the training run, the first one first."""
     packages: dict[str, str]
 
     def write(self, out: Path) -> None:
-        """Write it into the folder, in place of the one that is there."""
+        """Write the record into the folder, replacing an earlier one."""
         write_whole(out / RECORD, self.model_dump_json(indent=2) + "\n")
 
 
 def read_record(out: Path) -> TrainRecord | None:
-    """The folder's record, None where it has none; raises UserError where it is not one that we can read."""
+    """Return the folder's record, or None if it has none; raises UserError if the record cannot be read."""
     path = out / RECORD
     if not path.is_file():
         return None
@@ -73,37 +83,37 @@ def read_record(out: Path) -> TrainRecord | None:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(
-            f"{path} is no record of a training: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            f"{path} is not the record of a training run: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         ) from error
 
 
 def refuse_folder(out: Path, checkpoints: Path, *, resume: bool, again: str) -> TrainRecord | None:
-    """Raise UserError where `out` is no place to train in, or to go on in; return the record that is there."""
+    """Return the record in `out`; raises UserError if the training run cannot start, or resume, in this folder."""
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file")
     record = read_record(out)
     if record is None:
         if resume:
-            raise UserError(f"--out {out} has no training to resume: the command without --resume starts one")
+            raise UserError(f"--out {out} has no training run to resume: the command without --resume starts one")
         if out.is_dir() and {path.name for path in out.iterdir()} - {".lock", f".{RECORD}.new"}:
-            raise UserError(f"--out {out} is neither a training nor empty: choose another folder")
+            raise UserError(f"--out {out} is neither a training run nor empty: choose another folder")
     elif (checkpoints / LATEST).exists() and not resume:
         step = (checkpoints / LATEST).read_text().strip()
-        raise UserError(f"--out {out} has a training, at step {step}; to go on with it: {again} --resume")
+        raise UserError(f"--out {out} has a training run, at step {step}; to continue it: {again} --resume")
     return record
 
 
 def refuse_another(before: TrainRecord, now: TrainRecord) -> None:
-    """Raise UserError where a training that would go on is another one."""
+    """Raise UserError if the training run to resume differs from the one in the folder."""
     differing = []
-    moved = before.revision == now.revision  # the same files in another folder
+    moved = before.revision == now.revision  # the same model files in another folder
     for name, old, new in (
         ("method", before.method, now.method),
         ("model", before.model, before.model if moved else now.model),
         ("revision", before.revision, now.revision),
-        ("prompts", _prompts(before), _prompts(now)),
-        ("values", _values(before), _values(now)),
-        ("verifier", _verifier(before), _verifier(now)),
+        ("prompts", _show_prompts(before), _show_prompts(now)),
+        ("values", _show_values(before), _show_values(now)),
+        ("verifier", _show_verifier(before), _show_verifier(now)),
         ("tools", before.tools or "none", now.tools or "none"),
         ("template", before.wording or "tells of no tools", now.wording or "tells of no tools"),
     ):
@@ -111,13 +121,50 @@ def refuse_another(before: TrainRecord, now: TrainRecord) -> None:
             differing.append(f"{name} (there: {old}; now: {new})")
     if differing:
         raise UserError(
-            f"the training to resume is another one: {'; '.join(differing)}; its own command resumes it"
+            f"the training run to resume differs: {'; '.join(differing)}; its own command resumes it"
             f" ({before.commands[0]}), another --out starts a new one"
         )
 
 
+def make_record(
+    options: "TrainOptions",
+    choice: "Choice",
+    data: "TrainingData",
+    model: "Model",
+    chat: "Chat",
+    tools: "ToolOptions",
+    values: "ValueTable | None",
+) -> TrainRecord:
+    """Return the record of a training run that starts now."""
+    from spo_data.grading.verifiers.registry import verifier_version
+    from spo_data.provenance import ToolsRecord
+    from spo_data.run.manifest import package_versions
+
+    start = None
+    if values is not None:
+        scores = scores_fingerprint(data.score_totals, data.score_counts)
+        start = ValuesRecord(
+            source=values.source, revision=values.revision, fingerprint=scores, provenance=values.provenance
+        )
+    return TrainRecord(
+        method=options.method,
+        model=model.name,
+        revision=model.revision,
+        prompts=len(data.prompts),
+        prompts_fingerprint=prompts_fingerprint(data.prompts),
+        verifier=choice.verifier,
+        verifier_version=verifier_version(choice.verifier),
+        values=start,
+        tools=ToolsRecord.of(tools),
+        wording=None if chat.wording is None else chat.wording.name,
+        allowed_mismatches=options.allowed,
+        commands=(options.command,),
+        packages=package_versions() | {package: importlib.metadata.version(package) for package in ("verl", "ray")},
+    )
+
+
 def prompts_fingerprint(prompts: Sequence[Prompt]) -> str:
-    """SHA-256 over ids and ground truths in their order, which the tracker's arrays have too."""
+    """Return SHA-256 over ids and ground truths, in the order of the tracker's arrays."""
     digest = hashlib.sha256()
     for prompt in prompts:
         digest.update(f"{prompt.prompt_id}\0{prompt.ground_truth}\n".encode())
@@ -125,18 +172,18 @@ def prompts_fingerprint(prompts: Sequence[Prompt]) -> str:
 
 
 def scores_fingerprint(totals: np.ndarray, counts: np.ndarray) -> str:
-    """SHA-256 over the scores that the tracker starts from."""
+    """Return SHA-256 over the scores that the tracker starts from."""
     return hashlib.sha256(np.asarray(totals, "<f8").tobytes() + np.asarray(counts, "<i8").tobytes()).hexdigest()
 
 
-def _prompts(record: TrainRecord) -> str:
+def _show_prompts(record: TrainRecord) -> str:
     return f"{record.prompts:,}, {record.prompts_fingerprint[:12]}"
 
 
-def _values(record: TrainRecord) -> Any:
+def _show_values(record: TrainRecord) -> Any:
     return record.values and f"{record.values.source}, {record.values.fingerprint[:12]}"
 
 
-def _verifier(record: TrainRecord) -> str:
+def _show_verifier(record: TrainRecord) -> str:
     name = "FILE.py:FUNCTION" if ".py:" in record.verifier else record.verifier
     return f"{name} ({record.verifier_version})"

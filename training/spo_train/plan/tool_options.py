@@ -1,11 +1,9 @@
-"""The tools of a training: the estimate's interpreter, unless the options ask for another one or none.
+"""The tools of a training run: the estimate's interpreter, unless the options ask for another one or none.
 
     options = choose_tools(TrainOptions(offline_values="runs/demo"), policy.tools)        # ToolOptions
-    make_loop_settings(options, workers=8, template="retool")            # what agent_loop.yaml says of them
-    read_loop_wording(Path("runs/train/agent_loop.yaml"))               # what the chat tells the model of them
-    check_interpreter(options)                                     # raises UserError where it cannot be had
+    check_interpreter(options)                      # raises UserError if the interpreter cannot be opened
 
-`--sandbox` and `--sandbox-unsafe` say where programs run, not what they do: they are no part of a policy.
+`--sandbox` and `--sandbox-unsafe` say where programs run, not what they do, so they are not part of a policy.
 """
 
 import asyncio
@@ -15,19 +13,19 @@ from spo_data.engines.tool_loop import CODE_START
 from spo_data.options import ToolOptions, option_of
 from spo_data.prompts.template import AnswerTemplate, tool_wording
 from spo_data.provenance import ToolsRecord
+from spo_train.data.loop_file import LIMITS
 from spo_train.plan.train_options import TrainOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from spo_data.prompts.identity import Prompt
-from spo_train.hooks.loop_file import LIMITS
 
 
 def choose_tools(options: TrainOptions, recorded: ToolsRecord | None) -> ToolOptions:
-    """What is asked for; for the rest what the values were estimated with, else the defaults of `estimate`.
+    """Return the tools that are asked for, completed from the estimate's, or else from the defaults of `estimate`.
 
-    Raises UserError for limits of an interpreter that is not there.
+    Raises UserError for limits of an interpreter without an interpreter.
     """
     given: dict[str, Any] = {name: value for name in LIMITS if (value := getattr(options, name)) is not None}
     place: dict[str, Any] = {"sandbox_unsafe": options.sandbox_unsafe}
@@ -42,27 +40,27 @@ def choose_tools(options: TrainOptions, recorded: ToolsRecord | None) -> ToolOpt
 
 
 def suggest_options(values: ToolsRecord | None, training: ToolsRecord | None) -> str:
-    """The options that make a training's tools those of its values."""
+    """Return the options that make the tools of the training run equal to the values'."""
     if values is None:
         return "--tools none"
     if training is None:
         return "--tools python"  # its limits follow from the values
     differing = {name: field for name, field in LIMITS.items() if getattr(values, field) != getattr(training, field)}
-    return " ".join(f"{option_of(name)} {_number(getattr(values, field))}" for name, field in differing.items())
+    return " ".join(f"{option_of(name)} {_format_number(getattr(values, field))}" for name, field in differing.items())
 
 
-def _number(value: float) -> str:
-    """As an option takes it: a whole number is one."""
+def _format_number(value: float) -> str:
+    """Format a number as an option takes it."""
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def choose_wording(options: ToolOptions, template: str) -> AnswerTemplate | None:
-    """What tells the model of its interpreter."""
+    """Return the wording that tells the model of its interpreter; None without one."""
     return tool_wording(template) if options.enabled else None
 
 
 def note_tools(options: ToolOptions, template: str, prompts: "Sequence[Prompt]") -> tuple[str, ...]:
-    """What a reader should know of them."""
+    """Return remarks on the tools for the user."""
     if not options.enabled or choose_wording(options, template) is not None:
         return ()
     if any(CODE_START in message.content for prompt in prompts for message in prompt.messages):
@@ -71,12 +69,12 @@ def note_tools(options: ToolOptions, template: str, prompts: "Sequence[Prompt]")
 
 
 def check_interpreter(options: ToolOptions) -> None:
-    """Raise UserError where this machine cannot have the interpreter."""
+    """Raise UserError if the interpreter cannot be opened on this machine."""
     from spo_data.sandbox.open import open_interpreter
 
-    async def opened() -> None:
+    async def open_once() -> None:
         async with open_interpreter(options, 1):
             pass
 
     if options.enabled:
-        asyncio.run(opened())
+        asyncio.run(open_once())

@@ -1,9 +1,9 @@
-"""What `spo-train` is asked for.
+"""The options of `spo-train`.
 
     options = TrainOptions(offline_values="runs/demo", overrides=("trainer.spo.half_divergence=0.03",))
     options.parsed_overrides()
 
-What was not asked for follows from the values, the preset or the machine.
+Options that are not given follow from the values, the preset or the machine.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,8 +14,19 @@ from typing import TYPE_CHECKING, Any
 from spo_data.errors import UserError
 from spo_data.models.names import full_name
 from spo_data.options import PromptOptions
+from spo_train.config.choice import Preset
 from spo_train.config.compose import Override, parse_overrides
-from spo_train.config.preset import Preset
+from spo_train.config.keys import (
+    GPUS_KEY,
+    LOOP_FILE_KEY,
+    MODEL_PATH_KEY,
+    NODES_KEY,
+    REWARD_KWARGS,
+    SPO,
+    TEMPLATE_KWARGS_KEY,
+    TRAIN_FILES_KEY,
+    VAL_FILES_KEY,
+)
 from spo_train.spo.settings import Method
 
 if TYPE_CHECKING:
@@ -23,26 +34,26 @@ if TYPE_CHECKING:
 
 PAPER_MODEL = "Qwen/Qwen3-8B"
 PAPER_PROMPTS = PromptOptions(dataset="open-r1/DAPO-Math-17k-Processed", dataset_config="en")
-"""With the answer instruction that `boxed` adds, these are the prompts of the published values."""
+"""With the answer instruction of `boxed`, these are the prompts of the published values."""
 OWN_OPTIONS = {
-    "actor_rollout_ref.model.path": "--model",
-    "data.train_files": "--train-files",
-    "data.val_files": "--val-files",
-    "data.apply_chat_template_kwargs": "--chat-template-kwargs",
-    "trainer.nnodes": "--nodes",
-    "trainer.n_gpus_per_node": "--gpus-per-node",
-    "trainer.spo.method": "--method",
-    "trainer.spo.values": "--offline-values",
-    "reward.reward_kwargs.verifier": "--verifier",
-    "reward.reward_kwargs.stop": "--stop",
-    "actor_rollout_ref.rollout.agent.agent_loop_config_path": "--tools, --stop, --template: it is written of them",
+    MODEL_PATH_KEY: "--model",
+    TRAIN_FILES_KEY: "--train-files",
+    VAL_FILES_KEY: "--val-files",
+    TEMPLATE_KWARGS_KEY: "--chat-template-kwargs",
+    NODES_KEY: "--nodes",
+    GPUS_KEY: "--gpus-per-node",
+    f"{SPO}.method": "--method",
+    f"{SPO}.values": "--offline-values",
+    f"{REWARD_KWARGS}.verifier": "--verifier",
+    f"{REWARD_KWARGS}.stop": "--stop",
+    LOOP_FILE_KEY: "--tools, --stop and --template, from which spo-train writes the file",
 }
-"""Settings that more follows from than verl's: they have an option."""
+"""Settings of verl that have an option, because spo-train derives more from them."""
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What the user asked for; None for what follows from the values, the preset or the machine."""
+    """The user's options; None for what follows from the values, the preset or the machine."""
 
     offline_values: str | None
     revision: str | None = None
@@ -51,12 +62,12 @@ class TrainOptions:
     train: PromptOptions | None = None
     validation: tuple[PromptOptions, ...] = ()
     template: str | None = None
-    """Also in `train` and `validation`; here for the values' own prompts, as in `training_data`."""
+    """Also in `train` and `validation`; here for the values' own prompts, as in `make_training_data`."""
     stop: tuple[str, ...] | None = None
     chat_template_kwargs: Mapping[str, Any] | None = None
     verifier: str | None = None
     tools: str | None = None
-    """This and the next ones are `ToolOptions`."""
+    """This and the next six options are fields of `ToolOptions`."""
     max_tool_turns: int | None = None
     tool_seconds: float | None = None
     tool_memory_mb: int | None = None
@@ -83,7 +94,7 @@ class TrainOptions:
                 raise UserError(f"{option} {number}: at least 1")
 
     def parsed_overrides(self) -> tuple[Override, ...]:
-        """The overrides; raises UserError where one is none, and for a setting that has an option."""
+        """Parse the overrides; raises UserError for one that is malformed or has an option of its own."""
         overrides = parse_overrides(self.overrides)
         for override in overrides:
             for key, option in OWN_OPTIONS.items():
@@ -92,30 +103,31 @@ class TrainOptions:
         return overrides
 
     def default_out(self) -> Path:
-        """Where it goes if the user does not say: named after the values, or the training files, and the method."""
+        """Return the folder if the user names none, after the values, or the training files, and the method."""
         source = Path(self.offline_values or (self.train.dataset if self.train else "training"))
         name = source.stem if source.suffix in (".parquet", ".json", ".jsonl") else source.name
         return Path("runs") / f"train-{name}-{self.method}"
 
 
 def of_the_paper(options: TrainOptions, values: "ValueTable", note: Callable[[str], None]) -> TrainOptions:
-    """The paper's model, interpreter and prompts where values without a manifest leave them open.
+    """Fill in the paper's model, interpreter and prompts for values without a manifest, if the user gave none.
 
-    `note` is told of each. Another model than the paper's is another policy: whether it ran programs is not known.
+    `note` is called for each. The interpreter is only filled in for the paper's model: whether another ran programs is
+    unknown.
     """
     import pyarrow.compute as pc
 
     model = options.model or PAPER_MODEL
     if options.model is None:
         options = replace(options, model=model)
-        note(f"--model {PAPER_MODEL}: the paper's, as the values do not name theirs")
+        note(f"--model {PAPER_MODEL}: the paper's model, since the values do not name theirs")
     if options.tools is None and full_name(model) == PAPER_MODEL:
         options = replace(options, tools="python")
         note("--tools python: the paper's policy runs programs, and the values do not say otherwise (--tools none)")
     if options.train is None and not pc.any(pc.not_equal(values.table.column("ground_truth"), "")).as_py():
         options = replace(options, train=replace(PAPER_PROMPTS, template=options.template))
         note(
-            f"--train-files {PAPER_PROMPTS.dataset} --dataset-config {PAPER_PROMPTS.dataset_config}: the paper's, as"
-            " the values have no ground truths"
+            f"--train-files {PAPER_PROMPTS.dataset} --dataset-config {PAPER_PROMPTS.dataset_config}: the paper's"
+            " prompts, since the values have no ground truths"
         )
     return options

@@ -312,7 +312,7 @@ def test_a_parser_that_runs_out_is_no_wrong_answer(error: type[Exception], monke
     """math-verify takes every exception of its parser for "no expression", which scored 0."""
     import math_verify.parser
 
-    math_equal._math_verify.cache_clear()
+    math_equal._load_math_verify.cache_clear()
 
     def failing(*_: object, **__: object) -> None:
         raise error
@@ -321,5 +321,5 @@ def test_a_parser_that_runs_out_is_no_wrong_answer(error: type[Exception], monke
     monkeypatch.setattr(math_verify.parser, "parse_expr", math_verify.parser.parse_expr)
     with pytest.raises(MemoryError):
         load_verifier("math-verify").grade(r"\boxed{\sqrt{77}}", r"\sqrt{78}", None)
-    math_equal._math_verify.cache_clear()
+    math_equal._load_math_verify.cache_clear()
     math_verify.parser.parse_latex_cached.cache_clear()

@@ -1,4 +1,9 @@
-"""`agent_loop.yaml`: what the agent loop of a training run is told of its interpreter."""
+"""What `agent_loop.yaml` tells the agent loop of its interpreter.
+
+make_loop_settings(options, workers=8, template="retool")           # written into the file
+read_loop_options(record, sandbox="local", sandbox_unsafe=False)    # the same ToolOptions, in the agent loop
+read_loop_wording(Path("runs/train/agent_loop.yaml"))               # what the chat tells the model of it
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +19,13 @@ LIMITS = {
     "tool_memory_mb": "memory_mb",
     "tool_output_chars": "output_chars",
 }
-"""The options of an interpreter's limits, and their fields in a record."""
+"""The options that limit an interpreter, each with its field in a `ToolsRecord`."""
 
 
 def make_loop_settings(options: ToolOptions, workers: int, template: str) -> dict[str, Any]:
-    """The arguments of `SPOAgentLoop`, of which there are so many worker processes; none without tools.
+    """Return the tool arguments of `SPOAgentLoop`, which runs in `workers` processes; empty without tools.
 
-    Not `tools`: verl gives each agent loop its own tools under that name.
+    They are not called `tools`, since verl passes its own tools to each agent loop under that name.
     """
     record = ToolsRecord.of(options)
     if record is None:
@@ -35,13 +40,13 @@ def make_loop_settings(options: ToolOptions, workers: int, template: str) -> dic
 
 
 def read_loop_options(record: Mapping[str, Any], sandbox: str, sandbox_unsafe: bool) -> ToolOptions:
-    """The options that `make_loop_settings` was given."""
+    """Return the options that `make_loop_settings` was given."""
     limits = {name: record[field] for name, field in LIMITS.items()}
     return ToolOptions(tools="python", sandbox=sandbox, sandbox_unsafe=sandbox_unsafe, **limits)
 
 
 def read_loop_wording(loop_file: Path) -> AnswerTemplate | None:
-    """What the agent loop of a training adds to its chats."""
+    """Return the wording that the agent loop adds to its chats; None if it adds none."""
     import yaml
 
     (loop,) = yaml.safe_load(loop_file.read_text(encoding="utf-8"))

@@ -1,0 +1,23 @@
+"""What is written into a run folder when samples or verdicts are new."""
+
+from pathlib import Path
+
+from spo_data.card.write import HISTOGRAM, make_card, write_card
+from spo_data.report.charts import write_histogram_png
+from spo_data.run.journal import Journal
+from spo_data.run.manifest import Manifest
+from spo_data.run.parquet_tables import write_tables
+from spo_data.run.summary import Summary, summarize
+
+
+def write_results(journal: Journal, manifest: Manifest, out: Path) -> Summary:
+    """Write the tables, the manifest's counts, the picture and the card from the journal.
+
+    Raises SpoError if the user's words in the card make it unreadable; all else is written by then.
+    """
+    summary = summarize(journal, manifest)
+    write_tables(journal, out, manifest.provenance)
+    manifest.model_copy(update={"counts": summary.counts()}).write(out)
+    write_histogram_png(summary.histogram, out / HISTOGRAM)
+    write_card(out, make_card(journal, manifest, summary))
+    return summary
