@@ -1,17 +1,17 @@
-"""Single samples against groups in a batch: how much sooner the batch is there, and how much shorter its samples are.
+"""Single samples against groups: how much faster a batch fills, and how much shorter its samples are.
 
     python benchmarks/batch_assembly.py                     # 10,000 draws, some seconds on one core
     python benchmarks/batch_assembly.py --images docs/images
 
 The paper's simulation (SPO, arXiv 2509.13232, section on agentic training): 48 samples start together, and a batch is
 24 of them. Singles keep the first 24 that finish. Groups are 6 of 8 and keep the first 3 that finish, and a group
-finishes with its slowest member. Speedup is the groups' time by the singles' time, from the same 48 durations (from 48
-prompts and from 6 where durations depend on the prompt); the paper shows one draw of it, 4.35.
+finishes with its slowest member. Speedup is the groups' time divided by the singles' time, from the same 48 durations.
+(If durations depend on the prompt, singles have 48 prompts and groups 6.) The paper shows one draw of it, 4.35.
 
-Keeping the first that finish keeps short ones, so each part also prints the mean duration of what is kept by the mean
-of all. The second part drops nobody: 48 are out at all times, and when a batch of 24 has been taken, 24 new ones
-start while the stragglers go on. `finished` takes the first 24 that finish, `drawn` the 24 that started first, `groups`
-the first 3 groups of 8 that finish. Durations do not depend on the policy here. Pure numpy.
+The samples that finish first are short ones, so each part also prints the mean duration of the kept samples divided by
+the mean of all. The second part drops no sample: 48 run at all times, and when a batch of 24 is taken, 24 new ones
+start while the stragglers continue. `finished` takes the first 24 that finish, `drawn` the 24 that started first,
+`groups` the first 3 groups of 8 that finish. Durations do not depend on the policy here. Pure numpy.
 """
 
 import argparse
@@ -32,7 +32,7 @@ Durations = Callable[[np.random.Generator, int, int], Floats]
 
 
 def log_normal(sigma: float, shared: float = 0.0) -> Durations:
-    """exp(sigma z). Of z's variance, the share `shared` is the prompt's, so that a group has it in common."""
+    """Return durations exp(sigma z); the share `shared` of z's variance is the prompt's, the same for a whole group."""
 
     def draw(generator: np.random.Generator, draws: int, groups: int) -> Floats:
         own = generator.standard_normal((draws, groups, GROUP))
@@ -43,7 +43,7 @@ def log_normal(sigma: float, shared: float = 0.0) -> Durations:
 
 
 def pareto(index: float) -> Durations:
-    """At least 1, and longer than x with probability x^-index."""
+    """Return durations of at least 1 that are longer than x with probability x^-index."""
     return lambda generator, draws, groups: 1.0 + generator.pareto(index, (draws, groups, GROUP))
 
 
@@ -55,12 +55,12 @@ DURATIONS: dict[str, tuple[Durations, float]] = {
     BY_PROMPT: (log_normal(1.0, 0.5), float(np.exp(0.5))),
     "Pareto, index 2": (pareto(2.0), 2.0),
 }
-"""With the exact mean of each."""
+"""Each with its exact mean."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """One number a draw."""
+    """Results of the first part: one number per draw."""
 
     singles_time: Floats
     groups_time: Floats
@@ -75,19 +75,19 @@ class Assembly:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One row a run and one column a step."""
+    """Results of the second part: one row per run and one column per step."""
 
     time: Floats
     """From the previous batch to this one."""
     mean: Floats
     """Mean duration of the batch's samples."""
     age: Floats
-    """How many batches were taken between a sample's start and its own: the mean of the batch."""
+    """How many batches were taken between a sample's start and its own batch, averaged over the batch."""
     oldest: Floats
 
 
 def assemble(singles: Floats, groups: Floats) -> Assembly:
-    """Both batches, half of each kept, from durations of the shapes (draws, samples) and (draws, groups, members)."""
+    """Assemble both batches, half of each kept, from durations (draws, samples) and (draws, groups, members)."""
     kept = np.sort(singles, axis=1)[:, : singles.shape[1] // 2]
     ends = groups.max(axis=2)
     first = np.argsort(ends, axis=1)[:, : groups.shape[1] // 2]
@@ -100,9 +100,10 @@ def assemble(singles: Floats, groups: Floats) -> Assembly:
 
 
 def stream(start: Callable[[int], Floats], out: int, steps: int, order: str) -> Stream:
-    """Batches of half of what is out, nobody dropped. `start(n)` gives durations of n new ones, (runs, n, members).
+    """Take batches of half of the `out` running groups, and drop none; a single is a group of one member.
 
-    A single is a group of one member; it is out until its slowest member has finished and its batch was taken.
+    `start(n)` returns the durations of n new groups, (runs, n, members). A group counts as running until its batch is
+    taken.
     """
     durations = start(out)
     left, born = durations.max(axis=2), np.zeros(durations.shape[:2])
@@ -138,7 +139,7 @@ def main() -> None:
 
 
 def print_assembly(name: str, draws: int) -> Assembly:
-    """One line of the first table."""
+    """Print one line of the first table; returns its numbers."""
     durations, true_mean = DURATIONS[name]
     generator = np.random.default_rng(0)
     groups = durations(generator, draws, SAMPLES // GROUP)
@@ -153,7 +154,7 @@ def print_assembly(name: str, draws: int) -> Assembly:
 
 
 def run_stream(order: str) -> Stream:
-    """Many runs of a stream with the main durations."""
+    """Run a stream with the main durations many times."""
     generator, (durations, _) = np.random.default_rng(1), DURATIONS[MAIN]
 
     def start(n: int) -> Floats:
@@ -165,7 +166,7 @@ def run_stream(order: str) -> Stream:
 
 
 def print_streams(streams: dict[str, Stream]) -> None:
-    """Mean duration by step, and the second half of the steps in numbers."""
+    """Print the mean duration by step, and averages over the second half of the steps."""
     true_mean = DURATIONS[MAIN][1]
     print(f"\nnobody is dropped: {SAMPLES} out at all times, {MAIN}, {STREAM_RUNS:,} runs of {STREAM_STEPS} batches")
     print(f"{'mean duration of batch / true mean':<36}" + "".join(f"{f'step {step}':>10}" for step in STEPS_SHOWN))
@@ -183,7 +184,7 @@ def print_streams(streams: dict[str, Stream]) -> None:
 
 
 def draw_plot(shown: Assembly, streams: dict[str, Stream], path: Path) -> None:
-    """Speedups of the main durations, and the streams' mean durations."""
+    """Plot the speedups of the main durations, and the streams' mean durations."""
     import matplotlib as mpl
 
     mpl.use("Agg")

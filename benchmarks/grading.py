@@ -1,8 +1,8 @@
-r"""How many responses are graded in a second, beside plain math-verify in as many processes.
+r"""How many responses are graded per second, compared with plain math-verify in as many processes.
 
-    python benchmarks/grading.py                      # 16,000 responses, one process a core
+    python benchmarks/grading.py                      # 16,000 responses, one process per core
 
-The mix is made to look like a mathematics set with 8 responses a prompt: 70 % integers, the rest fractions, decimals,
+The mix imitates a mathematics dataset with 8 responses per prompt: 70 % integers, the rest fractions, decimals,
 percentages, roots, powers, polynomials, tuples, sets, intervals and words; half of the answers right, wrong ones
 repeating; 2,000 to 6,000 characters of reasoning before them; one in ten without a box. Plain math-verify is
 `verify(parse(gold), parse(response))` with its defaults, in a pool of processes without limits.
@@ -17,9 +17,9 @@ import random
 import time
 from collections import Counter
 
-from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.grading.worker import GradeJob
+from spo_data.grading.workers.job import GradeJob
+from spo_data.grading.workers.pool import GraderPool
 
 SAMPLES_PER_PROMPT = 8
 Pair = tuple[str, str]
@@ -27,35 +27,35 @@ Pair = tuple[str, str]
 
 
 def main() -> None:
-    """Measure both in one run, and print them."""
+    """Measure both in one run, and print the speeds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    pairs = realistic_mix(arguments.prompts)
+    pairs = make_mix(arguments.prompts)
     print(f"{len(pairs):,} responses to {arguments.prompts:,} prompts, {arguments.workers} processes")
-    ours, seconds = asyncio.run(in_the_pool(pairs, arguments.workers))
+    ours, seconds = asyncio.run(grade_in_pool(pairs, arguments.workers))
     print(f"GraderPool(math-verify)  {len(pairs) / seconds:8,.0f} samples/s")
-    plain, plain_seconds = plain_math_verify(pairs, arguments.workers)
+    plain, plain_seconds = grade_plainly(pairs, arguments.workers)
     print(f"plain math-verify        {len(pairs) / plain_seconds:8,.0f} samples/s")
     print(f"ratio                    {plain_seconds / seconds:8.1f}")
     report_differences(pairs, ours, plain)
 
 
-def realistic_mix(n_prompts: int) -> list[Pair]:
-    """Ground truths with responses, prompt by prompt as a stream of samples would bring them."""
+def make_mix(n_prompts: int) -> list[Pair]:
+    """Return ground truths with responses, ordered by prompt as in a stream of samples."""
     rng = random.Random(0)
     pairs = []
     for _ in range(n_prompts):
-        gold, right, wrong = _problem(rng)
+        gold, right, wrong = _make_problem(rng)
         for _ in range(SAMPLES_PER_PROMPT):
             answer = right if rng.random() < 0.5 else rng.choice(wrong)
-            pairs.append((gold, _response(rng, answer)))
+            pairs.append((gold, _make_response(rng, answer)))
     return pairs
 
 
-async def in_the_pool(pairs: list[Pair], workers: int) -> tuple[list[Graded], float]:
-    """Verdicts, and the seconds they took once the processes were there."""
+async def grade_in_pool(pairs: list[Pair], workers: int) -> tuple[list[Graded], float]:
+    """Return our verdicts, and the seconds that they took after the processes had started."""
     async with GraderPool("math-verify", workers=workers) as pool:
         await asyncio.gather(*(pool.grade(GradeJob(r"\boxed{x+1}", "1+x")) for _ in range(4 * workers)))
         graded: list[Graded | None] = [None] * len(pairs)
@@ -66,26 +66,26 @@ async def in_the_pool(pairs: list[Pair], workers: int) -> tuple[list[Graded], fl
                 gold, response = pairs[k]
                 graded[k] = await pool.grade(GradeJob(response, gold))
 
-        begun = time.perf_counter()
+        started = time.perf_counter()
         await asyncio.gather(*(work() for _ in range(pool.concurrency)))
-        return [one for one in graded if one is not None], time.perf_counter() - begun
+        return [one for one in graded if one is not None], time.perf_counter() - started
 
 
-def plain_math_verify(pairs: list[Pair], workers: int) -> tuple[list[bool], float]:
-    """What math-verify alone says, and the seconds it took once the processes were there."""
+def grade_plainly(pairs: list[Pair], workers: int) -> tuple[list[bool], float]:
+    """Return math-verify's verdicts, and the seconds that they took after the processes had started."""
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        pool.map(_plain, pairs[: 4 * workers], chunksize=1)
-        begun = time.perf_counter()
-        return pool.map(_plain, pairs, chunksize=64), time.perf_counter() - begun
+        pool.map(_verify, pairs[: 4 * workers], chunksize=1)
+        started = time.perf_counter()
+        return pool.map(_verify, pairs, chunksize=64), time.perf_counter() - started
 
 
 def report_differences(pairs: list[Pair], ours: list[Graded], plain: list[bool]) -> None:
-    """Where the two disagree, with one example each way."""
+    """Print how often the two disagree, with one example per kind."""
     counts: Counter[str] = Counter()
     examples: dict[str, str] = {}
     for (gold, _), graded, theirs in zip(pairs, ours, plain, strict=True):
         if (graded.verdict is Verdict.CORRECT) != theirs:
-            kind = f"{graded.verdict} here, {'correct' if theirs else 'wrong'} there"
+            kind = f"{graded.verdict} in the pool, {'correct' if theirs else 'wrong'} by math-verify"
             counts[kind] += 1
             examples.setdefault(kind, f"gold {gold!r}, answer {graded.answer!r}")
     print(f"verdicts                 {Counter(graded.verdict.value for graded in ours).most_common()}")
@@ -93,7 +93,7 @@ def report_differences(pairs: list[Pair], ours: list[Graded], plain: list[bool])
         print(f"{count:6,} {kind}: {examples[kind]}")
 
 
-def _plain(pair: Pair) -> bool:
+def _verify(pair: Pair) -> bool:
     from math_verify import parse, verify
 
     logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -101,8 +101,8 @@ def _plain(pair: Pair) -> bool:
     return bool(verify(parse(f"${gold}$"), parse(response)))
 
 
-def _problem(rng: random.Random) -> tuple[str, str, list[str]]:
-    """A ground truth, a right answer in other words, and the wrong answers that a policy gives to it."""
+def _make_problem(rng: random.Random) -> tuple[str, str, list[str]]:
+    """Return a ground truth, a right answer in another form, and the wrong answers that a policy gives."""
     a, b = rng.randint(2, 99), rng.randint(2, 99)
     kind = rng.random()
     if kind < 0.70:
@@ -127,7 +127,7 @@ def _problem(rng: random.Random) -> tuple[str, str, list[str]]:
     return rng.choice([("A", "A", ["B", "C"]), ("yes", "Yes", ["no"]), (rf"(0, {a}]", rf"(0,{a}]", [f"[0,{a}]"])])
 
 
-def _response(rng: random.Random, answer: str) -> str:
+def _make_response(rng: random.Random, answer: str) -> str:
     step = r"We note that $x_{1} + 3 = 7$, so that the sum over all cases is 12 and the next step follows. "
     reasoning = step * rng.randint(2000 // len(step), 6000 // len(step))
     if rng.random() < 0.1:

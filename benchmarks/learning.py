@@ -6,9 +6,9 @@
     python benchmarks/learning.py plot       and as PNGs
     python benchmarks/learning.py            run, table and plot
 
-One line of `results.jsonl` in `--out` is one run. What stands there is not run again, so an interrupted call goes on
-where it was. One thread. Methods are compared at equal samples and from one model; each seed has its own estimate,
-draws and samples. SPO's estimate took samples too: the tables give SPO's accuracy with and without counting them.
+Each line of `results.jsonl` in `--out` is one run. Finished runs are not repeated, so an interrupted call continues
+where it stopped. It uses one thread. Methods are compared at equal samples and from one model; each seed has its own
+estimate, draws and samples. SPO's estimate took samples too: the tables give SPO's accuracy with and without them.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from learning_model import success
 from learning_report import Record, draw_plots, print_tables, print_tuning
 
 LEARNING_RATES = {"spo": 1e-4, "grpo": 1e-4, "no-baseline": 1e-4}
-"""The best of GRID by `tune`, train and held-out accuracy added; ablations take SPO's."""
+"""The best of GRID by `tune`: the highest sum of train and held-out accuracy. Ablations take SPO's."""
 GRID = (3e-5, 1e-4, 3e-4)
 TUNING_SEED = 100
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def print_start(start: Start) -> None:
-    """The model before training, and how its success probabilities on the training prompts spread."""
+    """Print the model before training, and the distribution of its success probabilities on the training prompts."""
     chances, _ = success(start.model, start.problems.train_prompts, start.problems.train_golds)
     tenths = np.histogram(chances, np.linspace(0, 1, 11))[0]
     parameters = sum(each.numel() for each in start.model.parameters())
@@ -69,7 +69,7 @@ def print_start(start: Start) -> None:
 
 
 def run_once(variant: str, seed: int, learning_rate: float, steps: int, results: Path) -> None:
-    """Append the run's record to the results, unless one of the same variant, seed, rate and steps stands there."""
+    """Run, and append the record to the results, unless they have one of the same variant, seed, rate and steps."""
     wanted = (variant, seed, learning_rate, steps)
     if any(
         wanted == tuple(line[key] for key in ("variant", "seed", "learning_rate", "steps")) for line in read(results)
@@ -86,7 +86,7 @@ def run_once(variant: str, seed: int, learning_rate: float, steps: int, results:
 
 
 def read(results: Path) -> list[Record]:
-    """The records of all finished runs."""
+    """Return the records of all finished runs."""
     return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
 
 

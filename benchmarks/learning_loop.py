@@ -4,8 +4,8 @@
     record = train("spo", start, learning_rate=1e-4, steps=150)
 
 All of SPO is the project's own code: `spo_train`'s tracker, memory, divergence and advantage, in the order of the
-paper's Algorithm 1. The rest is a plain loop: sample, reward, PPO-clip loss a token, AdamW. Every variant takes 256
-samples a step. All seeds start from one model; a seed is another estimate, other draws and other samples.
+paper's Algorithm 1. The rest is a plain loop: sample, reward, PPO-clip loss per token, AdamW. Every variant takes 256
+samples per step. All seeds start from one model; each has its own estimate, draws and samples.
 """
 
 import time
@@ -57,7 +57,7 @@ ABLATIONS = {
     "spo, rho 0.875": SPOSettings(fixed_rho=0.875),
     "spo, first visit D = 0": SPOSettings(first_visit="none"),
 }
-"""`draws only` draws by the tracker but subtracts no value: rewards normalised over the batch."""
+"""`draws only` draws by the tracker but subtracts no value: its rewards are normalised over the batch."""
 VARIANTS = METHODS | ABLATIONS
 Made = TypeVar("Made")
 
@@ -70,26 +70,26 @@ class Start:
     problems: Problems
     model: Any
     scores: Floats
-    """Right responses among ESTIMATE_SAMPLES, of each training prompt."""
+    """Right responses out of ESTIMATE_SAMPLES, for each training prompt."""
     responses: Responses
     """The estimate's first response to each training prompt."""
 
 
 def prepare(seed: int, folder: Path) -> Start:
-    """The start of a seed; the model, the same for all seeds, and the estimate are made once and kept in the folder."""
+    """Return the start of a seed. The model, the same for all seeds, and the estimate are kept in `folder`."""
     problems = make_problems(MODEL_SEED)
-    model = _made_once(folder / "model.pt", lambda: supervised(problems, MODEL_SEED))
+    model = _load_or_make(folder / "model.pt", lambda: supervised(problems, MODEL_SEED))
 
     def estimate() -> tuple[Floats, Responses]:
         generator = torch.Generator().manual_seed(seed)
         drawn = [sample(model, problems.train_prompts, generator) for _ in range(ESTIMATE_SAMPLES)]
         return np.sum([rewards(each.ids, problems.train_golds) for each in drawn], axis=0), drawn[0]
 
-    return Start(seed, problems, model, *_made_once(folder / f"estimate-{seed}.pt", estimate))
+    return Start(seed, problems, model, *_load_or_make(folder / f"estimate-{seed}.pt", estimate))
 
 
 def train(variant: str, start: Start, learning_rate: float, steps: int) -> dict[str, Any]:
-    """Train a copy of the start's model, and return what is written to the results."""
+    """Train a copy of the start's model, and return the record for the results."""
     began = time.monotonic()
     settings, run = VARIANTS[variant], Run(variant, start, learning_rate)
     take_step = run.spo_step if settings.method == "spo" else run.baseline_step
@@ -133,11 +133,11 @@ class Run:
             self._remember(np.arange(n_prompts), start.responses)
 
     def spo_step(self) -> None:
-        """Algorithm 1: draw, sample, advantage against the value before, forget by D and learn, then the update."""
+        """Take a step of Algorithm 1: draw, sample, subtract the value from before, forget by D, learn, then update."""
         rows = self.tracker.draw(BATCH, self.draws)
         baselines = self.tracker.values[rows] if self.subtracts_value else np.zeros(BATCH)
         responses, scores = self._act(rows)
-        distances = self._divergences(rows)
+        distances = self._measure_divergences(rows)
         forget = forgetting_rate(distances, self.settings)
         self.tracker.update(rows, scores, forget.rho)
         self._remember(rows, responses)
@@ -148,7 +148,7 @@ class Run:
         self._learn(rows, responses, scores, baselines, compute_advantages(scores, baselines))
 
     def baseline_step(self) -> None:
-        """GRPO: groups of GROUP and their own mean and deviation. No baseline: rewards normalised over the batch."""
+        """Take a step of GRPO, normalised within groups of GROUP, or without a baseline, normalised over the batch."""
         size = GROUP if self.settings.method == "grpo" else 1
         rows = self.draws.choice(len(self.problems.train_prompts), BATCH // size, replace=False).repeat(size)
         responses, scores = self._act(rows)
@@ -159,7 +159,7 @@ class Run:
             self._learn(rows, responses, scores, np.zeros(BATCH), compute_advantages(scores, np.zeros(BATCH)))
 
     def evaluate(self) -> dict[str, float]:
-        """Exact accuracy at temperature 1 and greedy accuracy, on both sets, and how wrong the tracker is."""
+        """Return exact accuracy at temperature 1 and greedy accuracy on both sets, and the tracker's error."""
         problems = self.problems
         chances, greedy = success(self.model, problems.train_prompts, problems.train_golds)
         held_out, held_out_greedy = success(self.model, problems.held_out_prompts, problems.held_out_golds)
@@ -184,8 +184,8 @@ class Run:
         for k, (row, n) in enumerate(zip(rows.tolist(), responses.mask.sum(1).tolist(), strict=True)):
             self.memory.store(row, prompts[row].numpy(), ids[k, :n], log_probs[k, :n], np.ones(n, np.bool_), self.step)
 
-    def _divergences(self, rows: Ints) -> Floats:
-        """D of each row by its previous response; 0 where there is none (nothing is ever dropped from this memory)."""
+    def _measure_divergences(self, rows: Ints) -> Floats:
+        """Return D of each row from its previous response; 0 if it has none (this memory never drops a response)."""
         previous = [self.memory.get(row) for row in rows.tolist()]
         responses = torch.zeros(len(rows), self.problems.train_golds.shape[1], dtype=torch.int64)
         for k, old in enumerate(previous):
@@ -225,21 +225,21 @@ class Run:
 
 
 def group_advantages(scores: Floats, size: int) -> Floats:
-    """GRPO's: each reward less its group's mean, by the group's deviation; 0 where all of a group are the same."""
+    """Return GRPO's: reward minus the group's mean, divided by its standard deviation; 0 if all rewards are equal."""
     groups = scores.reshape(-1, size)
     centred = groups - groups.mean(1, keepdims=True)
     return np.asarray(centred / (groups.std(1, ddof=1, keepdims=True) + 1e-6)).reshape(-1)
 
 
 def clipped_loss(new: torch.Tensor, old: torch.Tensor, advantage: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """PPO's clipped loss, the mean over the tokens of the mini-batch."""
+    """Return PPO's clipped loss, averaged over the tokens of the mini-batch."""
     ratio = torch.exp((new - old).masked_fill(~mask, 0.0))
     clipped = ratio.clamp(1 - CLIP_LOW, 1 + CLIP_HIGH)
     gain = torch.minimum(ratio * advantage[:, None], clipped * advantage[:, None])
     return -gain[mask].mean()
 
 
-def _made_once(path: Path, make: Callable[[], Made]) -> Made:
+def _load_or_make(path: Path, make: Callable[[], Made]) -> Made:
     if not path.exists():
         torch.save(make(), path)
     return torch.load(path, weights_only=False)  # type: ignore[no-any-return]

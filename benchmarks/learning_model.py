@@ -5,14 +5,14 @@
     responses = sample(model, problems.train_prompts, generator)
 
 Problems are `37+58=`, `4-91=` and `63*7=`, one character a token. Prompts are padded with spaces in front to six
-tokens, so that no attention mask is needed: what pads a response stands after its end, where a causal model does not
-look. A response is digits and an end token, five tokens at most; without the end it is wrong, as if truncated.
+tokens, so no attention mask is needed: a response's padding comes after its end, where a causal model does not look.
+A response is digits and an end token, at most five tokens; without the end token it is wrong, as if truncated.
 
-The model is taught by somebody who often forgets to carry. So it knows two ways, and RL has something to find out;
-where there is nothing to carry both ways are right, and some operations it knows badly: values spread over (0, 1).
+Many of the model's examples forget to carry, so it learns a right and a wrong way, and RL can tell them apart. Without
+a carry both ways are right, and some operations are taught badly, so values spread over (0, 1).
 
-Because only one response is right, the success probability of a prompt is the probability of that response, and one
-forward gives it without sampling: `success` is exact where a large model's accuracy is an estimate.
+Because only one response is right, the success probability of a prompt is the probability of that response. One forward
+pass computes it without sampling, so `success` is exact; the accuracy of a large model can only be estimated.
 """
 
 from dataclasses import dataclass
@@ -29,10 +29,10 @@ ALPHABET = "0123456789+-*= "
 END = len(ALPHABET)
 PAD = END + 1
 SHARES = {"+": 0.4, "-": 0.45, "*": 0.15}
-"""Of the training and of the held-out prompts."""
+"""Shares of operators in the training and the held-out prompts."""
 SUPERVISED_SHARES = {"+": 0.4, "-": 0.4, "*": 0.2}
 RIGHT = {"+": 0.7, "-": 0.55, "*": 0.5}
-"""Of the supervised examples: the share of each operator, and how many of its answers are right."""
+"""For the supervised examples: the share of each operator, and the share of its answers that are right."""
 SUPERVISED_STEPS, SUPERVISED_BATCH = 2000, 128
 N_TRAIN, N_HELD_OUT = 2048, 512
 
@@ -49,7 +49,7 @@ class Problems:
     held_out_prompts: torch.Tensor
     held_out_golds: torch.Tensor
     supervised: dict[str, tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
-    """By operator: prompts, right responses, and those of somebody who forgets to carry."""
+    """By operator: prompts, right responses, and responses that forget to carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Responses:
     ids: torch.Tensor
     log_probs: torch.Tensor
     mask: torch.Tensor
-    """True for the tokens the model wrote, the end included."""
+    """True for the tokens that the model sampled, including the end."""
 
 
 def make_problems(seed: int, n_train: int = N_TRAIN, n_held_out: int = N_HELD_OUT) -> Problems:
@@ -75,12 +75,12 @@ def make_problems(seed: int, n_train: int = N_TRAIN, n_held_out: int = N_HELD_OU
         chosen["train"] += shuffled[:end_train]
         chosen["held out"] += shuffled[end_train:end_held_out]
         rest = shuffled[end_held_out:]
-        supervised[operator] = (*_encode(rest), _responses([forgets_to_carry(*problem) for problem in rest]))
+        supervised[operator] = (*_encode(rest), _encode_responses([forgets_to_carry(*problem) for problem in rest]))
     return Problems(*_encode(chosen["train"]), *_encode(chosen["held out"]), supervised)
 
 
 def supervised(problems: Problems, seed: int, steps: int = SUPERVISED_STEPS) -> Any:
-    """A fresh model, taught by `steps` batches of 256 right answers: too few to know everything."""
+    """Return a fresh model after `steps` batches of supervised examples: too few to learn everything."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -119,7 +119,7 @@ def supervised(problems: Problems, seed: int, steps: int = SUPERVISED_STEPS) -> 
 
 
 def sample(model: Any, prompts: torch.Tensor, generator: torch.Generator) -> Responses:
-    """One response to each prompt at temperature 1, nothing cut from the distribution."""
+    """Sample one response to each prompt at temperature 1, from the full distribution."""
     ids = torch.full((len(prompts), RESPONSE_TOKENS), PAD)
     log_probs = torch.zeros(len(prompts), RESPONSE_TOKENS)
     mask = torch.zeros(len(prompts), RESPONSE_TOKENS, dtype=torch.bool)
@@ -141,14 +141,14 @@ def sample(model: Any, prompts: torch.Tensor, generator: torch.Generator) -> Res
 
 
 def response_log_probs(model: Any, prompts: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
-    """Log-prob of every response token under the model; of padding too, which the caller masks."""
-    return _distributions(model, prompts, responses).gather(-1, responses[..., None])[..., 0]
+    """Return the log-prob of every response token under the model; the caller masks padding."""
+    return _compute_distributions(model, prompts, responses).gather(-1, responses[..., None])[..., 0]
 
 
 def success(model: Any, prompts: torch.Tensor, golds: torch.Tensor) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Each prompt's exact probability of a right response at temperature 1, and whether its greedy one is right."""
+    """Return each prompt's exact probability of a right response at temperature 1, and whether its greedy one is."""
     with torch.no_grad():
-        distributions = _distributions(model, prompts, golds)
+        distributions = _compute_distributions(model, prompts, golds)
     padding = golds == PAD
     log_probs = distributions.gather(-1, golds[..., None])[..., 0].masked_fill(padding, 0.0)
     greedy = ((distributions.argmax(-1) == golds) | padding).all(-1)
@@ -156,24 +156,24 @@ def success(model: Any, prompts: torch.Tensor, golds: torch.Tensor) -> tuple[Flo
 
 
 def rewards(responses: torch.Tensor, golds: torch.Tensor) -> Floats:
-    """1 where every token is the right one, the end included, else 0."""
+    """Return 1 for each response whose tokens are all right, including the end, else 0."""
     right: Floats = (responses == golds).all(-1).double().numpy()
     return right
 
 
-def _distributions(model: Any, prompts: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
+def _compute_distributions(model: Any, prompts: torch.Tensor, responses: torch.Tensor) -> torch.Tensor:
     inputs = torch.cat([prompts, responses[:, :-1]], dim=1)
     logits = model(input_ids=inputs, use_cache=False, logits_to_keep=RESPONSE_TOKENS).logits
     return logits.log_softmax(-1)
 
 
 def answer(a: int, b: int, operator: str) -> int:
-    """What is right."""
+    """Return the right answer."""
     return {"+": a + b, "-": a - b, "*": a * b}[operator]
 
 
 def forgets_to_carry(a: int, b: int, operator: str) -> int:
-    """The answer digit by digit, nothing carried or borrowed; right where there is nothing to carry."""
+    """Return the answer digit by digit, without carrying or borrowing; it is right if there is nothing to carry."""
     (a_tens, a_ones), (b_tens, b_ones) = divmod(a, 10), divmod(b, 10)
     if operator == "+":
         return 10 * (a_tens + b_tens) + (a_ones + b_ones) % 10
@@ -186,9 +186,9 @@ def forgets_to_carry(a: int, b: int, operator: str) -> int:
 def _encode(problems: list[tuple[int, int, str]]) -> tuple[torch.Tensor, torch.Tensor]:
     prompts = [f"{a}{operator}{b}=".rjust(PROMPT_TOKENS) for a, b, operator in problems]
     ids = torch.tensor([[ALPHABET.index(character) for character in prompt] for prompt in prompts])
-    return ids, _responses([answer(*problem) for problem in problems])
+    return ids, _encode_responses([answer(*problem) for problem in problems])
 
 
-def _responses(numbers: list[int]) -> torch.Tensor:
+def _encode_responses(numbers: list[int]) -> torch.Tensor:
     ids = [[ALPHABET.index(character) for character in str(number)] + [END] for number in numbers]
     return torch.tensor([each + [PAD] * (RESPONSE_TOKENS - len(each)) for each in ids])

@@ -1,11 +1,11 @@
-"""Tables and plots of benchmarks/learning.py from its records, whichever runs are finished.
+"""Tables and plots of benchmarks/learning.py from the records of all finished runs.
 
     print_tables(records)
     draw_plots(records, folder)
 
-An interval is the mean over seeds +/- its 95 % t-interval; differences are paired by seed, since all variants of a
-seed start from the same estimate. Accuracy is the exact success probability at temperature 1 unless it is called
-greedy.
+An interval is the mean over seeds +/- the half width of its 95 % t-interval. Differences are paired by seed, since all
+variants of a seed start from the same estimate. Accuracy is the exact success probability at temperature 1 unless it is
+called greedy.
 """
 
 from collections import defaultdict
@@ -24,14 +24,14 @@ ACCURACIES = ("train", "train_greedy", "held_out", "held_out_greedy")
 METHODS = ("spo", "grpo", "no-baseline")
 WITHOUT_ESTIMATE, UNIFORM, DRAWS_ONLY = "spo, no offline values", "spo, uniform draws", "spo, draws only"
 DIFFERENCES = ((UNIFORM, "no-baseline"), (DRAWS_ONLY, "no-baseline"), (WITHOUT_ESTIMATE, "grpo"))
-"""What values alone bring, what draws alone bring, and SPO against GRPO where no sample is uncounted."""
+"""The effect of values alone, the effect of draws alone, and SPO against GRPO with every sample counted."""
 COLORS = {"spo": "#4477aa", "grpo": "#ee7733", "no-baseline": "#777777"}
 WINDOW = 20
 """Steps at either end of a run that are averaged, and the window of smoothed curves."""
 
 
 def print_tables(records: list[Record]) -> None:
-    """Everything that docs/learning.md shows."""
+    """Print every table of docs/learning.md."""
     runs = by_variant(records)
     if not runs:
         print("no run is finished")
@@ -43,7 +43,7 @@ def print_tables(records: list[Record]) -> None:
 
 
 def print_tuning(records: list[Record]) -> None:
-    """Accuracy at the end by method and learning rate."""
+    """Print the accuracy at the end, by method and learning rate."""
     print(f"\n{'one seed, not reported':<24}{'steps':>6}{'rate':>9}{'train':>9}{'held-out':>10}")
     for record in sorted(records, key=lambda each: (each["steps"], each["variant"], each["learning_rate"])):
         last, run = (
@@ -54,7 +54,7 @@ def print_tuning(records: list[Record]) -> None:
 
 
 def by_variant(records: list[Record]) -> dict[str, dict[int, Record]]:
-    """Records by variant and seed."""
+    """Return the records by variant and seed."""
     runs: dict[str, dict[int, Record]] = defaultdict(dict)
     for record in records:
         runs[record["variant"]][record["seed"]] = record
@@ -62,7 +62,7 @@ def by_variant(records: list[Record]) -> dict[str, dict[int, Record]]:
 
 
 def interval(numbers: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Mean over the first axis, the seeds, and the half width of its 95 % t-interval; NaN for one seed."""
+    """Return the mean over the first axis, the seeds, and the half width of its 95 % t-interval; NaN for one seed."""
     seeds = np.asarray(numbers, np.float64)
     n = len(seeds)
     if n < 2:
@@ -71,23 +71,23 @@ def interval(numbers: npt.ArrayLike) -> tuple[Floats, Floats]:
 
 
 def evaluated(runs: dict[int, Record], name: str) -> Floats:
-    """One row a seed, one column an evaluation."""
+    """Return one row per seed and one column per evaluation."""
     return np.array([[point[name] for point in record["evaluations"]] for record in runs.values()])
 
 
 def sampled(runs: dict[int, Record]) -> Floats:
-    """Training samples at each evaluation, the same for all."""
+    """Return the training samples at each evaluation, which are the same for all seeds."""
     samples: Floats = evaluated(runs, "samples")[0]
     return samples
 
 
 def by_step(runs: dict[int, Record], name: str) -> Floats:
-    """One row a seed, one column a step."""
+    """Return one row per seed and one column per step."""
     return np.array([record["by_step"][name] for record in runs.values()])
 
 
 def print_accuracy(runs: dict[str, dict[int, Record]]) -> None:
-    """Before and after, and the paired differences of the methods."""
+    """Print accuracy before and after training, and the paired differences of the methods."""
     some = next(iter(next(iter(runs.values())).values()))
     print(f"{some['steps']} steps of {some['batch']} samples; SPO's estimate took {some['estimate_samples']:,} samples")
     print(f"\n{'accuracy at the end':<34}{'seeds':>6}" + "".join(f"{name:>18}" for name in ACCURACIES))
@@ -95,43 +95,47 @@ def print_accuracy(runs: dict[str, dict[int, Record]]) -> None:
     print(f"{'before':<40}" + "".join(f"{each:>18}" for each in before))
     present = [method for method in METHODS if method in runs]
     for method in present:
-        cells = [_cell(evaluated(runs[method], name)[:, -1]) for name in ACCURACIES]
+        cells = [_format_cell(evaluated(runs[method], name)[:, -1]) for name in ACCURACIES]
         print(f"{method:<38}{len(runs[method]):2}" + "".join(f"{cell:>18}" for cell in cells))
     for other in present[1:] if present[:1] == ["spo"] else []:
         print_difference(runs, "spo", other)
 
 
 def print_difference(runs: dict[str, dict[int, Record]], one: str, other: str) -> None:
-    """Of the accuracies at the end, over the seeds that both have."""
+    """Print the differences of the accuracies at the end, over the seeds that both have."""
     seeds = sorted(set(runs[one]) & set(runs[other]))
     if not seeds:
         return
     pair = [{seed: runs[variant][seed] for seed in seeds} for variant in (one, other)]
-    cells = [_cell(evaluated(pair[0], name)[:, -1] - evaluated(pair[1], name)[:, -1], "+") for name in ACCURACIES]
+    cells = [
+        _format_cell(evaluated(pair[0], name)[:, -1] - evaluated(pair[1], name)[:, -1], "+") for name in ACCURACIES
+    ]
     print(f"{f'{one} - {other}':<38}{len(seeds):2}" + "".join(f"{cell:>18}" for cell in cells))
 
 
 def print_by_samples(runs: dict[str, dict[int, Record]]) -> None:
-    """Accuracy against samples; SPO's a second time with the estimate's samples counted."""
+    """Print accuracy by samples; SPO's a second time with the estimate's samples counted."""
     for name in ("train", "held_out"):
         shown = {method: runs[method] for method in (*METHODS, WITHOUT_ESTIMATE) if method in runs}
         at = sampled(next(iter(shown.values())))
         print(f"\n{f'{name} by samples':<24}" + "".join(f"{f'{samples:,.0f}':>16}" for samples in at))
         for method, found in shown.items():
-            print(f"{method:<24}" + "".join(f"{_cell(column):>16}" for column in evaluated(found, name).T))
+            print(f"{method:<24}" + "".join(f"{_format_cell(column):>16}" for column in evaluated(found, name).T))
         if "spo" in shown:
-            late = np.array([np.interp(at, *shifted(found, row)) for found, row in _rows(shown["spo"], name)])
-            print(f"{'spo, estimate counted':<24}" + "".join(f"{_cell(column):>16}" for column in late.T))
+            late = np.array(
+                [np.interp(at, *count_estimate(found, row)) for found, row in _pair_rows(shown["spo"], name)]
+            )
+            print(f"{'spo, estimate counted':<24}" + "".join(f"{_format_cell(column):>16}" for column in late.T))
 
 
-def shifted(record: Record, accuracy: Floats) -> tuple[Floats, Floats]:
-    """Samples with those of the estimate, and accuracies; it is what it was until they are drawn."""
+def count_estimate(record: Record, accuracy: Floats) -> tuple[Floats, Floats]:
+    """Return the samples at each evaluation, including those of the estimate, and the accuracies."""
     samples = np.array([point["samples"] for point in record["evaluations"]])
     return samples + record["estimate_samples"], accuracy
 
 
 def print_advantages(runs: dict[str, dict[int, Record]]) -> None:
-    """Variance of what multiplies the gradient, and how many samples teach nothing, in the first and last steps."""
+    """Print the advantages' variance and the share of samples with almost none, in the first and last steps."""
     names = ("variance ratio", "|A| <= 1e-4", "|A| <= 0.02", "reward")
     print(f"\n{f'first, last {WINDOW} steps':<24}" + "".join(f"{name:>18}" for name in names))
     for method in (method for method in (*METHODS, UNIFORM) if method in runs):
@@ -142,20 +146,20 @@ def print_advantages(runs: dict[str, dict[int, Record]]) -> None:
 
 
 def variance_ratio(runs: dict[int, Record]) -> Floats:
-    """Variance of reward less baseline, by the reward's own, each step."""
+    """Return the variance of reward minus baseline divided by the reward's variance, for each step."""
     reward = by_step(runs, "reward_variance")
     return np.asarray(by_step(runs, "advantage_variance") / np.where(reward > 0, reward, np.nan))
 
 
 def print_ablations(runs: dict[str, dict[int, Record]]) -> None:
-    """Each variant of SPO: accuracy, its difference to SPO over the same seeds, and how wrong its values are."""
+    """Print each variant of SPO: accuracy, difference from SPO over the same seeds, and the error of its values."""
     variants = [variant for variant in runs if variant.startswith("spo")]
     if not variants:
         return
     print(f"\n{'variants of spo':<24}{'seeds':>6}{'train':>18}{'held_out':>18}{'rho':>8}{'D':>8}{'ratio':>8}")
     for variant in variants:
         found = runs[variant]
-        cells = [_cell(evaluated(found, name)[:, -1]) for name in ("train", "held_out")]
+        cells = [_format_cell(evaluated(found, name)[:, -1]) for name in ("train", "held_out")]
         means = [by_step(found, "rho").mean(), by_step(found, "divergence").mean(), np.nanmean(variance_ratio(found))]
         print(
             f"{variant:<24}{len(found):6}"
@@ -178,7 +182,7 @@ def print_ablations(runs: dict[str, dict[int, Record]]) -> None:
 
 
 def draw_plots(records: list[Record], folder: Path) -> None:
-    """learning-accuracy.png, learning-advantages.png and learning-ablations.png."""
+    """Write learning-accuracy.png, learning-advantages.png and learning-ablations.png."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -205,10 +209,10 @@ def draw_plots(records: list[Record], folder: Path) -> None:
     figure, axes = panels(("training prompts", "held-out prompts"))
     for axis, name in zip(axes, ("train", "held_out"), strict=True):
         for method, found in methods.items():
-            _band(axis, sampled(found), evaluated(found, name), COLORS[method], method)
+            _draw_band(axis, sampled(found), evaluated(found, name), COLORS[method], method)
         if "spo" in methods:
             record = next(iter(methods["spo"].values()))
-            axis.plot(*shifted(record, evaluated(methods["spo"], name).mean(0)), ":", color=COLORS["spo"])
+            axis.plot(*count_estimate(record, evaluated(methods["spo"], name).mean(0)), ":", color=COLORS["spo"])
     axes[0].plot([], [], ":", color=COLORS["spo"], label="spo, estimate counted")
     axes[0].set(ylabel="accuracy at temperature 1")
     save(figure, axes, "accuracy", "samples")
@@ -217,7 +221,7 @@ def draw_plots(records: list[Record], folder: Path) -> None:
     for method, found in methods.items():
         for axis, curve in zip(axes, (by_step(found, "within_1e-4"), variance_ratio(found)), strict=True):
             smooth = np.array([np.convolve(row, np.ones(WINDOW) / WINDOW, "valid") for row in curve])
-            _band(axis, np.arange(smooth.shape[1], dtype=np.float64) + WINDOW / 2, smooth, COLORS[method], method)
+            _draw_band(axis, np.arange(smooth.shape[1], dtype=np.float64) + WINDOW / 2, smooth, COLORS[method], method)
     save(figure, axes, "advantages", f"step (mean of {WINDOW})")
 
     figure, axes = panels(("accuracy less spo's, training prompts", "error of the values (rmse)"))
@@ -230,16 +234,16 @@ def draw_plots(records: list[Record], folder: Path) -> None:
     save(figure, axes, "ablations", "samples", legend=1)
 
 
-def _rows(runs: dict[int, Record], name: str) -> list[tuple[Record, Floats]]:
+def _pair_rows(runs: dict[int, Record], name: str) -> list[tuple[Record, Floats]]:
     return list(zip(runs.values(), evaluated(runs, name), strict=True))
 
 
-def _cell(numbers: Floats, sign: str = "") -> str:
+def _format_cell(numbers: Floats, sign: str = "") -> str:
     mean, half = interval(numbers)
     return f"{float(mean):{sign}.3f} ±{float(half):.3f}"
 
 
-def _band(axis: Any, x: Floats, curves: Floats, color: str, label: str) -> None:
+def _draw_band(axis: Any, x: Floats, curves: Floats, color: str, label: str) -> None:
     mean, half = interval(curves)
     axis.plot(x, mean, color=color, label=label)
     axis.fill_between(x, mean - half, mean + half, color=color, alpha=0.2, linewidth=0)

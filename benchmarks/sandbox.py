@@ -1,9 +1,9 @@
-"""How many programs a second the local sandbox runs, beside the same Python without a sandbox.
+"""How many programs per second the local sandbox runs, compared with the same Python without a sandbox.
 
     python benchmarks/sandbox.py [--programs 400]
 
-The ceiling is as many plain processes at once (`python -u main.py`): what the sandbox costs is what is above it. The
-program imports nothing; one that imports sympy spends a second of its own, wherever it runs.
+The ceiling is the same number of plain processes at once (`python -u main.py`); the difference is what the sandbox
+costs. The program imports nothing; a program that imports sympy takes a second more, with or without a sandbox.
 """
 
 import argparse
@@ -30,17 +30,17 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=400)
     programs = parser.parse_args().programs
     at_once = len(os.sched_getaffinity(0))
-    plain = _plain(programs, at_once)
-    before = _peak_mb()
-    sandboxed = asyncio.run(_sandboxed(programs))
+    plain = _measure_plain(programs, at_once)
+    before = _read_peak_mb()
+    sandboxed = asyncio.run(_measure_sandboxed(programs))
     print(f"{programs:,} programs, {at_once} at once")
     print(f"plain processes   {plain:>7.1f} programs/s, {1000 * at_once / plain:.1f} ms each")
     print(f"LocalInterpreter  {sandboxed:>7.1f} programs/s, {1000 * at_once / sandboxed:.1f} ms each")
     print(f"ratio             {sandboxed / plain:>7.2f}")
-    print(f"memory of this process: {before:,.0f} MB before, {_peak_mb():,.0f} MB at most")
+    print(f"memory of this process: {before:,.0f} MB before, {_read_peak_mb():,.0f} MB at most")
 
 
-def _plain(programs: int, at_once: int) -> float:
+def _measure_plain(programs: int, at_once: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "main.py").write_text(PROGRAM)
 
@@ -54,7 +54,7 @@ def _plain(programs: int, at_once: int) -> float:
         return programs / (time.monotonic() - began)
 
 
-async def _sandboxed(programs: int) -> float:
+async def _measure_sandboxed(programs: int) -> float:
     async with LocalInterpreter() as interpreter:
         began = time.monotonic()
         executions = await asyncio.gather(*(interpreter.run(PROGRAM, Limits()) for _ in range(programs)))
@@ -63,7 +63,7 @@ async def _sandboxed(programs: int) -> float:
     return programs / seconds
 
 
-def _peak_mb() -> float:
+def _read_peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

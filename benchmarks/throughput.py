@@ -7,9 +7,8 @@
     python benchmarks/throughput.py pipeline    an engine that answers at once: samples/s and memory
     python benchmarks/throughput.py             both
 
-Responses are the embedded model's at temperature 1, so their lengths have the long tail that real ones have. All arms
-get the same prompts, seeds and engine settings, one after the other; ratios are what to look at, tokens/s depend on
-the machine.
+Responses are the embedded model's at temperature 1, so their lengths have the long tail of real ones. All arms get the
+same prompts, seeds and engine settings, one after the other. Compare the ratios: tokens/s depend on the machine.
 """
 
 import argparse
@@ -60,7 +59,7 @@ def measure_engine(folder: Path, n_prompts: int, max_tokens: int) -> None:
         engine=ENGINE,
     )
     plan = asyncio.run(estimate(options, Quiet(), dry_run=True)).plan
-    whole, blocks = raw_arms(plan, folder / "raw.log")
+    whole, blocks = measure_raw(plan, folder / "raw.log")
     outcome = asyncio.run(estimate(options, Quiet()))
     summary = outcome.summary
     assert summary is not None
@@ -78,8 +77,8 @@ def measure_engine(folder: Path, n_prompts: int, max_tokens: int) -> None:
     print(f"b/a {summary.tokens_per_second / whole:.3f}   b/c {summary.tokens_per_second / blocks:.3f}")
 
 
-def raw_arms(plan: SamplingPlan, log: Path) -> tuple[float, float]:
-    """Tokens/s of all requests in one call, and in blocks with a barrier, on one vLLM engine."""
+def measure_raw(plan: SamplingPlan, log: Path) -> tuple[float, float]:
+    """Return tokens/s of all requests in one call, and in blocks with a barrier, on one vLLM engine."""
     from spo_data.engines.vllm import engine_arguments, sampling_params
 
     requests = list(plan.requests({}))
@@ -129,7 +128,7 @@ def measure_pipeline(folder: Path, n_samples: int) -> None:
 
 
 class Quiet:
-    """A watcher that tells nobody."""
+    """A watcher that prints nothing."""
 
     def planned(self, plan: SamplingPlan, present: int) -> None: ...
 
@@ -139,7 +138,7 @@ class Quiet:
 
 
 class MemoryWatcher(Quiet):
-    """Notes the process's resident memory, with its grading processes', at some counts of samples."""
+    """Records the resident memory of this process and its grading processes at some counts of samples."""
 
     def __init__(self) -> None:
         self.points: list[tuple[int, float]] = []

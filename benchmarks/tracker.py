@@ -1,10 +1,10 @@
-"""How long the tracker takes over a million prompts, and what the memory of responses takes a prompt.
+"""How long the tracker takes with a million prompts, and how many bytes the response memory takes per prompt.
 
     python benchmarks/tracker.py
 
-The first part draws a batch and updates it, on one core, over values from 0/8 to 8/8. The second stores 2,000 responses
-of each length with a 200-token prompt in a fresh process, replaces each once as training does, and prints bytes a
-prompt: as the memory counts them (its bound), as the process grew, and in a checkpoint, plain and compressed.
+The first part draws a batch and updates it, on one core, with values from 0/8 to 8/8. The second part stores 2,000
+responses of each length with a 200-token prompt in a fresh process, replaces each once as training does, and prints
+bytes per prompt: as the memory counts them (its bound), as the process grew, and in a checkpoint, plain and compressed.
 """
 
 import argparse
@@ -27,27 +27,27 @@ VOCABULARY = 150_000
 
 
 def main() -> None:
-    """Measure both, and print them."""
+    """Measure both parts, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--prompts", type=int, default=1_000_000)
     parser.add_argument("--batch", type=int, default=2_048)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--responses", type=int, default=2_000)
     arguments = parser.parse_args()
-    draws, updates = tracker_times(arguments.prompts, arguments.batch, arguments.steps)
+    draws, updates = time_tracker(arguments.prompts, arguments.batch, arguments.steps)
     both = [draw + update for draw, update in zip(draws, updates, strict=True)]
     print(f"{arguments.prompts:,} prompts, batches of {arguments.batch:,}, {arguments.steps} steps on one core")
     for name, times in (("draw", draws), ("update", updates), ("draw + update", both)):
         print(f"  {name:14} best {min(times):6.1f} ms   median {median(times):6.1f} ms")
     for tokens in RESPONSE_TOKENS:
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
-            counted, grown, saved, compressed = fresh.apply(memory_bytes, (arguments.responses, tokens))
-        print(f"{arguments.responses:,} responses of {tokens:,} tokens, bytes a prompt")
+            counted, grown, saved, compressed = fresh.apply(measure_memory, (arguments.responses, tokens))
+        print(f"{arguments.responses:,} responses of {tokens:,} tokens, bytes per prompt")
         print(f"  counted {counted:9,.0f}   process {grown:9,.0f}   npz {saved:9,.0f}   compressed {compressed:9,.0f}")
 
 
-def tracker_times(prompts: int, batch: int, steps: int) -> tuple[list[float], list[float]]:
-    """Milliseconds of each draw and of each update."""
+def time_tracker(prompts: int, batch: int, steps: int) -> tuple[list[float], list[float]]:
+    """Return the milliseconds of each draw and of each update."""
     generator = np.random.default_rng(0)
     tracker = ValueTracker.from_scores(generator.integers(0, 9, prompts), np.full(prompts, 8), SPOSettings())
     busy = np.zeros(prompts, np.bool_)
@@ -63,8 +63,8 @@ def tracker_times(prompts: int, batch: int, steps: int) -> tuple[list[float], li
     return draws, updates
 
 
-def memory_bytes(responses: int, tokens: int) -> tuple[float, float, float, float]:
-    """Bytes a prompt: as counted, as the process grew, as saved, as saved compressed."""
+def measure_memory(responses: int, tokens: int) -> tuple[float, float, float, float]:
+    """Return bytes per prompt: as counted, as the process grew, as saved, as saved compressed."""
     generator = np.random.default_rng(0)
     prompt = generator.integers(0, VOCABULARY, PROMPT_TOKENS)
     mask = np.ones(tokens, np.bool_)

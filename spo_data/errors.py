@@ -17,9 +17,9 @@ class UserError(SpoError):
 
 
 class Interrupted(SystemExit):
-    """SIGINT or SIGTERM where nothing has to be saved first; exits with 128 + the signal's number.
+    """SIGINT or SIGTERM when nothing has to be saved first; exits with 128 + the signal's number.
 
-    Not a KeyboardInterrupt: vLLM swallows that one while its engine starts, and then waits for an engine that is gone.
+    Not a KeyboardInterrupt: vLLM swallows that one while its engine starts, then waits for an engine that has ended.
     """
 
     def __init__(self, number: int) -> None:
@@ -27,12 +27,12 @@ class Interrupted(SystemExit):
 
 
 def first_line(error: BaseException) -> str:
-    """The first non-empty line of an error's message, or its type where it has none."""
+    """The first non-empty line of an error's message, or its type if it has none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def retry_after(error: BaseException) -> float | None:
-    """The seconds that the Hub asks to wait in a `Retry-After` header; None where it does not."""
+    """The seconds to wait according to the response's `Retry-After` header; None if it has none."""
     response = getattr(error, "response", None)
     asked = None if response is None else response.headers.get("Retry-After")
     if asked is None:

@@ -1,4 +1,4 @@
-"""How folders and files are written: by one writer, whole or not at all, and never over something of the user's.
+"""Write folders and files: one writer at a time, whole or not at all, never over a user's files.
 
 with folder_lock(Path("runs/x"), "spo-data"):
     write_whole(Path("runs/x/run.json"), text)
@@ -19,7 +19,7 @@ from spo_data.errors import UserError, first_line
 
 @contextmanager
 def folder_lock(out: Path, command: str) -> Iterator[None]:
-    """Hold a folder for writing, made if it is absent; raises UserError if another process of `command` holds it."""
+    """Lock a folder for writing, made if it is absent; raises UserError if another process of `command` holds it."""
     from filelock import FileLock, Timeout
 
     try:
@@ -27,7 +27,7 @@ def folder_lock(out: Path, command: str) -> Iterator[None]:
         lock = FileLock(out / ".lock", timeout=0)
         lock.acquire()
     except Timeout as error:
-        raise UserError(f"another {command} is writing to {out}: wait for it or end it") from error
+        raise UserError(f"another {command} is writing to {out}: wait for it to finish, or stop it") from error
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror}") from error
     try:
@@ -37,16 +37,16 @@ def folder_lock(out: Path, command: str) -> Iterator[None]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole, in place of the one that is there."""
+    """Write a text file whole, replacing an existing one."""
     with replace_whole(path) as fresh:
         fresh.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def replace_whole(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write a file to; synced to disk and renamed to `path` when the block ends well.
+    """Yield a path beside `path` to write to; it is synced and renamed to `path` if the block raises nothing.
 
-    Whoever reads `path`, also after a crash, finds the old file or the new one.
+    A reader of `path` finds the old file or the new one, even after a crash.
     """
     fresh = path.with_name(f".{path.name}.new")
     yield fresh
@@ -56,22 +56,22 @@ def replace_whole(path: Path) -> Iterator[Path]:
 
 
 def check_free(out: Path) -> None:
-    """Raise UserError where something is there, a link that leads nowhere included; an empty folder is free."""
+    """Raise UserError if `out` exists, even as a dangling link; an empty folder is free."""
     try:
         place = out.resolve()
         taken = out.is_symlink() or (any(place.iterdir()) if place.is_dir() else place.exists())
-    except (OSError, RuntimeError) as error:  # of a parent that is a link to itself
+    except (OSError, RuntimeError) as error:  # RuntimeError: a parent links to itself
         reason = error.strerror if isinstance(error, OSError) else first_line(error)
         raise UserError(f"--out {out} cannot be used: {reason}") from error
     if taken:
-        raise UserError(f"--out {out} is there already: name another one, or remove it (rm -r {out})")
+        raise UserError(f"--out {out} already exists: choose another path, or remove it (rm -r {out})")
 
 
 @contextmanager
 def appears_whole(out: Path) -> Iterator[Path]:
-    """A path beside `out` to write a file or folder to; it gets its name when the block ends well.
+    """Yield a path beside `out` to write a file or folder to; it is renamed to `out` if the block raises nothing.
 
-    A folder goes into an empty one that is there, `values/` last: whoever stands in that one still does.
+    An empty folder `out` stays: the new content moves into it, `values/` last, so a shell working in it sees the files.
     """
     place = out.resolve()
     fresh = place.with_name(f".{place.name}.new")
@@ -79,7 +79,7 @@ def appears_whole(out: Path) -> Iterator[Path]:
         place.parent.mkdir(parents=True, exist_ok=True)
         _remove(fresh)
         yield fresh
-        check_free(out)  # still
+        check_free(out)  # something may have been written there meanwhile
         if fresh.is_dir() and place.is_dir():
             for path in sorted(fresh.iterdir()):
                 path.rename(place / path.name)

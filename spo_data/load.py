@@ -4,11 +4,11 @@
     values = load_values("org/name", revision="main")     # values.revision is the commit that was downloaded
     values.prompt_ids, values.values, values.provenance
 
-A Hub id is resolved to a commit first, and that commit is downloaded: `datasets.load_dataset(id)` serves a stale cache
-in silence when the repository is gone or the Hub cannot be reached.
+A Hub id is resolved to a commit first, and that commit is downloaded: `datasets.load_dataset(id)` silently
+serves a stale cache if the repository is gone or the Hub cannot be reached.
 
-Values that were not made here (`prompt` and `vhat`, or `{prompt: [scores]}`) hold the first user message alone: their
-ids are those of a conversation of just that message.
+Values of other tools (`prompt` and `vhat`, or `{prompt: [scores]}`) hold only the first user message: their prompt ids
+are those of a conversation with just that message.
 """
 
 import json
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 TABLE_FILES = "values/*.parquet"
 OTHER_FILES = ("data/*.parquet", "*.parquet")
-"""Where folders that are no run keep the reference's columns."""
+"""Where folders other than runs keep the reference's columns."""
 
 
 def load_values(path_or_id: str | Path, revision: str | None = None) -> ValueTable:
-    """Load values; raises UserError where they cannot be found, read or trusted.
+    """Load values; raises UserError if they cannot be found or read, or fail a check.
 
     `revision` is a branch, tag or commit of a Hub dataset.
     """
@@ -47,7 +47,7 @@ def load_values(path_or_id: str | Path, revision: str | None = None) -> ValueTab
 
 
 def read_local(name: str, revision: str | None) -> ValueTable | None:
-    """The values of a folder or file; None where the name can only be a Hub id."""
+    """The values of a folder or file; None if the name can only be a Hub id."""
     path = Path(name).expanduser()
     is_folder, is_file = os.path.isdir(path), os.path.isfile(path)
     if not is_folder and not is_file:
@@ -66,9 +66,9 @@ def read_local(name: str, revision: str | None) -> ValueTable | None:
 
 
 def read_hub(name: str, revision: str | None) -> ValueTable:
-    """The values of a Hub dataset, at the commit that the revision is now."""
+    """The values of a Hub dataset, at the commit that the revision names now."""
     with reach_dataset(name, revision) as dataset:
-        found = _table_files(sorted(dataset.names), name)
+        found = _choose_table_files(sorted(dataset.names), name)
         if not found:
             raise UserError(
                 f"{name} at {dataset.commit} has no {TABLE_FILES}: `spo-data import {name}` reads other formats"
@@ -78,13 +78,15 @@ def read_hub(name: str, revision: str | None) -> ValueTable:
     return ValueTable(table.table, name, dataset.commit, table.provenance)
 
 
-def _table_files(names: Sequence[str], source: str) -> list[str]:
-    """The files of the train split, which is what the reference reads; raises UserError where it is not clear."""
+def _choose_table_files(names: Sequence[str], source: str) -> list[str]:
+    """The files of the train split, which the reference reads; raises UserError if it is unclear which they are."""
     for pattern in (TABLE_FILES, *OTHER_FILES):
         found = _match_names(names, pattern)
         train = [name for name in found if name.rpartition("/")[2].startswith("train")]
         if len(found) > 1 and not train:
-            raise UserError(f"{source} has {', '.join(found[:5])}, and none is called train…: load one of the files")
+            raise UserError(
+                f"{source} has {', '.join(found[:5])}, and the name of none begins with train: load one of the files"
+            )
         if found:
             return train or found
     return []
@@ -99,19 +101,21 @@ def _match_names(names: Iterable[str], pattern: str) -> list[str]:
 def _read_folder(folder: Path, name: str) -> ValueTable:
     manifest = read_manifest(folder)
     files = sorted(path.relative_to(folder).as_posix() for path in (*folder.glob("*"), *folder.glob("*/*")))
-    paths = [folder / file for file in (_match_names(files, TABLE_FILES) if manifest else _table_files(files, name))]
+    paths = [
+        folder / file for file in (_match_names(files, TABLE_FILES) if manifest else _choose_table_files(files, name))
+    ]
     if manifest is not None and not paths:
         raise UserError(f"{name} has no table of values yet: the run's own command writes it ({manifest.command})")
     if not paths:
-        raise UserError(f"{name} holds no {TABLE_FILES}: it is no run folder and no dataset of values")
+        raise UserError(f"{name} has no {TABLE_FILES}: it is neither a run folder nor a dataset of values")
     table = _read_files(paths, name)
     if manifest is None:
         return table
     if table.provenance is not None and grader_differs(table.provenance.grader, manifest.grader):
         raise UserError(
-            f"{name}: its tables hold the verdicts of {table.provenance.grader.verifier}, run.json names"
-            f" {manifest.grader.verifier}: a regrading was cut short; `spo-data regrade {name} --verifier"
-            f" {manifest.grader.verifier}` ends it"
+            f"{name}: its tables hold the verdicts of {table.provenance.grader.verifier}, but run.json names"
+            f" {manifest.grader.verifier}: a regrade was interrupted; run `spo-data regrade {name} --verifier"
+            f" {manifest.grader.verifier}` to finish it"
         )
     return ValueTable(table.table, name, None, table.provenance or manifest.provenance)
 
@@ -144,13 +148,13 @@ def _read_parquet(path: Path) -> tuple["pa.Table", Provenance | None]:
             )
             return make_table_of_scores(pairs, str(path)), read_provenance(schema)
     raise UserError(
-        f"{path} has neither the columns of a run (prompt_id, value, …) nor prompt and vhat, but"
+        f"{path} has neither a run's columns (prompt_id, value, …) nor prompt and vhat, but"
         f" {', '.join(schema.names)}: `spo-data import` reads other formats"
     )
 
 
 def _read_own(file: Any, path: Path) -> "pa.Table":
-    """A file with our columns; those that an earlier version did not write are null."""
+    """Read a file with our columns; those that an earlier version did not write are null."""
     import pyarrow as pa
 
     schema = values_schema()
@@ -185,4 +189,4 @@ def _read_json(path: Path) -> "pa.Table":
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object, repeated keys included: a dict would keep the last in silence."""
+    """The members of a JSON object, repeated keys included: a dict would silently keep the last."""

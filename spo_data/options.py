@@ -1,4 +1,4 @@
-"""The options of an estimate. Each field's one sentence is also its help on the command line.
+"""The options of an estimate. The sentence of each field is also its help on the command line.
 
 Sampling(n=8, temperature=1.0)
 help_of(Sampling, "temperature")
@@ -33,27 +33,27 @@ def option_of(name: str) -> str:
 
 @dataclass(frozen=True)
 class PromptOptions:
-    """Which prompts, and how they are worded."""
+    """Which prompts to read, and how to word them."""
 
     dataset: str = _option(
         "", "Hub id, local parquet/jsonl/json/csv file, glob or folder, or reasoning-gym:NAME?key=value&key=value."
     )
     dataset_config: str | None = _option(None, "Configuration of a Hub dataset.")
-    split: str | None = _option(None, "Split to read; train where there is one.")
+    split: str | None = _option(None, "Split to read (default: train, if there is one).")
     revision: str | None = _option(None, "Branch, tag or commit of a Hub dataset; recorded as a commit.")
     prompt_column: str | None = _option(
-        None, "Column with the prompt, where the layout is not recognised; a.b reaches into a struct."
+        None, "Column with the prompt, if the layout is not recognised; a.b is field b of a struct a."
     )
-    answer_column: str | None = _option(None, "Column with the ground truth, where the layout is not recognised.")
+    answer_column: str | None = _option(None, "Column with the ground truth, if the layout is not recognised.")
     template: str | None = _option(
         None,
         "Answer instruction: boxed, retool, dapo, none or FILE.jinja (default: boxed, retool with --tools; none for"
         " chat messages).",
     )
-    system: str | None = _option(None, "System prompt, in place of the dataset's.")
+    system: str | None = _option(None, "System prompt; replaces the dataset's.")
     chat_template_kwargs: dict[str, Any] = _option({}, "Arguments of the model's chat template, as JSON.")
-    limit: int | None = _option(None, "Read only so many rows; raise it later to add prompts to the same run.")
-    shuffle_seed: int | None = _option(None, "Shuffle the rows with this seed before the limit.")
+    limit: int | None = _option(None, "Read only this many rows; raise it later to add prompts to the same run.")
+    shuffle_seed: int | None = _option(None, "Shuffle the rows with this seed before --limit applies.")
 
     def __post_init__(self) -> None:
         _require(self.limit is None or self.limit >= 1, f"--limit {self.limit}: at least 1")
@@ -64,10 +64,10 @@ class Sampling:
     """How responses are drawn. The defaults are the training policy's."""
 
     n: int = _option(8, "Samples per prompt; raise it later to add samples to the same run.")
-    temperature: float = _option(1.0, "Sampling temperature; the policy's in training.")
+    temperature: float = _option(1.0, "Sampling temperature; use that of training.")
     top_p: float = _option(1.0, "Nucleus sampling; 1 is off.")
     top_k: int = _option(-1, "Sample among the k likeliest tokens; -1 is off.")
-    max_tokens: int = _option(16384, "Response tokens at most; the model's context may end a response earlier.")
+    max_tokens: int = _option(16384, "Most tokens of a response; the model's context may end it earlier.")
     seed: int = _option(0, "Run seed: every sample's seed is a hash of it, the prompt id and the sample index.")
     stop: tuple[str, ...] = _option((), "End a response at this string; may be given several times.")
     logprobs: bool = _option(False, "Keep the log-probability of every sampled token.")
@@ -84,7 +84,7 @@ class Sampling:
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "reference": {"temperature": 0.6, "top_p": 0.95, "top_k": 20},
 }
-"""Named sampling settings; `reference` is how the published values were drawn (another policy than was trained)."""
+"""Named sampling settings; the published values were sampled with `reference`, which is not how training samples."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,13 @@ class EngineOptions:
 
     tensor_parallel_size: int = _option(1, "GPUs that share one copy of the model.")
     gpu_memory_utilization: float | None = _option(
-        None, "Fraction of a GPU's memory for the engine (vLLM's default; 1/4 of free memory on a CPU)."
+        None, "Fraction of a GPU's memory for the engine (default: vLLM's; on a CPU, 1/4 of free memory)."
     )
-    max_model_len: int | None = _option(None, "Context length, prompt and response together (default: the model's).")
+    max_model_len: int | None = _option(
+        None, "Context length in tokens, prompt and response together (default: the model's)."
+    )
     max_num_seqs: int | None = _option(None, "Responses that the engine generates at once.")
-    dtype: str = _option("auto", "Weights and activations: auto, bfloat16, float16 or float32.")
+    dtype: str = _option("auto", "Type of weights and activations: auto, bfloat16, float16 or float32.")
     enforce_eager: bool = _option(False, "Skip compilation and CUDA graphs: starts sooner, runs slower.")
     deterministic: bool = _option(False, "Ask vLLM for batch invariance: the same text for the same seed, slower.")
     engine_arg: dict[str, Any] = _option({}, "Any other vLLM engine argument as KEY=VALUE; may be given several times.")
@@ -124,10 +126,12 @@ class GraderOptions:
         "math-verify, dapo, exact, choice, reasoning-gym or FILE.py:FUNCTION with verl's compute_score signature"
         " (default: math-verify; reasoning-gym for generated text answers).",
     )
-    also: str | None = _option(None, "A second verifier, whose verdicts are kept beside and compared, never scored.")
-    grader_workers: int | None = _option(None, "Grading processes (default: one a core, 16 at most).")
-    grader_seconds: float = _option(10.0, "Time limit of grading one response; queueing does not count.")
-    grader_memory_gb: float = _option(4.0, "Memory limit of a grading process.")
+    also: str | None = _option(
+        None, "Second verifier, whose verdicts are kept and compared but never enter the values."
+    )
+    grader_workers: int | None = _option(None, "Grading processes (default: one per core, at most 16).")
+    grader_seconds: float = _option(10.0, "Seconds that grading one response may take, without its time in the queue.")
+    grader_memory_gb: float = _option(4.0, "Memory limit of a grading process, in GB.")
 
     def __post_init__(self) -> None:
         _require(self.also is None or self.also != self.verifier, f"--also {self.also}: that is the verifier already")
@@ -146,11 +150,13 @@ TOOLS = ("python", "none")
 class ToolOptions:
     """The code interpreter that a policy may use."""
 
-    tools: str | None = _option(None, "python: run the programs that responses write between <code> tags; or none.")
-    max_tool_turns: int = _option(8, "Programs that a response may run; one that asks for more ends as truncated.")
-    tool_seconds: float = _option(30.0, "Time limit of one program.")
+    tools: str | None = _option(None, "python (run the programs that responses write between <code> tags) or none.")
+    max_tool_turns: int = _option(8, "Programs that a response may run; a response that asks for more is truncated.")
+    tool_seconds: float = _option(30.0, "Time limit of one program, in seconds.")
     tool_memory_mb: int = _option(1024, "Memory limit of one program, in MB.")
-    tool_output_chars: int = _option(2000, "Characters of output that the model is shown; the middle is left out.")
+    tool_output_chars: int = _option(
+        2000, "Characters of a program's output that the model sees; the middle of a longer output is left out."
+    )
     sandbox: str = _option(
         "local", "local (bubblewrap on this machine), or http://HOST:PORT of `spo-data sandbox` or SandboxFusion."
     )
@@ -168,9 +174,9 @@ class ToolOptions:
         _require(is_http or self.sandbox == "local", f"--sandbox {self.sandbox}: local, or http://HOST:PORT")
         _require(
             not is_http or "@" not in self.sandbox.partition("//")[2].partition("/")[0],
-            "--sandbox: the run's record shows the command with the password; put user and password into ~/.netrc",
+            "--sandbox: run.json would record the password with the command; put user and password into ~/.netrc",
         )
-        _require(not (is_http and self.sandbox_unsafe), "--sandbox-unsafe is for --sandbox local")
+        _require(not (is_http and self.sandbox_unsafe), "--sandbox-unsafe applies only to --sandbox local")
 
         for name in () if self.enabled else list(self.__dataclass_fields__)[1:]:
             default = self.__dataclass_fields__[name].default

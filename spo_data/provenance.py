@@ -1,4 +1,4 @@
-"""What a table of values belongs to: policy, dataset and grader. It goes with the values wherever they go."""
+"""The policy, dataset and grader that values belong to. Every copy of the values carries them."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ class Record(BaseModel):
 
 
 class ToolsRecord(Record):
-    """The interpreter of a policy, and what it gives a response."""
+    """A policy's interpreter and its limits."""
 
     interpreter: str
     max_turns: int
@@ -26,7 +26,7 @@ class ToolsRecord(Record):
 
     @staticmethod
     def of(options: ToolOptions) -> "ToolsRecord | None":
-        """What the options ask for."""
+        """The record of the options; None if they enable no tools."""
         if not options.enabled:
             return None
         return ToolsRecord(
@@ -38,10 +38,10 @@ class ToolsRecord(Record):
         )
 
     def run_by(self, options: ToolOptions) -> str:
-        """What it is and where its programs run, for a reader."""
+        """The interpreter and where its programs run, for messages."""
         return f"{self}, run by {options.sandbox}{', UNPROTECTED' if options.sandbox_unsafe else ''}"
 
-    def __repr__(self) -> str:  # refusals show both values
+    def __repr__(self) -> str:  # messages show the old and the new record
         return str(self)
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class ToolsRecord(Record):
 
 
 class PolicyRecord(Record):
-    """What the values belong to. Values of one policy are not values of another."""
+    """The policy that values belong to. Values of one policy are not values of another."""
 
     model: str
     revision: str
@@ -89,27 +89,27 @@ class DatasetRecord(Record):
 
 
 class GraderRecord(Record):
-    """What decided the verdicts."""
+    """The grader that gave the verdicts."""
 
     verifier: str
     version: str
 
     @property
     def identity(self) -> str:
-        """The verifier, without the folder that a reward function's file lies in: its version names the content."""
+        """The verifier, without the path of a reward function's file: the version identifies the file's content."""
         return "FILE.py:FUNCTION" if ".py:" in self.verifier else self.verifier
 
 
 class Provenance(Record):
-    """What a table of values belongs to: it goes with the values wherever they go."""
+    """The policy, dataset and grader that values belong to."""
 
     schema_version: int = SCHEMA_VERSION
     policy: PolicyRecord
     dataset: DatasetRecord
     grader: GraderRecord
-    """Whose verdicts are current; the journal keeps those of others."""
+    """The grader whose verdicts count; the journal keeps those of others."""
     also: GraderRecord | None = None
-    """Who gives a second opinion."""
+    """The second grader, whose verdicts are only compared."""
     n: int
     seed: int
 

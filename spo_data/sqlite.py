@@ -11,7 +11,7 @@ from spo_data.errors import SpoError, first_line
 
 @contextmanager
 def clear_sqlite_errors(path: Path, done: str) -> Iterator[None]:
-    """Raise SpoError in one line where a SQLite file cannot be `done` ("read", "written")."""
+    """Turn SQLite errors into a one-line SpoError: `path` cannot be `done` ("read", "written")."""
     try:
         yield
     except sqlite3.Error as error:
@@ -19,7 +19,7 @@ def clear_sqlite_errors(path: Path, done: str) -> Iterator[None]:
 
 
 class Transaction:
-    """One SQLite transaction: committed if the block ends well, else rolled back."""
+    """One SQLite transaction: committed if the block raises nothing, else rolled back."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -34,5 +34,5 @@ class Transaction:
             if kind is None:
                 self._db.execute("COMMIT")
         finally:
-            if self._db.in_transaction:  # SQLite has rolled back by itself where the disk is full
+            if self._db.in_transaction:  # on a full disk, SQLite has rolled back by itself
                 self._db.execute("ROLLBACK")

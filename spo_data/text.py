@@ -1,4 +1,4 @@
-"""How text is cut for a message or a table."""
+"""Cut text for a message or a table."""
 
 
 def excerpt(text: str, length: int = 160) -> str:

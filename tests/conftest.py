@@ -1,10 +1,13 @@
 """What every test can rely on."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+from support.made_runs import make_run
 from support.scripted import hash_the_embedded_model_once
 
 
@@ -26,3 +29,11 @@ def _embedded_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         hash_the_embedded_model_once(patch)
         yield
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A run that a test may change: of the module's DRAWN scores and N, or a copy of the module's `finished` run."""
+    if hasattr(request.module, "DRAWN"):
+        return make_run(tmp_path / "run", request.module.DRAWN, n=request.module.N)
+    return Path(shutil.copytree(request.getfixturevalue("finished"), tmp_path / "run"))

@@ -78,7 +78,7 @@ def _python(*arguments: str) -> "subprocess.CompletedProcess[str]":
     [
         "import spo_data",
         "import spo_data, spo_data.run.journal, spo_data.run.parquet_tables, spo_data.run.manifest",
-        "import spo_data.grading.pool",
+        "import spo_data.grading.workers.pool",
         "import spo_cli.data",
         "help('--help')",
         "help('estimate', '--help')",

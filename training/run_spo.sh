@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# spo-train, told what to do by the environment variables of the published SPO recipe for verl.
+# Run spo-train with the environment variables of the published SPO recipe for verl.
 #
 #     OUTPUT_DIR=runs EXP_NAME=spo MODEL_PATH=Qwen/Qwen3-8B SPO_OFFLINE_VALUES=values.json \
 #     TRAIN_DATA_DIR=DAPO-Math-17k-Processed_Splits training/run_spo.sh --preset paper
@@ -8,10 +8,10 @@
 #     SPO_OFFLINE_VALUES, OFFLINE_VALUES   --offline-values
 #     MODEL_PATH                           --model
 #     TRAIN_DATA_DIR                       --train-files
-#     OUTPUT_DIR, EXP_NAME                 --out OUTPUT_DIR/spo/EXP_NAME, where the recipe puts it
-#     RESPONSE_LENGTH, N_TRAIN, N_VAL, VAL_BEFORE_TRAIN    settings of verl; N_TRAIN with GRPO alone
+#     OUTPUT_DIR, EXP_NAME                 --out OUTPUT_DIR/spo/EXP_NAME, as in the recipe
+#     RESPONSE_LENGTH, N_TRAIN, N_VAL, VAL_BEFORE_TRAIN    settings of verl; N_TRAIN only with GRPO
 #
-# What is not set is spo-train's default; arguments go to spo-train after these, and win.
+# Unset variables keep spo-train's defaults. Arguments are passed to spo-train and win over the variables.
 set -euo pipefail
 
 method=${METHOD:-SPO}
@@ -19,7 +19,7 @@ if [[ ${SPO_ENABLE:-True} =~ ^([Ff]alse|0)$ ]]; then method=GRPO; fi
 case $method in
   SPO | spo) method=spo ;;
   GRPO | grpo) method=grpo ;;
-  *) echo "error: METHOD=$method: SPO or GRPO" >&2; exit 2 ;;
+  *) echo "error: METHOD=$method: must be SPO or GRPO" >&2; exit 2 ;;
 esac
 
 arguments=(--method "$method")

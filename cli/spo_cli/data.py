@@ -1,4 +1,4 @@
-"""`spo-data`: check a dataset, estimate offline values, look at them, grade them again, publish and load them.
+"""`spo-data`: check a dataset, estimate offline values, show them, grade them again, publish and import them.
 
     spo-data check 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --limit 32 --model smollm2-135m
     spo-data estimate --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo
@@ -11,7 +11,7 @@
     spo-data import values.json --out runs/imported
     spo-data sandbox --port 8080
 
-Exit status: 0 when every prompt has its n valid samples, 1 when something is missing or failed, 2 for wrong input,
+Exit status: 0 if every prompt has its n valid samples, 1 if something is missing or failed, 2 for wrong input,
 128 + the signal's number after SIGINT or SIGTERM.
 """
 

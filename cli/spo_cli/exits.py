@@ -1,4 +1,4 @@
-"""What a user sees of an error, and the exit status that goes with it."""
+"""How an error is shown to the user, and the exit status that goes with it."""
 
 import sys
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ INTERRUPTED = "interrupted: nothing that was sampled is lost; the same command c
 
 @contextmanager
 def clean_exit(interrupted: str = "interrupted: nothing was changed; the same command starts again") -> Iterator[None]:
-    """Turn the errors that a user can act on into one line on stderr and an exit status."""
+    """Turn an error that a user can act on into one line on stderr and an exit status."""
     try:
         yield
     except SpoError as error:

@@ -1,18 +1,17 @@
-"""The fields of options as options of a command, declared once for all commands that take them.
+"""Options dataclasses as the options of a command, declared once for all commands that take them.
 
     @takes(prompts=PROMPTS.without("dataset"), grader=GRADER.without("also"))
     def check(dataset: str, prompts: Given, grader: Given) -> None:
-        options = prompts.make(dataset=dataset)        # a PromptOptions; raises UserError for what it refuses
+        options = prompts.make(dataset=dataset)        # PromptOptions; raises UserError for a value that they refuse
 
-A field's sentence is its help, its annotation its type, its default what an option that is not given has.
+A field's sentence is the option's help, its annotation the option's type, and its default the option's default.
 """
 
-import dataclasses
 import functools
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, get_type_hints
 
 import typer
@@ -25,76 +24,66 @@ SKIP_CHECK: Any = typer.Option(
     help="Trust the ground truths: do not check that each verifies against itself.",
     rich_help_panel="Grading",
 )
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a user gave for a group's options."""
-
-    group: "OptionGroup"
-    raw: Mapping[str, Any]
-    """As parsed by Typer, by field name."""
-
-    def named(self) -> dict[str, Any]:
-        """The fields that were given, or have a default, by name; raises UserError for a malformed one."""
-        parsed = {name: self.group.parse(name, value) for name, value in self.raw.items() if value is not None}
-        return {name: value for name, value in parsed.items() if value not in ((), {})}
-
-    def make(self, **more: Any) -> Any:
-        """The options, with `more` fields beside or instead of those given; raises UserError as the options do."""
-        return self.group.options(**{**self.named(), **more})
+_REPEATED = ("engine_arg",)
+"""Dictionaries that are given as KEY=VALUE, several times; the others are JSON."""
+_PLACES = ("sandbox", "sandbox_unsafe")
+"""Fields that say where programs run: they are not part of a policy, so they are never taken from values."""
 
 
 @dataclass(frozen=True)
 class OptionGroup:
-    """Fields of an options dataclass that a command takes."""
+    """Fields of an options dataclass that a command takes, under one heading of its help."""
 
     options: type
     panel: str
     names: tuple[str, ...]
-    are_defaults_shown: bool = False
-    is_optional: bool = False
-    """Whether a field that is not given is left out, instead of having its default."""
-    default: str | None = None
-    """What the help says of an option that is not given, in place of the field's default."""
+    shows_defaults: bool = False
+    leaves_out_defaults: bool = False
+    """Whether a field that the user does not give is absent from `Given.named`, instead of having its default."""
+    shown_default: str | None = None
+    """What the help shows instead of the fields' own defaults."""
     helps: Mapping[str, str] = field(default_factory=dict)
-    """Help of a command's own, by field."""
+    """Help sentences of one command that replace the fields' own."""
+
+    @classmethod
+    def of(cls, options: type, panel: str, **settings: Any) -> "OptionGroup":
+        """Return the group of all fields."""
+        return cls(options, panel, tuple(each.name for each in fields(options)), **settings)
 
     def only(self, *names: str) -> "OptionGroup":
-        """The group with these fields alone."""
+        """Return the group with these fields alone."""
         return replace(self, names=tuple(name for name in self.names if name in names))
 
     def without(self, *names: str) -> "OptionGroup":
-        """The group without these fields."""
+        """Return the group without these fields."""
         return replace(self, names=tuple(name for name in self.names if name not in names))
 
     def parse(self, name: str, value: Any) -> Any:
-        """A field's value from what Typer parsed."""
-        kind = get_type_hints(self.options)[name]
-        if kind == dict[str, Any]:
-            return (
-                _key_values(option_of(name), value) if isinstance(value, list) else json_object(option_of(name), value)
-            )
+        """Return a field's value from what Typer parsed; raises UserError for malformed JSON or KEY=VALUE."""
+        if name in _REPEATED:
+            return _parse_pairs(option_of(name), value)
+        if _annotation(self.options, name) == dict[str, Any]:
+            return parse_json(option_of(name), value)
         return tuple(value) if isinstance(value, list) else value
 
     def parameters(self) -> list[inspect.Parameter]:
-        """The fields as Typer's parameters."""
-        return [self._parameter(name) for name in self.names]
+        """Return the fields as keyword parameters that Typer reads."""
+        return [self._make_parameter(name) for name in self.names]
 
-    def _parameter(self, name: str) -> inspect.Parameter:
-        own = next(each for each in dataclasses.fields(self.options) if each.name == name)
-        kind, default = get_type_hints(self.options)[name], own.default
+    def _make_parameter(self, name: str) -> inspect.Parameter:
+        own_default = next(each.default for each in fields(self.options) if each.name == name)
+        kind, default = _annotation(self.options, name), own_default
         if kind == dict[str, Any]:
             kind, default = (list[str] if name in _REPEATED else str) | None, None
         elif kind == tuple[str, ...]:
             kind, default = list[str] | None, None
-        elif self.is_optional and kind is not bool:
+        elif self.leaves_out_defaults and kind is not bool:
             kind, default = kind | None, None
         elif default == "":
-            default = inspect.Parameter.empty  # has to be given
+            default = inspect.Parameter.empty  # Typer then requires the option
         option = typer.Option(
-            option_of(name),  # spelled out so that a flag has no --no- twin
-            help=self._help(name, own.default),
+            option_of(name),  # an explicit name keeps Typer from adding --no-NAME to a flag
+            help=self._make_help(name, own_default),
             rich_help_panel=self.panel,
             show_default=False,
         )
@@ -102,21 +91,47 @@ class OptionGroup:
             name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
         )
 
-    def _help(self, name: str, default: Any) -> str:
+    def _make_help(self, name: str, default: Any) -> str:
         if name in self.helps:
             return self.helps[name]
-        said = self.default if self.default and name not in _PLACES else None
-        if said is None and self.are_defaults_shown and default not in (None, False, ()):
-            said = str(default)
-        return help_of(self.options, name) + (f" (default: {said})" if said else "")
+        if self.shown_default is not None and name not in _PLACES:
+            default = self.shown_default
+        elif not self.shows_defaults or default in (None, False, ()):
+            return help_of(self.options, name)
+        return f"{help_of(self.options, name)} (default: {default})"
+
+
+@dataclass(frozen=True)
+class Given:
+    """The options of one group as a user gave them."""
+
+    group: OptionGroup
+    raw: Mapping[str, Any]
+    """What Typer parsed, by field."""
+
+    def named(self) -> dict[str, Any]:
+        """Return values by field, without those that are None or empty; raises UserError for a malformed value."""
+        parsed = {name: self.group.parse(name, value) for name, value in self.raw.items() if value is not None}
+        return {name: value for name, value in parsed.items() if value not in ((), {})}
+
+    def make(self, **more: Any) -> Any:
+        """Return the options; `more` adds or replaces fields. Raises UserError for a value that they refuse."""
+        return self.group.options(**{**self.named(), **more})
+
+
+PROMPTS = OptionGroup.of(PromptOptions, "Prompts")
+SAMPLING = OptionGroup.of(Sampling, "Sampling", shows_defaults=True, leaves_out_defaults=True)
+ENGINE = OptionGroup.of(EngineOptions, "Engine (vLLM's names)")
+GRADER = OptionGroup.of(GraderOptions, "Grading")
+TOOLS = OptionGroup.of(ToolOptions, "Tools", shows_defaults=True)
 
 
 def takes(**groups: OptionGroup) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of groups; it receives each group's under the group's name, as a `Given`."""
+    """Give a command the options of groups; each parameter with a group's name receives that group as `Given`."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
-        def parsed(**arguments: Any) -> None:
+        def call(**arguments: Any) -> None:
             given = {
                 name: Given(group, {each: arguments.pop(each) for each in group.names})
                 for name, group in groups.items()
@@ -127,17 +142,15 @@ def takes(**groups: OptionGroup) -> Callable[[Callable[..., None]], Callable[...
         for parameter in inspect.signature(command).parameters.values():
             group = groups.get(parameter.name)
             parameters += group.parameters() if group else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
-        parsed.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        parsed.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return parsed
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return call
 
     return decorate
 
 
-def json_object(option: str, text: str | None) -> dict[str, Any]:
-    """The JSON object that an option holds; raises UserError if it holds none."""
-    if text is None:
-        return {}
+def parse_json(option: str, text: str) -> dict[str, Any]:
+    """Return the JSON object that an option's text holds; raises UserError if it holds none."""
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -147,7 +160,7 @@ def json_object(option: str, text: str | None) -> dict[str, Any]:
     return value
 
 
-def _key_values(option: str, pairs: list[str]) -> dict[str, Any]:
+def _parse_pairs(option: str, pairs: list[str]) -> dict[str, Any]:
     arguments = {}
     for pair in pairs:
         key, mark, value = pair.partition("=")
@@ -160,17 +173,5 @@ def _key_values(option: str, pairs: list[str]) -> dict[str, Any]:
     return arguments
 
 
-def _all(options: type) -> tuple[str, ...]:
-    return tuple(each.name for each in dataclasses.fields(options))
-
-
-_REPEATED = ("engine_arg",)
-"""Dictionaries that are given as KEY=VALUE, several times; the others are JSON."""
-_PLACES = ("sandbox", "sandbox_unsafe")
-"""Where programs run: no part of a policy, so never taken from values."""
-
-PROMPTS = OptionGroup(PromptOptions, "Prompts", _all(PromptOptions))
-SAMPLING = OptionGroup(Sampling, "Sampling", _all(Sampling), are_defaults_shown=True, is_optional=True)
-ENGINE = OptionGroup(EngineOptions, "Engine (vLLM's names)", _all(EngineOptions))
-GRADER = OptionGroup(GraderOptions, "Grading", _all(GraderOptions))
-TOOLS = OptionGroup(ToolOptions, "Tools", _all(ToolOptions), are_defaults_shown=True)
+def _annotation(options: type, name: str) -> Any:
+    return get_type_hints(options)[name]

@@ -9,38 +9,38 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PIPED_WIDTH = 160
-"""Columns where stdout is no terminal: what is piped into grep should not be wrapped at 80."""
+"""Columns if stdout is not a terminal: output that is piped into grep should not be wrapped at 80."""
 
 
-def console() -> "Console":
-    """A console on stdout."""
+def make_console() -> "Console":
+    """Return a console on stdout."""
     from rich.console import Console
 
-    found = Console(highlight=False, emoji=False)
-    if not found.is_terminal and "COLUMNS" not in os.environ:
-        found.width = PIPED_WIDTH
-    return found
+    console = Console(highlight=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPED_WIDTH
+    return console
 
 
-def facts(console: "Console", named: Iterable[tuple[str, str]]) -> None:
-    """Print names with what they are."""
+def print_facts(console: "Console", facts: Iterable[tuple[str, str]]) -> None:
+    """Print label and value rows."""
     from rich.table import Table
     from rich.text import Text
 
     grid = Table.grid(padding=(0, 2))
-    for name, text in named:
-        grid.add_row(name, Text(text))
+    for label, value in facts:
+        grid.add_row(label, Text(value))
     console.print(grid)
 
 
-def table(*names: str, flexible: int = 1) -> "Table":
-    """A table without lines. Cells are cut, not wrapped: those of the last `flexible` columns, where it gets narrow."""
+def make_table(*names: str, flexible: int = 1) -> "Table":
+    """Return a table without lines. If it gets narrow, cells of the last `flexible` columns are cut, not wrapped."""
     from rich.table import Table
 
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for position, name in enumerate(names):
-        made.add_column(name, no_wrap=position < len(names) - flexible, overflow="ellipsis")
-    return made
+        table.add_column(name, no_wrap=position < len(names) - flexible, overflow="ellipsis")
+    return table
 
 
 def add_row(table: "Table", *cells: str) -> None:

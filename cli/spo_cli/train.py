@@ -4,7 +4,7 @@
     spo-train --offline-values runs/demo --dry-run
     spo-train --offline-values runs/demo --method grpo trainer.total_training_steps=50
 
-Exit status: 0 when the training took all its steps, 1 when it failed, with the cause on the last line, 2 for wrong
+Exit status: 0 if the training run took all its steps, 1 if it failed, with the cause on the last line, 2 for wrong
 input, 128 + the signal's number after SIGINT, SIGTERM or SIGHUP.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from spo_cli.exits import clean_exit
-from spo_cli.parameters import PROMPTS, TOOLS, Given, json_object, takes
+from spo_cli.parameters import PROMPTS, TOOLS, Given, parse_json, takes
 from spo_data.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,16 +27,15 @@ app = typer.Typer(name="spo-train", add_completion=False, pretty_exceptions_enab
 
 FILES_PANEL = "Training files"
 
-
 FILES = replace(
     PROMPTS.only("dataset_config", "split", "prompt_column", "answer_column", "template", "system"),
     panel=FILES_PANEL,
     helps={
-        "template": "Answer instruction of files without one, and whether the model is told of its interpreter"
+        "template": "Answer instruction of files without one; retool also tells the model about its interpreter"
         " (default: the values').",
     },
 )
-VALUES_TOOLS = replace(TOOLS, is_optional=True, default="the values'")
+VALUES_TOOLS = replace(TOOLS, leaves_out_defaults=True, shown_default="the values'")
 
 
 @app.command(no_args_is_help=True)
@@ -46,7 +45,7 @@ def train(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="KEY=VALUE", help="verl's own settings; they win over the preset's.", show_default=False
+            metavar="KEY=VALUE", help="verl's own settings; they override the preset's.", show_default=False
         ),
     ] = None,
     offline_values: Annotated[
@@ -57,7 +56,7 @@ def train(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="As for estimate (default: the model that the values are of).", show_default=False),
+        typer.Option(help="As for estimate (default: the values').", show_default=False),
     ] = None,
     model_revision: Annotated[
         str | None,
@@ -65,7 +64,7 @@ def train(
     ] = None,
     method: Annotated[
         Literal["spo", "grpo", "no-baseline"],
-        typer.Option(help="spo, or what it is compared with: grpo in groups of 8, no-baseline."),
+        typer.Option(help="spo, or a method to compare it with: grpo in groups of 8, or no-baseline."),
     ] = "spo",
     preset: Annotated[
         Literal["paper", "demo"] | None,
@@ -73,15 +72,15 @@ def train(
     ] = None,
     nodes: Annotated[int, typer.Option(help="Machines of the Ray cluster.")] = 1,
     gpus_per_node: Annotated[
-        int | None, typer.Option(help="Accelerators of each, or worker processes on a CPU (default: all there are).")
+        int | None, typer.Option(help="Accelerators of each machine, or worker processes on a CPU (default: all).")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the training (default: runs/train-VALUES-METHOD).", show_default=False),
+        typer.Option(help="Folder of the training run (default: runs/train-VALUES-METHOD).", show_default=False),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print parity and settings, check them, start and write nothing.")
+        bool, typer.Option("--dry-run", help="Print and check parity and settings; start and write nothing.")
     ] = False,
     allow_mismatch: Annotated[
         list[str] | None,
@@ -126,17 +125,19 @@ def train(
     ] = None,
     tools: Given,
 ) -> None:
-    """Train a model by SPO on verl, each response compared with its prompt's offline value.
+    """Train a model by SPO on verl: each response is compared with its prompt's offline value.
 
-    What is sampled, and how it is graded, is what the values were estimated with. Settings of verl follow the options:
+    Sampling and grading are those of the estimate unless an option changes them. verl's settings follow the options:
     data.train_batch_size=512 trainer.spo.half_divergence=0.03
     """
     with clean_exit():
         from spo_train.plan.train_options import TrainOptions
 
-        read_by = files.named()
-        if train_files is None and not val_files and read_by.keys() - {"template", "system"}:
-            raise UserError("--dataset-config, --split and the columns say how to read --train-files: there are none")
+        reading = files.named()
+        if train_files is None and not val_files and reading.keys() - {"template", "system"}:
+            raise UserError(
+                "--dataset-config, --split and the columns say how to read --train-files or --val-files: give one"
+            )
         options = TrainOptions(
             offline_values=offline_values,
             revision=revision,
@@ -146,10 +147,10 @@ def train(
             validation=tuple(
                 files.make(dataset=dataset, dataset_config=None, split=None) for dataset in val_files or ()
             ),
-            template=read_by.get("template"),
+            template=reading.get("template"),
             stop=None if stop is None else tuple(stop),
             chat_template_kwargs=(
-                None if chat_template_kwargs is None else json_object("--chat-template-kwargs", chat_template_kwargs)
+                None if chat_template_kwargs is None else parse_json("--chat-template-kwargs", chat_template_kwargs)
             ),
             verifier=verifier,
             **tools.named(),
@@ -180,7 +181,7 @@ def main() -> None:
 
 
 def _run(plan: "TrainPlan") -> int:
-    """Write the folder, train, print how it ended; return the exit status."""
+    """Write the folder, train, and print how it ended; return the exit status."""
     from spo_cli.train_progress import TrainDisplay
     from spo_data.files import folder_lock
     from spo_train.filenames import LOG
@@ -195,28 +196,28 @@ def _run(plan: "TrainPlan") -> int:
         display.ended(plan.out, plan.checkpoints)
     again = plan.options.command if plan.options.resume else f"{plan.options.command} --resume"
     if ended.signal is not None:
-        sys.stderr.write(f"interrupted: all processes have ended; from the last checkpoint on: {again}\n")
+        sys.stderr.write(f"interrupted: all processes have ended; to continue from the last checkpoint: {again}\n")
     elif ended.status != 0:
-        sys.stderr.write(f"from the last checkpoint on: {again}\n")
-        sys.stderr.write(f"error: {ended.cause} (all of it in {plan.out / LOG})\n")
+        sys.stderr.write(f"to continue from the last checkpoint: {again}\n")
+        sys.stderr.write(f"error: {ended.cause} (full log: {plan.out / LOG})\n")
     return ended.status
 
 
 def _print_parity(plan: "TrainPlan") -> None:
-    from spo_cli.printing import add_row, console, table
+    from spo_cli.printing import add_row, make_console, make_table
 
     if plan.values is None:
         return
-    rows = table("field", "", "values", "training", flexible=2)
+    rows = make_table("field", "", "values", "training", flexible=2)
     marks = {"same": "", "unknown": "?", "differs": "≠"}
     for row in plan.parity:
         allowed = row.status == "differs" and row.field in plan.options.allowed
         add_row(rows, row.field, "allowed" if allowed else marks[row.status], row.values, row.rollout)
-    console().print(rows)
+    make_console().print(rows)
 
 
 def _print_settings(plan: "TrainPlan") -> None:
-    from spo_cli.printing import console, facts
+    from spo_cli.printing import make_console, print_facts
 
     config, values = plan.config, plan.values
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
@@ -224,30 +225,33 @@ def _print_settings(plan: "TrainPlan") -> None:
     updates = -(-prompts // actor.ppo_mini_batch_size)
     devices = config.trainer.nnodes * config.trainer.n_gpus_per_node
     coverage = plan.data.coverage
-    named = [
+    facts = [
         ("method", f"{plan.options.method} ({config.trainer.v1.trainer_mode}), preset {plan.choice.preset}"),
         ("model", f"{plan.model.name} at {plan.model.revision}"),
     ]
     if values is not None:
-        named.append(("values", values.source + (f" at {values.revision}" if values.revision else "")))
-    named += [
+        facts.append(("values", values.source + (f" at {values.revision}" if values.revision else "")))
+    facts += [
         ("prompts", f"{coverage.prompts:,}, the longest {plan.choice.longest_prompt:,} tokens"),
         ("batch", f"{prompts:,} prompts x {responses}, {updates} updates a step"),
         ("steps", f"{plan.steps:,}"),
-        ("tokens", f"{config.data.max_prompt_length:,} of a prompt, {config.data.max_response_length:,} of a response"),
+        (
+            "tokens",
+            f"at most {config.data.max_prompt_length:,} per prompt, {config.data.max_response_length:,} per response",
+        ),
         ("learning", f"rate {actor.optim.lr:g}, clip {actor.clip_ratio_low:g} / {actor.clip_ratio_high:g}"),
         *([("tools", plan.record.tools.run_by(plan.tools))] if plan.record.tools else []),
-        ("validation", _validation(plan)),
+        ("validation", _describe_validation(plan)),
         ("device", f"{devices} x {plan.devices.name}"),
         ("out", str(plan.out)),
         *(("note" if position == 0 else "", note) for position, note in enumerate(plan.notes)),
     ]
-    out = console()
+    out = make_console()
     out.print()
-    facts(out, named)
+    print_facts(out, facts)
 
 
-def _validation(plan: "TrainPlan") -> str:
+def _describe_validation(plan: "TrainPlan") -> str:
     if plan.validation is None:
         return "none (--val-files)"
     config = plan.config

@@ -3,14 +3,14 @@
     report = asyncio.run(check(CheckOptions(PromptOptions(dataset="problems.jsonl"), model="Qwen3-8B")))
     report.offenders
 
-`estimate` has its prompts examined in the same way first (`prompt_checks.examine`): it drops those with a bad ground
-truth and those that are too long, names leaks, and stops at contradictory ground truths.
+`estimate` examines its prompts in the same way (`prompt_checks.examine`): it drops prompts with a bad ground truth and
+prompts that are too long, reports leaks, and refuses contradictory ground truths.
 """
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from spo_data.grading.pool import GraderPool
+from spo_data.grading.workers.pool import GraderPool
 from spo_data.models.chat import load_chat
 from spo_data.models.names import resolve_model
 from spo_data.options import GraderOptions, PromptOptions
@@ -26,26 +26,26 @@ class CheckOptions:
     prompts: PromptOptions
     grader: GraderOptions = field(default_factory=GraderOptions)
     model: str | None = None
-    """Whose chat template and context length prompts are held against; None leaves both out."""
+    """Gives the chat template and the context length; without a model, lengths are not checked."""
     model_revision: str | None = None
     max_model_len: int | None = None
 
 
 @dataclass(frozen=True)
 class Offender:
-    """A row that an estimate would leave out, or could not give a true value."""
+    """A row that an estimate would leave out, or would give a wrong value."""
 
     row: int
     """The row's position in the dataset, from 0."""
     reason: str
     detail: str
     prompt: str
-    """The start of the prompt's text; empty where the row has none."""
+    """The start of the prompt's text; empty if the row has no prompt."""
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """A dataset's account."""
+    """What `check` found in a dataset."""
 
     dataset: str
     layout: str
@@ -55,7 +55,7 @@ class CheckReport:
     prompts: int
     """Unique prompts that an estimate would sample."""
     duplicates: int
-    """Rows that repeat a prompt and its ground truth: sampled once, no offence."""
+    """Rows that repeat a prompt and its ground truth; they are not offenders, and the prompt is sampled once."""
     repeated: dict[int, int]
     """For the first row of each repeated prompt, how many further rows repeat it."""
     offenders: tuple[Offender, ...]
@@ -68,7 +68,7 @@ class CheckReport:
 
     @property
     def left_out(self) -> int:
-        """Rows that are neither sampled nor repeat one that is."""
+        """How many rows are neither sampled nor duplicates of a sampled row."""
         return self.rows - self.prompts - self.duplicates
 
     def as_dict(self) -> dict[str, Any]:
@@ -77,15 +77,15 @@ class CheckReport:
 
 
 async def check(options: CheckOptions) -> CheckReport:
-    """Look for everything that would spoil an estimate; raises UserError where the dataset cannot be read at all."""
-    source = read_prompts(options.prompts, options.grader.verifier)
+    """Find everything that would spoil an estimate; raises UserError if the dataset cannot be read at all."""
+    loaded = read_prompts(options.prompts, options.grader.verifier)
     chat = None
     if options.model is not None:
         model = resolve_model(options.model, options.model_revision)
         chat = load_chat(model, options.prompts.chat_template_kwargs)
     context_length = None if chat is None else options.max_model_len or chat.context_length
-    prompt_set = source.prompt_set
-    async with GraderPool.from_options(options.grader, source.grader.verifier) as pool:
+    prompt_set = loaded.prompt_set
+    async with GraderPool.from_options(options.grader, loaded.grader.verifier) as pool:
         examined = await examine(prompt_set, pool, chat, context_length)
     texts = {row: prompt.text for prompt, row in zip(prompt_set.prompts, prompt_set.rows, strict=True)}
     findings = [
@@ -97,10 +97,10 @@ async def check(options: CheckOptions) -> CheckReport:
     ]
     left = prompt_set.without([*examined.unusable, *prompt_set.contradicted()]).prompts
     return CheckReport(
-        dataset=source.rows.source,
+        dataset=loaded.rows.source,
         layout=prompt_set.layout.name,
         template=prompt_set.template.name,
-        verifier=source.grader.verifier,
+        verifier=loaded.grader.verifier,
         rows=prompt_set.n_rows,
         prompts=len(left),
         duplicates=prompt_set.n_duplicates,

@@ -1,10 +1,10 @@
-"""Command lines that a message prints."""
+"""Changes to command lines that are recorded or printed in messages."""
 
 from collections.abc import Sequence
 
 
-def with_option(command: Sequence[str], option: str, value: str | None) -> list[str]:
-    """The command line with an option set once, where it stood first; without it where the value is None."""
+def set_option(command: Sequence[str], option: str, value: str | None) -> list[str]:
+    """Return the command line with the option set once, at its first place if it has one; None removes the option."""
     words: list[str] = []
     given = iter(command)
     found = False

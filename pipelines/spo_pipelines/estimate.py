@@ -3,9 +3,9 @@
     outcome = asyncio.run(estimate(options, watcher))
     outcome.summary.value_mean
 
-The same call continues a run that ended early, a higher n or limit adds to it, and anything that would mix two
-policies, datasets or graders in one run is refused before an engine starts. SIGINT and SIGTERM end the stream cleanly:
-what is finished is graded, journaled and tabled.
+The same call continues a run that ended early, and a higher n or limit adds to it. Whatever would mix two policies,
+datasets or graders in one run is refused before an engine starts. SIGINT and SIGTERM end the stream cleanly: finished
+responses are graded, journaled and written to the tables.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from spo_data.engines.vllm import start_vllm
 from spo_data.engines.vllm_log import output_to
 from spo_data.errors import SpoError, UserError, first_line
 from spo_data.files import folder_lock
-from spo_data.grading.pool import GraderPool
+from spo_data.grading.workers.pool import GraderPool
 from spo_data.provenance import GraderRecord
 from spo_data.run.existing import ExistingRun, find_run
 from spo_data.run.journal import Journal
@@ -35,9 +35,9 @@ from spo_data.sandbox.open import open_interpreter
 from spo_pipelines.graders import Graders, grade_stored
 from spo_pipelines.prompt_source import read_prompts, resolve_grader
 from spo_pipelines.results import write_results
-from spo_pipelines.resume import Resumption, find_checked_golds, resume
+from spo_pipelines.resume import ResumePoint, find_checked_golds, find_resume_point
 from spo_pipelines.sampling_plan import EstimateOptions, SamplingPlan, plan_sampling
-from spo_pipelines.signals import raising_signals, stopping_signals
+from spo_pipelines.signals import raise_on_signals, stop_on_signals
 from spo_pipelines.stream import Progress, stream
 
 ENGINE_LOG = "engine.log"
@@ -46,10 +46,10 @@ StartEngine = Callable[[SamplingPlan], AbstractAsyncContextManager[Engine]]
 
 
 class EstimateWatcher(Protocol):
-    """Who is told what an estimate does."""
+    """Is told what an estimate does."""
 
     def planned(self, plan: SamplingPlan, present: int) -> None:
-        """The plan stands; `present` samples are there already."""
+        """The plan is made; `present` samples were drawn by earlier calls."""
 
     def stage(self, text: str) -> None:
         """Something that takes a while begins."""
@@ -66,12 +66,12 @@ class EstimateOutcome:
     summary: Summary | None
     """None for a dry run."""
     signal: int | None = None
-    """The signal that ended it early."""
+    """The signal that ended the estimate early."""
     engine_error: EngineError | None = None
 
 
 def start_vllm_for(plan: SamplingPlan) -> AbstractAsyncContextManager[Engine]:
-    """The vLLM engine that a plan wants, its output in the run folder."""
+    """Start the plan's vLLM engine, with its output in the run folder."""
     return start_vllm(
         plan.model,
         plan.options.sampling,
@@ -90,40 +90,40 @@ async def estimate(
 ) -> EstimateOutcome:
     """Estimate the values of a dataset's prompts into a run folder.
 
-    Raises UserError for what is wrong before anything starts, EngineError where the engine does not start, SpoError
-    where the journal cannot be written.
+    Raises UserError if the input is wrong, before anything starts; EngineError if the engine does not start; SpoError
+    if the journal cannot be written.
     """
-    with raising_signals():
+    with raise_on_signals():
         out = options.out
-        begun = find_run(out)
+        existing = find_run(out)
         grading = options.grader
         watcher.stage("reading prompts")
-        source = read_prompts(
+        loaded = read_prompts(
             options.prompts,
             grading.verifier,
-            begun_with=begun.manifest.grader.verifier if begun else None,
+            run_verifier=existing.manifest.grader.verifier if existing else None,
             instruction="retool" if options.tools.enabled else "boxed",
         )
-        also = _second_opinion(options, source.grader, begun)
-        with output_to(Path(os.devnull)):  # Python's resource tracker, which would comment on killed engines later
+        also = _resolve_second_opinion(options, loaded.grader, existing)
+        with output_to(Path(os.devnull)):  # silences Python's resource tracker, which would report killed engines
             resource_tracker.ensure_running()
         others = () if also is None else (also,)
-        verifiers = [grader.verifier for grader in (source.grader, *others)]
+        verifiers = [grader.verifier for grader in (loaded.grader, *others)]
         async with GraderPool.from_options(grading, *verifiers) as pool:
-            plan = await plan_sampling(options, source, pool, find_checked_golds(begun, source.grader), also)
-            graders = Graders(pool, source.grader, others, bool(plan.manifest.policy.opens_thinking))
+            plan = await plan_sampling(options, loaded, pool, find_checked_golds(existing, loaded.grader), also)
+            graders = Graders(pool, loaded.grader, others, bool(plan.manifest.policy.opens_thinking))
             if dry_run:
-                watcher.planned(plan, resume(plan, begun).present)
+                watcher.planned(plan, find_resume_point(plan, existing).present)
                 return EstimateOutcome(plan, None)
             with folder_lock(out, "spo-data"):
-                resumption = resume(plan, find_run(out))  # again: another call may have ended since
-                watcher.planned(plan, resumption.present)
-                return await _run(plan, resumption, graders, watcher, start_engine)
+                resume_point = find_resume_point(plan, find_run(out))  # again: another call may have ended since
+                watcher.planned(plan, resume_point.present)
+                return await _run(plan, resume_point, graders, watcher, start_engine)
 
 
 @asynccontextmanager
-async def _engine(plan: SamplingPlan, start_engine: StartEngine) -> AsyncIterator[Engine]:
-    """The plan's engine, with the interpreter around it that the policy has."""
+async def _open_engine(plan: SamplingPlan, start_engine: StartEngine) -> AsyncIterator[Engine]:
+    """Open the plan's engine, with the tool loop around it if the policy has tools."""
     settings = plan.manifest.policy.tools
     if settings is None:
         async with start_engine(plan) as engine:
@@ -135,12 +135,12 @@ async def _engine(plan: SamplingPlan, start_engine: StartEngine) -> AsyncIterato
 
 async def _run(
     plan: SamplingPlan,
-    resumption: Resumption,
+    resume_point: ResumePoint,
     graders: Graders,
     watcher: EstimateWatcher,
     start_engine: StartEngine,
 ) -> EstimateOutcome:
-    out, old, done = plan.options.out, resumption.manifest, resumption.done
+    out, old, done = plan.options.out, resume_point.manifest, resume_point.done
     manifest = plan.manifest.model_copy(update={"timings": old.timings if old else Timings()})
     if old is not None and old.packages != manifest.packages:
         changed = {name for name, _ in old.packages.items() ^ manifest.packages.items()}
@@ -158,7 +158,7 @@ async def _run(
                 if ungraded := journal.ungraded(grader):
                     watcher.stage(f"grading {len(ungraded):,} stored responses again with {grader.verifier}")
                     await grade_stored(journal, grader, prompts, graders)
-            present = resumption.present
+            present = resume_point.present
             bad_golds = journal.bad_golds()
             n_samples = plan.n_samples - sum(plan.options.sampling.n - len(done[pid]) for pid in bad_golds)
             if bad_golds:
@@ -168,9 +168,9 @@ async def _run(
             if present < n_samples:
                 started = "the engine" if manifest.policy.tools is None else "the interpreter and the engine"
                 watcher.stage(f"starting {started} (its log: {out / ENGINE_LOG})")
-                async with _engine(plan, start_engine) as engine:
+                async with _open_engine(plan, start_engine) as engine:
                     progress = Progress(n_samples, present)
-                    with stopping_signals(stop, signals):
+                    with stop_on_signals(stop, signals):
                         death = await stream(
                             engine,
                             plan.requests(done, bad_golds),
@@ -182,7 +182,7 @@ async def _run(
                             stop,
                         )
                     seconds = time.monotonic() - progress.started
-                    manifest = _with_timings(manifest, progress, seconds, engine.devices)
+                    manifest = _add_timings(manifest, progress, seconds, engine.devices)
             watcher.stage("writing tables")
             summary = write_results(journal, manifest, out)
     except sqlite3.Error as error:
@@ -192,7 +192,7 @@ async def _run(
     return EstimateOutcome(plan, summary, signals[0] if signals else None, death)
 
 
-def _with_timings(manifest: Manifest, progress: Progress, seconds: float, devices: Devices) -> Manifest:
+def _add_timings(manifest: Manifest, progress: Progress, seconds: float, devices: Devices) -> Manifest:
     before = manifest.timings
     device_seconds = before.device_seconds.get(devices.name, 0.0) + seconds * devices.count
     timings = Timings(
@@ -204,10 +204,12 @@ def _with_timings(manifest: Manifest, progress: Progress, seconds: float, device
     return manifest.model_copy(update={"timings": timings})
 
 
-def _second_opinion(options: EstimateOptions, grader: GraderRecord, begun: ExistingRun | None) -> GraderRecord | None:
-    """The second verifier that was asked for, or that the run has."""
-    had = begun.manifest.also if begun else None
-    name = options.grader.also or (had.verifier if had else None)
+def _resolve_second_opinion(
+    options: EstimateOptions, grader: GraderRecord, existing: ExistingRun | None
+) -> GraderRecord | None:
+    """Return the second verifier that was asked for, else the run's; raises UserError if it is the first one too."""
+    recorded = existing.manifest.also if existing else None
+    name = options.grader.also or (recorded.verifier if recorded else None)
     if name is None:
         return None
     also = resolve_grader(name, "--also")

@@ -1,10 +1,10 @@
-"""Grading responses that are in a run's journal, and who grades them.
+"""Grades responses with the verifiers of a run, and grades those in the journal again.
 
     graders = Graders(pool, manifest.grader, others=(), thinking=manifest.policy.opens_thinking)
     await grade_stored(journal, manifest.grader, prompts, graders)
 
-A response is graded the same way when it comes from the engine and when it comes from the journal. What is graded is
-journaled in small transactions, so a call that ends early has kept what it did.
+A response from the journal is graded in the same way as one from the engine. Verdicts are journaled in small
+transactions, so a call that ends early keeps its work.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded
-from spo_data.grading.worker import GradeJob
+from spo_data.grading.workers.job import GradeJob
+from spo_data.grading.workers.pool import GraderPool
 from spo_data.prompts.identity import Prompt
 from spo_data.provenance import GraderRecord
 from spo_data.run.journal import COMMIT_SAMPLES, COMMIT_SECONDS, Journal
@@ -29,10 +29,10 @@ class Graders:
     others: tuple[GraderRecord, ...] = ()
     """Second opinions."""
     thinking: bool = False
-    """Whether the policy's prompts end inside the thinking."""
+    """Whether the rendered prompts end inside the thinking."""
 
     async def grade(self, prompt: Prompt, response: str, grader: GraderRecord) -> Graded:
-        """What one of the graders says of a response."""
+        """Return one grader's verdict on a response."""
         job = GradeJob.of(prompt, response, verifier=grader.verifier, thinking=self.thinking)
         return await self.pool.grade(job)
 
@@ -45,10 +45,10 @@ async def grade_stored(
     listen: Callable[[int, int], object] | None = None,
     bad_golds: Mapping[str, Graded] | None = None,
 ) -> int:
-    """Give every stored response that a grader has not judged, or failed to, its verdict; returns how many.
+    """Grade every stored response that this grader has not graded, or failed to grade; returns how many.
 
-    `listen` hears how many of them are graded. `bad_golds` are the verdicts on prompts whose ground truth does not
-    verify under this grader; without them, samples that failed for their ground truth are left as they are.
+    `listen` is called with the number graded so far and the total. `bad_golds` are the verdicts on prompts whose ground
+    truth does not verify under this grader; without them, samples that failed for their ground truth are not graded.
     """
     journal.mark_unfinished(grader)
     ungraded = journal.ungraded(grader, bad_golds=bad_golds is not None)

@@ -1,4 +1,4 @@
-"""What `check` and `estimate` both ask of a dataset's prompts, before a GPU is rented.
+"""The checks of a dataset's prompts that `check` and `estimate` share.
 
 examined = await examine(prompt_set, pool, chat, context_length)
 examined.bad_golds, examined.too_long, examined.leaks
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spo_data.grading.ground_truths import find_leaked_answer
-from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.grading.worker import GradeJob
+from spo_data.grading.workers.job import GradeJob
+from spo_data.grading.workers.pool import GraderPool
 from spo_data.models.chat import Chat
 from spo_data.prompts.build import PromptSet
 from spo_data.prompts.identity import DroppedRow, Prompt
@@ -23,12 +23,12 @@ from spo_data.text import excerpt
 
 @dataclass(frozen=True)
 class Examination:
-    """What is wrong with a dataset's prompts, each prompt named by the row that it came from."""
+    """What is wrong with a dataset's prompts, each prompt identified by its row."""
 
     bad_golds: list[DroppedRow] = field(default_factory=list)
     """The ground truth does not verify against itself: any verdict on the prompt would be false."""
     leaks: list[DroppedRow] = field(default_factory=list)
-    """The prompt states its own ground truth as an answer; it can be sampled all the same."""
+    """The prompt states its own ground truth as an answer; it can be sampled nevertheless."""
     too_long: list[DroppedRow] = field(default_factory=list)
     """The prompt leaves no room for a response."""
     token_ids: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -64,7 +64,7 @@ async def examine(
 
 
 async def check_golds(prompts: Iterable[Prompt], pool: GraderPool) -> list[Graded]:
-    """Each prompt's ground truth graded against itself, by the pool's first verifier."""
+    """Grade each prompt's ground truth against itself, with the pool's first verifier; returns a verdict per prompt."""
     prompts = list(prompts)
     checks: list[Graded] = []
     for start in range(0, len(prompts), 1024):
@@ -73,7 +73,7 @@ async def check_golds(prompts: Iterable[Prompt], pool: GraderPool) -> list[Grade
 
 
 async def _find_bad_golds(
-    prompt_set: PromptSet, pool: GraderPool, checked: Collection[tuple[str, str]] = frozenset()
+    prompt_set: PromptSet, pool: GraderPool, checked: Collection[tuple[str, str]]
 ) -> list[DroppedRow]:
     numbered = [
         (prompt, row)
@@ -121,5 +121,5 @@ async def _check_gold(prompt: Prompt, pool: GraderPool) -> Graded:
     job = GradeJob.of(prompt, None)
     graded = await pool.grade(job)
     if graded.verdict in (Verdict.GRADER_TIMEOUT, Verdict.GRADER_ERROR):
-        return await pool.grade(job)  # that was our failure, and may pass
+        return await pool.grade(job)  # our failure, not the ground truth's: a second try often succeeds
     return graded

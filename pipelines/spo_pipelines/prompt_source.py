@@ -1,7 +1,7 @@
-"""The prompts of a dataset and the verifier for them, read before a model looks at them.
+"""The prompts of a dataset and their verifier, loaded before any model.
 
-source = read_prompts(PromptOptions(dataset="problems.jsonl"), verifier=None)
-source.prompt_set, source.grader
+loaded = read_prompts(PromptOptions(dataset="problems.jsonl"), verifier=None)
+loaded.prompt_set, loaded.grader
 """
 
 from dataclasses import dataclass
@@ -15,35 +15,35 @@ from spo_data.provenance import GraderRecord
 
 
 @dataclass(frozen=True)
-class PromptSource:
-    """A dataset as it was read, before a model looks at it."""
+class LoadedPrompts:
+    """A dataset's rows, its prompts, and the grader of their responses."""
 
     rows: Rows
     prompt_set: PromptSet
     grader: GraderRecord
-    """The verifier asked for, or the default for these ground truths."""
+    """The verifier that was asked for, or the default for these ground truths."""
 
 
 def read_prompts(
-    wanted: PromptOptions, verifier: str | None, begun_with: str | None = None, instruction: str = "boxed"
-) -> PromptSource:
-    """Read and word the prompts; raises UserError if the dataset has none.
+    wanted: PromptOptions, verifier: str | None, run_verifier: str | None = None, instruction: str = "boxed"
+) -> LoadedPrompts:
+    """Read the prompts and add the answer instruction; raises UserError if the dataset has no prompt.
 
-    `begun_with` is the verifier of the run that is continued: it stays the default when more prompts come in.
+    `run_verifier` is the verifier of the run that is continued: it stays the default if prompts are added.
     """
-    asked = None if verifier is None else resolve_grader(verifier)
+    grader = None if verifier is None else resolve_grader(verifier)  # refuses a misspelt one before reading
     rows, prompt_set = read_prompt_set(wanted, instruction)
-    return PromptSource(rows, prompt_set, asked or resolve_grader(begun_with or _default_verifier(prompt_set)))
+    return LoadedPrompts(rows, prompt_set, grader or resolve_grader(run_verifier or _choose_verifier(prompt_set)))
 
 
 def resolve_grader(verifier: str, option: str = "--verifier") -> GraderRecord:
-    """The verifier in its present version; raises UserError, which names the option, if there is no such verifier."""
+    """Return the verifier with its installed version; raises UserError, naming the option, if it does not exist."""
     load_verifier(verifier, option)
     return GraderRecord(verifier=verifier, version=verifier_version(verifier))
 
 
-def _default_verifier(prompt_set: PromptSet) -> str:
-    """math-verify, but a generated problem that asks for more than a number may have answers that only it can judge."""
+def _choose_verifier(prompt_set: PromptSet) -> str:
+    """Return math-verify, or reasoning-gym for generated problems: only it can grade answers other than numbers."""
     generated = any("generator" in (prompt.extra_info or {}) for prompt in prompt_set.prompts)
     if generated and not all(is_number(prompt.ground_truth) for prompt in prompt_set.prompts):
         return "reasoning-gym"

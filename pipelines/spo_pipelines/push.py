@@ -1,11 +1,11 @@
-"""Publishing a run: its tables, card, picture and manifest, in one commit to a Hub dataset.
+"""Publishes a run: its tables, card, histogram and manifest, in one commit to a Hub dataset.
 
     pushed = push(PushOptions("org/name", Path("runs/demo")), print)
-    pushed.commit, pushed.uploaded
+    pushed.url, pushed.committed.commit, pushed.committed.uploaded
 
-The tables are written from the journal first, so what is published is what was sampled and graded. The same run pushed
-again makes no commit. What is not ours in the repository stays: other files, words in the README outside our marks,
-keys of its header. The journal and the engine's log stay here.
+The tables are written from the journal first, so that they hold exactly what was sampled and graded. Pushing the same
+run again makes no commit. Other files in the repository stay, as do the README's text outside our marks and its other
+header keys. The journal and the engine's log are not published.
 """
 
 import re
@@ -23,12 +23,12 @@ from spo_data.run.existing import read_run
 from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest
 from spo_data.run.summary import Summary, summarize
 from spo_pipelines.results import write_results
-from spo_pipelines.signals import raising_signals
+from spo_pipelines.signals import raise_on_signals
 
 OWNED = re.compile(r"(values|samples)/train-\d{5}-of-\d{5}\.parquet")
-"""Files of these names that a commit does not write are of an earlier push, and go."""
+"""Files with these names are from an earlier push if a commit does not write them, and are deleted."""
 RUNS = Path("runs")
-"""Where README keeps runs: the one in there is pushed if none is named."""
+"""The folder that the documentation uses for runs; if it has just one, that run is pushed by default."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PushOptions:
     commit_message: str | None = None
     token: str | None = None
     samples: bool = True
-    """False leaves the samples table out, and takes away the one of an earlier push."""
+    """False leaves the samples table out, and deletes that of an earlier push."""
     allow_missing: bool = False
 
 
@@ -57,9 +57,9 @@ class PushOutcome:
 
 
 def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
-    """Publish a run; `say` hears what takes a while.
+    """Publish a run; `say` is called before steps that take a while.
 
-    Raises UserError for a folder that is no run, an incomplete run and a malformed repository id, SpoError for what the
+    Raises UserError if the folder is no run, the run is incomplete or the repository id is malformed, SpoError if the
     Hub refuses.
     """
     from huggingface_hub import HfApi, get_token
@@ -68,7 +68,7 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
         raise UserError(f"{options.repo_id}: {fault}")
     read_run(options.run)
     api = HfApi(token=options.token or get_token())
-    with raising_signals(), folder_lock(options.run, "spo-data"):
+    with raise_on_signals(), folder_lock(options.run, "spo-data"):
         run = read_run(options.run)  # again: another call may have ended since
         manifest = run.manifest
         with run.open_journal() as journal:
@@ -98,8 +98,8 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
     return PushOutcome(committed, committed.pr_url or f"{api.endpoint}/datasets/{options.repo_id}", summary)
 
 
-def only_run() -> Path:
-    """The one run in `runs/`; raises UserError, naming the right commands, where there is not just one."""
+def find_only_run() -> Path:
+    """Return the only run in `runs/`; raises UserError, with the right commands, if there is none or several."""
     runs = sorted(
         (path.parent for path in RUNS.glob(f"*/{MANIFEST}")), key=lambda run: run.stat().st_mtime, reverse=True
     )
@@ -107,13 +107,13 @@ def only_run() -> Path:
         raise UserError(f"no run in {RUNS}/: name its folder, as in `spo-data push ORG/NAME RUN`")
     if len(runs) > 1:
         commands = " or ".join(f"`spo-data push ORG/NAME {shlex.quote(str(run))}`" for run in runs[:3])
-        raise UserError(f"{len(runs)} runs in {RUNS}/: name the one that is meant, as in {commands}")
+        raise UserError(f"{len(runs)} runs in {RUNS}/: name the one to push, as in {commands}")
     return runs[0]
 
 
 @dataclass
 class _Readme:
-    """Makes the README from ours, the one here and the one on the Hub; says once what of the one here loses."""
+    """Merges the card, the local README and the Hub's README; reports once what the local README loses."""
 
     card: Card
     here: str
@@ -130,13 +130,13 @@ class _Readme:
 
 
 def _refuse_unfit(options: PushOptions, manifest: Manifest, summary: Summary) -> None:
-    """Raise UserError for a journal that lost samples, holds no value, or lacks some and may not."""
+    """Raise UserError if the journal lost samples or holds no value, or if samples are missing and must not be."""
     run = options.run
     counted = 0 if manifest.counts is None else manifest.counts.samples
     if summary.drawn < counted:
         raise UserError(
-            f"{run / JOURNAL} holds {summary.drawn:,} samples, {run / MANIFEST} counts {counted:,}: it is cut, or"
-            f" another run's (a copy needs {JOURNAL}-wal beside it)"
+            f"{run / JOURNAL} holds {summary.drawn:,} samples, {run / MANIFEST} counts {counted:,}: the journal is"
+            f" truncated or another run's (a copy needs {JOURNAL}-wal beside it)"
         )
     if summary.value_mean is None:
         raise UserError(f"{run} holds no value: there is nothing to publish")
@@ -144,7 +144,7 @@ def _refuse_unfit(options: PushOptions, manifest: Manifest, summary: Summary) ->
         return
     dropped = f", {sum(summary.dropped.values()):,} rows were dropped" if summary.dropped else ""
     push = f"spo-data push {options.repo_id} {shlex.quote(str(run))} --allow-missing"
-    again = f"`{manifest.command}` goes on with it" if manifest.command else "the run's own command goes on with it"
+    again = f"`{manifest.command}` continues it" if manifest.command else "the run's own command continues it"
     raise UserError(
         f"{run} is incomplete: {summary.missing:,} of {summary.asked:,} samples are not valid{dropped}: {again};"
         f" `{push}` publishes it as it is"

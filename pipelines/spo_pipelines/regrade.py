@@ -1,11 +1,11 @@
-"""Grading a run's stored responses again, without sampling.
+"""Grades a run's stored responses again, without sampling.
 
     outcome = asyncio.run(regrade(RegradeOptions(Path("runs/demo"), GraderOptions(verifier="dapo")), watcher))
     outcome.confusion[Verdict.CORRECT, Verdict.WRONG]
 
-Each grader's verdicts are kept in the journal beside those of the ones before; the manifest says whose are current, and
-is replaced when the last response is graded, the tables after it. A call that ends before changes nothing that anybody
-reads, and the same call goes on where it ended. Going back to a grader that graded the run before takes no grading.
+The journal keeps the verdicts of every grader; the manifest says which grader is current. The manifest is replaced when
+the last response is graded, and then the tables. A call that ends earlier changes nothing that anybody reads, and the
+same call continues from there. Going back to an earlier grader takes no grading.
 """
 
 import shlex
@@ -19,8 +19,8 @@ from typing import Any
 
 from spo_data.errors import SpoError, UserError, first_line
 from spo_data.files import folder_lock
-from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.workers.pool import GraderPool
 from spo_data.options import GraderOptions
 from spo_data.prompts.identity import Prompt
 from spo_data.provenance import GraderRecord, grader_differs
@@ -29,15 +29,18 @@ from spo_data.run.journal import Journal
 from spo_data.run.manifest import JOURNAL, Manifest, package_versions
 from spo_data.run.summary import Summary
 from spo_data.text import excerpt
-from spo_pipelines.command_line import with_option
+from spo_pipelines.command_line import set_option
 from spo_pipelines.graders import Graders, grade_stored
 from spo_pipelines.prompt_checks import check_golds
 from spo_pipelines.prompt_source import resolve_grader
 from spo_pipelines.results import write_results
-from spo_pipelines.signals import raising_signals
+from spo_pipelines.signals import raise_on_signals
 
 CHANGES = 10
-"""How many of the prompts whose values moved most are named."""
+"""How many of the largest changes are listed."""
+_WITHOUT_GRADING = (Verdict.TRUNCATED, Verdict.TOOL_ERROR)
+"""Verdicts without grading: no grader sees these responses."""
+_GRADING_PACKAGES = ("spo-data", "math-verify", "reasoning-gym")
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class RegradeOptions:
 
 @dataclass(frozen=True)
 class ValueChange:
-    """A prompt whose value is another one now; None where it has, or had, no valid sample."""
+    """A prompt whose value changed; None if the prompt has, or had, no valid sample."""
 
     prompt_id: str
     before: float | None
@@ -68,7 +71,7 @@ class RegradeOutcome:
     before: GraderRecord
     after: GraderRecord
     graded: int
-    """Responses that were graded now: not truncated, and without a verdict of this grader."""
+    """Responses that this call graded: not truncated, and without a verdict from this grader."""
     confusion: dict[tuple[Verdict, Verdict], int]
     """Samples by old and new verdict."""
     mean_before: float | None
@@ -77,11 +80,11 @@ class RegradeOutcome:
     fell: int
     unchanged: int
     gained: int
-    """Prompts that have a value now and had none."""
+    """Prompts that have a value only now."""
     lost: int
-    """Prompts that had a value and have none now."""
+    """Prompts that had a value only before."""
     moves: list[ValueChange]
-    """The largest moves first."""
+    """The prompts that gained or lost a value, then the largest changes."""
     unparseable: int
     """Prompts whose ground truth does not verify against itself under the new verifier."""
     summary: Summary
@@ -113,8 +116,8 @@ class RegradeOutcome:
 async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], None]) -> RegradeOutcome:
     """Grade a run's stored responses with another verifier, or with this version of the run's own.
 
-    `listen` hears which verifier has graded how many of how many. Raises UserError where the folder is no run or no
-    ground truth verifies under the new verifier, SpoError where the journal cannot be written.
+    `listen` is called with the verifier, the number graded so far and the total. Raises UserError if the folder is no
+    run or no ground truth verifies under the new verifier, SpoError if the journal cannot be written.
     """
     run = options.run
     manifest = read_run(run).manifest
@@ -124,7 +127,7 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     also = options.grader.also or (manifest.also.verifier if manifest.also else None)
     second = None if also is None or also == new.verifier else resolve_grader(also, "--also")
     others = () if second is None else (second,)
-    with raising_signals(), folder_lock(run, "spo-data"):
+    with raise_on_signals(), folder_lock(run, "spo-data"):
         manifest = read_run(run).manifest  # again: another call may have ended since
         async with GraderPool.from_options(
             options.grader, new.verifier, *(grader.verifier for grader in others)
@@ -146,11 +149,11 @@ async def _grade(
     options: RegradeOptions,
     listen: Callable[[str, int, int], None],
 ) -> tuple[int, int]:
-    """Grade what is not graded; returns how many responses were, and how many prompts' golds do not verify."""
+    """Grade what is ungraded; returns how many responses were graded, and how many ground truths do not verify."""
     prompts = {prompt.prompt_id: prompt for prompt in journal.prompts()}
     bad: dict[str, Graded] = {}
     if not options.skip_check:
-        bad = await _unverifiable(prompts, graders)
+        bad = await _find_unverifiable(prompts, graders)
         if bad and len(bad) == len(prompts):
             first = next(iter(bad.values()))
             raise UserError(
@@ -165,7 +168,7 @@ async def _grade(
     return graded, len(bad)
 
 
-async def _unverifiable(prompts: Mapping[str, Prompt], graders: Graders) -> dict[str, Graded]:
+async def _find_unverifiable(prompts: Mapping[str, Prompt], graders: Graders) -> dict[str, Graded]:
     checks = await check_golds(prompts.values(), graders.pool)
     return {
         prompt_id: graded.as_gold_check(prompts[prompt_id].ground_truth)
@@ -182,17 +185,17 @@ def _switch(
     counts: tuple[int, int],
     run: Path,
 ) -> RegradeOutcome:
-    """Make the new verdicts the current ones, and say what that changes."""
+    """Make the new verdicts the current ones; returns what that changes."""
     before, after = old.values(manifest.grader), old.values(new)
     confusion = old.confusion(new)
     if grader_differs(manifest.grader, new):
-        _refuse_failure(confusion, manifest.grader, new, run)
+        _refuse_failed_grading(confusion, manifest.grader, new, run)
     packages = {name: version for name, version in package_versions().items() if name in _GRADING_PACKAGES}
     switched = manifest.model_copy(
         update={
             "grader": new,
             "also": second,
-            "command": shlex.join(_command_after_regrading(shlex.split(manifest.command), new, second)),
+            "command": shlex.join(_update_command(shlex.split(manifest.command), new, second)),
             "packages": manifest.packages | packages,
         }
     )
@@ -212,8 +215,8 @@ def _switch(
         after=new,
         graded=graded,
         confusion=confusion,
-        mean_before=_mean(before),
-        mean_after=_mean(after),
+        mean_before=_compute_mean(before),
+        mean_after=_compute_mean(after),
         rose=sum(difference > 0 for difference in differences.values()),
         fell=sum(difference < 0 for difference in differences.values()),
         unchanged=sum(difference == 0 for difference in differences.values()),
@@ -234,12 +237,12 @@ def _switch(
     )
 
 
-def _refuse_failure(
+def _refuse_failed_grading(
     confusion: Mapping[tuple[Verdict, Verdict], int], before: GraderRecord, after: GraderRecord, run: Path
 ) -> None:
-    """Raise SpoError where we failed to grade most responses: what is left would be values of a biased few."""
+    """Raise SpoError if grading failed for most responses: values of the few others would be biased."""
     failed = Counter[str]()
-    given = [(verdict, count) for (_, verdict), count in confusion.items() if verdict not in _NO_GRADERS]
+    given = [(verdict, count) for (_, verdict), count in confusion.items() if verdict not in _WITHOUT_GRADING]
     for verdict, count in given:
         if not verdict.is_observation and verdict is not Verdict.GOLD_UNPARSEABLE:
             failed[verdict] += count
@@ -252,19 +255,14 @@ def _refuse_failure(
         )
 
 
-_NO_GRADERS = (Verdict.TRUNCATED, Verdict.TOOL_ERROR)
-"""Verdicts on responses that no grader is given."""
-_GRADING_PACKAGES = ("spo-data", "math-verify", "reasoning-gym")
-
-
-def _command_after_regrading(command: list[str], new: GraderRecord, second: GraderRecord | None) -> list[str]:
-    """The run's command, so that repeating it goes on with the verifiers that it has now."""
+def _update_command(command: list[str], new: GraderRecord, second: GraderRecord | None) -> list[str]:
+    """Return the run's command with the new verifiers, so that repeating it continues the run."""
     if not command:
         return command
-    return with_option(
-        with_option(command, "--verifier", new.verifier), "--also", None if second is None else second.verifier
+    return set_option(
+        set_option(command, "--verifier", new.verifier), "--also", None if second is None else second.verifier
     )
 
 
-def _mean(values: Mapping[str, float]) -> float | None:
+def _compute_mean(values: Mapping[str, float]) -> float | None:
     return sum(values.values()) / len(values) if values else None

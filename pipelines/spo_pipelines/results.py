@@ -1,4 +1,4 @@
-"""What is written into a run folder when samples or verdicts are new."""
+"""The files that are written into a run folder when it has new samples or verdicts."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from spo_data.run.summary import Summary, summarize
 def write_results(journal: Journal, manifest: Manifest, out: Path) -> Summary:
     """Write the tables, the manifest's counts, the picture and the card from the journal.
 
-    Raises SpoError if the user's words in the card make it unreadable; all else is written by then.
+    Raises SpoError if the user's own text makes the card unreadable; everything else is written by then.
     """
     summary = summarize(journal, manifest)
     write_tables(journal, out, manifest.provenance)

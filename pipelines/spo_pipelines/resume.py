@@ -1,9 +1,9 @@
-"""Whether a plan may continue the run that its folder holds: same policy, same grader, same prompts, or a refusal.
+"""Where a plan continues the run in its folder, which must have the same policy, grader and prompts.
 
-    resumption = resume(plan, find_run(out))        # UserError, with the right commands, for a run of something else
-    resumption.manifest, resumption.done
+    point = find_resume_point(plan, find_run(out))        # raises UserError if the run differs from the plan
+    point.manifest, point.done
 
-A refusal names what differs, with both values, and prints the commands that would be right.
+The error names what differs, with both values, and the commands that would be right.
 """
 
 import shlex
@@ -16,13 +16,15 @@ from spo_data.run.existing import ExistingRun
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest, policy_differences
 from spo_data.text import excerpt
-from spo_pipelines.command_line import with_option
+from spo_pipelines.command_line import set_option
 from spo_pipelines.sampling_plan import SamplingPlan
+
+_GRADER_FIELDS = {"verifier", "version"}
 
 
 @dataclass(frozen=True)
-class Resumption:
-    """What a call continues; nothing of it for a new run."""
+class ResumePoint:
+    """What earlier calls left; empty for a new run."""
 
     manifest: Manifest | None = None
     done: Mapping[str, set[int]] = field(default_factory=dict)
@@ -30,41 +32,41 @@ class Resumption:
 
     @property
     def present(self) -> int:
-        """How many samples the run has."""
+        """How many samples the run already has."""
         return sum(map(len, self.done.values()))
 
 
-def resume(plan: SamplingPlan, run: ExistingRun | None) -> Resumption:
-    """What the plan continues of the run in its folder; raises UserError if the run is not this plan's."""
+def find_resume_point(plan: SamplingPlan, run: ExistingRun | None) -> ResumePoint:
+    """Return what the plan continues of the run in its folder; raises UserError if the run differs from the plan."""
     if run is None or not run.has_journal:
-        return Resumption()
+        return ResumePoint()
     out, old = run.folder, run.manifest
     with run.open_journal() as journal:
         done = journal.done()
         difference = _compare_dataset(journal, done, plan)
     if not done:
-        return Resumption()  # no response came to an end yet, so there is nothing to mix
+        return ResumePoint()  # no response has ended yet, so nothing can be mixed
     differences = policy_differences(old, plan.manifest)
     if differences:
         named = ", ".join(f"{name} {before!r} (now {after!r})" for name, (before, after) in differences.items())
         regrade = (
-            f"\n  to grade that run anew:  {_regrade_command(plan)}" if differences.keys() <= _GRADER_FIELDS else ""
+            f"\n  to grade that run anew:  {_suggest_regrade(plan)}" if differences.keys() <= _GRADER_FIELDS else ""
         )
-        raise UserError(f"{out} was made with {named}\n{_right_commands(plan, old)}{regrade}")
+        raise UserError(f"{out} was made with {named}\n{_suggest_commands(plan, old)}{regrade}")
     drawn = 1 + max(max(indices) for indices in done.values())
     if plan.manifest.n < drawn:
         raise UserError(
-            f"{out} has n = {drawn}: --n {plan.manifest.n} would not take samples away\n{_right_commands(plan, old)}"
+            f"{out} has n = {drawn}: --n {plan.manifest.n} cannot remove samples\n{_suggest_commands(plan, old)}"
         )
     if difference:
-        raise UserError(f"{out} was made from another dataset: {difference}\n{_right_commands(plan, old)}")
-    return Resumption(old, done)
+        raise UserError(f"{out} was made from another dataset: {difference}\n{_suggest_commands(plan, old)}")
+    return ResumePoint(old, done)
 
 
 def find_checked_golds(run: ExistingRun | None, grader: GraderRecord) -> frozenset[tuple[str, str]]:
-    """(prompt id, ground truth) of the run's prompts, whose ground truths this grader checked when they came in.
+    """Return (prompt id, ground truth) of the run's prompts if this grader has checked them.
 
-    A second check could drop one that only timed out this time, and make the dataset look like another.
+    A second check could time out and drop a prompt, and the dataset would then look like another one.
     """
     if run is None or grader_differs(run.manifest.grader, grader) or not run.has_journal:
         return frozenset()
@@ -73,7 +75,7 @@ def find_checked_golds(run: ExistingRun | None, grader: GraderRecord) -> frozens
 
 
 def _compare_dataset(journal: Journal, done: Mapping[str, set[int]], plan: SamplingPlan) -> str | None:
-    """What the sampled prompts have and the dataset lacks or contradicts; more prompts are no difference."""
+    """Return how the dataset differs from the sampled prompts, or None; additional prompts are no difference."""
     now = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
     before = {prompt.prompt_id: prompt for prompt in journal.prompts() if prompt.prompt_id in done}
     gone = [prompt for prompt_id, prompt in before.items() if prompt_id not in now]
@@ -88,15 +90,12 @@ def _compare_dataset(journal: Journal, done: Mapping[str, set[int]], plan: Sampl
     return None
 
 
-def _right_commands(plan: SamplingPlan, old: Manifest) -> str:
+def _suggest_commands(plan: SamplingPlan, old: Manifest) -> str:
     out = plan.options.out
     other = next(path for number in range(2, 10_000) if not (path := out.with_name(f"{out.name}-{number}")).exists())
-    words = with_option(plan.options.command, "--out", str(other))
+    words = set_option(plan.options.command, "--out", str(other))
     return f"  to continue that run:   {old.command}\n  to start another:       {shlex.join(words)}"
 
 
-_GRADER_FIELDS = {"verifier", "version"}
-
-
-def _regrade_command(plan: SamplingPlan) -> str:
+def _suggest_regrade(plan: SamplingPlan) -> str:
     return shlex.join(["spo-data", "regrade", str(plan.options.out), "--verifier", plan.manifest.grader.verifier])

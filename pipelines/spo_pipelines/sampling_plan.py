@@ -3,8 +3,8 @@
     plan = await plan_sampling(options, read_prompts(options.prompts, None), pool)
     plan.prompt_set.dropped_by_reason(), plan.token_bound, plan.preview
 
-Prompts are read, worded, deduplicated, rendered and measured, and checked as `spo-data check` does, all before a GPU is
-touched. A prompt that leaves no room for a response is dropped and counted, never fatal.
+Prompts are checked as by `spo-data check`, rendered and measured, all before a GPU is touched. A prompt that leaves no
+room for a response is dropped and counted; it does not end the estimate.
 """
 
 import shlex
@@ -18,8 +18,8 @@ import numpy as np
 from spo_data.engines.protocol import SampleRequest
 from spo_data.engines.tool_loop import CODE_START, refuse_stops
 from spo_data.errors import UserError
-from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Verdict
+from spo_data.grading.workers.pool import GraderPool
 from spo_data.models.chat import Chat, load_chat
 from spo_data.models.names import Model, resolve_model
 from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
@@ -29,9 +29,9 @@ from spo_data.prompts.template import tool_wording
 from spo_data.provenance import DatasetRecord, GraderRecord, PolicyRecord, ToolsRecord
 from spo_data.run.manifest import Manifest, package_versions
 from spo_pipelines.prompt_checks import examine
-from spo_pipelines.prompt_source import PromptSource
+from spo_pipelines.prompt_source import LoadedPrompts
 
-# Engine arguments that change how fast samples are drawn, not which: any other is part of the policy.
+# Engine arguments that change how fast samples are drawn, but not which; all others are part of the policy.
 SPEED_ENGINE_ARGS = frozenset(
     {
         *("async_scheduling", "attention_backend", "block_size", "compilation_config", "cpu_offload_gb"),
@@ -59,7 +59,7 @@ class EstimateOptions:
     skip_check: bool = False
     """Leave out the check of ground truths against themselves, and the search for leaks."""
     command: tuple[str, ...] = ()
-    """The command line, for the manifest and for refusals that print the right one."""
+    """The command line, for the manifest and for errors that print the right command."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +76,27 @@ class SamplingPlan:
     """One rendered prompt, as the model reads it."""
     chat: Chat
     leaks: tuple[DroppedRow, ...]
-    """The prompts that state their own ground truth; they are sampled all the same."""
+    """The prompts that state their own ground truth; they are sampled nevertheless."""
     manifest: Manifest
 
     @property
     def engine_length(self) -> int:
-        """The longest sequence that the engine will see: what it must reserve memory for."""
+        """Tokens of the longest sequence that the engine must reserve memory for."""
         return max(len(ids) + self.max_tokens(prompt_id) for prompt_id, ids in self.token_ids.items())
 
     @property
     def n_samples(self) -> int:
-        """Samples of the whole run, those already drawn included."""
+        """Samples of the whole run, including those already drawn."""
         return len(self.prompt_set.prompts) * self.options.sampling.n
 
     @property
     def token_bound(self) -> int:
-        """Response tokens at most, for the whole run."""
+        """Upper bound on the response tokens of the whole run."""
         return self.options.sampling.n * sum(self.max_tokens(prompt_id) for prompt_id in self.token_ids)
 
     @property
-    def tells_of_tools(self) -> bool:
-        """Whether the first prompt, as the model reads it, has the tag that calls the interpreter."""
+    def mentions_tools(self) -> bool:
+        """Whether the first prompt, as the model reads it, contains the tag that calls the interpreter."""
         return CODE_START in self.preview
 
     def as_dict(self) -> dict[str, Any]:
@@ -113,11 +113,11 @@ class SamplingPlan:
         }
 
     def max_tokens(self, prompt_id: str) -> int:
-        """Response tokens that the sampling options and the context leave to a prompt."""
+        """Most tokens that a response to the prompt may have, by the sampling options and the context length."""
         return min(self.options.sampling.max_tokens, self.context_length - len(self.token_ids[prompt_id]))
 
     def requests(self, done: Mapping[str, set[int]], without: Collection[str] = frozenset()) -> Iterator[SampleRequest]:
-        """The samples that are not there yet, lazily, in prompt order; none for the prompt ids in `without`."""
+        """Yield the requests for missing samples, in prompt order; none for the prompt ids in `without`."""
         for prompt in self.prompt_set.prompts:
             if prompt.prompt_id in without:
                 continue
@@ -135,17 +135,17 @@ class SamplingPlan:
 
 async def plan_sampling(
     options: EstimateOptions,
-    source: PromptSource,
+    loaded: LoadedPrompts,
     pool: GraderPool,
     checked: Collection[tuple[str, str]] = frozenset(),
     also: GraderRecord | None = None,
 ) -> SamplingPlan:
-    """Check and measure the prompts.
+    """Check and measure the prompts, and return the plan.
 
-    `checked` are (prompt id, ground truth) pairs that were checked before, `also` is the grader that gives the second
-    opinion. Raises UserError for everything that is wrong with what the user asked for.
+    `checked` are (prompt id, ground truth) pairs that were checked before; `also` is the grader of the second opinion.
+    Raises UserError if the options or the prompts do not allow an estimate.
     """
-    wanted, rows, prompt_set = options.prompts, source.rows, source.prompt_set
+    wanted, rows, prompt_set = options.prompts, loaded.rows, loaded.prompt_set
     prompt_set.refuse_contradictions()
     model = resolve_model(options.model, options.model_revision)
     trust_remote_code = bool(options.engine.engine_arg.get("trust_remote_code", False))
@@ -183,13 +183,13 @@ async def plan_sampling(
         preview=chat.render(prompt_set.prompts[0].messages),
         chat=chat,
         leaks=tuple(leak for leak in examined.leaks if leak.row in rows_left),
-        manifest=_manifest(
-            options, _policy(options, model, prompt_set, chat, context_length), dataset, source.grader, also
+        manifest=_make_manifest(
+            options, _make_policy(options, model, prompt_set, chat, context_length), dataset, loaded.grader, also
         ),
     )
 
 
-def _policy(
+def _make_policy(
     options: EstimateOptions, model: Model, prompt_set: PromptSet, chat: Chat, context_length: int
 ) -> PolicyRecord:
     sampling = options.sampling
@@ -213,7 +213,7 @@ def _policy(
     )
 
 
-def _manifest(
+def _make_manifest(
     options: EstimateOptions,
     policy: PolicyRecord,
     dataset: DatasetRecord,

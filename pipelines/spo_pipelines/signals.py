@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: at once where nothing would be lost, cleanly where samples are in the air."""
+"""SIGINT and SIGTERM: they end a call at once if nothing would be lost, and cleanly while samples are drawn."""
 
 import asyncio
 import contextlib
@@ -9,8 +9,8 @@ from spo_data.errors import Interrupted
 
 
 @contextlib.contextmanager
-def raising_signals() -> Iterator[None]:
-    """Outside the stream a signal ends the call at once: nothing is in memory that is not on disk."""
+def raise_on_signals() -> Iterator[None]:
+    """Raise Interrupted at the first signal. For work outside the stream, where nothing in memory would be lost."""
 
     def raise_interrupted(number: int, _frame: object) -> None:
         for other in (signal.SIGINT, signal.SIGTERM):  # a second one would raise within the clean-up of the first
@@ -26,8 +26,8 @@ def raising_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stopping_signals(stop: asyncio.Event, signals: list[int]) -> Iterator[None]:
-    """In the stream the first signal stops it cleanly."""
+def stop_on_signals(stop: asyncio.Event, signals: list[int]) -> Iterator[None]:
+    """Set `stop` and append to `signals` at each signal, so that the stream ends cleanly."""
 
     def note(number: int) -> None:
         signals.append(number)

@@ -1,10 +1,10 @@
-"""The stream: requests to engine to grader to journal, one sample at a time and without a barrier anywhere.
+"""The stream: each sample goes from request to engine, grader and journal by itself, without a barrier.
 
-    ended = await stream(engine, requests, prompts, graders, journal, progress, listen, stop)
+    death = await stream(engine, requests, prompts, graders, journal, progress, listen, stop)
 
-Slightly more requests are submitted than the engine runs at once, so it never waits for us; each finished response
-goes to the grader while the engine keeps generating, and from there to the journal. Setting `stop` aborts what is
-being generated; what is finished is still graded and journaled before the stream returns.
+Slightly more requests are submitted than the engine runs at once, so it never waits for us. Each finished response is
+graded while the engine keeps generating, and then journaled. Setting `stop` aborts unfinished responses; finished ones
+are still graded and journaled before the stream returns.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ from spo_data.run.sample import Sample
 from spo_pipelines.graders import Graders
 
 COMMIT_TICK_SECONDS = 0.25
-"""How often the stream looks whether samples have waited long enough for a commit."""
+"""How often the stream checks whether samples have waited long enough for a commit."""
 
 
 @dataclass
 class Progress:
-    """How far a run is, counted as samples reach the journal."""
+    """Counts of a run's samples, kept as they reach the journal."""
 
     total: int
     """Samples of the whole run."""
@@ -36,7 +36,7 @@ class Progress:
     """Samples that earlier calls drew."""
     sampled: int = 0
     tokens: int = 0
-    """That the model sampled; the output of tools is none of them."""
+    """Sampled tokens, excluding tool output."""
     failed: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
@@ -70,11 +70,11 @@ async def stream(
     listen: ProgressListener,
     stop: asyncio.Event,
 ) -> EngineError | None:
-    """Draw, grade and journal every request until they are done or `stop` is set.
+    """Draw, grade and journal every request until all are done or `stop` is set.
 
-    Returns the error that killed the engine, None where it lived. A request that fails alone is recorded in the
-    journal and the stream goes on. An interpreter that fails every response for longer than one of each sampler ends
-    it too: sampling would only make responses to throw away.
+    Returns the error that killed the engine, or None. If a single request fails, the journal records it and the stream
+    continues. If the interpreter fails for more responses in a row than there are samplers, the stream ends with that
+    error: further responses would be sampled in vain.
     """
     pending = iter(requests)
     n_samplers = engine.capacity + engine.capacity // 8 + 2
@@ -118,7 +118,7 @@ async def stream(
         while (item := await finished.get()) is not None:
             request, completion = item
             prompt = prompts[request.prompt_id]
-            graded, others = _ungradable(completion), dict.fromkeys(graders.others, _ungradable(completion))
+            graded, others = _grade_unfinished(completion), dict.fromkeys(graders.others, _grade_unfinished(completion))
             if completion.finish_reason == "stop":
                 graded, *seconds = await asyncio.gather(
                     *(graders.grade(prompt, completion.text, grader) for grader in (graders.current, *graders.others))
@@ -155,8 +155,8 @@ async def stream(
     return death
 
 
-def _ungradable(completion: Completion) -> Graded:
-    """The verdict on a response that did not come to its own end."""
+def _grade_unfinished(completion: Completion) -> Graded:
+    """Return the verdict on a response that did not end by itself."""
     if completion.finish_reason == "tool_error":
         return Graded.failed(Verdict.TOOL_ERROR, completion.detail or "the interpreter failed")
     return TRUNCATED

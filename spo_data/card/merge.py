@@ -1,10 +1,10 @@
-"""A card of ours and a README that a user may have edited, together.
+"""Merge our card into a README that a user may have edited.
 
     merge_readme({"license": "unknown", "spo": {...}}, "# Offline values", existing="---\nlicense: mit\n---\nMine.\n")
 
 Our text stands between two marks and is replaced as a whole; everything outside them stays as it is. In the header,
-`spo` and `size_categories` are ours, our entries of `configs` are replaced and our `tags` added; every other key is the
-user's once it is there, with its comments. Merging a second time changes nothing.
+`spo` and `size_categories` are ours, our entries of `configs` are replaced, and our `tags` are added. Every other key
+belongs to the user once it exists, with its comments. Merging a second time changes nothing.
 """
 
 import io
@@ -18,6 +18,7 @@ from spo_data.hub.commit import README
 BEGIN = "<!-- spo-data writes what follows, up to its end mark; text outside the marks stays as it is -->"
 END = "<!-- spo-data ends here -->"
 OURS = ("spo", "size_categories")
+"""Keys of the header that a user cannot set."""
 
 _HEADER = re.compile(r"\A---[ \t]*\r?\n(.*?\r?\n)?---[ \t]*(\r?\n|\Z)", re.DOTALL)
 _FIRST_RELEASE = re.compile(
@@ -25,38 +26,43 @@ _FIRST_RELEASE = re.compile(
     r".*?\| suspect ground truths \|[^\n]*\n",
     re.DOTALL,
 )
-"""The whole card of the release that had no marks."""
+"""The whole card as the first release wrote it, without marks."""
 
 
 def merge_readme(header: Mapping[str, Any], body: str, existing: str | None) -> str:
-    """The README's text; raises SpoError where the existing header is no YAML mapping."""
+    """The README's text; raises SpoError if the existing header is not a YAML mapping."""
     return merge_readme_with_hub(header, body, existing or "", None)[0]
 
 
 def merge_readme_with_hub(header: Mapping[str, Any], body: str, here: str, there: str | None) -> tuple[str, list[str]]:
-    """The text of a README that exists here and there (on the Hub), and what of the one here loses.
+    """The text for a README that exists here and there (on the Hub), and a note for each part that is lost from here.
 
-    What only one of them has is kept. Where both have other words, or another value of a key, the one there stays.
+    What only one of them has is kept. If their texts or their values of a key differ, those on the Hub are kept.
     """
     if there is None:
         here, there = "", here
-    (here_header, here_body), (there_header, there_body) = _split(here), _split(there)
+    (here_header, here_body), (there_header, there_body) = _split_header(here), _split_header(there)
     mine, theirs = user_text(here), user_text(there)
     notes = []
     if mine and theirs and mine != theirs:
-        notes.append(f"{README} has other words on the Hub than here; those on the Hub stay")
+        notes.append(f"{README} has a different text on the Hub than here; the Hub's is kept")
     merged_header, losing = _merge_header(header, here_header, there_header)
-    notes += [f"{README} has another {key} on the Hub than here; the one on the Hub stays" for key in losing]
+    notes += [f"{README} has a different {key} on the Hub than here; the Hub's is kept" for key in losing]
     return f"---\n{merged_header}---\n{_merge_body(body, here_body if mine and not theirs else there_body)}", notes
 
 
 def user_text(readme: str) -> str:
-    """What stands outside the header and our marks, stripped."""
-    before, after = _outside(_split(readme)[1])
+    """The text outside the header and our marks, stripped."""
+    before, after = _split_body(_split_header(readme)[1])
     return f"{before.strip()}\n{after.strip()}".strip()
 
 
-def _split(readme: str) -> tuple[str, str]:
+def table_configs(with_samples: bool) -> list[dict[str, Any]]:
+    """The header's `configs`, by which `load_dataset` finds the tables, `values` by default."""
+    return [_make_config("values", default=True)] + [_make_config("samples")] * with_samples
+
+
+def _split_header(readme: str) -> tuple[str, str]:
     """Header and body."""
     readme = readme.removeprefix("\ufeff")
     found = _HEADER.match(readme)
@@ -64,12 +70,12 @@ def _split(readme: str) -> tuple[str, str]:
 
 
 def _merge_body(body: str, existing: str) -> str:
-    before, after = _outside(existing)
+    before, after = _split_body(existing)
     return f"{before or chr(10)}{BEGIN}\n\n{body.strip()}\n\n{END}{after or chr(10)}"
 
 
-def _outside(existing: str) -> tuple[str, str]:
-    """What the user has before and after our text; without marks, all of it comes before."""
+def _split_body(existing: str) -> tuple[str, str]:
+    """The user's text before and after ours; without marks, all of it comes before."""
     end = existing.rfind(END)
     begin = existing.rfind(BEGIN, 0, end) if end >= 0 else -1
     if begin >= 0:
@@ -80,7 +86,7 @@ def _outside(existing: str) -> tuple[str, str]:
 
 
 def _merge_header(ours: Mapping[str, Any], here: str, there: str) -> tuple[str, list[str]]:
-    """The header, and the keys of the one here that lose."""
+    """The merged header, and the keys whose values from here are lost."""
     from ruamel.yaml import YAML
 
     yaml = YAML()  # keeps comments, quotes and order, and reads `no` (Norwegian) as a text
@@ -97,7 +103,7 @@ def _merge_header(ours: Mapping[str, Any], here: str, there: str) -> tuple[str, 
             losing.append(str(key))
     for key, value in _quote(ours).items():
         if key == "configs":
-            header[key] = _configs(value, header.get(key), mine.get(key))
+            header[key] = _merge_configs(value, header.get(key), mine.get(key))
         elif key == "tags" and isinstance(header.get(key), list):
             both = [*(mine["tags"] if isinstance(mine.get("tags"), list) else []), *value]
             header[key].extend(tag for tag in dict.fromkeys(both) if tag not in header[key])
@@ -120,12 +126,12 @@ def _load_header(yaml: Any, header: str) -> Any:
     if loaded is None:
         return CommentedMap()
     if not isinstance(loaded, CommentedMap):
-        raise SpoError(f"{README}: its YAML header is no mapping: {first_line(ValueError(header))}")
+        raise SpoError(f"{README}: its YAML header is not a mapping: {first_line(ValueError(header))}")
     return loaded
 
 
 def _quote(value: Any) -> Any:
-    """The value with quotes around each text that a reader of YAML 1.1 takes for something else (`no`, `1_000`)."""
+    """The value with quotes around each text that YAML 1.1 reads as something else (`no`, `1_000`)."""
     import yaml
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
@@ -142,8 +148,8 @@ def _quote(value: Any) -> Any:
     return value if is_plain else DoubleQuotedScalarString(value)
 
 
-def _configs(ours: list[dict[str, Any]], *existing: Any) -> list[Any]:
-    """Our two configs, then the user's; only one may be the default, and a user's choice stands."""
+def _merge_configs(ours: list[dict[str, Any]], *existing: Any) -> list[Any]:
+    """Our two configs, then the user's; only one may be the default, and a user's choice is kept."""
     others: dict[str, Any] = {}
     for configs in existing:
         for config in configs if isinstance(configs, list) else []:
@@ -155,12 +161,7 @@ def _configs(ours: list[dict[str, Any]], *existing: Any) -> list[Any]:
     return [*mine, *others.values()]
 
 
-def table_configs(with_samples: bool) -> list[dict[str, Any]]:
-    """What makes `load_dataset` find the tables, `values` by default."""
-    return [_config("values", default=True)] + [_config("samples")] * with_samples
-
-
-def _config(name: str, *, default: bool = False) -> dict[str, Any]:
+def _make_config(name: str, *, default: bool = False) -> dict[str, Any]:
     return {
         "config_name": name,
         **({"default": True} if default else {}),

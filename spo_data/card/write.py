@@ -4,8 +4,8 @@
     merge_card(make_card(..., name="org/name"), readme_on_the_hub)
 
 Its `configs:` make `load_dataset("runs/demo")` find both tables, its `spo:` block holds the whole policy, dataset and
-grader. No timestamps: the same run gives the same card. What a user wrote survives: text outside our two marks, and
-keys of the header that are not ours (see `card_merge`).
+grader. No timestamps: the same run gives the same card. What a user wrote is kept: text outside our two marks, and
+keys of the header that are not ours (see `spo_data.card.merge`).
 """
 
 from dataclasses import dataclass
@@ -25,12 +25,14 @@ HISTOGRAM = "histogram.png"
 HUB = "https://huggingface.co"
 TAGS = ("reinforcement-learning", "rlvr", "spo", "offline-values")
 LOCAL_NAME = "PATH-OR-ID"
-"""What a card calls the dataset that is not published yet."""
+"""The name of an unpublished dataset in its card."""
+_ENDS = str.maketrans({"|": "\\|", "`": "'", "<": "&lt;", "\n": " ", "\r": " "})
+"""Characters that would end a table's cell or a code span."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """The header and the text that we write."""
+    """The header and the text of a card."""
 
     header: dict[str, Any]
     body: str
@@ -39,7 +41,7 @@ class Card:
 def make_card(
     journal: Journal, manifest: Manifest, summary: Summary, *, name: str = LOCAL_NAME, with_samples: bool = True
 ) -> Card:
-    """The card of a run. `name` is what `load_dataset` is told; without samples there is no such config."""
+    """The card of a run. `name` is the dataset's name for `load_dataset`; `with_samples` adds the config `samples`."""
     header = {
         "license": "unknown",
         "language": languages(prompt.text for prompt in journal.prompts()),
@@ -52,23 +54,24 @@ def make_card(
         "spo": manifest.provenance.model_dump(mode="json"),
     }
     return Card(
-        {key: value for key, value in header.items() if value != []}, _body(manifest, summary, name, with_samples)
+        {key: value for key, value in header.items() if value != []},
+        _render_body(manifest, summary, name, with_samples),
     )
 
 
 def write_card(run: Path, card: Card) -> None:
-    """Write README.md into the run folder; raises SpoError where its header is broken."""
+    """Write README.md into the run folder; raises SpoError if the header of an existing one is broken."""
     path = run / README
     write_whole(path, merge_card(card, path.read_text(encoding="utf-8") if path.is_file() else None))
 
 
 def merge_card(card: Card, existing: str | None) -> str:
-    """The whole README, with what a user wrote into the existing one."""
+    """The whole README, with the user's parts of the existing one."""
     return merge_readme(card.header, card.body, existing)
 
 
 def merge_card_with_hub(card: Card, here: str, there: str | None) -> tuple[str, list[str]]:
-    """The whole README for the Hub from the one here and the one there, and what of the one here loses."""
+    """The whole README for the Hub from the one here and the one there, and a note for each part lost from here."""
     return merge_readme_with_hub(card.header, card.body, here, there)
 
 
@@ -82,11 +85,11 @@ def size_category(rows: int) -> str:
     return f"n<{steps[0]}" if below == 0 else f"{steps[below - 1]}<n<{steps[below]}"
 
 
-def _body(manifest: Manifest, summary: Summary, name: str, with_samples: bool) -> str:
+def _render_body(manifest: Manifest, summary: Summary, name: str, with_samples: bool) -> str:
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
-        finalize=_plain, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        finalize=_escape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     source = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
     return environment.from_string(source).render(
@@ -97,8 +100,8 @@ def _body(manifest: Manifest, summary: Summary, name: str, with_samples: bool) -
         summary=summary,
         n=manifest.n,
         model=manifest.policy.model,
-        model_link=_model_link(manifest.policy),
-        dataset_link=_dataset_link(manifest.dataset),
+        model_link=_link_model(manifest.policy),
+        dataset_link=_link_dataset(manifest.dataset),
         mean="none" if summary.value_mean is None else f"{summary.value_mean:.4f}",
         bounds="none" if summary.value_low is None else f"{summary.value_low:.4f} to {summary.value_high:.4f}",
         device_hours={device: f"{seconds / 3600:,.2f}" for device, seconds in manifest.timings.device_seconds.items()},
@@ -109,24 +112,21 @@ class _Markdown(str):
     """Text that is Markdown already."""
 
 
-def _plain(value: Any) -> str:
-    """A value as it can stand in a table's cell and in a code span: on one line, without what ends either."""
+def _escape(value: Any) -> str:
+    """A value that fits into a table's cell and into a code span: on one line, without a character that ends either."""
     if isinstance(value, _Markdown):
         return value
     return str(value).translate(_ENDS)
 
 
-_ENDS = str.maketrans({"|": "\\|", "`": "'", "<": "&lt;", "\n": " ", "\r": " "})
-
-
-def _model_link(policy: PolicyRecord) -> str:
+def _link_model(policy: PolicyRecord) -> str:
     on_hub = policy.model.count("/") == 1 and not policy.revision.startswith("sha256:")
-    name = _plain(policy.model)
+    name = _escape(policy.model)
     return _Markdown(f"[{name}]({HUB}/{name}/tree/{policy.revision})" if on_hub else f"`{name}`")
 
 
-def _dataset_link(dataset: DatasetRecord) -> str:
-    name = _plain(dataset.source)
+def _link_dataset(dataset: DatasetRecord) -> str:
+    name = _escape(dataset.source)
     if dataset.revision is None:
         return _Markdown(f"`{name}`")
     return _Markdown(f"[{name}]({HUB}/datasets/{name}/tree/{dataset.revision})")

@@ -33,6 +33,8 @@ from spo_data.sandbox.notebook import show_last
 CODE_START, CODE_END = "<code>", "</code>"
 OUTPUT = "<interpreter>\n{}\n</interpreter>\n\n"
 """How the model reads a program's output: the reference's wording."""
+NO_TOOL_WORDING = "the prompt does not tell the model about its interpreter: use --template retool"
+"""What a user reads if the model has an interpreter that its prompts do not mention."""
 
 FinishReason = Literal["stop", "length", "tool_error"]
 

@@ -1,13 +1,13 @@
-"""Offline values in the formats that trainers read.
+"""Export offline values in the formats that trainers read.
 
     export_values("runs/demo", "spo-json", Path("values.json"))         the SPO recipe's {prompt: [scores]}
     export_values("runs/demo", "spo-hf", Path("values"))                a dataset with prompt and vhat, as published
     export_values("runs/demo", "verl", Path("train.parquet"))           verl's training rows
     export_values("runs/demo", "a-star-po", Path("a-star.parquet"))     verl's rows with responses, rewards and V*
 
-What is written is a subset of the rows, never a change of one: a prompt that the format cannot hold is left out and
-counted by reason, and `WriteReport.lost` says what the format has no place for. Nothing that exists is overwritten, and
-what is written appears whole, by rename.
+An export may leave out rows but never changes one. A prompt that the format cannot hold is left out and counted by
+reason, and `WriteReport.lost` lists what the format cannot hold. No existing file is overwritten, and the output
+appears whole, by rename.
 
 The trainers that read `vhat` divide its sum by a number from their own configuration, so each prompt gets exactly n
 scores: the first n by sample index, or no row.
@@ -32,14 +32,14 @@ FORMATS = ("spo-json", "spo-hf", "verl", "a-star-po")
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The account of one export."""
+    """What one export wrote, and what it left out."""
 
     values: ValueTable
     format: str
     path: Path
     written: WriteReport
     no_value: int | None
-    """Prompts of the run that have no value, and so no row anywhere; None where the source is no run."""
+    """Prompts of the run that have no value and so no row; None if the source is not a run."""
 
 
 def export_values(
@@ -53,35 +53,35 @@ def export_values(
 ) -> ExportReport:
     """Write the values of a run folder, file or Hub dataset to `out`.
 
-    `n` is the number of scores that each prompt gets (default: what the values were asked for, else what most prompts
-    have), `beta` is A*-PO's (default: `BETA`). Raises UserError where no prompt can be written.
+    `n` is the number of scores that each prompt gets (default: the run's n, else what most prompts have), and `beta`
+    that of A*-PO (default: `BETA`). Raises UserError if no prompt can be written.
     """
-    _check(format, out, n, beta)
+    _check_options(format, out, n, beta)
     values = load_values(source, revision)
     with appears_whole(out) as fresh:
         written = _write(values, format, fresh, n, BETA if beta is None else beta)
         if not written.prompts:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in written.left_out.items() if count)
-            raise UserError(f"{source}: no prompt is left to write as {format} ({reasons})")
-    return ExportReport(values, format, out, written, _without_value(source, values))
+            raise UserError(f"{source}: no prompt can be written as {format} ({reasons})")
+    return ExportReport(values, format, out, written, _count_without_value(source, values))
 
 
-def _check(format: str, out: Path, n: int | None, beta: float | None) -> None:  # noqa: A002 # the option's name
+def _check_options(format: str, out: Path, n: int | None, beta: float | None) -> None:  # noqa: A002 # the option's name
     if format not in FORMATS:
         raise UserError(f"--format {format}: choose one of {', '.join(FORMATS)}")
     if n is not None and n < 1:
         raise UserError(f"--n {n}: at least 1")
     if n is not None and format == "verl":
-        raise UserError(f"--n {n} does not apply to --format verl, which holds the value and no single score")
+        raise UserError(f"--n {n} does not apply to --format verl, which holds values but no single scores")
     if beta is not None and format != "a-star-po":
-        raise UserError(f"--beta {beta:g} applies to --format a-star-po alone")
+        raise UserError(f"--beta {beta:g} applies only to --format a-star-po")
     if beta is not None and not 0 < beta < float("inf"):
         raise UserError(f"--beta {beta:g}: above 0")
     suffix = {"spo-json": ".json", "verl": ".parquet", "a-star-po": ".parquet"}.get(format)
     if suffix is not None and out.suffix != suffix:
-        raise UserError(f"--out {out}: {format} is one file, and its readers want {out.name}{suffix}")
+        raise UserError(f"--out {out}: {format} writes one file; name it {out.name}{suffix}")
     if suffix is None and out.suffix in (".json", ".parquet"):
-        raise UserError(f"--out {out}: {format} is a folder; name one, such as {out.stem}")
+        raise UserError(f"--out {out}: {format} writes a folder; name one, such as {out.stem}")
     check_free(out)
 
 
@@ -94,14 +94,14 @@ def _write(
 ) -> WriteReport:
     if format == "verl":
         return write_verl(values, path)
-    scores = _scores(values, n)
+    scores = _choose_n(values, n)
     if format == "a-star-po":
         return write_a_star(values, path, scores, beta)
     return write_json(values, path, scores) if format == "spo-json" else write_dataset(values, path, scores)
 
 
-def _scores(values: ValueTable, n: int | None) -> int:
-    """How many scores each prompt gets; ties go to the smaller number, which more prompts have."""
+def _choose_n(values: ValueTable, n: int | None) -> int:
+    """The number of scores that each prompt gets; ties go to the smaller number, which more prompts can give."""
     import pyarrow.compute as pc
 
     if n is not None:
@@ -110,11 +110,11 @@ def _scores(values: ValueTable, n: int | None) -> int:
         return values.provenance.n
     counts = Counter(length for length in pc.list_value_length(values.table.column("vhat")).to_pylist() if length)
     if not counts:
-        raise UserError(f"{values.source} has values without the scores they come from: --format verl can hold those")
+        raise UserError(f"{values.source} has values but no scores: use --format verl, which holds values alone")
     return int(max(counts, key=lambda length: (counts[length], -length)))
 
 
-def _without_value(source: str, values: ValueTable) -> int | None:
+def _count_without_value(source: str, values: ValueTable) -> int | None:
     folder = Path(source).expanduser()
     manifest = read_manifest(folder) if folder.is_dir() else None
     return None if manifest is None or manifest.counts is None else manifest.counts.prompts - len(values)

@@ -1,4 +1,4 @@
-"""The account of one import, and the card of the folder that it wrote.
+"""What one import read and wrote, and the card of the folder.
 
     import_card(report, "verl's validation dump")
 
@@ -16,7 +16,7 @@ from spo_data.formats.readers.sources import SourceFiles
 
 @dataclass(frozen=True)
 class ImportReport:
-    """The account of one import."""
+    """What one import read, wrote and left out."""
 
     files: SourceFiles
     layout: str
@@ -24,27 +24,27 @@ class ImportReport:
     folder: Path
     prompts: int
     samples: int
-    """Responses in `samples/`; 0 where none are known."""
+    """Responses in `samples/`; 0 if none are known."""
     scores: Mapping[int, int]
-    """How many prompts have how many scores."""
+    """The number of prompts by number of scores."""
     ungraded: int
-    """Draws without a score, in no value."""
+    """Draws without a score, excluded from values."""
     no_value: int
-    """Prompts of which no draw was graded: they have no row."""
+    """Prompts without a graded draw, which have no row."""
     repeated: int
     """Prompts whose draws come from several rows or files."""
     left_out: Mapping[str, int]
-    """Rows of the source that are no draw, by reason."""
+    """Rows of the source that became no draw, by reason."""
     example: LeftOut | None
-    """The first of them."""
+    """The first of these rows."""
     unknown: tuple[str, ...]
-    """Columns of `values/` that the source says nothing of."""
+    """Columns of `values/` about which the source says nothing."""
     is_joined: bool
-    """False where the source knows prompts as decoded transcripts, whose ids will not join."""
+    """False if the source has decoded transcripts for prompts, whose ids do not join with a training dataset's."""
 
 
 def import_card(imported: ImportReport, kind: str) -> str:
-    """The whole README.md."""
+    """The README.md of an imported folder; `kind` is a value of `NAMES`."""
     files = imported.files
     commit = f" at commit `{files.revision}`" if files.revision else ""
     left_out = "".join(f"\n* {count:,} rows left out: {reason}" for reason, count in imported.left_out.items())
@@ -60,7 +60,7 @@ def import_card(imported: ImportReport, kind: str) -> str:
 * {imported.prompts:,} prompts with a value, {imported.samples:,} responses
 * {imported.no_value:,} prompts without a graded response, {imported.ungraded:,} ungraded responses{left_out}{joined}
 
-What the source does not say is null.
+Columns about which the source says nothing are null.
 """
     header = {"configs": table_configs(imported.samples > 0), "tags": ["offline-values"]}
     return merge_readme(header, body, None)

@@ -1,16 +1,16 @@
-"""Values that others estimated, as a folder like a run's.
+"""Import values that other tools estimated, as a folder like a run's.
 
     import_values("values.json", Path("runs/imported"))
     import_values("Cornell-AGI/gsm8k_size_qwen2.5_1.5b_eval", Path("runs/imported"))
     import_values("0.jsonl", Path("runs/imported"), training=PromptOptions("train.parquet"), model="Qwen3-8B")
 
-The folder is a Hugging Face dataset that `load_values` reads: `values/`, `samples/` where responses are known, and a
+The folder is a Hugging Face dataset that `load_values` reads: `values/`, `samples/` if responses are known, and a
 card. What the source does not say is null, never a guess. Every row of the source becomes a draw of a prompt or is left
 out and counted by reason; what cannot be true (a score outside [0, 1], a prompt with two ground truths) is refused,
 naming file and row.
 
-Reads `{prompt: [scores]}` JSON, `prompt` and `vhat`, our own tables, verl's validation dump (`import_dump`), A*-PO's
-and open-r1's datasets and verl's training rows as we export them (`import_datasets`).
+Reads `{prompt: [scores]}` JSON, `prompt` and `vhat`, our own tables, verl's validation dump (`readers.verl_dump`),
+A*-PO's and open-r1's datasets, and verl's training rows as we export them (`readers.tables`).
 """
 
 import shutil
@@ -65,23 +65,23 @@ def import_values(
 ) -> ImportReport:
     """Read a file, glob, folder or Hub dataset, and write the folder `out`.
 
-    `training` and `model` say what was sampled for a validation dump: its inputs are then recognised as these prompts.
+    `training` and `model` are the prompts and the model of a validation dump, whose inputs are then matched with them.
     """
     check_free(out)
     if (training is None) != (model is None):
-        raise UserError("--dataset and --model go together: the model's chat template renders the training prompts")
+        raise UserError("give --dataset and --model together: the model's chat template renders the training prompts")
     files = find_files(source, revision)
     layout = "dump" if files.format == ".jsonl" else "own"
     columns = recognise_layout(files) if files.format == ".parquet" else None
     if columns is not None:
         layout = columns.name
     if training is not None and layout != "dump":
-        raise UserError(f"{source} holds {NAMES[layout]}, with their prompts: --dataset and --model are for dumps")
+        raise UserError(f"{source} holds {NAMES[layout]}, with their prompts: --dataset and --model are only for dumps")
     if layout == "own":
         return _copy_own(files, out)
-    known = None if training is None or model is None else _transcripts(training, model)
+    known = None if training is None or model is None else _render_training_prompts(training, model)
     rows = read_dump(files.files, known) if columns is None else read_dataset(files, columns)
-    return _write(files, layout, rows, out, known, None if columns is None else columns.provenance)
+    return _write_folder(files, layout, rows, out, known, None if columns is None else columns.provenance)
 
 
 def _copy_own(files: SourceFiles, out: Path) -> ImportReport:
@@ -90,10 +90,10 @@ def _copy_own(files: SourceFiles, out: Path) -> ImportReport:
     folder = Path(files.source).expanduser()
     is_dataset = files.format == ".parquet" and (folder.is_dir() or files.revision is not None)
     if not is_dataset and len(files.files) > 1:
-        raise UserError(f"{files.source} means {len(files.files)} files: name one, or the folder of one table")
+        raise UserError(f"{files.source} matches {len(files.files)} files: name one file, or the folder of one table")
     values = load_values(files.source if is_dataset else files.files[0].path, files.revision if is_dataset else None)
     if not len(values):
-        raise UserError(f"{files.source}: no value in it (no rows)")
+        raise UserError(f"{files.source} has no values (no rows)")
     samples = sorted(folder.glob("samples/*.parquet")) if folder.is_dir() else []
     if samples:
         check_samples(values, samples)
@@ -108,21 +108,21 @@ def _copy_own(files: SourceFiles, out: Path) -> ImportReport:
             layout="own",
             folder=out,
             prompts=len(values),
-            samples=sum(_n_rows(path) for path in samples),
+            samples=sum(_count_rows(path) for path in samples),
             scores={n: lengths[n] for n in sorted(lengths, reverse=True)},
             ungraded=0,
             no_value=0,
             repeated=0,
             left_out={},
             example=None,
-            unknown=_unknown(values.table),
+            unknown=_find_unknown_columns(values.table),
             is_joined=True,
         )
         (fresh / README).write_text(import_card(imported, NAMES["own"]), encoding="utf-8")
     return imported
 
 
-def _write(
+def _write_folder(
     files: SourceFiles,
     layout: str,
     rows: Iterable[FoundPrompt | LeftOut],
@@ -160,7 +160,7 @@ def _write(
                 repeated=len(store.repeated),
                 left_out=dict(left_out),
                 example=example,
-                unknown=_unknown(table),
+                unknown=_find_unknown_columns(table),
                 is_joined=layout != "dump" or known is not None,
             )
         (fresh / DRAWS).unlink()
@@ -168,7 +168,7 @@ def _write(
     return imported
 
 
-def _transcripts(training: PromptOptions, model: str) -> Transcripts:
+def _render_training_prompts(training: PromptOptions, model: str) -> Transcripts:
     from spo_data.models.chat import load_chat
     from spo_data.models.names import resolve_model
 
@@ -183,16 +183,16 @@ def _describe_nothing(
     reasons = [f"{count:,} rows {reason}" for reason, count in left_out.items()]
     if no_value := store.without_value():
         reasons.append(f"{no_value:,} prompts have no graded response")
-    said = f"{source}: no value in it ({'; '.join(reasons) or 'no rows'})"
+    said = f"{source} has no values ({'; '.join(reasons) or 'no rows'})"
     if example is None or not known:
         return said
     return (
-        f"{said}. The first input that matches none begins {excerpt(example.text)!r}, the first training prompt is read"
-        f" as {excerpt(next(iter(known)))!r}: another --model, --template, --system or --chat-template-kwargs?"
+        f"{said}. The first unmatched input begins {excerpt(example.text)!r}, but the first training prompt is rendered"
+        f" as {excerpt(next(iter(known)))!r}: check --model, --template, --system and --chat-template-kwargs"
     )
 
 
-def _unknown(table: "pa.Table") -> tuple[str, ...]:
+def _find_unknown_columns(table: "pa.Table") -> tuple[str, ...]:
     optional = ("suspect_gold", "extra_info")
     return tuple(
         name for name in table.column_names if name not in optional and table.column(name).null_count == len(table)
@@ -214,6 +214,6 @@ def _write_samples(rows: Iterator[dict[str, Any]], schema: "pa.Schema", folder: 
             writer.write_table(pa.Table.from_pylist(group, schema=schema))
 
 
-def _n_rows(path: Path) -> int:
+def _count_rows(path: Path) -> int:
     with open_parquet(path) as file:
         return int(file.metadata.num_rows)

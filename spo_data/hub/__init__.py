@@ -1,4 +1,4 @@
 """The Hugging Face Hub: reaching its datasets, committing to them, and its errors as messages of one line.
 
-It never imports another room; it moves files and does not know what they hold.
+It never imports another folder of spo_data: it moves files and does not know what they hold.
 """

@@ -1,9 +1,9 @@
-"""Which training prompts have a value, before a trainer starts without half of them.
+"""Report which training prompts have a value, before a trainer starts without half of them.
 
     joined = join(load_values("org/name"), PromptOptions(dataset="train.parquet"))
     joined.coverage, joined.missing
 
-`spo_data.join.match` says what belongs together; this is the account of it.
+`spo_data.join.match` matches prompts with values; this module reports the result.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class JoinReport:
-    """How training data and values fit."""
+    """How training data and values match."""
 
     values: str
     revision: str | None
@@ -39,12 +39,12 @@ class JoinReport:
     """How the training prompts were worded."""
     rows: int
     dropped: dict[str, int]
-    """Rows that are no prompts, by reason."""
+    """Rows that did not become prompts, by reason."""
     prompts: int
     """Unique training prompts."""
     with_value: int
     by_text: int
-    """Those that have it by their first user message, because the values know no more of a prompt."""
+    """Prompts that have a value by their first user message, because the values hold no more of a prompt."""
     missing: list[Missing]
     n_values: int
     unused: int
@@ -57,11 +57,11 @@ class JoinReport:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many prompts are missing for which reason."""
+        """The number of missing prompts by reason."""
         return dict(Counter(missing.near.reason for missing in self.missing).most_common())
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The report for JSON."""
         return {
             **{name: value for name, value in vars(self).items() if name != "missing"},
             "coverage": self.coverage,
@@ -71,7 +71,7 @@ class JoinReport:
 
 
 def join(values: ValueTable, options: PromptOptions) -> JoinReport:
-    """Join training data to values; raises UserError where the training data cannot be read or worded."""
+    """Join training data to values; raises UserError if the training data cannot be read or worded."""
     training = read_training_prompts(values, options)
     matched = match(values, training)
     missing = [

@@ -1,16 +1,16 @@
-"""Training prompts matched with the values of a table.
+"""Match training prompts with the values of a table.
 
     training = read_training_prompts(values, PromptOptions(dataset="train.parquet"))
     matched = match(values, training)
     matched.rows, matched.reasons
 
-Training data is read as `estimate` reads it: problems that bring no instruction of their own get the one that the
-values were made with, unless the options say otherwise. The key is the prompt id. A training prompt whose ground truth
-is not the values' has no value either: it would be the value of another task.
+Training data is read as `estimate` reads it: problems without an instruction of their own get the one that the values
+were made with, unless the options say otherwise. The key is the prompt id. A training prompt whose ground truth differs
+from that of the values has no value: it would be the value of another task.
 
-Values of other makers (`prompt` and `vhat`, `{prompt: [scores]}`) know a prompt by its first user message alone, so
-that is their key, as it is the reference trainer's: the system prompt and further turns are unknown. Where several
-training prompts begin with that message, none of them has a value: it could be another one's.
+Values of other tools (`prompt` and `vhat`, `{prompt: [scores]}`) hold only a prompt's first user message, without the
+system prompt and further turns. So that message is their key, as it is the reference trainer's. If several training
+prompts begin with it, none of them has a value, since it could belong to any of them.
 """
 
 from collections import Counter
@@ -30,27 +30,27 @@ OTHER_GROUND_TRUTH = "other ground truth"
 CONTRADICTORY = "contradictory ground truth"
 SHARED_TEXT = "shared first message"
 LOOKED_AT = 10_000
-"""Prompts without a value that the nearest one is looked for; many more are missing for the same reasons."""
+"""The nearest prompt is found for this many prompts without a value; the reasons of the others are likely the same."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """Which training prompt has which value."""
+    """The value of each training prompt, or why it has none."""
 
     rows: tuple[int | None, ...]
-    """For each training prompt, the row of its value in the table; None where it has none."""
+    """For each training prompt, the row of its value in the table; None if it has no value."""
     reasons: Mapping[str, NearMiss]
-    """Why the others have none, by prompt id."""
+    """Why prompts have no value, by prompt id."""
     unused: int
     """Values that no training prompt has."""
     by_text: int
-    """How many prompts were matched by their first user message."""
+    """The number of prompts that were matched by their first user message."""
 
 
 def read_training_prompts(values: ValueTable, options: PromptOptions) -> PromptSet:
-    """The prompts of training data, worded as the values' were where they have no words of their own.
+    """The prompts of training data, with the values' instruction and system prompt if they are plain problems.
 
-    Raises UserError where the data cannot be read, or where that wording is a file which the options do not name.
+    Raises UserError if the data cannot be read, or if that instruction is a file that the options do not name.
     """
     _, worded = read_prompt_set(options)
     if worded.layout.is_messages or values.provenance is None:
@@ -58,7 +58,7 @@ def read_training_prompts(values: ValueTable, options: PromptOptions) -> PromptS
     policy = values.provenance.policy
     if options.template is None and policy.template not in BUILT_IN:
         raise UserError(
-            f"the values were worded by {policy.template}, which is a file: give the same one with --template"
+            f"the values were made with the template file {policy.template}: pass the same file with --template"
             " FILE.jinja"
         )
     wanted = replace(options, template=options.template or policy.template, system=options.system or policy.system)
@@ -69,7 +69,7 @@ def read_training_prompts(values: ValueTable, options: PromptOptions) -> PromptS
 
 def match(values: ValueTable, training: PromptSet) -> Match:
     """Match training prompts with values."""
-    keys = _keys(values)
+    keys = _find_keys(values)
     found = [keys.row(prompt) for prompt in training.prompts]
     users = Counter(row for row in found if row is not None)
     contradicted = {contradiction.prompt_id for contradiction in training.contradictions}
@@ -77,7 +77,7 @@ def match(values: ValueTable, training: PromptSet) -> Match:
     unknown: list[Prompt] = []
     for prompt, row in zip(training.prompts, found, strict=True):
         if prompt.prompt_id in contradicted:
-            reason = NearMiss(CONTRADICTORY, "two rows of the training data have two ground truths")
+            reason = NearMiss(CONTRADICTORY, "two rows of the training data give it different ground truths")
             reasons[prompt.prompt_id] = reason
         elif row is None:
             unknown.append(prompt)
@@ -87,7 +87,7 @@ def match(values: ValueTable, training: PromptSet) -> Match:
         elif (gold := keys.ground_truths[row]) is not None and gold != prompt.ground_truth:
             detail = f"{excerpt(prompt.ground_truth, 40)!r} in the training data, {excerpt(gold, 40)!r} in the values"
             reasons[prompt.prompt_id] = NearMiss(OTHER_GROUND_TRUTH, detail, prompt.prompt_id)
-    reasons |= _nearest(unknown, values, users)
+    reasons |= _find_nearest(unknown, values, users)
     rows = tuple(
         None if prompt.prompt_id in reasons else row for prompt, row in zip(training.prompts, found, strict=True)
     )
@@ -97,20 +97,20 @@ def match(values: ValueTable, training: PromptSet) -> Match:
 
 @dataclass(frozen=True)
 class _Keys:
-    """By what the values know their prompts: each row is in one of the two."""
+    """The keys of the values: each row is in one of the two mappings."""
 
     by_id: Mapping[str, int]
     by_text: Mapping[str, int]
     ground_truths: Sequence[str | None]
 
     def row(self, prompt: Prompt) -> int | None:
-        """The row of a prompt's value."""
+        """The row of a prompt's value; None if it has none."""
         row = self.by_id.get(prompt.prompt_id)
         return self.by_text.get(prompt.text) if row is None else row
 
 
-def _keys(values: ValueTable) -> _Keys:
-    # A run that had a system prompt has it in its messages: values without them were published in another format.
+def _find_keys(values: ValueTable) -> _Keys:
+    # A run with a system prompt has it in its messages, so values without one were published in another format.
     foreign = values.provenance is None or values.provenance.policy.system is not None
     by_id, by_text, ground_truths = {}, {}, []
     for position, row in enumerate(values.rows(("prompt_id", "prompt", "messages", "ground_truth"))):
@@ -122,12 +122,12 @@ def _keys(values: ValueTable) -> _Keys:
     return _Keys(by_id, by_text, ground_truths)
 
 
-def _nearest(unknown: Sequence[Prompt], values: ValueTable, used: Collection[int]) -> dict[str, NearMiss]:
-    """What differs between prompts without a value and the nearest of the values that no other prompt has."""
+def _find_nearest(unknown: Sequence[Prompt], values: ValueTable, used: Collection[int]) -> dict[str, NearMiss]:
+    """The difference between each prompt without a value and the nearest prompt whose value is unused."""
     if not unknown:
         return {}
     finder = NearMisses(prompt for row, prompt in enumerate(values.prompts()) if row not in used)
-    rest = NearMiss("not looked at", f"the nearest prompt is looked for of {LOOKED_AT:,} prompts without a value")
+    rest = NearMiss("not looked at", f"only the first {LOOKED_AT:,} prompts without a value are looked at")
     return {
         prompt.prompt_id: finder.find(prompt) if number < LOOKED_AT else rest for number, prompt in enumerate(unknown)
     }

@@ -1,10 +1,10 @@
-"""Why a training prompt has no value: the nearest prompt that has one, and what differs.
+"""Find out why a training prompt has no value: the nearest prompt that has one, and what differs.
 
     finder = NearMisses(values.prompts())
-    finder.find(prompt)      # NearMiss("suffix", "the values end in '\\nThe answer format must be: …'")
+    finder.find(prompt)      # NearMiss("suffix", "the values end with '\\nThe answer format must be: …'")
 
-Nothing found here joins anything: a prompt id either is equal or is not. It tells a user which option makes them equal,
-before a trainer starts without half of its baseline. Tried in this order, each ignoring what the ones before ignore:
+A near miss never joins: prompt ids are equal or they are not. It tells a user which option makes them equal, before a
+trainer starts without half of its baseline. These differences are tried in order, each ignoring the ones before it:
 whitespace, Unicode normal form, system prompt, earlier turns, answer instruction, a text before or after.
 """
 
@@ -19,7 +19,7 @@ from spo_data.prompts.template import BUILT_IN, AnswerTemplate
 from spo_data.text import excerpt
 
 SHORTEST_AFFIX = 8
-"""Characters: "What is 1 + 1" is the beginning of "What is 1 + 12?", and another problem."""
+"""Characters. A shorter affix may be part of the problem: "What is 1 + 1" begins "What is 1 + 12?"."""
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,24 @@ class NearMiss:
 
 
 class NearMisses:
-    """Prompts that have values, to be looked up by what is nearly equal."""
+    """Prompts that have values, indexed to find those that nearly equal a prompt."""
 
     def __init__(self, prompts: Iterable[Prompt]) -> None:
         self._prompts = list(prompts)
-        self._levels = [(reason, key, self._indexed(key)) for reason, key in _LEVELS]
-        self._by_text = sorted((_text(prompt), position) for position, prompt in enumerate(self._prompts))
-        self._by_end = sorted((_text(prompt)[::-1], position) for position, prompt in enumerate(self._prompts))
+        self._levels = [(reason, key, self._index(key)) for reason, key in _LEVELS]
+        self._by_text = sorted((_read_text(prompt), position) for position, prompt in enumerate(self._prompts))
+        self._by_end = sorted((_read_text(prompt)[::-1], position) for position, prompt in enumerate(self._prompts))
 
     def find(self, prompt: Prompt) -> NearMiss:
-        """The nearest prompt's difference; "not in the values" where none is near."""
+        """How a prompt differs from the nearest one; "not in the values" if none is near."""
         for reason, key, index in self._levels:
             position = index.get(hash(key(prompt)))
             if position is not None:
                 near = self._prompts[position]
                 return NearMiss(reason, _DETAILS[reason](prompt, near), near.prompt_id)
-        text = _text(prompt)
+        text = _read_text(prompt)
         for reason, ordered, ours in (("suffix", self._by_text, text), ("prefix", self._by_end, text[::-1])):
-            if (found := _affix(ordered, ours)) is not None:
+            if (found := _find_affix(ordered, ours)) is not None:
                 position, in_values, affix = found
                 affix = affix if reason == "suffix" else affix[::-1]
                 where = "end with" if reason == "suffix" else "begin with"
@@ -58,13 +58,13 @@ class NearMisses:
                 return NearMiss(reason, f"{who} {where} {excerpt(affix, 80)!r}", self._prompts[position].prompt_id)
         return NearMiss("not in the values")
 
-    def _indexed(self, key: "Callable[[Prompt], object]") -> dict[int, int]:
-        """Positions by the key's hash: the keys themselves would be five more copies of every prompt."""
+    def _index(self, key: "Callable[[Prompt], object]") -> dict[int, int]:
+        """Positions by the hash of each key: the keys themselves would be five more copies of every prompt."""
         return {hash(key(prompt)): position for position, prompt in reversed(list(enumerate(self._prompts)))}
 
 
-def _affix(ordered: Sequence[tuple[str, int]], text: str) -> tuple[int, bool, str] | None:
-    """(position, whether the longer one has the value, what it has more) of an entry that begins as `text` does."""
+def _find_affix(ordered: Sequence[tuple[str, int]], text: str) -> tuple[int, bool, str] | None:
+    """(position, whether the entry is longer, the rest of the longer) of an entry if it begins `text` or `text` it."""
     for place in range(bisect_left(ordered, (text, -1)), len(ordered)):
         longer, position = ordered[place]
         if not longer.startswith(text):
@@ -72,7 +72,7 @@ def _affix(ordered: Sequence[tuple[str, int]], text: str) -> tuple[int, bool, st
         if len(longer) - len(text) >= SHORTEST_AFFIX:
             return position, True, longer[len(text) :]
     begin = text[:-SHORTEST_AFFIX]
-    while begin:  # an entry that `text` begins with is not longer than what the entry before `begin` shares with it
+    while begin:  # an entry that begins `text` is no longer than what `begin` shares with the entry before it
         place = bisect_right(ordered, (begin, len(ordered))) - 1
         if place < 0:
             return None
@@ -84,45 +84,45 @@ def _affix(ordered: Sequence[tuple[str, int]], text: str) -> tuple[int, bool, st
 
 
 def _count_shared(one: str, other: str) -> int:
-    """How many characters two texts have in common from the beginning."""
-    return len(commonprefix([one, other]))  # noqa: RUF071 # character by character is what we want
+    """The number of characters that two texts share at the beginning."""
+    return len(commonprefix([one, other]))  # noqa: RUF071 # it compares by character, as wanted here
 
 
-def _plain(text: str) -> str:
+def _collapse(text: str) -> str:
     return " ".join(text.split())
 
 
-def _normal(text: str) -> str:
-    return _plain(unicodedata.normalize("NFKC", text))
+def _normalise(text: str) -> str:
+    return _collapse(unicodedata.normalize("NFKC", text))
 
 
-def _last(prompt: Prompt) -> str:
+def _get_last(prompt: Prompt) -> str:
     return prompt.messages[-1].content
 
 
-def _text(prompt: Prompt) -> str:
-    return _normal(_last(prompt))
+def _read_text(prompt: Prompt) -> str:
+    return _normalise(_get_last(prompt))
 
 
-def _without_instruction(prompt: Prompt) -> str:
-    text = _last(prompt)
+def _remove_instruction(prompt: Prompt) -> str:
+    text = _get_last(prompt)
     for template in _TEMPLATES:
         text = template.without_instruction(text.strip())
-    return _normal(text)
+    return _normalise(text)
 
 
-def _turns(prompt: Prompt, change: "Callable[[str], str]", *, system: bool = True) -> tuple[Message, ...]:
+def _change_turns(prompt: Prompt, change: "Callable[[str], str]", *, system: bool = True) -> tuple[Message, ...]:
     return tuple(
         Message(turn.role, change(turn.content)) for turn in prompt.messages if system or turn.role != "system"
     )
 
 
-def _system(prompt: Prompt) -> str:
+def _describe_system(prompt: Prompt) -> str:
     found = next((turn.content for turn in prompt.messages if turn.role == "system"), None)
     return "no system prompt" if found is None else f"the system prompt {excerpt(found, 60)!r}"
 
 
-def _first_difference(ours: Prompt, theirs: Prompt) -> str:
+def _describe_difference(ours: Prompt, theirs: Prompt) -> str:
     pairs = zip(ours.messages, theirs.messages, strict=True)
     mine, its = next((a.content.strip(), b.content.strip()) for a, b in pairs if a.content.strip() != b.content.strip())
     at = _count_shared(mine, its)
@@ -130,31 +130,33 @@ def _first_difference(ours: Prompt, theirs: Prompt) -> str:
     return f"{mine[window]!r} in the training data, {its[window]!r} in the values"
 
 
-def _instructions(ours: Prompt, theirs: Prompt) -> str:
-    def named(prompt: Prompt) -> str:
-        text = _last(prompt).strip()
+def _describe_instructions(ours: Prompt, theirs: Prompt) -> str:
+    def describe(prompt: Prompt) -> str:
+        text = _get_last(prompt).strip()
         worded = [template.name for template in _TEMPLATES if template.without_instruction(text) != text]
         return f"--template {worded[0]}" if worded else "no instruction that we know"
 
-    return f"{named(ours)} in the training data, {named(theirs)} in the values"
+    return f"{describe(ours)} in the training data, {describe(theirs)} in the values"
 
 
 _TEMPLATES = [AnswerTemplate(name, source) for name, source in BUILT_IN.items() if name != "none"]
 
 _LEVELS: "tuple[tuple[str, Callable[[Prompt], object]], ...]" = (
-    ("whitespace", lambda prompt: _turns(prompt, _plain)),
-    ("characters", lambda prompt: _turns(prompt, _normal)),
-    ("system prompt", lambda prompt: _turns(prompt, _normal, system=False)),
-    ("earlier turns", _text),
-    ("instruction", _without_instruction),
+    ("whitespace", lambda prompt: _change_turns(prompt, _collapse)),
+    ("characters", lambda prompt: _change_turns(prompt, _normalise)),
+    ("system prompt", lambda prompt: _change_turns(prompt, _normalise, system=False)),
+    ("earlier turns", _read_text),
+    ("instruction", _remove_instruction),
 )
 
 _DETAILS: "dict[str, Callable[[Prompt, Prompt], str]]" = {
-    "whitespace": _first_difference,
-    "characters": _first_difference,
-    "system prompt": lambda ours, theirs: f"{_system(ours)} in the training data, {_system(theirs)} in the values",
+    "whitespace": _describe_difference,
+    "characters": _describe_difference,
+    "system prompt": lambda ours, theirs: (
+        f"{_describe_system(ours)} in the training data, {_describe_system(theirs)} in the values"
+    ),
     "earlier turns": lambda ours, theirs: (
         f"{len(ours.messages)} messages in the training data, {len(theirs.messages)} in the values"
     ),
-    "instruction": _instructions,
+    "instruction": _describe_instructions,
 }

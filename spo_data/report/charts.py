@@ -1,12 +1,12 @@
-"""The charts of a run, drawn by matplotlib from plain numbers.
+"""Draw the charts of a run from plain numbers, with matplotlib.
 
     svg = draw_histogram([13, 12, 3, 2, 0, 0, 0, 0, 0])          # prompts whose value is nearest to 0/8, 1/8, ..., 8/8
     write_histogram_png([13, 12, 3, 2, 0, 0, 0, 0, 0], run / "values.png")
 
 Every chart but the PNG is an `<svg>` element to put into a page. Its text takes the page's font, and its colours are
-CSS variables (`--chart-accent`, ...; `COLOURS` has the names, and what holds where the page sets none), so one drawing
-serves a light and a dark page. The same numbers give the same bytes, and no two charts of one page share an id. Names
-are drawn as they are: nothing in them is taken for mathematics or markup.
+CSS variables (`--chart-accent`, ...; `COLOURS` has the names and the default colours), so one drawing serves a light
+and a dark page. The same numbers give the same bytes, and no two charts of one page share an id. Names
+are drawn literally: nothing in them is read as mathematics or markup.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 520, 280
-"""Of an SVG, in its own units: one is a pixel where the page shows the chart at its natural size."""
+"""The size of an SVG in its own units, which are pixels if the page shows the chart at its natural size."""
 DIGIT = 8.5
-"""How wide a character of the text is, at most."""
+"""The width of the widest character."""
 
 
 def draw_histogram(counts: Sequence[int]) -> str:
-    """How many prompts have a value nearest to 0/n, 1/n, ..., n/n, where n + 1 counts are given."""
+    """A histogram of values: `counts` are the n + 1 numbers of prompts with a value nearest to 0/n, 1/n, ..., n/n."""
     with new_figure(WIDTH, HEIGHT) as figure:
         _put_histogram(figure, counts)
         return to_svg(figure, "histogram", f"Prompts by value, to the nearest k/{len(counts) - 1}")
@@ -53,7 +53,7 @@ def write_histogram_png(histogram: Sequence[int], path: Path) -> None:
 
 
 def draw_sources(sources: Sequence[tuple[str, int, float | None, float | None, float | None]]) -> str:
-    """Name, number of prompts, mean value and its bounds of each data source, one below the other."""
+    """One line for each data source: its name, number of prompts, mean value and bounds."""
     row = 27
     height = row * len(sources) + 58
     with new_figure(WIDTH, height) as figure:
@@ -83,7 +83,7 @@ def draw_sources(sources: Sequence[tuple[str, int, float | None, float | None, f
 
 
 def draw_verdicts(counts: Mapping[str, int], total: int) -> str:
-    """How many of all samples have which verdict. A name that is no colour of ours is drawn as a failure."""
+    """Samples by verdict. A verdict without a colour in `COLOURS` is drawn as a failure."""
     row = 40
     with new_figure(WIDTH, row * len(counts) + 12) as figure:
         axes = new_axes(figure, left=136, right=112, bottom=6, top=6)
@@ -113,7 +113,7 @@ def draw_bounds(values: Sequence[tuple[float, float, float]]) -> str:
 
 
 def draw_lengths(edges: Sequence[int], counts: Mapping[str, Sequence[int]], scores: Sequence[float | None]) -> str:
-    """Samples by verdict in each bin of response tokens, and above them its mean score, None where it has none.
+    """Samples by verdict in each bin of response tokens, and above them the bin's mean score, None if it has none.
 
     The bins are drawn equally wide, whatever their edges are.
     """
@@ -141,7 +141,7 @@ def draw_lengths(edges: Sequence[int], counts: Mapping[str, Sequence[int]], scor
 
 
 def draw_throughput(edges: Sequence[float], rates: Sequence[float], calls: Sequence[float]) -> str:
-    """Tokens per second in each stretch of working time (its edges in seconds), and where further calls began."""
+    """Tokens per second in each bin of working time (edges in seconds), and when further calls began."""
     size, unit = next(
         (size, unit)
         for size, unit in ((3600, "hours"), (60, "minutes"), (1, "seconds"))
@@ -159,11 +159,11 @@ def draw_throughput(edges: Sequence[float], rates: Sequence[float], calls: Seque
         for call in calls:
             axes.axvline(call / size, color=COLOURS["muted"], linewidth=1, linestyle=(0, (3, 3)))
         whole_numbers(axes.yaxis, 5)
-        return to_svg(figure, "throughput", "Tokens per second over the time worked")
+        return to_svg(figure, "throughput", "Tokens per second over the working time")
 
 
 def draw_comparison(points: Mapping[tuple[float, float], int], this: str, other: str) -> str:
-    """Bubbles for prompts by their two values, the area their number, over the line of no change."""
+    """A bubble for each pair of values, its area the number of prompts, over the line of no change."""
     with new_figure(WIDTH, 420) as figure:
         axes = new_axes(figure, left=58, right=22)
         axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), xlabel=f"value in {this}", ylabel=f"value in {other}")
@@ -179,7 +179,7 @@ def draw_comparison(points: Mapping[tuple[float, float], int], this: str, other:
 
 
 def draw_shifts(centres: Sequence[float], counts: Sequence[int]) -> str:
-    """How many prompts' values moved by how much: those that fell, stayed and rose in three colours."""
+    """The distribution of shifts: values that fell, stayed and rose in three colours."""
     with new_figure(WIDTH, 420) as figure:
         axes = new_axes(figure)
         width = 0.86 * (centres[1] - centres[0])
@@ -194,7 +194,7 @@ def draw_shifts(centres: Sequence[float], counts: Sequence[int]) -> str:
 
 def _put_histogram(figure: "Figure", counts: Sequence[int], top: float = 30) -> None:
     n, width = len(counts) - 1, 72 * figure.get_size_inches()[0]
-    # Counts stand on their bars where the widest fits; otherwise they are read off an axis.
+    # Counts stand on their bars if the widest fits; otherwise an axis shows them.
     labelled = DIGIT * max(len(short_count(count)) for count in counts) < (width - 28) / (n + 1)
     axes = new_axes(figure, left=14 if labelled else 58, right=14 if labelled else 24, top=top)
     axes.bar(range(n + 1), counts, 0.82, color=COLOURS["accent"])

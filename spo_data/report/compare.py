@@ -1,10 +1,10 @@
-"""How the values of two runs differ, prompt by prompt.
+"""Compare the values of two runs, prompt by prompt.
 
-    compared = compare(this, journal, other, other_journal, wording)
-    compared.mean_shift          # of the other run's values against this one's
+    comparison = compare(this, journal, other, other_journal, wording)
+    comparison.means             # of this run's values and of the other's
 
-Prompts are joined by their id. One with another ground truth in the other run is another problem, and one without a
-value in either has nothing to compare: both are counted, and neither is in any other number here.
+Prompts are joined by their id. A prompt with a different ground truth in the other run is a different problem, and a
+prompt without a value in one run cannot be compared. Both are counted, and neither is in any other number here.
 """
 
 from collections import Counter
@@ -17,15 +17,17 @@ from spo_data.run.manifest import Manifest, policy_differences
 from spo_data.text import excerpt
 
 SHIFTS = 10
+"""Prompts that are listed for each direction."""
 POINTS = 1_500
-"""Pairs of values that are drawn as they are; more are drawn to the nearest 1/32."""
+"""Pairs of values that are drawn exactly; if there are more, they are rounded to the nearest 1/32."""
 SHIFT_STEPS = 16
-"""Steps of the shift between 0 and 1, at most."""
+"""At most this many steps of the shift from 0 to 1."""
+_TRUTHS = "SELECT prompt_id, ground_truth FROM prompts ORDER BY position, prompt_number"
 
 
 @dataclass(frozen=True)
 class ValueShift:
-    """A prompt whose value is another in the other run."""
+    """A prompt whose value differs between the runs."""
 
     prompt_id: str
     prompt: str
@@ -35,7 +37,7 @@ class ValueShift:
 
     @property
     def shift(self) -> float:
-        """Other minus this."""
+        """The other run's value minus this run's."""
         return self.other - self.this
 
 
@@ -51,14 +53,14 @@ class Comparison:
     other_truth: int
     """Prompts in both with different ground truths."""
     without_value: int
-    """Prompts in both, with the same ground truth, of which one run has no value."""
+    """Prompts in both with the same ground truth, but without a value in one of the runs."""
     pairs: Counter[tuple[float, float]]
-    """How many prompts have which two values."""
+    """The number of prompts with each pair of values."""
     rose: list[ValueShift]
     fell: list[ValueShift]
-    """The largest moves."""
+    """The prompts whose values changed most, in each direction."""
     steps: int
-    """In how many steps from 0 to 1 shifts are counted."""
+    """The number of steps from 0 to 1 in which shifts are counted."""
 
     @property
     def compared(self) -> int:
@@ -67,7 +69,7 @@ class Comparison:
 
     @property
     def means(self) -> tuple[float, float] | None:
-        """The mean values over the compared prompts; None where there are none."""
+        """The mean values over the compared prompts; None if there are none."""
         if not self.pairs:
             return None
         this, other = (sum(pair[k] * count for pair, count in self.pairs.items()) / self.compared for k in range(2))
@@ -75,14 +77,14 @@ class Comparison:
 
     @property
     def directions(self) -> tuple[int, int, int]:
-        """How many prompts rose, fell and stayed."""
+        """The numbers of prompts whose value rose, fell and stayed."""
         signs: Counter[int] = Counter()
         for (this, other), count in self.pairs.items():
             signs[(other > this) - (other < this)] += count
         return signs[1], signs[-1], signs[0]
 
     def points(self) -> dict[tuple[float, float], int]:
-        """The pairs to draw, to the nearest 1/32 where they are too many."""
+        """The pairs to draw, rounded to the nearest 1/32 if there are too many."""
         grid = 10**6 if len(self.pairs) <= POINTS else 32
         points: Counter[tuple[float, float]] = Counter()
         for (this, other), count in self.pairs.items():
@@ -90,7 +92,7 @@ class Comparison:
         return dict(sorted(points.items()))
 
     def shifts(self) -> tuple[list[float], list[int]]:
-        """How many prompts moved by how much: the middles of the bins, 0 among them, and their counts."""
+        """The distribution of shifts: the middles of the bins, 0 among them, and the number of prompts in each."""
         counts: Counter[int] = Counter()
         for (this, other), count in self.pairs.items():
             counts[round((other - this) * self.steps)] += count
@@ -106,7 +108,7 @@ def compare(this: Manifest, journal: Journal, other: Manifest, other_journal: Jo
     other_truths: dict[str, str] = dict(other_journal.query(_TRUTHS))
     both = truths.keys() & other_truths.keys()
     same = {prompt_id for prompt_id in both if truths[prompt_id] == other_truths[prompt_id]}
-    # In the order of this run, so that the same journals give the same comparison.
+    # In this run's order, so that the same journals give the same comparison.
     values = {pid: (ours[pid], theirs[pid]) for pid in truths if pid in same and pid in ours and pid in theirs}
     ranked = sorted(values, key=lambda pid: values[pid][1] - values[pid][0])
     fell = [pid for pid in ranked[:SHIFTS] if values[pid][1] < values[pid][0]]
@@ -119,7 +121,7 @@ def compare(this: Manifest, journal: Journal, other: Manifest, other_journal: Jo
         ]
 
     return Comparison(
-        differences=_differences(this, other),
+        differences=_find_differences(this, other),
         only_this=len(truths) - len(both),
         only_other=len(other_truths) - len(both),
         both=len(both),
@@ -132,10 +134,7 @@ def compare(this: Manifest, journal: Journal, other: Manifest, other_journal: Jo
     )
 
 
-_TRUTHS = "SELECT prompt_id, ground_truth FROM prompts ORDER BY position, prompt_number"
-
-
-def _differences(this: Manifest, other: Manifest) -> dict[str, tuple[Any, Any]]:
+def _find_differences(this: Manifest, other: Manifest) -> dict[str, tuple[Any, Any]]:
     differences: dict[str, tuple[Any, Any]] = {"n": (this.n, other.n)} if this.n != other.n else {}
     if this.dataset.fingerprint != other.dataset.fingerprint:
         differences["dataset"] = this.dataset.source, other.dataset.source

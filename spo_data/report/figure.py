@@ -1,11 +1,11 @@
-"""How every chart is drawn: a matplotlib figure in our colours, and the SVG that it becomes.
+"""Draw a chart: a matplotlib figure in our colours, saved as SVG.
 
     with new_figure(520, 280) as drawing:
         plot = new_axes(drawing, left=72)
         plot.bar([0, 1], [3, 4], color=COLOURS["accent"])
         element = to_svg(drawing, "bars", "What the chart shows")
 
-Nothing of matplotlib's is set for the process, and nothing of it is imported before a chart is drawn.
+matplotlib's settings for the process stay as they are, and it is imported only when a chart is drawn.
 """
 
 import io
@@ -38,11 +38,13 @@ COLOURS = {
     "truncated": "#7b6cc0",
     "failed": "#8b929d",
 }
+_VARIABLES = {colour: f"var(--chart-{name.replace('_', '-')}, {colour})" for name, colour in COLOURS.items()}
+"""The page's variable for each colour, with the colour as its default."""
 
 
 @contextmanager
 def new_figure(width: float, height: float) -> "Iterator[Figure]":
-    """A figure of this size, in units of 1/72 inch; settings of the process are not touched."""
+    """Make a figure of this size, in units of 1/72 inch; the process's settings stay as they are."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -70,7 +72,7 @@ def new_figure(width: float, height: float) -> "Iterator[Figure]":
         "ytick.left": False,
     }
     with mpl.rc_context(settings), warnings.catch_warnings():
-        # The measuring font lacks many scripts; the page's font, which draws, need not.
+        # Our font, which only measures the text, lacks many scripts; the page draws it with a font of its own.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="none")
         FigureCanvasAgg(figure)
@@ -78,26 +80,26 @@ def new_figure(width: float, height: float) -> "Iterator[Figure]":
 
 
 def new_axes(figure: "Figure", left: float = 58, right: float = 14, bottom: float = 46, top: float = 14) -> "Axes":
-    """Axes with these margins, which hold their labels."""
+    """Make axes with these margins, which hold their labels."""
     width, height = (72 * inches for inches in figure.get_size_inches())
     box = (left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height)
     return figure.add_axes(box)
 
 
 def put_text(axes: "Axes", x: float, y: float, text: str, **style: Any) -> None:
-    """Text as it is, in the vertical middle of a place."""
+    """Put text at a place, vertically centred and not parsed as mathematics."""
     axes.text(x, y, text, va="center", parse_math=False, **style)
 
 
 def draw_across(figure: "Figure", axes: "Axes") -> "Transform":
-    """Horizontally a share of the figure, vertically the axes' numbers."""
+    """A transform: horizontally a share of the figure, vertically the axes' numbers."""
     from matplotlib.transforms import blended_transform_factory
 
     return blended_transform_factory(figure.transFigure, axes.transData)
 
 
 def whole_numbers(axis: "Axis", bins: int) -> None:
-    """Label an axis with at most so many whole numbers and one."""
+    """Label an axis with whole numbers, at most `bins` + 1."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(bins, integer=True, min_n_ticks=1))
@@ -105,7 +107,7 @@ def whole_numbers(axis: "Axis", bins: int) -> None:
 
 
 def short_count(count: int) -> str:
-    """With thousands separators, and never longer than six characters."""
+    """A count with thousands separators, in at most six characters."""
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**5, "k")):
         if count >= size:
             return f"{count / min(size, 10**3 if unit == 'k' else size):.4g}{unit}"
@@ -113,12 +115,12 @@ def short_count(count: int) -> str:
 
 
 def format_change(x: float) -> str:
-    """A change, with its sign."""
+    """A change with its sign."""
     return "0" if abs(x) < 1e-9 else f"{x:+.2g}".replace("-", "\N{MINUS SIGN}")
 
 
 def fit_name(name: str, cells: int) -> str:
-    """A name cut to a width, in which Chinese, Japanese and Korean characters take two cells."""
+    """A name cut to a width in cells; Chinese, Japanese and Korean characters take two."""
     flat = excerpt("".join(c if c.isprintable() else " " for c in name), cells)
     while sum(2 if east_asian_width(c) in "WF" else 1 for c in flat) > cells:
         flat = flat[:-2] + "…"
@@ -126,21 +128,19 @@ def fit_name(name: str, cells: int) -> str:
 
 
 def to_svg(figure: "Figure", name: str, label: str) -> str:
-    """The figure as an element for a page: its ids begin with the name, its colours and its font are the page's."""
+    """The figure as an element for a page: its ids begin with `name`, and the page sets its colours and font."""
     out = io.StringIO()
     figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     drawn = out.getvalue()
-    content = drawn[drawn.index("</defs>") + len("</defs>") :]  # without the prolog and a style that is for all pages
+    # Without the prolog, and without a style sheet that would apply to the whole page.
+    content = drawn[drawn.index("</defs>") + len("</defs>") :]
     width, height = (72 * inches for inches in figure.get_size_inches())
     head = f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}">'
-    # Only within tags: what is between them may be anybody's text.
-    return head + re.sub(r"<[^>]*>", lambda tag: _for_page(tag[0], name), content).strip() + "\n"
+    # Only within tags: the text between them may be a user's.
+    return head + re.sub(r"<[^>]*>", lambda tag: _adapt_tag(tag[0], name), content).strip() + "\n"
 
 
-def _for_page(tag: str, name: str) -> str:
+def _adapt_tag(tag: str, name: str) -> str:
     tag = re.sub(r'( id="|url\(#|href="#)', rf"\1{name}-", tag).replace("xlink:href", "href")
     tag = re.sub(r"font-family: [^;\"]*;? ?", "", tag).replace("\n", "")
     return re.sub(r"#[0-9a-f]{6}\b", lambda colour: _VARIABLES.get(colour[0], colour[0]), tag)
-
-
-_VARIABLES = {colour: f"var(--chart-{name.replace('_', '-')}, {colour})" for name, colour in COLOURS.items()}

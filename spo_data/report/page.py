@@ -1,12 +1,12 @@
-"""`report.html`: a run on one page, which opens offline in any browser.
+"""Write `report.html`: a run on one page, which opens offline in any browser.
 
     report = write_report(Path("runs/demo"))
-    report = write_report(Path("runs/demo"), Path("runs/other"))     # with how the other run's values differ
+    report = write_report(Path("runs/demo"), Path("runs/other"))     # compares the other run's values
 
-Everything is counted from the journal, in one snapshot of it: the page of a run that is still going on is true of one
-moment. It is one file that loads nothing, runs no script but its own (its content security policy says so by the
-script's hash), and says of everything it leaves out how much that is. The same journals and manifests give the same
-bytes. It is written by temp file and rename.
+Everything is counted from one snapshot of the journal, so the page of a run in progress is consistent. The page is one
+file that loads nothing and runs only its own script (its content security policy holds the script's hash). It gives the
+size of everything that it leaves out. The same journals and manifests give the same bytes. It is written by temp file
+and rename.
 """
 
 import base64
@@ -32,16 +32,18 @@ from spo_data.text import excerpt
 
 REPORT = "report.html"
 ERRORS = 5
-"""Errors of the engine that are listed."""
+"""Engine errors that are listed."""
 SOURCES = 20
 """Data sources that are drawn."""
 SUSPECTS = 200
-"""Suspect ground truths that are listed; the table of prompts can be filtered for all."""
+"""Suspect ground truths that are listed; a filter of the table of prompts shows them all."""
+_NO_HTML = re.compile("[\0-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")
+"""Characters that HTML cannot hold."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """A report that was written."""
+    """A written report."""
 
     path: Path
     size: int
@@ -50,17 +52,17 @@ class Report:
 
 
 def write_report(run: Path, other: Path | None = None) -> Report:
-    """Write a run's report into its folder; raises UserError where one of the folders is no run, or both are one."""
+    """Write a run's report into its folder; raises UserError if a folder is not a run, or both are the same."""
     this = read_run(run)
     if other is not None and other.resolve() == run.resolve():
-        raise UserError(f"--compare {other}: that is the run itself")
+        raise UserError(f"--compare {other}: this is the run itself")
     compared = None if other is None else read_run(other)
     manifest, comparison = this.manifest, None
-    with _snapshot(this) as journal:
+    with _open_snapshot(this) as journal:
         summary = summarize(journal, manifest)
         wording = find_shared_wording(prompt.text for prompt in journal.prompts())
         if compared is not None:
-            with _snapshot(compared) as other_journal:
+            with _open_snapshot(compared) as other_journal:
                 comparison = compare(manifest, journal, compared.manifest, other_journal, wording)
         page = _render(
             manifest=manifest,
@@ -79,7 +81,7 @@ def write_report(run: Path, other: Path | None = None) -> Report:
 
 
 def _count(journal: Journal, summary: Summary, wording: Wording) -> dict[str, Any]:
-    """What the page shows beside manifest, summary and comparison."""
+    """What the page shows in addition to manifest, summary and comparison."""
     numbers, table = RunStatistics(), PromptTable(journal, wording)
     for prompt in read_tried_prompts(journal):
         numbers.add(prompt)
@@ -93,7 +95,7 @@ def _count(journal: Journal, summary: Summary, wording: Wording) -> dict[str, An
         "complete": summary.complete,
         "state": _State.of(summary),
         "errors": list(summary.errors.items())[:ERRORS],
-        "verdicts": _verdicts(summary),
+        "verdicts": _count_verdicts(summary),
         "sources": sources,
         "drawn_sources": sources[:SOURCES],
         "lengths": numbers.length_bins(),
@@ -107,8 +109,8 @@ def _count(journal: Journal, summary: Summary, wording: Wording) -> dict[str, An
 
 
 @contextmanager
-def _snapshot(run: ExistingRun) -> Iterator[Journal]:
-    """A run's journal as it is now, whatever is committed meanwhile."""
+def _open_snapshot(run: ExistingRun) -> Iterator[Journal]:
+    """Open a run's journal as it is now, without what is committed meanwhile."""
     with run.open_journal() as journal:
         journal.query("BEGIN")
         yield journal
@@ -122,7 +124,7 @@ class _State:
     """Samples that no call has tried to draw."""
     undrawn: int
     ungraded: int
-    """Samples that are drawn and not valid: we failed to grade them, or cannot read the ground truth."""
+    """Samples that are drawn but not valid: we failed to grade them, or cannot parse the ground truth."""
 
     @staticmethod
     def of(summary: Summary) -> "_State":
@@ -130,8 +132,8 @@ class _State:
         return _State(max(0, lacking - summary.undrawn), summary.undrawn, summary.missing - lacking)
 
 
-def _verdicts(summary: Summary) -> dict[str, int]:
-    """Samples by verdict for the chart: the observations always, failures where there are any."""
+def _count_verdicts(summary: Summary) -> dict[str, int]:
+    """Samples by verdict for the chart: observations always, failures only if there are any."""
     counts = {str(verdict): summary.verdicts.get(verdict, 0) for verdict in Verdict}
     counts["not_drawn"] = summary.undrawn
     return {name: count for name, count in counts.items() if count or name in VERDICTS}
@@ -177,8 +179,5 @@ def _render(*, table: PromptTable, **context: Any) -> bytes:
 
 
 def _clean(text: str) -> str:
-    """Text without the characters that HTML has no place for."""
+    """Text without the characters that HTML cannot hold."""
     return _NO_HTML.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-_NO_HTML = re.compile("[\0-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")

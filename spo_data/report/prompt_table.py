@@ -1,14 +1,14 @@
-"""The prompts and samples that a report carries: what its table shows, within limits.
+"""The prompts and samples in a report's table, within limits.
 
     table = PromptTable(journal, find_shared_wording(prompt.text for prompt in journal.prompts()))
-    table.keep_samples(suspect)               # these first, where not all samples fit
+    table.keep_samples(suspect)               # before others, if not all samples fit
     table.fill(read_tried_prompts(journal))
     table.json()                              # for a <script type="application/json">
     table.rows, table.without_samples         # every cut is counted
 
-A page has to open in a browser: at most `MAX_PROMPTS` prompts, each an excerpt, and of the samples the ends of the
-responses, where the answers are, up to `SAMPLE_BYTES` in all. A prompt's samples are there all or none, and responses
-are read for these prompts alone.
+The page must open in a browser, so it has excerpts of at most `MAX_PROMPTS` prompts, and the ends of their responses,
+which hold the answers, up to `SAMPLE_BYTES` in all. A prompt has all of its samples in the table or none, and only
+responses in the table are read.
 """
 
 import json
@@ -28,32 +28,32 @@ PROMPT_CHARACTERS = 300
 ANSWER_CHARACTERS = 120
 RESPONSE_CHARACTERS = 400
 LEAST_WORDING = 40
-"""Characters that all prompts must share at an end for these to be left out of the table."""
+"""A shared beginning or end must have this many characters to be left out of the table."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """What every prompt begins and ends with: an excerpt would show little else."""
+    """The text that every prompt begins and ends with: excerpts would show little else."""
 
     before: str
     after: str
 
     def own(self, text: str, length: int = PROMPT_CHARACTERS) -> str:
-        """What a prompt does not share with all others, on one line, cut to a length."""
+        """The part of a prompt that is not shared by all, on one line, cut to a length."""
         return excerpt(text[len(self.before) : len(text) - len(self.after)], length)
 
 
 def find_shared_wording(texts: Iterable[str]) -> Wording:
-    """What all of several texts begin and end with, cut where a sentence or a line ends; empty where that is short."""
+    """The text that all texts begin and end with, cut at a sentence's or line's end; empty if it is short."""
     before = after = None
     shortest = count = 0
     for count, text in enumerate(texts, 1):
-        before = text if before is None else _common_start(before, text)
-        after = text[::-1] if after is None else _common_start(after, text[::-1])
+        before = text if before is None else _find_common_start(before, text)
+        after = text[::-1] if after is None else _find_common_start(after, text[::-1])
         shortest = len(text) if count == 1 else min(shortest, len(text))
     if count < 2 or before is None or after is None:
         return Wording("", "")
-    before, after = before[: _sentence_end(before)], after[::-1]
+    before, after = before[: _find_sentence_end(before)], after[::-1]
     after = after[after.index("\n") :] if "\n" in after else ""
     if len(before) + len(after) >= shortest:
         return Wording("", "")
@@ -67,38 +67,38 @@ class PromptTable:
     journal: Journal
     wording: Wording
     sources: dict[str, int] = field(default_factory=dict)
-    """The data sources, by their numbers in the rows."""
+    """The number that stands for each data source in the rows."""
     rows: int = 0
     without_samples: int = 0
     """Prompts in the table whose samples did not fit."""
     _rows: list[str] = field(default_factory=list)
     _samples: dict[str, str] = field(default_factory=dict)
-    """Of prompts that are not in the table yet."""
+    """The samples of prompts that are not in the table yet, as JSON."""
     _bytes: int = 0
     _full: bool = False
 
     def keep_samples(self, prompt: TriedPrompt) -> None:
-        """Take a prompt's samples before those of others."""
-        samples = self._fitting(prompt)
+        """Add a prompt's samples before those of others."""
+        samples = self._fit_samples(prompt)
         if samples is not None:
             self._samples[prompt.prompt_id] = samples
 
     def fill(self, prompts: Iterable[TriedPrompt]) -> None:
-        """Take prompts, all in their order or the first of them."""
+        """Add prompts in their order, at most `MAX_PROMPTS`."""
         texts = (prompt.text for prompt in self.journal.prompts())
         for prompt, text in islice(zip(prompts, texts, strict=False), MAX_PROMPTS):
-            samples = self._samples.pop(prompt.prompt_id, None) or self._fitting(prompt)
+            samples = self._samples.pop(prompt.prompt_id, None) or self._fit_samples(prompt)
             self.without_samples += samples is None
-            self._rows.append(self._row(prompt, text, samples))
+            self._rows.append(self._make_row(prompt, text, samples))
             self.rows += 1
 
     def json(self) -> str:
-        """The table as JSON that is safe inside of a `<script>`."""
+        """The table as JSON that is safe inside a `<script>`."""
         sources = _dump(list(self.sources))
         rows = ",\n".join(self._rows)
         return f'{{"sources":{sources},"rows":[\n{rows}\n]}}'
 
-    def _row(self, prompt: TriedPrompt, text: str, samples: str | None) -> str:
+    def _make_row(self, prompt: TriedPrompt, text: str, samples: str | None) -> str:
         value, verdicts = prompt.value, prompt.verdicts
         row = [
             *(prompt.prompt_id, self.wording.own(text), excerpt(prompt.ground_truth, ANSWER_CHARACTERS)),
@@ -110,11 +110,11 @@ class PromptTable:
         ]
         return f"[{_dump(row)[1:-1]},{samples or 'null'}]"
 
-    def _fitting(self, prompt: TriedPrompt) -> str | None:
-        """A prompt's samples as JSON, None from the first that does not fit on: reading those behind it takes long."""
+    def _fit_samples(self, prompt: TriedPrompt) -> str | None:
+        """A prompt's samples as JSON; None from the first that does not fit, since reading the others takes long."""
         if self._full:
             return None
-        found = _dump(self._sample_rows(prompt))
+        found = _dump(self._read_sample_rows(prompt))
         size = len(found.encode())
         self._full = self._bytes + size > SAMPLE_BYTES
         if self._full:
@@ -122,7 +122,7 @@ class PromptTable:
         self._bytes += size
         return found
 
-    def _sample_rows(self, prompt: TriedPrompt) -> list[list[Any]]:
+    def _read_sample_rows(self, prompt: TriedPrompt) -> list[list[Any]]:
         """Index, verdict, score, tokens, answer, why it failed, characters cut off, end of the response."""
         rows: list[list[Any]] = []
         for sample in prompt.samples:
@@ -147,13 +147,13 @@ class PromptTable:
         return sorted(rows, key=lambda row: row[0])
 
 
-def _common_start(one: str, other: str) -> str:
+def _find_common_start(one: str, other: str) -> str:
     if other.startswith(one):
         return one
     return one[: next((k for k, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), len(other))]
 
 
-def _sentence_end(text: str) -> int:
+def _find_sentence_end(text: str) -> int:
     """Where the last sentence or line in a text ends, its white space included."""
     return max((end.end() for end in re.finditer(r"[.:?!]\s+|\n\s*", text)), default=0)
 
@@ -165,6 +165,6 @@ def _round(number: float | None) -> float | int | None:
 
 
 def _dump(data: object) -> str:
-    """JSON without anything that could end a script element; text that is none (lone surrogates) becomes '?'."""
+    """JSON without anything that could end a script element; lone surrogates become '?'."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return text.encode(errors="replace").decode().replace("<", "\\u003c")

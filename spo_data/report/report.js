@@ -1,5 +1,5 @@
 "use strict";
-// The table of prompts: filters, order, pages, and the samples of a row that is opened. All text is set as text.
+// The table of prompts: filters, order, pages, and the samples of an opened row. All text is set as text.
 (() => {
   const PAGE = 50;
   const VERDICTS = ["correct", "wrong", "no answer", "truncated", "failed"];
@@ -21,7 +21,7 @@
     return element;
   };
 
-  // Name, class, what is sorted by, and whether the largest comes first.
+  // Name, class, sort key, and whether the largest comes first.
   const columns = [
     ["#", "place right", (p) => p.place, false],
     ["Prompt", "prompt", (p) => p.text, false],
@@ -83,7 +83,7 @@
     const opener = make("button", { type: "button" }, make("span", { className: "clamped", dir: "auto" }, p.text || "(empty)"));
     opener.setAttribute("aria-expanded", "false");
     const prompt = make("div", {}, opener);
-    if (p.suspect !== null) prompt.append(make("span", { className: "badge", dir: "auto" }, `suspect: all answer ${p.suspect}`));
+    if (p.suspect !== null) prompt.append(make("span", { className: "badge", dir: "auto" }, `suspect: all answers are ${p.suspect}`));
     const cells = [
       whole(p.place + 1),
       prompt,
@@ -130,7 +130,7 @@
     const bounds = p.low === null ? "not sampled yet" : `bounds ${p.low.toFixed(3)} to ${p.high.toFixed(3)}`;
     const parts = [make("p", { className: "id" }, make("code", {}, p.id), ` · ${bounds}`)];
     if (p.samples === null) {
-      return [...parts, make("p", { className: "plain" }, "This page has no room for this prompt’s samples: see samples/ in the run’s folder.")];
+      return [...parts, make("p", { className: "plain" }, "This page has no room for this prompt’s samples; they are in samples/ in the run’s folder.")];
     }
     if (!p.samples.length) return [...parts, make("p", { className: "plain" }, "No samples yet.")];
     return [...parts, make("div", { className: "samples" }, ...p.samples.map(sampleOf))];
@@ -145,7 +145,7 @@
     if (answer !== null) facts.append(make("span", {}, "answer ", make("bdi", {}, answer)));
     const sample = make("div", { className: "sample" }, facts);
     if (why) sample.append(make("p", {}, make("bdi", {}, why)));
-    if (cut) sample.append(make("p", { className: "cut" }, `after ${whole(cut)} characters:`));
+    if (cut) sample.append(make("p", { className: "cut" }, `${whole(cut)} earlier characters are not shown:`));
     if (end) sample.append(make("pre", { dir: "auto", tabIndex: 0 }, end));
     return sample;
   }

@@ -1,11 +1,11 @@
-"""What the report's charts show, counted from a journal in one pass over its prompts, without their responses.
+"""Count what the report's charts show, in one pass over a journal's prompts, without reading responses.
 
     numbers = RunStatistics()
     for prompt in read_tried_prompts(journal):
         numbers.add(prompt)
     numbers.length_bins()
 
-A run has millions of samples at most; what is kept is three numbers a prompt, and counts by length and by data source.
+A run may have millions of samples, so only three numbers a prompt and counts by length and data source are kept.
 """
 
 from bisect import bisect_right
@@ -19,15 +19,18 @@ import numpy as np
 
 from spo_data.grading.ground_truths import find_agreed_answer
 from spo_data.grading.verdict import Verdict
-from spo_data.run.journal import Commit, Journal
+from spo_data.run.journal import Journal
+from spo_data.run.journal_queries import Commit
 from spo_data.values.estimator import PromptValue, estimate_value
 
 CHUNK = 1_000
 """Prompts that are read at a time."""
 CURVE_POINTS = 260
+"""Points of the curve of bounds, at most."""
 TIME_BINS = 60
+"""Bins of the chart of throughput, at most."""
 LEAST_BIN_SECONDS = 2.0
-"""A commit comes every second or so: shorter bins would show the commits, not the speed."""
+"""Commits are about a second apart, so shorter bins would show the commits and not the speed."""
 VERDICTS = ("correct", "wrong", "no_answer", "truncated")
 """The observations, in the order in which they are shown."""
 
@@ -46,7 +49,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class TriedPrompt:
-    """A prompt with what became of its samples."""
+    """A prompt with its samples and failures, its value, and whether its ground truth is suspect."""
 
     number: int
     """Its number in the journal."""
@@ -61,23 +64,23 @@ class TriedPrompt:
 
     @property
     def verdicts(self) -> Counter[str]:
-        """How many of its samples have which verdict; see `verdict_name`."""
+        """The number of its samples by verdict; see `verdict_name`."""
         return Counter([verdict_name(sample.verdict) for sample in self.samples] + ["failed"] * len(self.failures))
 
     @property
     def tokens_mean(self) -> float | None:
-        """Tokens of a response, over those that the interpreter did not break off, as in the table of values."""
+        """Mean tokens of the responses that no interpreter failure ended, as in the table of values."""
         whole = [s.response_tokens for s in self.samples if s.verdict != Verdict.TOOL_ERROR]
         return sum(whole) / len(whole) if whole else None
 
 
 def verdict_name(verdict: Verdict) -> str:
-    """The verdict where it is an observation, `failed` where we failed."""
+    """The verdict if it is an observation, `failed` if we failed."""
     return str(verdict) if verdict.is_observation else "failed"
 
 
 def read_tried_prompts(journal: Journal) -> Iterator[TriedPrompt]:
-    """The prompts of a journal, in order, those without a sample included."""
+    """The prompts of a journal, in order, including those without a sample."""
     failures: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for number, index, error in journal.query("SELECT prompt_number, sample_index, error FROM failures ORDER BY 1, 2"):
         failures[number].append((index, error))
@@ -108,7 +111,7 @@ def read_tried_prompts(journal: Journal) -> Iterator[TriedPrompt]:
 
 
 class Source(NamedTuple):
-    """A data source: means over its prompts, the value's over those that have one, the bounds' over those tried."""
+    """A data source: the mean value over its prompts that have one, the mean bounds over those that were tried."""
 
     name: str
     prompts: int
@@ -125,7 +128,7 @@ class LengthBins:
     counts: dict[str, list[int]]
     """By verdict, in the order of a legend; see `verdict_name`."""
     scores: list[float | None]
-    """Mean over the samples that have a score, None where a bin has none."""
+    """Mean over the samples that have a score; None if a bin has none."""
 
 
 @dataclass
@@ -163,7 +166,7 @@ class RunStatistics:
         return sorted(found, key=lambda source: (-source.prompts, source.name))
 
     def bounds_curve(self) -> list[tuple[float, float, float]]:
-        """Value and bounds in rising order, as means over equal shares of the prompts where there are many."""
+        """Value and bounds in rising order; if there are many prompts, means over equal shares of them."""
         ranked = sorted(self.curve)
         points = min(CURVE_POINTS, len(ranked))
         cuts = [len(ranked) * k // points for k in range(points + 1)] if points else []
@@ -173,7 +176,7 @@ class RunStatistics:
         ]
 
     def length_bins(self) -> LengthBins:
-        """Samples by length, in bins that widen with it: responses are long-tailed."""
+        """Samples by length, in bins that widen with the length: responses are long-tailed."""
         edges = _round_edges({tokens: counts.total() for tokens, counts in self._lengths.items()})
         present = {name for counts in self._lengths.values() for name in counts}
         counts = {name: [0] * (len(edges) - 1) for name in (*VERDICTS, "failed") if name in present}
@@ -189,22 +192,22 @@ class RunStatistics:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Tokens per second over the time worked: the calls of `estimate` end to end, without what lay between them."""
+    """Tokens per second over the working time: the calls of `estimate` end to end, without the time between them."""
 
     edges: list[float]
     """Seconds."""
     rates: list[float]
     calls: list[float]
-    """Where a further call began."""
+    """When each further call began, in seconds."""
     samples: int
     """Samples whose commit was recorded."""
 
 
 def measure_throughput(commits: Sequence[Commit]) -> Throughput | None:
-    """Tokens per second from the commits; None where they tell no time.
+    """Tokens per second from the commits; None if they span no time.
 
-    A call's clock starts with its first commit: when the samples of that one were begun is not known. The tokens of
-    every later one came evenly since the commit before.
+    A call's clock starts with its first commit, since the start of that commit's samples is unknown. The tokens of a
+    later commit are spread evenly over the time since the one before.
     """
     seconds, tokens, calls = [0.0], [0], []
     previous: Commit | None = None
@@ -213,7 +216,7 @@ def measure_throughput(commits: Sequence[Commit]) -> Throughput | None:
             if previous is not None:
                 calls.append(seconds[-1])
         else:
-            # A clock that was set back stood still.
+            # If the clock was set back, no time has passed.
             seconds.append(seconds[-1] + max(0.0, commit.time - previous.time))
             tokens.append(tokens[-1] + commit.response_tokens)
         previous = commit
@@ -247,7 +250,7 @@ class _Sums:
 
 
 def _round_edges(counts: Mapping[int, int]) -> list[int]:
-    """0, then 1, 1.5, 2, 3, 5, 7 times powers of ten from where a hundredth of the numbers are less to the largest."""
+    """0, then 1, 1.5, 2, 3, 5, 7 times powers of ten, from the 1st percentile of the numbers to the largest."""
     steps = (10, 15, 20, 30, 50, 70)
     every = [step * 10**power // 10 for power in range(12) for step in steps if step * 10**power % 10 == 0]
     less = list(accumulate(count for _, count in sorted(counts.items())))

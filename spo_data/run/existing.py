@@ -1,6 +1,6 @@
-"""A run that exists: its folder and its manifest, read once and handed on.
+"""An existing run: its folder and its manifest, read once.
 
-run = read_run(Path("runs/demo"))       # raises UserError if the folder is no run
+run = read_run(Path("runs/demo"))       # raises UserError if the folder is not a run
 run = find_run(Path("runs/new"))        # None if the folder is free for a new run
 with run.open_journal() as journal:
     journal.done()
@@ -19,7 +19,7 @@ from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest, read_manifest
 
 @dataclass(frozen=True)
 class ExistingRun:
-    """A run folder and its manifest as it was when it was read."""
+    """A run folder, and its manifest at the time of reading."""
 
     folder: Path
     manifest: Manifest
@@ -31,18 +31,18 @@ class ExistingRun:
 
     @property
     def has_journal(self) -> bool:
-        """False for a published run as downloaded, and before the first call reached its journal."""
+        """False for a published run that was downloaded, and until the first call has opened its journal."""
         return self.journal_path.is_file()
 
     @contextmanager
     def open_journal(self) -> Iterator[Journal]:
-        """The journal opened to read, with the verdicts of the manifest's grader; raises SpoError if unreadable."""
+        """Open the journal for reading, with the verdicts of the manifest's grader; raises SpoError if unreadable."""
         with open_journal(self.journal_path, self.manifest.grader) as journal:
             yield journal
 
 
 def read_run(folder: Path) -> ExistingRun:
-    """Read a run; raises UserError if the folder has no manifest that we can read, or no journal."""
+    """Read a run; raises UserError if the folder has no journal, or no manifest that we can read."""
     manifest = read_manifest(folder)
     run = None if manifest is None else ExistingRun(folder, manifest)
     if run is None or not run.has_journal:
@@ -51,7 +51,7 @@ def read_run(folder: Path) -> ExistingRun:
 
 
 def find_run(out: Path) -> ExistingRun | None:
-    """Return the run in a folder, None if the folder is free for one; raises UserError if it holds something else."""
+    """The run in a folder; None if the folder is free for one. Raises UserError if it holds something else."""
     try:
         names = {path.name for path in out.iterdir()} if out.is_dir() else set()
         if not out.is_dir():

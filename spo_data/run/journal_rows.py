@@ -1,4 +1,4 @@
-"""How prompts, samples and verdicts become rows of the journal, and samples again.
+"""Turn prompts, samples and verdicts into rows of the journal, and rows into prompts and samples.
 
     db.execute(INSERT_SAMPLE, sample_row(sample, prompt_number))
     samples = map(sample_of, db.execute(SAMPLES_IN_ORDER))
@@ -43,8 +43,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?)
 
 OBSERVED = ", ".join(f"'{verdict}'" for verdict in sorted(OBSERVATIONS))
 
-# Of every grader: the response that will be drawn in its place has no verdict yet.
-# Every grading is named, so that the verdicts' key is used, and rows are named, so that the samples' index is.
+# The verdicts of every grader go, since the response that replaces this one has none yet.
+# Selecting the gradings lets SQLite use the verdicts' key, and selecting rowids the samples' index.
 DELETE_VERDICTS_OF_BROKEN = """
 DELETE FROM verdicts WHERE grading IN (SELECT grading FROM gradings) AND (prompt_number, sample_index) IN (
     SELECT prompt_number, sample_index FROM samples WHERE finish_reason = 'tool_error')
@@ -61,7 +61,7 @@ INSERT INTO commits (call, time, samples, response_tokens) VALUES (?, (julianday
 
 
 def prompt_row(prompt: Prompt) -> tuple[str, str, str, str, str | None]:
-    """What follows a prompt's position in `INSERT_PROMPT`."""
+    """The values of `INSERT_PROMPT` after the position."""
     messages = json.dumps([list(message) for message in prompt.messages], ensure_ascii=False)
     extra_info = None if prompt.extra_info is None else json.dumps(prompt.extra_info, sort_keys=True)
     return prompt.prompt_id, messages, prompt.ground_truth, prompt.data_source, extra_info
@@ -88,7 +88,7 @@ def sample_row(sample: Sample, prompt_number: int) -> tuple[Any, ...]:
         sample.finish_reason,
         len(sample.token_ids),
         sample.tool_turns,
-        pack(sample.response.encode(errors="replace")),  # a lone surrogate is no text
+        pack(sample.response.encode(errors="replace")),  # UTF-8 cannot hold a lone surrogate
         pack(sample.token_ids.astype("<i4").tobytes()),
         None if mask is None else pack(np.packbits(mask).tobytes()),
         None if logprobs is None else pack(logprobs.astype("<f4").tobytes()),
@@ -117,7 +117,7 @@ def sample_of(row: Sequence[Any]) -> Sample:
 
 
 def verdict_row(graded: Graded) -> tuple[str | None, str, float | None, str | None]:
-    """What follows a sample's place in `INSERT_VERDICT`."""
+    """The values of `INSERT_VERDICT` after grading, prompt number and sample index."""
     answer, detail = (
         None if text is None else text.encode(errors="replace").decode() for text in (graded.answer, graded.detail)
     )
@@ -125,14 +125,14 @@ def verdict_row(graded: Graded) -> tuple[str | None, str, float | None, str | No
 
 
 def pack(data: bytes) -> bytes:
-    """zstd, behind the plain length in four bytes."""
+    """Compress with zstd, after the uncompressed length in four bytes."""
     import pyarrow as pa
 
     return len(data).to_bytes(4, "little") + bytes(pa.compress(data, codec="zstd", asbytes=True))
 
 
 def unpack(blob: bytes) -> bytes:
-    """What was packed."""
+    """The data that `pack` compressed."""
     import pyarrow as pa
 
     return bytes(pa.decompress(blob[4:], int.from_bytes(blob[:4], "little"), codec="zstd", asbytes=True))

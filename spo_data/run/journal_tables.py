@@ -1,10 +1,10 @@
-"""The journal's tables, and how a journal of an earlier schema becomes one of this.
+"""The journal's tables, and the upgrade of a journal of an earlier schema.
 
-`samples` holds what the engine made, `verdicts` what each grader said of it, `gradings` who they are, `commits` when
-the samples came.
+`samples` holds the engine's output, `verdicts` each grader's verdicts on it, `gradings` the graders, `commits` when
+samples were committed.
 
-A sample's row holds its response, so what is counted over all samples is read from an index, never from the rows: a
-run of millions has tens of gigabytes of them.
+A sample's row holds its response, so counts over all samples are read from an index and never from the rows: in a run
+of millions, the rows are tens of gigabytes.
 """
 
 import sqlite3
@@ -12,14 +12,14 @@ import sqlite3
 from spo_data.provenance import GraderRecord
 
 SCHEMA_VERSION = 4
-"""The second came with a verdict of each grader, the third with `commits`, the fourth with `response_mask`."""
+"""Version 2 added verdicts by grader, 3 `commits`, 4 `response_mask`."""
 
 
 def make_schema(db: sqlite3.Connection, grader: GraderRecord, *, for_writing: bool) -> None:
-    """Make the tables where they are not, all or none. `grader` is whose verdicts a first-schema journal holds.
+    """Make the missing tables, all or none. The verdicts of a first-schema journal are those of `grader`.
 
-    A journal of this schema that was made without its index gets it from who writes; a reader is answered without.
-    Raises NotSupportedError for the journal of a later spo-data.
+    A writer adds a missing index; a reader works without it. Raises NotSupportedError if the journal's schema is later
+    than this one.
     """
     if (version := _version(db)) > SCHEMA_VERSION:
         raise sqlite3.NotSupportedError(f"its schema is version {version}, this spo-data knows {SCHEMA_VERSION}")
@@ -29,7 +29,7 @@ def make_schema(db: sqlite3.Connection, grader: GraderRecord, *, for_writing: bo
         return
     db.execute("BEGIN IMMEDIATE")
     try:
-        if _version(db) < SCHEMA_VERSION:  # nobody else has made them meanwhile
+        if _version(db) < SCHEMA_VERSION:  # no other process has made them meanwhile
             in_first_schema = db.execute("SELECT 1 FROM pragma_table_info('samples') WHERE name = 'verdict'").fetchone()
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
@@ -118,7 +118,7 @@ CREATE TABLE IF NOT EXISTS commits (
 );
 """
 
-# All that is asked of a sample beside its response. It is no part of the schema's version: any release keeps it.
+# All columns that are read without the response. It is not part of the schema version: SQLite keeps it up to date.
 _INDEX = """
 CREATE INDEX IF NOT EXISTS samples_without_responses
 ON samples (prompt_number, sample_index, finish_reason, response_tokens, tool_turns)

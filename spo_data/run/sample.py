@@ -28,21 +28,21 @@ class Sample:
     token_logprobs: np.ndarray | None = None
     """float32, shape (n_response_tokens,)."""
     response_mask: np.ndarray | None = None
-    """bool, shape (n_response_tokens,), false for tool output; None where every token is the model's."""
+    """bool, shape (n_response_tokens,), false for tool output; None if the model sampled every token."""
 
     @property
     def sampled_tokens(self) -> int:
-        """How many of its tokens the model sampled: all but tool output."""
+        """The number of tokens that the model sampled, excluding tool output."""
         return len(self.token_ids) if self.response_mask is None else int(self.response_mask.sum())
 
     @property
     def graded(self) -> Graded:
-        """What the grader said of it."""
+        """The grader's verdict, score, answer and detail."""
         return Graded(self.verdict, self.score, self.answer, self.detail)
 
     @staticmethod
     def of(prompt_id: str, sample_index: int, seed: int, completion: Completion, graded: Graded) -> "Sample":
-        """Put together what the engine and the grader said."""
+        """Combine the engine's completion and the grader's verdict."""
         return Sample(
             prompt_id=prompt_id,
             sample_index=sample_index,

@@ -1,4 +1,4 @@
-"""What `spo-data show` says of a run: counted from the journal, so it is true of a run that is still going on.
+"""A run in numbers, as `spo-data show` prints it: counted from the journal, so it is right while the run continues.
 
 summary = summarize(journal, manifest)
 summary.histogram[3]      # prompts whose value is nearest to 3/n
@@ -20,11 +20,16 @@ from spo_data.text import excerpt
 from spo_data.values.estimator import PromptValue, estimate_value
 
 EXAMPLES = 5
+"""Prompts that a list of examples shows."""
+
+_TOOL_ERRORS = """
+SELECT coalesce(detail, ''), count(*) FROM graded WHERE finish_reason = 'tool_error' GROUP BY 1 ORDER BY 2 DESC, 1
+"""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One prompt among the hardest or easiest."""
+    """One of the hardest or easiest prompts."""
 
     prompt_id: str
     value: float
@@ -44,14 +49,14 @@ class Suspect:
 
 @dataclass(frozen=True)
 class SecondOpinion:
-    """Where a second verifier disagrees: samples that both judged, and that only one calls correct."""
+    """How often a second verifier disagrees: it judged the same samples and scored some differently."""
 
     verifier: str
     compared: int
     """Samples that both graders judged."""
     disagree: int
     pairs: dict[str, int]
-    """How many samples have which pair of verdicts, "first → second", those that agree in score left out."""
+    """Samples by pair of verdicts, "first → second", without pairs of equal score."""
     value_mean: float | None
     """Mean over the prompts of the second verifier's values."""
     worst: list["Disagreement"]
@@ -74,8 +79,8 @@ class Disagreement:
 class Summary:
     """A run in numbers.
 
-    `value_mean` is the mean over the prompts that have a value, the bounds are means over all that were tried; None
-    where there is none.
+    `value_mean` is the mean over the prompts that have a value. The bounds are means over all prompts that were tried.
+    A mean over no prompts is None.
     """
 
     model: str
@@ -92,9 +97,9 @@ class Summary:
     verdicts: dict[str, int]
     undrawn: int
     errors: dict[str, int]
-    """What the engine said of the samples it failed to draw, and how often."""
+    """The engine's errors for samples that it failed to draw, and how often each occurred."""
     tool_errors: dict[str, int]
-    """Why the interpreter broke off responses, and how often."""
+    """The interpreter failures that ended responses, and how often each occurred."""
     missing: int
     """Samples asked for that are not valid: never drawn, failed to draw, failed to grade."""
     prompts_without_value: int
@@ -104,13 +109,13 @@ class Summary:
     histogram: list[int]
     """n + 1 counts: prompts whose value is nearest to 0/n, 1/n, ..., n/n."""
     response_tokens: int
-    """Of all responses, tool output included, and those that the interpreter broke off."""
+    """Over all responses, including tool output and the responses that an interpreter failure ended."""
     response_tokens_mean: float | None
-    """Over the responses that the interpreter did not break off, as in the table of values."""
+    """Over the responses that no interpreter failure ended, as in the table of values."""
     tools: str | None
     """The policy's interpreter."""
     tool_turns_mean: float | None
-    """Programs that a response ran, over the same responses; None without an interpreter."""
+    """Programs per response, over the same responses; None without an interpreter."""
     samples_per_second: float | None
     tokens_per_second: float | None
     hardest: list[Example]
@@ -121,15 +126,15 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """There are prompts, every row became one, and every prompt has its n valid samples."""
+        """Whether there are prompts, every row became one, and every prompt has its n valid samples."""
         return self.prompts > 0 and self.missing == 0 and not self.dropped
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The summary for JSON."""
         return {"complete": self.complete, **asdict(self)}
 
     def counts(self) -> Counts:
-        """For the manifest."""
+        """The counts for the manifest."""
         return Counts(
             dropped=self.dropped,
             prompts=self.prompts,
@@ -148,9 +153,9 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         " avg(tool_turns) FILTER (WHERE whole)"
         " FROM (SELECT response_tokens, tool_turns, finish_reason <> 'tool_error' AS whole FROM samples)"
     )
-    verdicts = _counts(journal, "SELECT verdict, count(*) FROM graded GROUP BY 1 ORDER BY 2 DESC, 1")
-    errors = _counts(journal, "SELECT error, count(*) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1")
-    values = _values(journal)
+    verdicts = _count_by_name(journal, "SELECT verdict, count(*) FROM graded GROUP BY 1 ORDER BY 2 DESC, 1")
+    errors = _count_by_name(journal, "SELECT error, count(*) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1")
+    values = _estimate_values(journal)
     known = [(value.value, position) for position, value in values if value.value is not None]
     histogram = [0] * (manifest.n + 1)
     for mean, _ in known:
@@ -165,14 +170,14 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         n=manifest.n,
         rows=manifest.dataset.rows,
         duplicates=manifest.dataset.duplicates,
-        dropped=_counts(journal, "SELECT reason, count(*) FROM dropped GROUP BY 1 ORDER BY 2 DESC, 1"),
+        dropped=_count_by_name(journal, "SELECT reason, count(*) FROM dropped GROUP BY 1 ORDER BY 2 DESC, 1"),
         prompts=n_prompts,
         asked=n_prompts * manifest.n,
         drawn=drawn,
         verdicts=verdicts,
         undrawn=sum(errors.values()),
         errors=errors,
-        tool_errors={} if tools is None else _counts(journal, _TOOL_ERRORS),
+        tool_errors={} if tools is None else _count_by_name(journal, _TOOL_ERRORS),
         missing=n_prompts * manifest.n - valid,
         prompts_without_value=n_prompts - len(known),
         value_mean=_mean([mean for mean, _ in known]),
@@ -185,15 +190,15 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         tool_turns_mean=None if tools is None else tool_turns_mean,
         samples_per_second=manifest.timings.sampled / seconds if seconds else None,
         tokens_per_second=manifest.timings.sampled_tokens / seconds if seconds else None,
-        hardest=_examples(journal, sorted(known)),
-        easiest=_examples(journal, sorted(known, key=lambda pair: (-pair[0], pair[1]))),
-        suspects=_suspects(journal),
-        second=None if manifest.also is None else _second_opinion(journal, manifest.also),
+        hardest=_read_examples(journal, sorted(known)),
+        easiest=_read_examples(journal, sorted(known, key=lambda pair: (-pair[0], pair[1]))),
+        suspects=_find_suspects(journal),
+        second=None if manifest.also is None else _compare_graders(journal, manifest.also),
     )
 
 
-def _suspects(journal: Journal) -> list[Suspect]:
-    # Answers are read only of prompts that no sample solved and three answered: the others cannot be suspect.
+def _find_suspects(journal: Journal) -> list[Suspect]:
+    # Read answers only for prompts with no correct and enough wrong samples: no other can be suspect.
     rows = journal.query(
         "SELECT prompt_number, verdict, answer FROM prompts CROSS JOIN graded USING (prompt_number)"
         " WHERE prompt_number IN (SELECT prompt_number FROM graded GROUP BY 1 HAVING sum(verdict = 'correct') = 0"
@@ -203,12 +208,12 @@ def _suspects(journal: Journal) -> list[Suspect]:
     for number, group in groupby(rows, key=lambda row: row[0]):
         answer = find_agreed_answer((Verdict(verdict), answer) for _, verdict, answer in group)
         if answer is not None:
-            prompt_id, text, ground_truth = _prompt(journal, "prompt_number", number)
+            prompt_id, text, ground_truth = _read_prompt(journal, "prompt_number", number)
             suspects.append(Suspect(prompt_id, ground_truth, answer, excerpt(text)))
     return suspects
 
 
-def _second_opinion(journal: Journal, second: GraderRecord) -> SecondOpinion:
+def _compare_graders(journal: Journal, second: GraderRecord) -> SecondOpinion:
     both = [
         count
         for (ours, theirs), count in journal.confusion(second).items()
@@ -221,7 +226,7 @@ def _second_opinion(journal: Journal, second: GraderRecord) -> SecondOpinion:
     worst = []
     for number, samples in sorted(by_prompt.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]:
         ours, theirs = first[number]
-        prompt_id, text, ground_truth = _prompt(journal, "prompt_number", number)
+        prompt_id, text, ground_truth = _read_prompt(journal, "prompt_number", number)
         worst.append(Disagreement(prompt_id, samples, ground_truth, excerpt(text), ours.answer, theirs.answer))
     return SecondOpinion(
         verifier=second.verifier,
@@ -233,7 +238,7 @@ def _second_opinion(journal: Journal, second: GraderRecord) -> SecondOpinion:
     )
 
 
-def _prompt(journal: Journal, column: str, value: int) -> tuple[str, str, str]:
+def _read_prompt(journal: Journal, column: str, value: int) -> tuple[str, str, str]:
     """Id, first user message and ground truth."""
     ((prompt_id, messages, ground_truth),) = journal.query(
         f"SELECT prompt_id, messages, ground_truth FROM prompts WHERE {column} = ?", (value,)
@@ -241,10 +246,10 @@ def _prompt(journal: Journal, column: str, value: int) -> tuple[str, str, str]:
     return prompt_id, next(content for role, content in json.loads(messages) if role == "user"), ground_truth
 
 
-def _values(journal: Journal) -> list[tuple[int, PromptValue]]:
-    """(position, value) of the prompts that were tried; one whose samples all failed has bounds 0 and 1."""
+def _estimate_values(journal: Journal) -> list[tuple[int, PromptValue]]:
+    """(position, value) of the prompts that were tried; a prompt whose samples all failed has the bounds 0 and 1."""
     undrawn = dict(journal.query("SELECT prompt_number, count(*) FROM failures GROUP BY 1"))
-    # Without `prompts` in it, the query walks two indexes and never reads a response.
+    # Without a join to `prompts`, the query walks two indexes and never reads a response.
     rows = journal.rows("SELECT prompt_number, verdict, score FROM graded ORDER BY prompt_number, sample_index")
     values = {number: estimate_value((), count) for number, count in undrawn.items()}
     for number, group in groupby(rows, key=lambda row: row[0]):
@@ -254,7 +259,7 @@ def _values(journal: Journal) -> list[tuple[int, PromptValue]]:
     return [(position, values[number]) for position, number in positions if number in values]
 
 
-def _counts(journal: Journal, sql: str) -> dict[str, int]:
+def _count_by_name(journal: Journal, sql: str) -> dict[str, int]:
     return {str(name): int(count) for name, count in journal.query(sql)}
 
 
@@ -263,14 +268,9 @@ def _mean(numbers: Sequence[float | None]) -> float | None:
     return sum(present) / len(present) if present else None
 
 
-def _examples(journal: Journal, ranked: Iterable[tuple[float, int]]) -> list[Example]:
+def _read_examples(journal: Journal, ranked: Iterable[tuple[float, int]]) -> list[Example]:
     examples = []
     for value, position in list(ranked)[:EXAMPLES]:
-        prompt_id, text, ground_truth = _prompt(journal, "position", position)
+        prompt_id, text, ground_truth = _read_prompt(journal, "position", position)
         examples.append(Example(prompt_id, value, excerpt(text), ground_truth))
     return examples
-
-
-_TOOL_ERRORS = """
-SELECT coalesce(detail, ''), count(*) FROM graded WHERE finish_reason = 'tool_error' GROUP BY 1 ORDER BY 2 DESC, 1
-"""

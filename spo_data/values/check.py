@@ -1,9 +1,9 @@
-"""What must hold of a `values` table before anybody joins or trains on it.
+"""Check a `values` table before it is joined or trained on.
 
     check_values(table, "values/train-00000-of-00001.parquet")
 
-Raises UserError for the first row that does not hold, naming file, column and row. Written with Arrow and numpy where
-columns are numbers, so that a million rows take seconds; the ids are computed again from the messages, row by row.
+Raises UserError for the first bad row, naming file, column and row. Columns of numbers are checked with Arrow and
+numpy, so a million rows take seconds. The prompt ids are computed again from the messages, row by row.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,15 +22,15 @@ TOLERANCE = 1e-9
 
 
 def check_values(table: "pa.Table", file: str) -> None:
-    """Check a table with the columns of `values_schema`."""
+    """Check a table with the columns of `values_schema`; raises UserError for the first bad row."""
     for name in REQUIRED:
         column = table.column(name)
         if column.null_count:
-            _refuse(file, name, _first(column.is_null()), "is missing")
+            _refuse(file, name, _find_first(column.is_null()), "is missing")
     for name in ("value", "value_low", "value_high"):
-        numbers = _numbers(table, name)
+        numbers = _read_numbers(table, name)
         _refuse_where(~np.isnan(numbers) & ~((numbers >= 0) & (numbers <= 1)), file, name, numbers, "is not in [0, 1]")
-    if (nan := np.isnan(_numbers(table, "value"))).any():
+    if (nan := np.isnan(_read_numbers(table, "value"))).any():
         _refuse(file, "value", int(np.argmax(nan)), "is NaN")
     _check_scores(table, file)
     _check_bounds(table, file)
@@ -38,7 +38,7 @@ def check_values(table: "pa.Table", file: str) -> None:
 
 
 def check_unique(table: "pa.Table", file: str) -> None:
-    """Raise UserError where a prompt occurs twice."""
+    """Raise UserError if a prompt occurs twice."""
     import pyarrow.compute as pc
 
     column = table.column("prompt_id")
@@ -47,7 +47,7 @@ def check_unique(table: "pa.Table", file: str) -> None:
     seen: dict[str, int] = {}
     for row, found in enumerate(column.to_pylist()):
         if seen.setdefault(found, row) != row:
-            _refuse(file, "prompt_id", row, f"is the prompt of row {seen[found]} again ({found})")
+            _refuse(file, "prompt_id", row, f"repeats the prompt of row {seen[found]} ({found})")
 
 
 def _check_scores(table: "pa.Table", file: str) -> None:
@@ -62,21 +62,21 @@ def _check_scores(table: "pa.Table", file: str) -> None:
         first = int(np.argmax(bad))
         _refuse(file, "vhat", int(parents[first]), f"has the score {scores[first]}, which is not in [0, 1]")
     sums = np.bincount(parents, weights=scores, minlength=len(column))
-    values, valid = _numbers(table, "value"), _numbers(table, "n_valid")
+    values, valid = _read_numbers(table, "value"), _read_numbers(table, "n_valid")
     there = lengths > 0
     means = np.divide(sums, lengths, out=np.zeros(len(column)), where=there)
     _refuse_where(there & (abs(means - values) > TOLERANCE), file, "value", values, "is not the mean of vhat")
     known = ~np.isnan(valid) & ~np.asarray(column.is_null().to_numpy(zero_copy_only=False))
     _refuse_where(known & (valid != lengths), file, "n_valid", valid, "is not the number of scores in vhat")
-    correct, failed, asked = (_numbers(table, name) for name in ("n_correct", "n_failed", "n"))
-    with np.errstate(invalid="ignore"):  # a count that is not there is NaN, and not too large
+    correct, failed, asked = (_read_numbers(table, name) for name in ("n_correct", "n_failed", "n"))
+    with np.errstate(invalid="ignore"):  # a missing count is NaN, and compares as false
         _refuse_where(correct > valid, file, "n_correct", correct, "is more than n_valid")
-        _refuse_where(abs(valid + failed - asked) > 0, file, "n", asked, "is not n_valid and n_failed together")
+        _refuse_where(abs(valid + failed - asked) > 0, file, "n", asked, "is not the sum of n_valid and n_failed")
 
 
 def _check_bounds(table: "pa.Table", file: str) -> None:
-    value, low, high = (_numbers(table, name) for name in ("value", "value_low", "value_high"))
-    with np.errstate(invalid="ignore"):  # a bound that is not there is NaN, and not outside
+    value, low, high = (_read_numbers(table, name) for name in ("value", "value_low", "value_high"))
+    with np.errstate(invalid="ignore"):  # a missing bound is NaN, and compares as false
         _refuse_where(low > high + TOLERANCE, file, "value_low", low, "is above value_high")
         _refuse_where(low > value + TOLERANCE, file, "value_low", low, "is above the value")
         _refuse_where(value > high + TOLERANCE, file, "value_high", high, "is below the value")
@@ -101,7 +101,7 @@ def _check_ids(table: "pa.Table", file: str) -> None:
             row += 1
 
 
-def _numbers(table: "pa.Table", name: str) -> np.ndarray:
+def _read_numbers(table: "pa.Table", name: str) -> np.ndarray:
     """A numeric column as float64, NaN where it is null."""
     return np.asarray(table.column(name).to_numpy(), dtype=np.float64)
 
@@ -116,7 +116,7 @@ def _refuse(file: str, column: str, row: int, what: str) -> None:
     raise UserError(f"{file}: column {column}, row {row}: {what}")
 
 
-def _first(mask: Any) -> int:
+def _find_first(mask: Any) -> int:
     import pyarrow.compute as pc
 
     return int(pc.index(mask, True).as_py())

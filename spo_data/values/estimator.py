@@ -1,14 +1,14 @@
-"""A prompt's value from its samples: the mean score, and what we do not know of it.
+"""Estimate a prompt's value from its samples: the mean score, and bounds for what is unknown.
 
-    estimate_value([Graded(...), ...], n_undrawn=0)
+    estimate_value([(Verdict.CORRECT, 1.0), (Verdict.TRUNCATED, 0.0)], n_undrawn=1)
 
 value       mean score over the valid samples (those whose verdict is an observation of the policy)
 value_low   every truncated, ungraded or undrawable sample counted wrong
 value_high  every such sample counted right
 
-A truncated response scores 0 in training, so it is in `value` as 0; it may have become right with more tokens, so it
-spreads the bounds. A prompt of which one sample found the ground truth unparseable has no value, and no sample of it is
-valid: a truncated one was not wrong about it either.
+A truncated response scores 0 in training, so it counts as 0 in `value`. With more tokens it might have been right, so
+it widens the bounds. If any sample has the verdict `gold_unparseable`, the prompt has no value and none of its samples
+is valid, not even a truncated one.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ from spo_data.grading.verdict import Verdict
 
 @dataclass(frozen=True, slots=True)
 class PromptValue:
-    """The value columns of one prompt. `value` is None where there is no valid sample."""
+    """The value columns of one prompt. `value` is None if there is no valid sample."""
 
     vhat: tuple[float, ...]
     """Scores of the valid samples, by sample index."""
@@ -27,7 +27,7 @@ class PromptValue:
     value_low: float | None
     value_high: float | None
     n: int
-    """Samples that were asked for and came to an end, one way or another."""
+    """Samples that were requested and have finished or failed."""
     n_valid: int
     n_correct: int
     n_truncated: int
@@ -37,7 +37,7 @@ class PromptValue:
 
 
 def estimate_value(samples: Iterable[tuple[Verdict, float | None]], n_undrawn: int = 0) -> PromptValue:
-    """The value of one prompt from its (verdict, score) pairs in sample order, and how many could not be drawn."""
+    """The value of a prompt from its (verdict, score) pairs, in sample order, and the number of undrawn samples."""
     pairs = list(samples)
     verdicts = [verdict for verdict, _ in pairs]
     bad_gold = Verdict.GOLD_UNPARSEABLE in verdicts

@@ -1,4 +1,4 @@
-"""How parquet files are written and read: one way for all of them.
+"""Write and read parquet files, all of them in one way.
 
 with parquet_writer(path, schema) as writer:
     writer.write_table(table, row_group_size=ROW_GROUP)
@@ -22,7 +22,7 @@ ROW_GROUP = 1_000
 
 
 def parquet_writer(path: Path, schema: "pa.Schema") -> "pq.ParquetWriter":
-    """Open a parquet file to write: zstd, content-defined chunks and a page index."""
+    """Open a parquet file for writing: zstd, content-defined chunks and a page index."""
     import pyarrow.parquet as pq
 
     return pq.ParquetWriter(path, schema, compression="zstd", use_content_defined_chunking=True, write_page_index=True)
@@ -32,7 +32,7 @@ def parquet_writer(path: Path, schema: "pa.Schema") -> "pq.ParquetWriter":
 def open_parquet(path: Path, name: str | None = None, kind: str = "parquet") -> Iterator[Any]:
     """A `pyarrow.parquet.ParquetFile`; raises UserError if it cannot be opened, or read inside the block.
 
-    Messages call the file by `name`, by its path without one, and say that it cannot be read as `kind`.
+    Messages name the file as `name` (default: its path) and say that it cannot be read as `kind`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,37 +1,33 @@
-"""The columns of the two tables, and what each file says of itself.
+"""The columns of the two tables, and the provenance in each file's metadata.
 
     values_schema(provenance)       one row a prompt
     samples_schema(provenance)      one row a response
-    read_provenance(schema)       what a file that was read belongs to
+    read_provenance(schema)         what the numbers of a file belong to
 
-A parquet file carries the policy, dataset and grader of its numbers in its metadata (key `spo`, as JSON): a table that
-was copied out of its run, or downloaded, still says what it belongs to.
+A parquet file's metadata holds the policy, dataset and grader of its numbers (key `spo`, as JSON), so a table that was
+copied out of its run or downloaded still records what it belongs to.
 """
 
-from typing import TYPE_CHECKING
-
-from pydantic import ValidationError
-
-from spo_data.provenance import SCHEMA_VERSION, Provenance
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from spo_data.grading.verdict import OBSERVATIONS
+from spo_data.provenance import SCHEMA_VERSION, Provenance
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH = 10_000
-"""Rows that are Python objects at a time: a table of a million prompts fits into memory, its Python objects may not."""
+"""Rows that are Python objects at a time: a table of a million prompts fits into memory, but not as Python objects."""
 
 _KEY = b"spo"
+"""The metadata key of the provenance."""
 
 
 def values_schema(provenance: Provenance | None = None) -> "pa.Schema":
-    """One row a prompt. Null where the source of foreign values does not say."""
+    """One row a prompt; null if the source of foreign values does not say."""
     import pyarrow as pa
 
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
@@ -58,7 +54,7 @@ def values_schema(provenance: Provenance | None = None) -> "pa.Schema":
 def samples_schema(
     provenance: Provenance | None = None, *, with_logprobs: bool = False, with_mask: bool = False
 ) -> "pa.Schema":
-    """One row a response; `with_mask` where responses have tool output in them."""
+    """One row a response; `with_mask` if responses contain tool output."""
     import pyarrow as pa
 
     columns = [
@@ -80,7 +76,7 @@ def samples_schema(
 
 
 def read_provenance(schema: "pa.Schema") -> Provenance | None:
-    """What a file's numbers belong to; None where it does not say, or in a version that we do not read."""
+    """What a file's numbers belong to; None if the file does not say, or says it in a version that we cannot read."""
     try:
         found = Provenance.model_validate_json((schema.metadata or {})[_KEY])
     except (KeyError, ValidationError):
@@ -88,11 +84,11 @@ def read_provenance(schema: "pa.Schema") -> Provenance | None:
     return found.model_copy(update={"schema_version": SCHEMA_VERSION})
 
 
-def _metadata(provenance: Provenance | None) -> dict[bytes, bytes] | None:
-    return None if provenance is None else {_KEY: provenance.model_dump_json().encode()}
-
-
 def is_valid(sample: Mapping[str, Any]) -> bool:
-    """Imported samples have no verdict: a score is all that is known of them."""
+    """Whether a row of `samples` is valid. Imported samples have no verdict, so a score is enough."""
     verdict = sample.get("verdict")
     return sample["score"] is not None and (verdict is None or verdict in OBSERVATIONS)
+
+
+def _metadata(provenance: Provenance | None) -> dict[bytes, bytes] | None:
+    return None if provenance is None else {_KEY: provenance.model_dump_json().encode()}

@@ -1,9 +1,9 @@
-"""Foreign values as rows of a `values` table: what is not said is null, never a zero.
+"""Make rows of a `values` table from foreign scores: what the source does not say is null, never zero.
 
     make_table_of_scores([("What is 2 + 2?", [1.0, 0.0])], "values.json")
 
-Scores alone say how many samples there were and what they scored; not how many were truncated or failed, so there are
-no bounds.
+Scores alone say how many samples there were and what they scored, but not how many were truncated or failed, so there
+are no bounds.
 """
 
 import math
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def make_table_of_scores(pairs: Iterable[tuple[Any, Any]], file: str) -> "pa.Table":
-    """The table of (first user message, scores) pairs; raises UserError, naming file and row, for what is none."""
+    """The table of (first user message, scores) pairs; raises UserError for a bad pair, naming file and row."""
     table = make_table(_read_scored_rows(pairs, file))
     check_unique(table, file)
     return table
@@ -67,7 +67,7 @@ def make_table(rows: Iterable[Mapping[str, Any]]) -> "pa.Table":
 
 
 def read_scores(scores: Any, where: str) -> list[float]:
-    """A list of scores in [0, 1]; raises UserError where it is none."""
+    """A list of at least one score in [0, 1]; raises UserError if `scores` is anything else."""
     if not isinstance(scores, list) or not scores:
         raise UserError(f"{where}: {scores!r:.80} is not a list with at least one score")
     for score in scores:
@@ -87,10 +87,10 @@ def _read_scored_rows(pairs: Iterable[tuple[Any, Any]], file: str) -> Iterator[d
 
 
 def _is_finite(score: float) -> bool:
-    """True for every integer: one of 400 digits cannot be made the float that `isfinite` wants."""
+    """True for every integer: `isfinite` raises for one that is too large for a float."""
     return isinstance(score, int) or math.isfinite(score)
 
 
 def _is_unicode(text: str) -> bool:
-    """False for half a surrogate pair, which JSON can spell and no table can hold."""
+    """False for half a surrogate pair, which JSON can express but no table can hold."""
     return not any("\ud800" <= character <= "\udfff" for character in text)

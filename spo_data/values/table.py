@@ -1,10 +1,10 @@
-"""A table of values in memory: one row a prompt, checked, with what the values belong to.
+"""A checked table of values in memory: one row a prompt, and what the values belong to.
 
     values.prompt_ids, values.values, values.provenance
 
-Wherever it was loaded from (`spo_data.load`), a `ValueTable` has the columns of a run's `values` table and was checked:
-ids are those of the messages and occur once, scores lie in [0, 1], a value is the mean of its scores. What does not
-hold is refused, naming file, column and row.
+From any source (`spo_data.load`), a `ValueTable` has the columns of a run's `values` table and has passed its checks:
+ids match the messages and are unique, scores lie in [0, 1], a value is the mean of its scores. A table that fails one
+is refused, naming file, column and row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,13 +26,13 @@ class ValueTable:
     """Values of prompts, in the order of their source."""
 
     table: "pa.Table"
-    """Columns as in `table_schemas.values_schema`; null where the source does not say."""
+    """Columns as in `spo_data.values.schema.values_schema`; null if the source does not say."""
     source: str
     """What was loaded, as the user named it."""
     revision: str | None = None
     """The commit, for a Hub dataset."""
     provenance: Provenance | None = None
-    """The policy, dataset and grader that the values belong to; None where the source does not say."""
+    """The policy, dataset and grader that the values belong to; None if the source does not say."""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -11,46 +11,45 @@ from spo_data.values.table import ValueTable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
 MATH_VERIFIERS = ("math-verify", "dapo")
-
+"""Verifiers whose prompts get verl's ability "math"."""
 NO_GROUND_TRUTH = "have no ground truth"
-
+"""Why a prompt cannot be a training row."""
 OURS = ("prompt_id", "value", "n_valid")
-"""The fields of `extra_info` that only an export of ours writes."""
+"""The fields of `extra_info` that only our export writes."""
 
 
 def make_verl_rows(table: "pa.Table", values: ValueTable, split: str = "train") -> "tuple[pa.Table, list[str]]":
-    """verl's columns for rows of a values table, and what does not fit into them."""
+    """verl's columns for rows of a values table, and notes on what does not fit into them."""
     import pyarrow as pa
 
     is_math = values.provenance is not None and values.provenance.grader.verifier in MATH_VERIFIERS
     sources = table.column("data_source")
-    extra_info, notes = _extra_info(table, split)
+    extra_info, notes = _make_extra_info(table, split)
     rules = pa.repeat(pa.scalar("rule"), len(table))
     columns = {
         "data_source": sources,
         "prompt": table.column("messages"),
         "ability": pa.repeat(pa.scalar("math"), len(table)) if is_math else sources,
-        "reward_model": _struct({"style": rules, "ground_truth": table.column("ground_truth")}),
+        "reward_model": _make_struct({"style": rules, "ground_truth": table.column("ground_truth")}),
         "extra_info": extra_info,
     }
     if sources.null_count:
-        notes.append(f"{sources.null_count:,} prompts have no data source, by which verl's own reward functions go")
+        notes.append(f"{sources.null_count:,} prompts have no data source, by which verl chooses its reward functions")
     return pa.table(columns).replace_schema_metadata(values_schema(values.provenance).metadata), notes
 
 
 def without_ours(extra_info: Mapping[str, Any], prompt_id: str) -> dict[str, Any]:
-    """The `extra_info` of a prompt without what an earlier export added: its value was another policy's."""
+    """A prompt's `extra_info` without the fields of an earlier export, whose value may be another policy's."""
     ours = OURS if extra_info.get("prompt_id") == prompt_id else ()
     return {name: value for name, value in extra_info.items() if name not in ours}
 
 
-def _extra_info(table: "pa.Table", split: str) -> "tuple[pa.ChunkedArray, list[str]]":
+def _make_extra_info(table: "pa.Table", split: str) -> "tuple[pa.ChunkedArray, list[str]]":
     import pyarrow as pa
 
     rows: dict[str, int] = {}
-    for batch in _originals(table):
+    for batch in _read_originals(table):
         for original in batch:
             for name in original:
                 rows[name] = rows.get(name, 0) + 1
@@ -59,34 +58,34 @@ def _extra_info(table: "pa.Table", split: str) -> "tuple[pa.ChunkedArray, list[s
         "split": pa.repeat(pa.scalar(split), len(table)),
         **{name: table.column(name) for name in OURS},
     }
-    # All of `OURS` or none: an import would read a value of the dataset's own beside our prompt id as ours.
+    # All of `OURS` or none: an import would take the dataset's own `value` beside our prompt id for ours.
     foreign = rows.keys() | (OURS if rows.keys() & OURS else ())
     notes, fields = [], {name: column for name, column in ours.items() if name not in foreign}
     if clash := [name for name in ours if name in rows]:
         others = [name for name in ours if name in foreign and name not in rows]
         notes.append(
-            f"extra_info has {', '.join(clash)} of its own: kept as the dataset has it, ours left out"
-            + (f", and {', '.join(others)} too" if others else "")
+            f"the dataset's extra_info already has {', '.join(clash)}: it is kept, and ours is not written"
+            + (f", nor is {', '.join(others)}" if others else "")
         )
     if partial := [name for name, count in rows.items() if count < len(table)]:
-        notes.append(f"extra_info lacks {', '.join(partial)} in some prompts: null there")
+        notes.append(f"some prompts have no extra_info.{', '.join(partial)}: it is null there")
     for name in rows:
         try:
             fields[name] = _to_one_type(table, name)
         except (pa.ArrowException, OverflowError):
-            notes.append(f"extra_info.{name} has no one type: written as JSON text")
+            notes.append(f"extra_info.{name} does not fit one column type: written as JSON text")
             fields[name] = pa.chunked_array(
                 [
                     [json.dumps(original[name]) if name in original else None for original in batch]
-                    for batch in _originals(table)
+                    for batch in _read_originals(table)
                 ],
                 pa.string(),
             )
-    return _struct(fields), notes
+    return _make_struct(fields), notes
 
 
-def _originals(table: "pa.Table") -> Iterator[list[dict[str, Any]]]:
-    """What each prompt had as `extra_info` before, a batch at a time."""
+def _read_originals(table: "pa.Table") -> Iterator[list[dict[str, Any]]]:
+    """The `extra_info` of each prompt without our fields, a batch at a time; raises UserError if one is no object."""
     for batch in table.select(["prompt_id", "extra_info"]).to_batches(max_chunksize=BATCH):
         originals = []
         for row in batch.to_pylist():
@@ -95,16 +94,16 @@ def _originals(table: "pa.Table") -> Iterator[list[dict[str, Any]]]:
             except ValueError:
                 original = None
             if not isinstance(original, dict):
-                raise UserError(f"column extra_info of prompt {row['prompt_id']} holds no JSON object")
+                raise UserError(f"column extra_info of prompt {row['prompt_id']} is not a JSON object")
             originals.append(without_ours(original, row["prompt_id"]))
         yield originals
 
 
 def _to_one_type(table: "pa.Table", name: str) -> "pa.ChunkedArray":
-    """One field of all rows in the one type that holds them; raises what Arrow raises where there is none."""
+    """One field of all rows in one type that holds them all; raises Arrow's error if there is none."""
     import pyarrow as pa
 
-    parts = [pa.table({name: [original.get(name) for original in batch]}) for batch in _originals(table)]
+    parts = [pa.table({name: [original.get(name) for original in batch]}) for batch in _read_originals(table)]
     column = pa.concat_tables(parts, promote_options="permissive").column(name)
     if _has_empty_struct(column.type):
         raise pa.ArrowNotImplementedError("parquet cannot hold a struct without fields")
@@ -118,7 +117,7 @@ def _has_empty_struct(kind: "pa.DataType") -> bool:
     return (pa.types.is_struct(kind) and not children) or any(map(_has_empty_struct, children))
 
 
-def _struct(columns: "Mapping[str, pa.Array | pa.ChunkedArray]") -> "pa.ChunkedArray":
+def _make_struct(columns: "Mapping[str, pa.Array | pa.ChunkedArray]") -> "pa.ChunkedArray":
     import pyarrow as pa
 
     table = pa.table(dict(columns))

@@ -72,18 +72,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(folder: Path) -> Path:
+def finished(folder: Path) -> Path:
     """A complete run that `exact` graded."""
     argv = ["estimate", "--model", scripted.MODEL, "--dataset", folder / "sums.jsonl", "--out", folder / "run"]
     ended = call(*argv, "--n", "6", "--max-tokens", "64", "--verifier", "exact", "--grader-workers", "1")
     assert ended["status"] == 0, ended["stderr"]
     return folder / "run"
-
-
-@pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    shutil.copytree(made, tmp_path / "run")
-    return tmp_path / "run"
 
 
 # check.
@@ -208,8 +202,8 @@ def test_regrade_that_leaves_samples_without_a_verdict_exits_with_1(run: Path) -
     ended = regrade(run, "--verifier", "choice")
     assert ended["status"] == 1
     rows = [row for row in scripted.journal_rows(run) if row[3] == "gold_unparseable"]
-    assert ended["stderr"].splitlines()[-1] == f"incomplete: {len(rows)} samples have no verdict of choice"
-    assert re.search(r"no value +5 prompts whose ground truth fails against itself", ended["stdout"])
+    assert ended["stderr"].splitlines()[-1] == f"incomplete: {len(rows)} samples have no verdict from choice"
+    assert re.search(r"no value +5 prompts whose ground truth does not verify against itself", ended["stdout"])
 
 
 def test_regrade_where_no_ground_truth_can_be_read_exits_with_2_and_changes_nothing(run: Path) -> None:
@@ -223,10 +217,10 @@ def test_regrade_where_no_ground_truth_can_be_read_exits_with_2_and_changes_noth
 
 
 def test_the_estimate_that_is_refused_after_a_regrade_prints_a_command_that_works(
-    folder: Path, run: Path, made: Path
+    folder: Path, run: Path, finished: Path
 ) -> None:
     assert regrade(run, "--verifier", f"{folder / 'half.py'}:compute_score")["status"] == 0
-    old = read_manifest(made)
+    old = read_manifest(finished)
     assert old is not None
     command = shlex.split(old.command)[1:]
     command[command.index("--out") + 1] = str(run)
@@ -275,8 +269,8 @@ REFUSED = [
 @pytest.mark.parametrize(
     ("argv", "says"), REFUSED, ids=[re.sub(r"[^\w.-]+", "-", "-".join(argv))[:60] for argv, _ in REFUSED]
 )
-def test_what_is_wrong_is_one_clear_line_and_status_2(argv: list[str], says: str, folder: Path, made: Path) -> None:
-    before = scripted.tables(made), (made / "run.json").read_bytes()
+def test_what_is_wrong_is_one_clear_line_and_status_2(argv: list[str], says: str, folder: Path, finished: Path) -> None:
+    before = scripted.tables(finished), (finished / "run.json").read_bytes()
     ended = call(*(word.replace("{}", str(folder)) for word in argv))
     assert ended["status"] == 2, ended["stderr"]
     if argv != ["check"]:
@@ -288,7 +282,7 @@ def test_what_is_wrong_is_one_clear_line_and_status_2(argv: list[str], says: str
             (line,) = errors
             assert line.startswith("error: ")
             assert says in line
-    assert (scripted.tables(made), (made / "run.json").read_bytes()) == before
+    assert (scripted.tables(finished), (finished / "run.json").read_bytes()) == before
     assert not (folder / "absent").exists()
 
 
@@ -340,10 +334,10 @@ def test_the_programs_help_names_both() -> None:
 
 
 @pytest.fixture(scope="module")
-def suspicious(folder: Path, made: Path) -> Path:
+def suspicious(folder: Path, finished: Path) -> Path:
     """The run, graded by a function that reads the same answer everywhere, with `dapo` beside."""
     place = folder / "suspicious"
-    shutil.copytree(made, place)
+    shutil.copytree(finished, place)
     verifier = f"{folder / 'agreeing.py'}:compute_score"
     ended = regrade(place, "--verifier", verifier, "--also", "dapo", "--skip-check")
     assert ended["status"] == 0, ended["stderr"]

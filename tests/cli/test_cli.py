@@ -32,7 +32,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(dataset: Path) -> Path:
+def complete(dataset: Path) -> Path:
     """A complete run."""
     folder = dataset.parent / "run"
     assert call(dataset, folder)["status"] == 0
@@ -225,7 +225,7 @@ def test_json_of_an_incomplete_run_is_json_too(dataset: Path, tmp_path: Path) ->
     assert summary["undrawn"] == summary["missing"] == sum(summary["errors"].values()) > 0
 
 
-@pytest.mark.parametrize("which", ["run", "incomplete"])
+@pytest.mark.parametrize("which", ["complete", "incomplete"])
 def test_show_says_in_json_what_the_estimate_said(which: str, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue(which)
     ended = scripted.server().run({"argv": ["show", str(folder), "--json"]})
@@ -238,10 +238,10 @@ def test_show_says_in_json_what_the_estimate_said(which: str, request: pytest.Fi
     assert summary["samples_per_second"] > 0
 
 
-def test_show_of_a_complete_run_prints_the_facts_and_each_examples_value_and_answer(run: Path) -> None:
+def test_show_of_a_complete_run_prints_the_facts_and_each_examples_value_and_answer(complete: Path) -> None:
     """At 80 columns the examples lost their value and their ground truth to the prompt."""
-    ended = scripted.server().run({"argv": ["show", str(run)]})
-    summary = json.loads(scripted.server().run({"argv": ["show", str(run), "--json"]})["stdout"])
+    ended = scripted.server().run({"argv": ["show", str(complete)]})
+    summary = json.loads(scripted.server().run({"argv": ["show", str(complete), "--json"]})["stdout"])
     assert (ended["status"], ended["stderr"]) == (0, "")
     assert "(complete)" in ended["stdout"]
     assert "6 prompts x 4: 24 of 24 drawn" in ended["stdout"]
@@ -281,7 +281,7 @@ def test_show_of_a_run_without_a_sample_works(dataset: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("what", ["absent", "folder", "file", "manifest", "journal"])
-def test_show_refuses_what_is_no_run(what: str, run: Path, tmp_path: Path) -> None:
+def test_show_refuses_what_is_no_run(what: str, complete: Path, tmp_path: Path) -> None:
     place = tmp_path / "it"
     if what == "file":
         place.write_text("x")
@@ -291,7 +291,7 @@ def test_show_refuses_what_is_no_run(what: str, run: Path, tmp_path: Path) -> No
         (place / "run.json").write_text("{}")
         (place / "journal.sqlite").write_bytes(b"")
     if what == "journal":
-        (place / "run.json").write_bytes((run / "run.json").read_bytes())
+        (place / "run.json").write_bytes((complete / "run.json").read_bytes())
         (place / "journal.sqlite").write_bytes(b"no database, whatever its name says" * 100)
     ended = scripted.server().run({"argv": ["show", str(place)]})
     assert "Traceback" not in ended["stderr"], ended["stderr"]
@@ -301,10 +301,10 @@ def test_show_refuses_what_is_no_run(what: str, run: Path, tmp_path: Path) -> No
     assert str(place) in line
 
 
-def test_show_does_not_change_the_run(run: Path) -> None:
-    before = scripted.tables(run), (run / "run.json").read_bytes(), scripted.journal_rows(run)
-    scripted.server().run({"argv": ["show", str(run)]})
-    assert (scripted.tables(run), (run / "run.json").read_bytes(), scripted.journal_rows(run)) == before
+def test_show_does_not_change_the_run(complete: Path) -> None:
+    before = scripted.tables(complete), (complete / "run.json").read_bytes(), scripted.journal_rows(complete)
+    scripted.server().run({"argv": ["show", str(complete)]})
+    assert (scripted.tables(complete), (complete / "run.json").read_bytes(), scripted.journal_rows(complete)) == before
 
 
 # The dry run, the presets, the engine's arguments.
@@ -315,7 +315,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(dataset: Path, tmp_path: P
     assert ended["status"] == 0
     assert not (tmp_path / "run").exists()
     assert ended["submitted"] == []
-    assert "6 prompts x 4 = 24 samples (0 there already), at most 1,536 response tokens" in ended["stderr"]
+    assert "6 prompts x 4 = 24 samples (0 already drawn), at most 1,536 response tokens" in ended["stderr"]
     assert "│ What is 0 + 3?" in ended["stderr"]
 
 
@@ -324,9 +324,9 @@ def test_a_preset_gives_what_was_not_asked_for(dataset: Path, tmp_path: Path) ->
     assert "temperature 0.6, top_p 0.8, top_k 20" in ended["stderr"]
 
 
-def test_the_command_in_the_manifest_is_the_one_that_was_typed(run: Path, dataset: Path) -> None:
-    command = json.loads((run / "run.json").read_text())["command"]
-    assert command.startswith(f"spo-data estimate --model {scripted.MODEL} --dataset {dataset} --out {run} --n 4")
+def test_the_command_in_the_manifest_is_the_one_that_was_typed(complete: Path, dataset: Path) -> None:
+    command = json.loads((complete / "run.json").read_text())["command"]
+    assert command.startswith(f"spo-data estimate --model {scripted.MODEL} --dataset {dataset} --out {complete} --n 4")
 
 
 def test_engine_arguments_are_read_as_json_or_text() -> None:

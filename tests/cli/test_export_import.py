@@ -13,7 +13,6 @@ from typer.testing import CliRunner, Result
 from spo_cli.commands.export import export
 from spo_cli.commands.import_values import import_values
 from spo_data.prompts.identity import Message, Prompt
-from support.made_runs import make_run
 
 APP = typer.Typer(rich_markup_mode="rich")
 APP.command("export")(export)
@@ -50,17 +49,15 @@ def ask(text: str, system: str | None = None) -> Prompt:
     return Prompt(tuple(turns), "4", "sums")
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    scores: list[tuple[Prompt, list[float | None]]] = [
-        (ask("[red]one[/red]"), [1.0, 0.0, 1.0]),
-        (ask("two", "Be brief."), [1.0, 0.0]),
-        (ask("twin", "A"), [1.0, 0.0]),
-        (ask("twin", "B"), [1.0, 0.0]),
-        (ask("few"), [1.0, None]),
-        (ask("none"), [None, None]),
-    ]
-    return make_run(tmp_path / "run", scores, n=2)
+DRAWN: list[tuple[Prompt, list[float | None]]] = [
+    (ask("[red]one[/red]"), [1.0, 0.0, 1.0]),
+    (ask("two", "Be brief."), [1.0, 0.0]),
+    (ask("twin", "A"), [1.0, 0.0]),
+    (ask("twin", "B"), [1.0, 0.0]),
+    (ask("few"), [1.0, None]),
+    (ask("none"), [None, None]),
+]
+N = 2
 
 
 def test_export_says_what_was_written_left_out_and_lost(run: Path, tmp_path: Path) -> None:
@@ -103,9 +100,9 @@ def test_every_format_is_written_and_read_again(run: Path, tmp_path: Path) -> No
 def test_what_exists_is_not_overwritten(run: Path, tmp_path: Path) -> None:
     (tmp_path / "v.json").write_text("mine")
     ended = call("export", run, "--format", "spo-json", "--out", tmp_path / "v.json", status=2)
-    assert refusal(ended).endswith(f"is there already: name another one, or remove it (rm -r {tmp_path}/v.json)")
+    assert refusal(ended).endswith(f"already exists: choose another path, or remove it (rm -r {tmp_path}/v.json)")
     assert (tmp_path / "v.json").read_text() == "mine"
-    assert "is there already" in refusal(call("import", tmp_path / "v.json", "--out", run, status=2))
+    assert "already exists" in refusal(call("import", tmp_path / "v.json", "--out", run, status=2))
 
 
 def dump(path: Path, *lines: dict[str, Any]) -> Path:
@@ -145,8 +142,8 @@ def test_a_dump_with_its_dataset_joins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--template", "none"), "--template says how to read a --dataset, and there is none"),
-        (("--model", "smollm2-135m"), "--dataset and --model go together"),
+        (("--template", "none"), "--template says how to read --dataset, which is not given"),
+        (("--model", "smollm2-135m"), "give --dataset and --model together"),
         (("--dataset", "nowhere.jsonl", "--model", "smollm2-135m"), "nowhere.jsonl: no such file"),
         (("--revision", "main"), "is local: --revision main does not apply"),
     ],
@@ -161,8 +158,8 @@ def test_pass_rates_say_what_they_do_not_know(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(rows * 2), tmp_path / "a.parquet")
     printed = facts(call("import", tmp_path / "a.parquet", "--out", tmp_path / "in"))
     assert printed["prompts"] == "1 with a value; scores: 1 prompts have 2"
-    assert printed["repeated"] == "1 prompts come more than once: their draws are put together"
-    assert printed["ungraded"] == "2 draws have no score: n_failed, in no value"
+    assert printed["repeated"] == "1 prompts occur more than once: their draws are merged"
+    assert printed["ungraded"] == "2 draws have no score: counted in n_failed, excluded from values"
     assert printed["null"].endswith("a system prompt may have been used: the source does not say")
 
 
@@ -178,11 +175,11 @@ def test_verls_rows_are_read_again(run: Path, tmp_path: Path) -> None:
 def test_hostile_sources_and_places_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each was a traceback, but `{}`: that was an import of nothing, with status 0."""
     for name, text, message in (
-        ("none.json", "{}", "no value in it (no rows)"),
+        ("none.json", "{}", "has no values (no rows)"),
         ("deep.jsonl", "[" * 200_000, "line 1: not JSON in UTF-8"),
         ("large.json", f'{{"p": [{10**400}]}}', "is not in [0, 1]"),
     ):
         (tmp_path / name).write_text(text)
         assert message in refusal(call("import", tmp_path / name, "--out", tmp_path / "in", status=2))
     monkeypatch.chdir(tmp_path)
-    assert "--out . is there already" in refusal(call("import", "large.json", "--out", ".", status=2))
+    assert "--out . already exists" in refusal(call("import", "large.json", "--out", ".", status=2))

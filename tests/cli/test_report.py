@@ -4,34 +4,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
 from spo_cli.commands.report import report
-from spo_data.grading.verdict import Verdict
 from spo_data.prompts.identity import Message, Prompt
-from spo_data.run.journal import Journal
-from spo_data.run.sample import Sample
-from support.records import GRADER, make_manifest
+from support.made_runs import make_run
+from support.records import make_manifest
 
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return make_run(tmp_path / "run")
-
-
-def make_run(folder: Path, samples: int = 2) -> Path:
-    folder.mkdir()
-    make_manifest().write(folder)
-    prompt = Prompt((Message("user", "1 + 1?"),), "2", "sums")
-    with Journal(folder / "journal.sqlite", GRADER) as journal:
-        journal.set_prompts([prompt], [])
-        for index in range(samples):
-            ids = np.zeros(3, dtype=np.int32)
-            journal.add(Sample(prompt.prompt_id, index, index, "2", ids, "stop", "2", Verdict.CORRECT, 1.0))
-    return folder
+PROMPT = Prompt((Message("user", "1 + 1?"),), "2", "sums")
+DRAWN = [(PROMPT, [1.0, 1.0])]
+N = 2
 
 
 def call(*arguments: object) -> Result:
@@ -51,13 +35,13 @@ def test_the_path_and_one_line_are_printed(run: Path) -> None:
 
 def test_an_incomplete_run_has_a_report_too_and_the_status_is_0(tmp_path: Path) -> None:
     for samples, words in ((1, "mean value 1.0000, incomplete"), (0, "no value yet, incomplete")):
-        done = call(make_run(tmp_path / f"run-{samples}", samples))
+        done = call(make_run(tmp_path / f"run-{samples}", [(PROMPT, [1.0] * samples)], n=N))
         assert done.exit_code == 0
         assert words in done.stdout
 
 
 def test_what_was_compared_is_counted(run: Path, tmp_path: Path) -> None:
-    done = call(run, "--compare", make_run(tmp_path / "other"))
+    done = call(run, "--compare", make_run(tmp_path / "other", DRAWN, n=N))
     assert done.exit_code == 0
     assert "1 prompts compared" in done.stdout
 
@@ -75,8 +59,8 @@ def test_what_cannot_be_reported_is_refused_in_one_line(run: Path, tmp_path: Pat
         "empty": ((empty,), "is not a run folder"),
         "no journal": ((manifest_only,), "is not a run folder"),
         "other absent": ((run, "--compare", tmp_path / "x"), "x is not a run folder"),
-        "itself": ((run, "--compare", run), "that is the run itself"),
-        "itself by another name": ((run, "--compare", tmp_path / "link"), "that is the run itself"),
+        "itself": ((run, "--compare", run), "this is the run itself"),
+        "itself by another name": ((run, "--compare", tmp_path / "link"), "this is the run itself"),
     }[which]
     done = call(*arguments)
     assert (done.exit_code, done.stdout) == (2, "")

@@ -19,7 +19,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
-import spo_train.data.training_rows
+import spo_train.data.verl_files
 import spo_train.launch.supervise
 import spo_train.plan.tool_options
 from spo_cli.train import app
@@ -141,7 +141,7 @@ def test_a_dry_run_prints_parity_and_settings_and_writes_nothing(
     assert "20 of 20 prompts have a value" in lines["coverage"]
     assert "spo (spo_sync), preset demo" in lines["method"]
     assert "16 prompts x 1, 2 updates a step" in lines["batch"]
-    assert "64 of a prompt, 32 of a response" in lines["tokens"]
+    assert "at most 64 per prompt, 32 per response" in lines["tokens"]
     assert "rate 1e-05, clip 0.2 / 0.28" in lines["learning"]
     assert "none (--val-files)" in lines["validation"]
     assert "no accelerator: verl runs on the CPU" in lines["note"]
@@ -153,7 +153,7 @@ def test_an_override_of_the_rollout_is_seen_by_the_parity_check(monkeypatch: pyt
     result = call(monkeypatch, *given)
     said = refusal(result)
     assert "temperature (values: 1; training: 0.6;" in said
-    assert "to train all the same: --allow-mismatch temperature" in said
+    assert "to train anyway: --allow-mismatch temperature" in said
     allowed = call(monkeypatch, *given, "--allow-mismatch", "temperature")
     assert allowed.exit_code == 0
     assert "allowed" in next(line for line in allowed.stdout.splitlines() if line.startswith("temperature"))
@@ -165,7 +165,7 @@ def test_an_override_of_the_rollout_is_seen_by_the_parity_check(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("data.train_batch_size",), "data.train_batch_size: not an override of a setting, which is key=value"),
+        (("data.train_batch_size",), "data.train_batch_size: not a setting; write key=value"),
         (("data.train_bach_size=8",), "did you mean data.train_batch_size"),
         (("data.train_batch_size=100",), "100 is more than the 20 training prompts: data.train_batch_size=20 fits"),
         (("actor_rollout_ref.model.path=x",), "actor_rollout_ref.model.path=x: use --model"),
@@ -173,7 +173,7 @@ def test_an_override_of_the_rollout_is_seen_by_the_parity_check(monkeypatch: pyt
         (("+data.apply_chat_template_kwargs.enable_thinking=false",), "use --chat-template-kwargs"),
         (("trainer.n_gpus_per_node=8",), "use --gpus-per-node"),
         (("trainer.device=cuda",), "this machine has no accelerator: trainer.device=cpu"),
-        (("trainer.val_before_train=true",), "there is nothing to validate on; give --val-files"),
+        (("trainer.val_before_train=true",), "there are no validation prompts; give --val-files"),
         (("--nodes", "0"), "--nodes 0: at least 1"),
         (("--gpus-per-node", "0"), "--gpus-per-node 0: at least 1"),
         (("--allow-mismatch", "temprature"), "did you mean temperature?"),
@@ -181,7 +181,7 @@ def test_an_override_of_the_rollout_is_seen_by_the_parity_check(monkeypatch: pyt
         (("--verifier", "mathverify"), "--verifier mathverify: choose one of"),
         (("--model", "smolm2-135m"), "did you mean smollm2-135m"),
         (("--revision", "main"), "is local: --revision main does not apply"),
-        (("--resume",), "has no training to resume: the command without --resume starts one"),
+        (("--resume",), "has no training run to resume: the command without --resume starts one"),
         (("--train-files", "absent.parquet"), "absent.parquet: no such file"),
         (("--split", "test"), "--dataset-config, --split and the columns say how to read --train-files"),
     ],
@@ -290,13 +290,13 @@ def test_a_training_has_the_tools_of_its_values(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--tools", "none"), "to make them equal: --tools python); to train all the same: --allow-mismatch tools"),
+        (("--tools", "none"), "to make them equal: --tools python); to train anyway: --allow-mismatch tools"),
         (("--max-tool-turns", "4"), "to make them equal: --max-tool-turns 3)"),
         (("--tools", "none", "--allow-mismatch", "tools"), "--template retool tells the model of an interpreter"),
         (("--tools", "none", "--tool-seconds", "4"), "--tool-seconds: responses have no interpreter"),
         (
             ("actor_rollout_ref.rollout.multi_turn.enable=true",),
-            "responses use no tools of verl's; --tools python gives them Python",
+            "spo-train uses no tools of verl; --tools python gives the model Python",
         ),
     ],
 )
@@ -319,7 +319,7 @@ def test_tools_for_values_without_them_are_told_of_where_the_template_says_so(
     assert "to make them equal: --tools none)" in refusal(call(monkeypatch, *given))
     result = call(monkeypatch, *given, "--allow-mismatch", "tools")
     assert result.exit_code == 0, result.output
-    assert "no prompt tells the model of its interpreter: --template retool does" in result.stdout
+    assert "the prompt does not tell the model about its interpreter: use --template retool" in result.stdout
     assert "python (8 turns, 30 s, 1,024 MB, 2,000 characters), run by local" in result.stdout
     assert checked == [ToolOptions("python")]
 
@@ -361,7 +361,7 @@ def test_a_failure_ends_with_its_cause(
     assert result.exit_code == 1
     again, last = result.stderr.splitlines()[-2:]
     assert again.endswith(f"spo-train --offline-values {values} --out {out} --resume")
-    assert last == f"error: RuntimeError: a worker died (all of it in {out}/verl.log)"
+    assert last == f"error: RuntimeError: a worker died (full log: {out}/verl.log)"
 
 
 def test_a_signal_says_how_to_go_on(
@@ -370,7 +370,8 @@ def test_a_signal_says_how_to_go_on(
     child("import os, signal, time\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(600)")
     result = call(monkeypatch, "--offline-values", values, "--out", tmp_path / "out")
     assert result.exit_code == 128 + 15
-    assert result.stderr.splitlines()[-1].startswith("interrupted: all processes have ended; from the last checkpoint")
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("interrupted: all processes have ended; to continue from the last checkpoint: ")
 
 
 def test_a_training_is_resumed_as_itself_or_not_at_all(
@@ -385,7 +386,7 @@ def test_a_training_is_resumed_as_itself_or_not_at_all(
     (out / "checkpoints" / "latest_checkpointed_iteration.txt").write_text("10")
     said = refusal(call(monkeypatch, *given))
     assert said.endswith(
-        f"has a training, at step 10; to go on with it: spo-train --offline-values {values} --out {out} --resume"
+        f"has a training run, at step 10; to continue it: spo-train --offline-values {values} --out {out} --resume"
     )
     fewer = pq.read_table(values).slice(0, 18)
     pq.write_table(fewer, tmp_path / "fewer.parquet")
@@ -412,8 +413,8 @@ def test_a_folder_that_is_something_else_is_refused(
     (tmp_path / "broken" / "run_train.json").write_text("{}")
     given = ("--offline-values", values, "--out")
     assert "file is a file" in refusal(call(monkeypatch, *given, tmp_path / "file"))
-    assert "neither a training nor empty" in refusal(call(monkeypatch, *given, tmp_path / "mine"))
-    assert "is no record of a training: method: Field required" in refusal(
+    assert "neither a training run nor empty" in refusal(call(monkeypatch, *given, tmp_path / "mine"))
+    assert "is not the record of a training run: method: Field required" in refusal(
         call(monkeypatch, *given, tmp_path / "broken")
     )
     child("")
@@ -445,7 +446,7 @@ def test_a_folder_that_was_left_half_written_is_started_again(
             (tmp_path / "out" / "train.parquet").write_bytes(b"")
             raise SpoError("the disk is full")
 
-        broken.setattr(spo_train.data.training_rows, "write_training_data", full)
+        broken.setattr(spo_train.data.verl_files, "write_training_data", full)
         assert call(broken, *given).exit_code != 0
     assert call(monkeypatch, *given).exit_code == 0
     assert len(pq.read_table(tmp_path / "out" / "train.parquet")) == 20
@@ -458,11 +459,11 @@ def test_values_of_another_maker_are_joined_by_their_text(monkeypatch: pytest.Mo
     given = ("--offline-values", tmp_path / "v.json", "--dry-run")
     assert "has no ground truths to train on" in refusal(call(monkeypatch, *given, "--model", MODEL))
     files = ("--train-files", tmp_path / "t.jsonl", "--template", "none")
-    assert "does not say which model its values are of: give --model" in refusal(call(monkeypatch, *given, *files))
+    assert "does not name the model of its values: give --model" in refusal(call(monkeypatch, *given, *files))
     result = call(monkeypatch, *given, *files, "--model", MODEL)
     assert result.exit_code == 0, result.output
     assert "16 of 16 prompts have a value by prompt text" in result.stdout
-    assert "the values do not say what policy they belong to" in result.stdout
+    assert "the values do not record the policy they belong to" in result.stdout
 
 
 def test_other_methods_need_no_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -509,7 +510,7 @@ def test_the_recipe_s_environment_variables(environment: dict[str, str], command
 
 def test_an_unknown_method_of_the_recipe_is_refused() -> None:
     done = script({"METHOD": "PPO"})
-    assert (done.returncode, done.stderr) == (2, "error: METHOD=PPO: SPO or GRPO\n")
+    assert (done.returncode, done.stderr) == (2, "error: METHOD=PPO: must be SPO or GRPO\n")
 
 
 def test_the_recipe_s_script_starts_spo_train(values: Path, tmp_path: Path) -> None:

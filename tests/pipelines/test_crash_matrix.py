@@ -62,7 +62,7 @@ WRITER = "pyarrow.parquet:ParquetWriter."
 SCENARIOS = [
     in_folder("before the folder is made", "mkdir"),
     in_folder("when the folder is made", "mkdir", when="after"),
-    once("when the folder is locked", f"{ESTIMATE}resume"),
+    once("when the folder is locked", f"{ESTIMATE}find_resume_point"),
     in_folder("before the first manifest is in its place", "replace"),
     in_folder("when the first manifest is in its place", "replace", when="after"),
     once("before the journal has a schema", "sql:CREATE TABLE"),
@@ -77,7 +77,7 @@ SCENARIOS = [
     once("at the 11th request", SUBMIT, nth=11),
     once("at the 11th response", SUBMIT, nth=11, when="after"),
     once("at the last request", SUBMIT, nth=24),
-    once("while the 5th response is graded", "spo_data.grading.pool:GraderPool.grade", nth=ROWS + 5),
+    once("while the 5th response is graded", "spo_data.grading.workers.pool:GraderPool.grade", nth=ROWS + 5),
     once("before the first sample is taken", f"{JOURNAL}add"),
     once("when 4 samples wait for a commit", f"{JOURNAL}add", nth=4, when="after"),
     once("when the last sample is taken", f"{JOURNAL}add", nth=24, when="after"),

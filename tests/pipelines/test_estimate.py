@@ -14,9 +14,9 @@ import pytest
 
 from spo_data import SpoError, UserError, sample_seed
 from spo_data.engines.protocol import EngineError
-from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.grading.worker import GradeJob
+from spo_data.grading.workers.job import GradeJob
+from spo_data.grading.workers.pool import GraderPool
 from spo_data.models.names import Model, resolve_model
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest, read_manifest
@@ -306,7 +306,8 @@ def test_a_second_writer_is_refused_in_one_line_and_the_first_goes_on(dataset: P
     assert outcome.summary.complete
     (other,) = refused
     assert other["status"] == 2
-    assert other["stderr"].splitlines()[-1] == f"error: another spo-data is writing to {run}: wait for it or end it"
+    refusal = f"error: another spo-data is writing to {run}: wait for it to finish, or stop it"
+    assert other["stderr"].splitlines()[-1] == refusal
     assert "Traceback" not in other["stderr"]
     assert other["submitted"] == []
 

@@ -56,13 +56,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
-    """A copy of the run that a test may change."""
-    shutil.copytree(finished, tmp_path / "run")
-    return tmp_path / "run"
-
-
-@pytest.fixture
 def repo_id() -> str:
     """A dataset of this test's own."""
     return f"me/values-{next(NUMBERS)}"
@@ -189,7 +182,7 @@ def test_of_different_words_here_and_there_those_on_the_hub_stay_and_we_say_so(
     (run / "README.md").write_text("Here.\n")
     answer = hub.ask(push_client.push, repo_id, run)
     committed(answer)
-    assert "note: README.md has other words on the Hub than here; those on the Hub stay" in answer.said
+    assert "note: README.md has a different text on the Hub than here; the Hub's is kept" in answer.said
     assert "There.\n" in hub.ask(push_client.readme, repo_id)
     assert "Here.\n" not in hub.ask(push_client.readme, repo_id)
 

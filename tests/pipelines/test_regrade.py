@@ -14,12 +14,12 @@ import pytest
 from filelock import FileLock
 
 from spo_data import SpoError, UserError
-from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.grading.worker import GradeJob
+from spo_data.grading.workers.job import GradeJob
+from spo_data.grading.workers.pool import GraderPool
 from spo_data.options import GraderOptions
 from spo_data.run.manifest import Manifest, read_manifest
-from spo_pipelines.command_line import with_option
+from spo_pipelines.command_line import set_option
 from spo_pipelines.regrade import RegradeOptions, RegradeOutcome
 from spo_pipelines.regrade import regrade as run_regrade
 from support import scripted
@@ -77,16 +77,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return dataset, folder / "run"
 
 
+@pytest.fixture(scope="module")
+def finished(made: tuple[Path, Path]) -> Path:
+    return made[1]
+
+
 @pytest.fixture
-def run(made: tuple[Path, Path], tmp_path: Path) -> Path:
+def run(run: Path) -> Path:
     """A copy of the run; its manifest's command is that of the copy."""
-    shutil.copytree(made[1], tmp_path / "run")
-    manifest = manifest_of(tmp_path / "run")
-    command = with_option(shlex.split(manifest.command), "--out", str(tmp_path / "run"))
+    manifest = manifest_of(run)
+    command = set_option(shlex.split(manifest.command), "--out", str(run))
     manifest.model_copy(
         update={"command": shlex.join([*command, "--n", str(N), "--seed", str(SEED), "--max-tokens", "64"])}
-    ).write(tmp_path / "run")
-    return tmp_path / "run"
+    ).write(run)
+    return run
 
 
 def regrade(run: Path, verifier: str | None = None, also: str | None = None, **asked: Any) -> RegradeOutcome:
@@ -455,7 +459,7 @@ def test_the_runs_command_still_works_when_its_second_opinion_became_another(
 def test_an_option_that_is_there_twice_is_set_where_it_counts() -> None:
     """The last of two `--verifier` is the one that a command goes by."""
     for command in ("--verifier dapo --verifier exact", "--verifier dapo --verifier=exact"):
-        words = with_option(["estimate", *command.split()], "--verifier", "choice")
+        words = set_option(["estimate", *command.split()], "--verifier", "choice")
         values = [word for word in " ".join(words).replace("=", " ").split() if word in ("dapo", "exact", "choice")]
         assert values[-1] == "choice", words
 
@@ -524,7 +528,7 @@ def test_responses_to_a_prompt_that_opened_the_thinking_begin_inside_it(run: Pat
 
 # Kills. A regrade that ends anywhere before its manifest is in place has changed nothing that anybody reads.
 
-POOL, JOURNAL = "spo_data.grading.pool:GraderPool.", "spo_data.run.journal:Journal."
+POOL, JOURNAL = "spo_data.grading.workers.pool:GraderPool.", "spo_data.run.journal:Journal."
 MANIFEST, TABLES = "spo_data.run.manifest:Manifest.", "spo_pipelines.results:write_tables"
 LONG = pytest.mark.long
 # (where, which call, before or after it, the signal, whether the new verdicts are current by then)

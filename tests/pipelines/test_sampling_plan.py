@@ -9,7 +9,7 @@ import pytest
 
 from spo_data import UserError, sample_seed
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.grading.worker import GradeJob
+from spo_data.grading.workers.job import GradeJob
 from spo_pipelines.prompt_source import read_prompts
 from spo_pipelines.sampling_plan import SamplingPlan, plan_sampling
 from support import scripted
@@ -146,7 +146,7 @@ def test_the_default_verifier_fits_the_ground_truths(
     prompts = options(source or dataset, tmp_path / "run").prompts
     assert read_prompts(prompts, None).grader.verifier == verifier
     assert read_prompts(prompts, "exact").grader.verifier == "exact"
-    assert read_prompts(prompts, None, begun_with="choice").grader.verifier == "choice"
+    assert read_prompts(prompts, None, run_verifier="choice").grader.verifier == "choice"
 
 
 def test_the_manifest_says_what_the_values_are(dataset: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import spo_pipelines.stream as stream_module
 from spo_data import Message, Prompt, SpoError, sample_seed
 from spo_data.engines.protocol import Completion, EngineError, SampleRequest
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.grading.worker import GradeJob
+from spo_data.grading.workers.job import GradeJob
 from spo_data.run.journal import Journal
 from spo_data.run.sample import Sample
 from spo_pipelines.graders import Graders, grade_stored

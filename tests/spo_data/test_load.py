@@ -77,7 +77,7 @@ def test_tables_that_a_regrading_left_behind_are_refused(tmp_path: Path) -> None
     """After a kill between run.json and the tables, the old grader's values were read as the new one's."""
     write(tmp_path / "values" / "train-00000-of-00001.parquet", rows_of_a_run())
     MANIFEST.model_copy(update={"grader": GraderRecord(verifier="dapo", version="1")}).write(tmp_path)
-    with pytest.raises(UserError, match=r"verdicts of exact, run\.json names dapo: .*`spo-data regrade"):
+    with pytest.raises(UserError, match=r"verdicts of exact, but run\.json names dapo: .*run `spo-data regrade"):
         load_values(tmp_path)
 
 
@@ -112,7 +112,7 @@ def test_only_the_train_split_is_read_as_the_reference_reads_it(tmp_path: Path) 
         pq.write_table(pa.table({"prompt": [text], "vhat": [[1.0]]}), path)
     assert [row["prompt"] for row in load_values(tmp_path).rows()] == ["a"]
     (tmp_path / "data" / "train-00000-of-00001.parquet").rename(tmp_path / "data" / "validation.parquet")
-    with pytest.raises(UserError, match=r"none is called train…"):
+    with pytest.raises(UserError, match=r"the name of none begins with train"):
         load_values(tmp_path)
 
 
@@ -139,7 +139,7 @@ BAD_ROWS = [
     ("vhat", 1, change(1, vhat=[None]), "has the score nan"),
     ("n_valid", 0, change(0, n_valid=8), "is 8, which is not the number of scores"),
     ("n_correct", 0, change(0, n_correct=7), "is 7, which is more than n_valid"),
-    ("n", 0, change(0, n=8), "is 8, which is not n_valid and n_failed together"),
+    ("n", 0, change(0, n=8), "is 8, which is not the sum of n_valid and n_failed"),
     ("value_low", 0, change(0, value_low=0.75), "is 0.75, which is above the value"),
     ("value_high", 0, change(0, value_high=0.25), "is 0.25, which is below the value"),
     ("value_low", 0, change(0, value_low=-0.5), "is -0.5, which is not in"),
@@ -149,7 +149,7 @@ BAD_ROWS = [
     ("messages", 0, change(0, messages=[{"role": "user", "content": None}]), "without role or content"),
     ("messages", 0, change(0, messages=[None]), "without role or content"),
     ("messages", 0, change(0, messages=[{"role": "system", "content": "x"}]), "has no user message"),
-    ("prompt_id", 3, [*rows_of_a_run(), rows_of_a_run()[0]], "is the prompt of row 0 again"),
+    ("prompt_id", 3, [*rows_of_a_run(), rows_of_a_run()[0]], "repeats the prompt of row 0"),
 ]
 
 
@@ -181,7 +181,7 @@ def test_a_row_in_a_second_file_is_named_with_that_file(tmp_path: Path) -> None:
         ({"prompt": ["a"], "vhat": [[None]]}, "column vhat, row 0: score None is not a number"),
         ({"prompt": ["a", " "], "vhat": [[1], [1]]}, "column prompt, row 1: ' ' is not a text"),
         ({"prompt": [1], "vhat": [[1]]}, "column prompt, row 0: 1 is not a text"),
-        ({"prompt": ["a", "b", "a "], "vhat": [[1], [1], [0]]}, "column prompt_id, row 2: is the prompt of row 0"),
+        ({"prompt": ["a", "b", "a "], "vhat": [[1], [1], [0]]}, "column prompt_id, row 2: repeats the prompt of row 0"),
         ({"question": ["a"], "answer": ["b"]}, "has neither .* but question, answer: `spo-data import`"),
         ({"prompt_id": [1], "vhat": ["x"]}, "column vhat is string, not list"),
     ],
@@ -197,7 +197,7 @@ def test_foreign_columns_that_are_none_are_refused(tmp_path: Path, columns: dict
     [
         ("[1]", "is not a JSON object"),
         ('{"a": [1], ', "cannot be read as JSON"),
-        ('{"a": [1], "a": [0]}', "column prompt_id, row 1: is the prompt of row 0 again"),
+        ('{"a": [1], "a": [0]}', "column prompt_id, row 1: repeats the prompt of row 0"),
         ('{"a": {"b": 1}}', "column vhat, row 0"),
         ('{"a": [NaN]}', "score nan is not a number"),
         ('{"a": 1}', "column vhat, row 0: 1 is not a list"),
@@ -219,7 +219,7 @@ def test_json_that_is_no_table_of_scores_is_refused(tmp_path: Path, text: str, w
         ("./absent", "no such file or folder"),
         ("a/b/c", "no such file or folder"),
         ("absent", "no such file or folder, and not a Hub id"),
-        ("empty", "holds no values/"),
+        ("empty", "has no values/"),
         ("text.txt", "is neither parquet nor JSON: `spo-data import"),
         ("broken.parquet", "cannot be read as parquet"),
         ("begun", "has no table of values yet"),

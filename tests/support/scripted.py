@@ -408,8 +408,8 @@ def _prepare(job: Mapping[str, Any], script: Script) -> None:
 
 def _fail_grading(every: int) -> None:
     """Every so many responses, the grader times out."""
-    from spo_data.grading.pool import GraderPool
     from spo_data.grading.verdict import Graded, Verdict
+    from spo_data.grading.workers.pool import GraderPool
 
     grade = GraderPool.grade
 

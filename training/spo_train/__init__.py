@@ -1,1 +1,1 @@
-"""Single-stream Policy Optimization on verl: `plan` says what will be trained, `launch` runs it, `trainer` is it."""
+"""Single-stream Policy Optimization on verl: `plan` assembles a run, `launch` starts it, `hooks` carry it out."""

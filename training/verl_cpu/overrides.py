@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from verl_cpu.keys import ACTOR, DEVICE_KEY, MODEL, ROLLOUT
+from verl_cpu.verl_keys import ACTOR, DEVICE_KEY, MODEL, ROLLOUT
 
 RAY = "ray_kwargs.ray_init"
 BUCKET = f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from spo_pipelines.check import CheckReport
 
 SHOWN = 50
-"""Offenders that are printed; --json prints all."""
+"""How many offenders are printed; --json prints all."""
 
 
 @takes(prompts=PROMPTS.without("dataset"), grader=GRADER.without("also"))
@@ -35,13 +35,14 @@ def check(
     Exit status: 0 for a clean dataset, 2 for offenders.
     """
     with clean_exit():
-        wanted, graded_by = prompts.make(dataset=dataset), grader.make()
+        prompt_options, grader_options = prompts.make(dataset=dataset), grader.make()
         EngineOptions(max_model_len=max_model_len)  # refuses what estimate refuses
 
         from spo_pipelines.check import CheckOptions
         from spo_pipelines.check import check as run_check
 
-        report = asyncio.run(run_check(CheckOptions(wanted, graded_by, model, model_revision, max_model_len)))
+        options = CheckOptions(prompt_options, grader_options, model, model_revision, max_model_len)
+        report = asyncio.run(run_check(options))
         if as_json:
             print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
         else:
@@ -52,18 +53,18 @@ def check(
 def _print(report: "CheckReport") -> None:
     from collections import Counter
 
-    from spo_cli.printing import add_row, console, facts, table
+    from spo_cli.printing import add_row, make_console, make_table, print_facts
     from spo_data.text import excerpt
 
-    out = console()
+    out = make_console()
     if report.preview is None:
-        out.print("no preview, and lengths not checked: --model says whose chat template to use", markup=False)
+        out.print("pass --model to preview prompts and check lengths", markup=False)
     else:
         out.print("the first prompt, as the model reads it:", markup=False)
         for line in report.preview.splitlines():
             out.print(f"  │ {line}", markup=False)
     out.print()
-    named = [
+    facts = [
         ("dataset", f"{report.dataset} ({report.layout} layout), template {report.template}"),
         (
             "rows",
@@ -74,17 +75,17 @@ def _print(report: "CheckReport") -> None:
     ]
     if report.repeated:
         shown = ", ".join(f"row {row} {times:,} times" for row, times in list(report.repeated.items())[:5])
-        named.insert(2, ("repeated", shown + (" …" if len(report.repeated) > 5 else "")))
+        facts.insert(2, ("repeated", shown + (" …" if len(report.repeated) > 5 else "")))
     if report.longest_prompt is not None:
-        named.append(("longest", f"{report.longest_prompt:,} tokens, of a context of {report.context_length:,}"))
-    facts(out, named)
+        facts.append(("longest", f"{report.longest_prompt:,} tokens, of a context of {report.context_length:,}"))
+    print_facts(out, facts)
     if not report.offenders:
         out.print("\nclean", markup=False)
         return
     counts = Counter(offender.reason for offender in report.offenders)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
     out.print(f"\n{reasons}", markup=False, soft_wrap=True)
-    offenders = table("row", "reason", "detail", "prompt", flexible=2)
+    offenders = make_table("row", "reason", "detail", "prompt", flexible=2)
     for offender in report.offenders[:SHOWN]:
         add_row(
             offenders, str(offender.row), offender.reason, excerpt(offender.detail, 70), excerpt(offender.prompt, 50)

@@ -1,10 +1,10 @@
-"""`spo-data estimate`: parse, run, print."""
+"""`spo-data estimate`: estimate the values of a dataset's prompts into a run folder."""
 
 import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from spo_cli.exits import INTERRUPTED, clean_exit
 from spo_cli.parameters import ENGINE, GRADER, PROMPTS, SAMPLING, SKIP_CHECK, TOOLS, Given, takes
 from spo_data.errors import UserError
 from spo_data.options import PRESETS, Sampling
+
+if TYPE_CHECKING:
+    from spo_pipelines.estimate import EstimateOutcome
 
 
 @takes(
@@ -26,11 +29,14 @@ def estimate(
     *,
     model: Annotated[str, typer.Option(help="A folder, org/name on the Hub, or a short name such as Qwen3-8B.")],
     prompts: Given,
-    out: Annotated[Path, typer.Option(help="Run folder; the same command continues what is there.")],
+    out: Annotated[Path, typer.Option(help="Run folder; the same command continues an existing run.")],
     model_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="Sampling of the published values: reference (0.6 / 0.95 / 20).", rich_help_panel="Sampling"),
+        typer.Option(
+            help="Sampling of the published values: reference (temperature 0.6, top-p 0.95, top-k 20).",
+            rich_help_panel="Sampling",
+        ),
     ] = None,
     sampling: Given,
     tools: Given,
@@ -42,7 +48,7 @@ def estimate(
         bool, typer.Option("--dry-run", help="Print the preview, the counts and the plan; sample nothing.")
     ] = False,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Exit with 0 although prompts or samples are missing.")
+        bool, typer.Option("--allow-missing", help="Exit with 0 even if prompts or samples are missing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
 ) -> None:
@@ -51,11 +57,11 @@ def estimate(
     The same command continues a run that ended early; a higher --n or --limit adds to it.
     """
     with clean_exit(INTERRUPTED):
-        made = {
+        groups = {
             "prompts": prompts.make(),
             "engine": engine.make(),
             "grader": verifiers.make(**pool.named()),
-            "sampling": Sampling(**{**_preset(preset), **sampling.named()}),
+            "sampling": Sampling(**{**_find_preset(preset), **sampling.named()}),
             "tools": tools.make(),
         }
 
@@ -69,15 +75,15 @@ def estimate(
             model_revision=model_revision,
             skip_check=skip_check,
             command=("spo-data", *sys.argv[1:]),
-            **made,
+            **groups,
         )
         with EstimateDisplay() as display:
             outcome = asyncio.run(run_estimate(options, display, dry_run=dry_run))
-        raise typer.Exit(_report(outcome, out, allow_missing=allow_missing, as_json=as_json))
+        raise typer.Exit(_print(outcome, out, allow_missing=allow_missing, as_json=as_json))
 
 
-def _report(outcome: Any, out: Path, *, allow_missing: bool, as_json: bool) -> int:
-    """Print how it ended; return the exit status."""
+def _print(outcome: "EstimateOutcome", out: Path, *, allow_missing: bool, as_json: bool) -> int:
+    """Print how the estimate ended; return the exit status."""
     from spo_cli.commands.show import print_summary
 
     summary = outcome.summary
@@ -98,13 +104,13 @@ def _report(outcome: Any, out: Path, *, allow_missing: bool, as_json: bool) -> i
     if not summary.complete and not allow_missing:
         missing = f"{summary.missing:,} of {summary.asked:,} samples are not valid (the same command tries them again)"
         dropped = f"{sum(summary.dropped.values()):,} rows were dropped"
-        what = " and ".join([missing] * bool(summary.missing) + [dropped] * bool(summary.dropped))
-        sys.stderr.write(f"incomplete: {what}; --allow-missing accepts this\n")
+        reasons = [missing] * bool(summary.missing) + [dropped] * bool(summary.dropped)
+        sys.stderr.write(f"incomplete: {' and '.join(reasons)}; --allow-missing accepts this\n")
         return 1
     return 0
 
 
-def _preset(name: str | None) -> dict[str, Any]:
+def _find_preset(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
     if name not in PRESETS:

@@ -26,16 +26,18 @@ def export(
     out: Annotated[Path, typer.Option(help="File to write; for spo-hf a folder. Nothing is overwritten.")],
     n: Annotated[
         int | None,
-        typer.Option(help="Scores of each prompt, exactly (default: the run's n); not for verl.", show_default=False),
+        typer.Option(
+            help="Exact number of scores per prompt (default: the run's n); not for verl.", show_default=False
+        ),
     ] = None,
     beta: Annotated[
         float | None, typer.Option(help="A*-PO's β in v_star (default: 0.5); only for a-star-po.", show_default=False)
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, where RUN is a Hub id.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, if RUN is a Hub id.")] = None,
 ) -> None:
-    """Write the values for a trainer. What does not fit is left out and counted, and what is lost is printed.
+    """Write the values for a trainer. Prompts that do not fit are left out and counted. What is lost is printed.
 
-    Exit status: 0 when something was written, 2 for wrong input and where no prompt fits.
+    Exit status: 0 if something was written, 2 for wrong input or if no prompt fits.
     """
     with clean_exit():
         from spo_data.formats.export import export_values
@@ -44,19 +46,19 @@ def export(
 
 
 def _print(exported: "ExportReport") -> None:
-    from spo_cli.printing import console, facts
+    from spo_cli.printing import make_console, print_facts
 
     values, written = exported.values, exported.written
     each = "" if written.n is None else f", {written.n} scores each"
-    named = [
+    facts = [
         ("values", values.source + (f" at {values.revision}" if values.revision else "")),
         ("format", f"{exported.format}: {READERS[exported.format]}"),
         ("written", f"{exported.path}: {written.prompts:,} of {len(values):,} prompts{each}"),
         *(("left out", f"{count:,} prompts {reason}") for reason, count in written.left_out.items() if count),
     ]
     if written.cut:
-        named.append(("cut", f"{written.cut:,} prompts have more scores: their first {written.n} are written"))
+        facts.append(("cut", f"{written.cut:,} prompts have more scores: their first {written.n} are written"))
     if exported.no_value:
-        named.append(("no value", f"{exported.no_value:,} further prompts of the run have no valid sample"))
-    named += [("lost" if position == 0 else "", sentence) for position, sentence in enumerate(written.lost)]
-    facts(console(), named)
+        facts.append(("no value", f"{exported.no_value:,} further prompts of the run have no valid sample"))
+    facts += [("lost" if position == 0 else "", sentence) for position, sentence in enumerate(written.lost)]
+    print_facts(make_console(), facts)

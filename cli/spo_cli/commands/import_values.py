@@ -1,4 +1,4 @@
-"""`spo-data import`: values that others estimated, as a folder like a run's."""
+"""`spo-data import`: make a folder like a run's from values that others estimated."""
 
 import shlex
 from pathlib import Path
@@ -25,31 +25,30 @@ def import_values(
         str,
         typer.Argument(
             metavar="FILE-OR-ID",
-            help="JSON, parquet or jsonl file, glob, folder, or Hub id with values of others.",
+            help="JSON, parquet or jsonl file, glob, folder, or Hub id with values that others estimated.",
             show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write; a new or empty one.")],
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, where FILE-OR-ID is a Hub id.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, if FILE-OR-ID is a Hub id.")] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="What a validation dump was sampled from, as for estimate's --dataset.", rich_help_panel=DUMPS
+            help="Dataset that a validation dump was sampled from, as for estimate's --dataset.", rich_help_panel=DUMPS
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Whose chat template it was rendered with.", rich_help_panel=DUMPS)
+        str | None, typer.Option(help="Model whose chat template rendered the dump.", rich_help_panel=DUMPS)
     ] = None,
     prompts: Given,
 ) -> None:
     """Import values: the SPO recipe's, verl's validation dump and training rows, A*-PO's and open-r1's datasets.
 
-    The folder has values/, and samples/ where responses are known. Exit status: 0 when there are values, 2 for wrong
-    input.
+    The folder has values/, and samples/ if responses are known. Exit status: 0 if there are values, 2 for wrong input.
     """
     with clean_exit():
         if dataset is None and (stray := list(prompts.named())):
-            raise UserError(f"{option_of(stray[0])} says how to read a --dataset, and there is none")
+            raise UserError(f"{option_of(stray[0])} says how to read --dataset, which is not given")
         training = None if dataset is None else prompts.make(dataset=dataset)
 
         from spo_data.formats.import_values import import_values as run_import
@@ -58,43 +57,45 @@ def import_values(
 
 
 def _print(imported: "ImportReport") -> None:
-    from spo_cli.printing import console, facts
+    from spo_cli.printing import make_console, print_facts
     from spo_data.formats.import_values import NAMES
     from spo_data.text import excerpt
 
     files = imported.files
     number = "" if len(files.files) == 1 else f", {len(files.files):,} files"
     scores = ", ".join(f"{count:,} prompts have {n}" for n, count in imported.scores.items())
-    named = [
+    facts = [
         ("source", f"{files.source}{f' at {files.revision}' if files.revision else ''}{number}"),
         ("read as", NAMES[imported.layout]),
         ("prompts", f"{imported.prompts:,} with a value; scores: {scores or 'none'}"),
     ]
     if imported.repeated:
-        named.append(("repeated", f"{imported.repeated:,} prompts come more than once: their draws are put together"))
+        facts.append(("repeated", f"{imported.repeated:,} prompts occur more than once: their draws are merged"))
     if imported.ungraded:
-        named.append(("ungraded", f"{imported.ungraded:,} draws have no score: n_failed, in no value"))
+        facts.append(
+            ("ungraded", f"{imported.ungraded:,} draws have no score: counted in n_failed, excluded from values")
+        )
     if imported.no_value:
-        named.append(("no value", f"{imported.no_value:,} prompts have no graded draw, and no row"))
-    named += [("left out", f"{count:,} rows {reason}") for reason, count in imported.left_out.items()]
+        facts.append(("no value", f"{imported.no_value:,} prompts have no graded draw, so they have no row"))
+    facts += [("left out", f"{count:,} rows {reason}") for reason, count in imported.left_out.items()]
     if imported.example is not None:
-        named.append(("", f"the first: {imported.example.where} {excerpt(imported.example.text)}".rstrip()))
+        facts.append(("", f"the first: {imported.example.where} {excerpt(imported.example.text)}".rstrip()))
     if files.not_read:
-        named.append(("not read", f"{len(files.not_read):,} files of other splits: {', '.join(files.not_read[:3])}"))
+        facts.append(("not read", f"{len(files.not_read):,} files of other splits: {', '.join(files.not_read[:3])}"))
     if imported.unknown:
         system = SYSTEM_PROMPT if imported.layout in ("open-r1", "pass-rate") else ""
-        named.append(("null", f"{', '.join(imported.unknown)}{system}"))
+        facts.append(("null", f"{', '.join(imported.unknown)}{system}"))
     tables = "values/" if not imported.samples else f"values/ and samples/ ({imported.samples:,} responses)"
     if imported.layout == "own" and files.revision:
         tables += "; responses stay on the Hub"
-    named.append(("written", f"{imported.folder}: {tables}"))
-    out = console()
-    facts(out, named)
+    facts.append(("written", f"{imported.folder}: {tables}"))
+    out = make_console()
+    print_facts(out, facts)
     if not imported.is_joined:
         again = shlex.join(["spo-data", "import", files.source, "--out", f"{imported.folder}-joined"])
         out.print(
             "\nThese prompts are decoded transcripts, and their ids will not join with those of a training dataset."
-            f" What recognises them:\n  {again} --dataset TRAIN --model MODEL",
+            f" To recognise the prompts, run\n  {again} --dataset TRAIN --model MODEL",
             markup=False,
             soft_wrap=True,
         )

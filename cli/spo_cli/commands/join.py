@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from spo_data.join.coverage import JoinReport
 
 SHOWN = 10
-"""Missing prompts that are printed; --json prints all."""
-
+"""How many missing prompts are printed; --json prints all."""
 
 TRAINING = replace(
     PROMPTS.without("dataset", "chat_template_kwargs", "limit", "shuffle_seed"),
@@ -30,19 +29,19 @@ def join(
     values: Annotated[str, typer.Argument(help="Run folder, parquet or JSON file, or Hub id.", show_default=False)],
     train_data: Annotated[str, typer.Argument(help="As for estimate's --dataset.", show_default=False)],
     min_coverage: Annotated[
-        float, typer.Option(help="Share of training prompts that must have a value; exit status 2 below.")
+        float, typer.Option(help="Share of training prompts that must have a value; exit status 2 below it.")
     ] = 1.0,
     values_revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of values on the Hub.", show_default=False)
     ] = None,
     training: Given,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print all of it, with every missing prompt, as JSON.")
+        bool, typer.Option("--json", help="Print the report, with every missing prompt, as JSON.")
     ] = False,
 ) -> None:
     """Join training data to values: how many prompts have one, how many lack one and why.
 
-    Exit status: 0 from --min-coverage on, 2 below it.
+    Exit status: 0 if the coverage is at least --min-coverage, else 2.
     """
     with clean_exit():
         if not 0 <= min_coverage <= 1:
@@ -66,21 +65,21 @@ def join(
 
 
 def _print(joined: "JoinReport") -> None:
-    from spo_cli.printing import add_row, console, facts, table
+    from spo_cli.printing import add_row, make_console, make_table, print_facts
     from spo_data.text import excerpt
 
-    out = console()
-    by_text = ", by their first user message: the values know no more" if joined.by_text else ""
+    out = make_console()
+    by_text = ", matched by first user message: the values have no other messages" if joined.by_text else ""
     dropped = "".join(f", {count:,} dropped: {reason}" for reason, count in joined.dropped.items())
     at = f" at {joined.revision}" if joined.revision else ""
-    facts(
+    print_facts(
         out,
         [
             ("values", f"{joined.values}{at}: {joined.n_values:,} prompts"),
             ("training", f"{joined.training}: {joined.rows:,} rows, {joined.prompts:,} unique prompts{dropped}"),
             ("template", joined.template),
             ("with a value", f"{joined.with_value:,} of {joined.prompts:,} prompts ({joined.coverage:.2%}){by_text}"),
-            ("unused", f"{joined.unused:,} values of no training prompt"),
+            ("unused", f"{joined.unused:,} values belong to no training prompt"),
         ],
     )
     if not joined.missing:
@@ -91,7 +90,7 @@ def _print(joined: "JoinReport") -> None:
         example = next(missing for missing in joined.missing if missing.near.reason == reason)
         if example.near.detail:
             out.print(f"  {reason}: {example.near.detail} (row {example.row})", markup=False, soft_wrap=True)
-    found = table("row", "reason", "prompt")
+    found = make_table("row", "reason", "prompt")
     for missing in joined.missing[:SHOWN]:
         add_row(found, str(missing.row), missing.near.reason, excerpt(missing.prompt, 90))
     out.print()

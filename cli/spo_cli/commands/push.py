@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def push(
-    repo_id: Annotated[str, typer.Argument(help="Dataset on the Hub, org/name; made where it is not there.")],
+    repo_id: Annotated[str, typer.Argument(help="Dataset on the Hub, org/name; created if it does not exist.")],
     run: Annotated[
         Path | None, typer.Argument(help="Run folder (default: the one run in runs/).", show_default=False)
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make the dataset private where it is made.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make the dataset private if it is created.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch to push to (default: main).", show_default=False)] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead of committing.")] = False,
     commit_message: Annotated[
@@ -37,15 +37,15 @@ def push(
 ) -> None:
     """Publish a run: tables, card and manifest in one commit. The same run pushed again makes no commit.
 
-    Exit status: 0 when the Hub has it, 1 where the Hub refuses, 2 for wrong input and for an incomplete run.
+    Exit status: 0 if the Hub has the run, 1 if the Hub refuses it, 2 for wrong input or an incomplete run.
     """
     with clean_exit("interrupted: the Hub has all of it or nothing; the same command pushes again"):
-        from spo_pipelines.push import PushOptions, only_run
+        from spo_pipelines.push import PushOptions, find_only_run
         from spo_pipelines.push import push as run_push
 
         options = PushOptions(
             repo_id=repo_id,
-            run=only_run() if run is None else run,
+            run=find_only_run() if run is None else run,
             private=private,
             revision=revision,
             create_pr=create_pr,
@@ -75,14 +75,14 @@ def _as_dict(pushed: "PushOutcome") -> dict[str, object]:
 
 
 def _print(pushed: "PushOutcome", repo_id: str) -> None:
-    from spo_cli.printing import console, facts
+    from spo_cli.printing import make_console, print_facts
 
     committed, summary = pushed.committed, pushed.summary
     changed = ", ".join([*committed.uploaded, *(f"{name} (deleted)" for name in committed.deleted)])
-    named = [
+    facts = [
         ("dataset", f"{pushed.url} ({'private' if committed.private else 'public'})"),
         ("commit", committed.commit),
-        ("changed", changed or "nothing: it is there already"),
+        ("changed", changed or "nothing: the Hub has it already"),
         (
             "values",
             f"{summary.prompts - summary.prompts_without_value:,} of {summary.prompts:,} prompts"
@@ -90,5 +90,5 @@ def _print(pushed: "PushOutcome", repo_id: str) -> None:
         ),
     ]
     if committed.pr_url is None:
-        named.append(("load", f'load_dataset("{repo_id}", revision="{committed.commit}")["train"]'))
-    facts(console(), named)
+        facts.append(("load", f'load_dataset("{repo_id}", revision="{committed.commit}")["train"]'))
+    print_facts(make_console(), facts)

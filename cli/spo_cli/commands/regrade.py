@@ -24,9 +24,9 @@ def regrade(
     pool: Given,
     as_json: Annotated[bool, typer.Option("--json", help="Print what changed as JSON.")] = False,
 ) -> None:
-    """Grade a run's stored responses with another verifier, or with this version of its own; nothing is sampled.
+    """Grade a run's stored responses without sampling: with another verifier, or the installed version of its own.
 
-    The verdicts so far stay in the journal: going back is the same command with the verifier of before.
+    Earlier verdicts stay in the journal: to go back, run the same command with the earlier verifier.
     """
     with clean_exit(INTERRUPTED):
         grader = verifiers.make(**pool.named())
@@ -43,47 +43,53 @@ def regrade(
             _print(outcome, run)
         failed = sum(count for (_, after), count in outcome.confusion.items() if not after.is_observation)
         if failed:
-            sys.stderr.write(f"incomplete: {failed:,} samples have no verdict of {outcome.after.verifier}\n")
+            sys.stderr.write(f"incomplete: {failed:,} samples have no verdict from {outcome.after.verifier}\n")
             raise typer.Exit(1)
 
 
 def _print(outcome: "RegradeOutcome", run: Path) -> None:
     from spo_cli.commands.show import print_second_opinion, print_suspects
-    from spo_cli.printing import add_row, console, facts, table
+    from spo_cli.printing import add_row, make_console, make_table, print_facts
     from spo_data.grading.verdict import Verdict
     from spo_data.text import excerpt
 
-    out = console()
+    out = make_console()
     before, after = outcome.before, outcome.after
     graded = f"{outcome.graded:,} stored responses, none sampled"
-    named = [
+    facts = [
         ("run", str(run)),
         ("before", f"{before.verifier} ({before.version})"),
         ("after", f"{after.verifier} ({after.version})"),
         ("graded", graded if outcome.graded else "nothing: the journal has this grader's verdicts"),
     ]
     if outcome.unparseable:
-        named.append(("no value", f"{outcome.unparseable:,} prompts whose ground truth fails against itself"))
-    facts(out, named)
+        facts.append(("no value", f"{outcome.unparseable:,} prompts whose ground truth does not verify against itself"))
+    print_facts(out, facts)
     rows = [verdict for verdict in Verdict if any(old is verdict for old, _ in outcome.confusion)]
     columns = [verdict for verdict in Verdict if any(new is verdict for _, new in outcome.confusion)]
     out.print("\nsamples by verdict: before (rows) and after (columns)", markup=False)
-    confusion = table("", *columns, flexible=0)
+    confusion = make_table("", *columns, flexible=0)
     for column in confusion.columns[1:]:
         column.justify = "right"
     for old in rows:
         add_row(confusion, old, *(f"{outcome.confusion.get((old, new), 0):,}" for new in columns))
     out.print(confusion)
     out.print(
-        f"\nmean value {_value(outcome.mean_before)} → {_value(outcome.mean_after)};"
+        f"\nmean value {_format_value(outcome.mean_before)} → {_format_value(outcome.mean_after)};"
         f" {outcome.rose:,} prompts rose, {outcome.fell:,} fell, {outcome.unchanged:,} stayed,"
         f" {outcome.gained:,} gained a value, {outcome.lost:,} lost theirs",
         markup=False,
     )
     if outcome.moves:
-        moves = table("before", "after", "ground truth", "prompt")
+        moves = make_table("before", "after", "ground truth", "prompt")
         for move in outcome.moves:
-            add_row(moves, _value(move.before), _value(move.after), excerpt(move.ground_truth, 20), move.prompt)
+            add_row(
+                moves,
+                _format_value(move.before),
+                _format_value(move.after),
+                excerpt(move.ground_truth, 20),
+                move.prompt,
+            )
         out.print(moves)
     if outcome.summary.suspects:
         print_suspects(out, outcome.summary.suspects)
@@ -91,5 +97,5 @@ def _print(outcome: "RegradeOutcome", run: Path) -> None:
         print_second_opinion(out, outcome.summary.second, outcome.summary.verifier)
 
 
-def _value(value: float | None) -> str:
+def _format_value(value: float | None) -> str:
     return "none" if value is None else f"{value:.4f}"

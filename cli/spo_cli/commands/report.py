@@ -1,4 +1,4 @@
-"""`spo-data report`: a run as one page that opens offline."""
+"""`spo-data report`: write a run as one page that opens offline."""
 
 from pathlib import Path
 from typing import Annotated

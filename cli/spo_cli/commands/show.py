@@ -1,4 +1,4 @@
-"""`spo-data show`: a run's summary again."""
+"""`spo-data show`: print a run's summary."""
 
 import json
 from pathlib import Path
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from spo_data.run.summary import Example, SecondOpinion, Summary, Suspect
 
-BAR = 40
+BAR_WIDTH = 40
 SHOWN = 10
-"""Suspect ground truths that are printed."""
+"""How many suspect ground truths are printed."""
 
 
 def show(
@@ -41,21 +41,21 @@ def print_summary(summary: "Summary", run: Path) -> None:
     """Print a summary on stdout."""
     from rich.table import Table
 
-    from spo_cli import printing as tables
+    from spo_cli.printing import make_console, print_facts
 
-    console = tables.console()
-    tables.facts(console, _facts(summary, run))
+    console = make_console()
+    print_facts(console, _describe(summary, run))
     if summary.value_mean is None:
         return
     console.print(f"\nvalues, to the nearest k/{summary.n}", markup=False)
     largest = max(summary.histogram)
     values = Table.grid(padding=(0, 2))
     for k, count in enumerate(summary.histogram):
-        values.add_row(f"{k}/{summary.n}", f"{count:>7,}", "█" * -(-BAR * count // largest))
+        values.add_row(f"{k}/{summary.n}", f"{count:>7,}", "█" * -(-BAR_WIDTH * count // largest))
     console.print(values)
     for title, examples in (("hardest", summary.hardest), ("easiest", summary.easiest)):
         console.print(f"\n{title}", markup=False)
-        console.print(_examples(examples))
+        console.print(_make_examples(examples))
     if summary.suspects:
         print_suspects(console, summary.suspects)
     if summary.second is not None:
@@ -64,23 +64,25 @@ def print_summary(summary: "Summary", run: Path) -> None:
 
 def print_suspects(console: "Console", suspects: "list[Suspect]") -> None:
     """Print the prompts whose samples agree on another answer than the ground truth."""
-    from spo_cli.printing import add_row, table
+    from spo_cli.printing import add_row, make_table
     from spo_data.text import excerpt
 
     console.print("\nsuspect ground truths: all answers agree on another one", markup=False)
-    found = table("ground truth", "all answer", "prompt id", "prompt")
+    found = make_table("ground truth", "all answer", "prompt id", "prompt")
     for suspect in suspects[:SHOWN]:
         add_row(
             found, excerpt(suspect.ground_truth, 20), excerpt(suspect.answer, 20), suspect.prompt_id, suspect.prompt
         )
     console.print(found)
     if len(suspects) > SHOWN:
-        console.print(f"… and {len(suspects) - SHOWN:,} more: values with a suspect_gold, or --json", markup=False)
+        console.print(
+            f"… and {len(suspects) - SHOWN:,} more: rows of values/ with a suspect_gold, or --json", markup=False
+        )
 
 
 def print_second_opinion(console: "Console", second: "SecondOpinion", verifier: str) -> None:
     """Print where a second verifier disagrees with the run's."""
-    from spo_cli.printing import add_row, table
+    from spo_cli.printing import add_row, make_table
     from spo_data.text import excerpt
 
     share = f" ({second.disagree / second.compared:.1%})" if second.compared else ""
@@ -93,14 +95,14 @@ def print_second_opinion(console: "Console", second: "SecondOpinion", verifier: 
     for pair, count in second.pairs.items():
         console.print(f"  {count:>7,}  {pair}", markup=False)
     if second.worst:
-        found = table("samples", "ground truth", "first reads", "second reads", "prompt")
+        found = make_table("samples", "ground truth", "first reads", "second reads", "prompt")
         for worst in second.worst:
             answers = (excerpt(answer or "no answer", 20) for answer in (worst.first_answer, worst.second_answer))
             add_row(found, str(worst.samples), excerpt(worst.ground_truth, 20), *answers, worst.prompt)
         console.print(found)
 
 
-def _facts(summary: "Summary", run: Path) -> list[tuple[str, str]]:
+def _describe(summary: "Summary", run: Path) -> list[tuple[str, str]]:
     verdicts = ", ".join(f"{name} {count:,} ({count / summary.drawn:.1%})" for name, count in summary.verdicts.items())
     dropped = "".join(f", {count:,} dropped: {reason}" for reason, count in summary.dropped.items()) or ", none dropped"
     facts = [
@@ -135,7 +137,7 @@ def _facts(summary: "Summary", run: Path) -> list[tuple[str, str]]:
     return facts
 
 
-def _examples(examples: "list[Example]") -> "Table":
+def _make_examples(examples: "list[Example]") -> "Table":
     from rich.table import Table
     from rich.text import Text
 

@@ -1,11 +1,11 @@
-"""Draws of prompts as they are found, collected into the rows of the two tables.
+"""Collect draws of prompts in any order, and turn them into the rows of the two tables.
 
     with DrawStore(folder / "draws.sqlite") as store:
         store.add(FoundPrompt(prompt, (ForeignDraw(1.0, "4"), ForeignDraw(0.0, "5")), "0.jsonl, line 1"))
         make_table(store.value_rows())
 
-Draws of one prompt may lie anywhere in a source of a million responses, and the tables want them together: they wait in
-a database on disk, so memory holds one prompt at a time.
+Draws of one prompt may lie anywhere in a source of a million responses, but the tables need them together. They are
+kept in a database on disk, so memory holds one prompt at a time.
 """
 
 import json
@@ -26,10 +26,10 @@ from spo_data.values.scores import make_value_row
 
 @dataclass(frozen=True, slots=True)
 class ForeignDraw:
-    """One response, as far as it is known."""
+    """One response and its score, as far as they are known."""
 
     score: float | None
-    """None where it was not graded."""
+    """None if it was not graded."""
     response: str | None = None
     answer: str | None = None
 
@@ -41,18 +41,18 @@ class FoundPrompt:
     prompt: Prompt
     draws: tuple[ForeignDraw, ...]
     origin: str
-    """The row, or the file where a row holds a single draw."""
+    """The row, or the file if a row holds a single draw."""
     where: str
     """File and row, for messages."""
     value: float | None = None
-    """A value that was given without the draws it comes from."""
+    """A value that the source gives without its draws."""
     n_valid: int | None = None
-    """How many scores that value comes from, where it is said."""
+    """The number of scores behind that value, if the source gives it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A row that says nothing of a prompt that we know."""
+    """A row that became no draw, and why."""
 
     reason: str
     where: str
@@ -71,13 +71,13 @@ def read_score(score: Any, where: str) -> float | None:
 
 
 class DrawStore:
-    """Draws by prompt, prompts in the order in which they were first found."""
+    """Draws by prompt, with prompts in the order in which they were found."""
 
     def __init__(self, path: Path) -> None:
         self._database = sqlite3.connect(path)
         self._database.executescript(_SCHEMA)
         self.repeated: set[str] = set()
-        """Prompts that have several origins."""
+        """The ids of prompts that have several origins."""
         self.n_responses = 0
         self.n_draws = 0
 
@@ -90,9 +90,9 @@ class DrawStore:
         self._database.close()
 
     def add(self, found: FoundPrompt) -> None:
-        """Keep what was found; raises UserError where the same prompt has another ground truth or value already.
+        """Add what was found; raises UserError if the prompt already has a different ground truth or value.
 
-        A ground truth that is known goes before one that is not.
+        A known ground truth replaces an unknown one.
         """
         prompt = found.prompt
         known = self._database.execute(
@@ -128,8 +128,8 @@ class DrawStore:
         self.n_responses += sum(draw.response is not None for draw in found.draws)
 
     def value_rows(self) -> Iterator[dict[str, Any]]:
-        """The values of the prompts that have one."""
-        scores = self._scores()
+        """A row of `values` for each prompt that has a value."""
+        scores = self._read_scores()
         for number, messages, ground_truth, data_source, extra_info, value, n_valid in self._database.execute(
             "SELECT number, messages, ground_truth, data_source, extra_info, value, n_valid FROM prompts"
             " ORDER BY number"
@@ -147,7 +147,7 @@ class DrawStore:
                 yield make_value_row(prompt, valid, n=len(drawn), n_failed=n_failed, extra_info=extra_info)
 
     def sample_rows(self) -> Iterator[dict[str, Any]]:
-        """Every draw, in the order of the values; what is not known of it is null."""
+        """A row of `samples` for each draw, in the order of the values; unknown columns are null."""
         found = self._database.execute(
             "SELECT prompt_id, score, response, answer FROM prompts JOIN draws USING (number)"
             " ORDER BY number, draws.rowid"
@@ -163,7 +163,7 @@ class DrawStore:
                 }
 
     def without_value(self) -> int:
-        """Prompts of which no draw was graded."""
+        """The number of prompts without a value: none of their draws was graded."""
         ((count,),) = self._database.execute(
             "SELECT count(*) FROM prompts WHERE value IS NULL"
             " AND NOT EXISTS (SELECT 1 FROM draws WHERE draws.number = prompts.number AND score IS NOT NULL)"
@@ -171,13 +171,13 @@ class DrawStore:
         return int(count)
 
     def ungraded(self) -> int:
-        """Draws without a score."""
+        """The number of draws without a score."""
         ((count,),) = self._database.execute("SELECT count(*) FROM draws WHERE score IS NULL")
         return int(count)
 
     def scores_a_prompt(self) -> dict[int, int]:
-        """How many prompts have how many scores."""
-        counts = Counter(sum(score is not None for score in scores) for _, scores in self._scores())
+        """The number of prompts by number of scores."""
+        counts = Counter(sum(score is not None for score in scores) for _, scores in self._read_scores())
         return {n: counts[n] for n in sorted(counts, reverse=True) if n}
 
     def _insert(self, found: FoundPrompt) -> int:
@@ -200,7 +200,7 @@ class DrawStore:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
-    def _scores(self) -> Iterator[tuple[int, list[float | None]]]:
+    def _read_scores(self) -> Iterator[tuple[int, list[float | None]]]:
         found = self._database.execute("SELECT number, score FROM draws ORDER BY number, rowid")
         for number, rows in groupby(found, key=lambda row: int(row[0])):
             yield number, [score for _, score in rows]

@@ -1,10 +1,10 @@
-"""Which files a name means, for import: a file, a glob, a folder, or a dataset on the Hub.
+"""Find the files to import: a file, a glob, a folder, or a dataset on the Hub.
 
     find_files("dumps/offline_value_estimation_subset_*/validation_data/0.jsonl")
     find_files("Cornell-AGI/gsm8k_size_qwen2.5_1.5b_eval")
 
-All files are of one format, and of one configuration: where a folder holds several, they are named. A Hub id is
-resolved to a commit first, and files of that commit are downloaded.
+All files have one format and one configuration. If a folder holds several, the error names them. A Hub id is resolved
+to a commit first, and files of that commit are downloaded.
 """
 
 import fnmatch
@@ -24,7 +24,7 @@ FORMATS = (".parquet", ".jsonl", ".json")
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file, and what messages call it."""
+    """One file, and its name in messages."""
 
     path: Path
     name: str
@@ -37,7 +37,7 @@ class SourceFiles:
     source: str
     files: tuple[SourceFile, ...]
     format: str
-    """Their suffix."""
+    """The suffix of all files."""
     not_read: tuple[str, ...]
     """Files of other splits."""
     revision: str | None = None
@@ -45,41 +45,43 @@ class SourceFiles:
 
 
 def find_files(source: str, revision: str | None = None) -> SourceFiles:
-    """Find a source's files; raises UserError where there are none, or where it is not clear which are meant."""
+    """Find a source's files; raises UserError if there are none, or if it is unclear which to read."""
     path = Path(source).expanduser()
     is_pattern = any(character in source for character in "*?[") and not os.path.exists(path)
     is_hub = not os.path.exists(path) and not is_pattern
     if is_hub and (is_path(source) or "/" not in source):
         raise UserError(f"{source}: no such file or folder, and not a Hub id (org/name)")
     if is_hub:
-        return _on_hub(source, revision)
+        return _find_on_hub(source, revision)
     if revision is not None:
         raise UserError(f"{source} is local: --revision {revision} does not apply to it")
     if path.is_dir():
         names = [str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()]
         chosen, not_read = _choose(source, names, f"spo-data import {source}/DIRECTORY")
-        return _source_files(source, [SourceFile(path / name, f"{source}/{name}") for name in chosen], not_read)
+        return _make_source_files(source, [SourceFile(path / name, f"{source}/{name}") for name in chosen], not_read)
     matching = [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
     files = [SourceFile(file, str(file)) for file in matching if file.is_file()]
     formats = {file.path.suffix for file in files}
     if not files:
         raise UserError(f"{source}: no file matches")
     if len(formats) > 1 or not formats <= set(FORMATS):
-        raise UserError(f"{source}: {', '.join(sorted(formats))} files; import reads {', '.join(FORMATS)}, one of them")
-    return _source_files(source, files, [])
+        raise UserError(
+            f"{source}: {', '.join(sorted(formats))} files; import reads one format of {', '.join(FORMATS)}"
+        )
+    return _make_source_files(source, files, [])
 
 
-def _on_hub(source: str, revision: str | None) -> SourceFiles:
+def _find_on_hub(source: str, revision: str | None) -> SourceFiles:
     with reach_dataset(source, revision) as dataset:
         at_commit = f"--repo-type dataset --revision {dataset.commit}"
         download = f"hf download {source} {at_commit} --include 'DIRECTORY/*' --local-dir FOLDER"
         chosen, not_read = _choose(source, dataset.names, f"{download}` and `spo-data import FOLDER/DIRECTORY")
         files = [SourceFile(dataset.download(name), f"{source}/{name}") for name in chosen]
-    return _source_files(source, files, not_read, dataset.commit)
+    return _make_source_files(source, files, not_read, dataset.commit)
 
 
 def _choose(source: str, names: Sequence[str], how: str) -> tuple[list[str], list[str]]:
-    """The files to read of those in a folder, and the data files that are not read."""
+    """The files in a folder to read, and the data files that are not read."""
     visible = sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
     own = [name for name in visible if fnmatch.fnmatchcase(name, TABLE_FILES) and name.count("/") == 1]
     if own:
@@ -99,7 +101,7 @@ def _choose(source: str, names: Sequence[str], how: str) -> tuple[list[str], lis
     raise UserError(f"{source} has no {', '.join(FORMATS)} file")
 
 
-def _source_files(
+def _make_source_files(
     source: str, files: Sequence[SourceFile], not_read: Sequence[str], revision: str | None = None
 ) -> SourceFiles:
     return SourceFiles(source, tuple(files), files[0].path.suffix, tuple(not_read), revision)

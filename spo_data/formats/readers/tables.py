@@ -1,4 +1,4 @@
-"""Values in datasets for training: A*-PO's responses and rewards, open-r1's pass rates, verl's rows as we export them.
+"""Read values from training datasets: A*-PO's responses and rewards, open-r1's pass rates, verl's rows of our export.
 
     layout = recognise_layout(find_files("Cornell-AGI/gsm8k_size_qwen2.5_1.5b_eval"))
     read_dataset(files, layout)
@@ -6,11 +6,11 @@
 | layout | columns |
 |---|---|
 | `a-star-po` | verl's, `response_0` …, `eval_0` … |
-| `open-r1` | a prompt, `pass_rate_rewards` (floats, NaN where a response was not graded), `pass_rate_generations` |
+| `open-r1` | a prompt, `pass_rate_rewards` (floats, NaN if a response was not graded), `pass_rate_generations` |
 | `pass-rate` | a prompt and one numeric `pass_rate…` column: a value without the scores it comes from |
 | `verl` | verl's, with `prompt_id` and `value` in `extra_info`: a value without the scores it comes from |
 
-All files of a source have one layout. A column that only some of them have would be read in some and lost in others.
+All files of a source have one layout. Otherwise a column that only some files have would be lost in the others.
 """
 
 import json
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 100
 """Rows that are Python objects at a time: each may hold dozens of long responses."""
 MOST_SCORES = 2**31 - 1
-"""What the column of counts holds."""
+"""The largest number that the column `n_valid` holds."""
 REWARDS, GENERATIONS, RATE = "pass_rate_rewards", "pass_rate_generations", "pass_rate"
 VERL = Layout("verl", "prompt", "reward_model.ground_truth", True)
 
@@ -51,41 +51,41 @@ class ValueLayout:
     column: str = ""
     """The column of a pass rate."""
     n: int = 0
-    """How many `eval_i` columns there are."""
+    """The number of `eval_i` columns."""
     provenance: Provenance | None = None
-    """What the values belong to, where a file of ours says so."""
+    """What the values belong to, if a file of ours says so."""
 
     def __str__(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         if self.column:
             return f"{self.name} with {self.column}"
         return f"{self.name} with eval_0 to eval_{self.n - 1}" if self.n else self.name
 
 
 def recognise_layout(files: SourceFiles) -> ValueLayout:
-    """The one layout of all parquet files; raises UserError with the columns there are, or where two files differ."""
+    """The layout of all parquet files; raises UserError if it is unknown, with the columns, or if two files differ."""
     first, *others = files.files
-    layout = _layout(first)
+    layout = _recognise_file_layout(first)
     for file in others:
         try:
-            found = _layout(file)
+            found = _recognise_file_layout(file)
         except UserError as error:
             raise UserError(f"{error}; {first.name} is {layout}") from error
         if found != layout:
             raise UserError(f"{first.name} is {layout}, {file.name} is {found}: import files of one layout at a time")
-    return replace(layout, provenance=_provenance(files)) if layout.name in ("a-star-po", "verl") else layout
+    return replace(layout, provenance=_read_provenance(files)) if layout.name in ("a-star-po", "verl") else layout
 
 
 def read_dataset(files: SourceFiles, layout: ValueLayout) -> Iterator[FoundPrompt | LeftOut]:
-    """What each row says; raises UserError, naming file and row, for scores that are none."""
-    prompts = VERL if layout.name in ("a-star-po", "verl") else _prompt_layout(files)
+    """The draws or the value in each row; raises UserError for a bad score, naming file and row."""
+    prompts = VERL if layout.name in ("a-star-po", "verl") else _find_prompt_layout(files)
     for file in files.files:
-        for number, row in enumerate(_rows(file)):
+        for number, row in enumerate(_read_rows(file)):
             where = f"{file.name}, row {number}"
             try:
-                prompt = _prompt(row, prompts)
+                prompt = _read_prompt(row, prompts)
             except BadRowError as error:
-                yield LeftOut(f"are no prompt: {error}", where)
+                yield LeftOut(f"are not a prompt: {error}", where)
                 continue
             if layout.column:
                 value = read_score(row[layout.column], f"{where}: {layout.column}")
@@ -93,20 +93,20 @@ def read_dataset(files: SourceFiles, layout: ValueLayout) -> Iterator[FoundPromp
                 yield missing if value is None else FoundPrompt(prompt, (), where, where, value)
                 continue
             if layout.name == "verl":
-                yield _verl_value(prompt, row["extra_info"] or {}, where)
+                yield _read_verl_value(prompt, row["extra_info"] or {}, where)
                 continue
-            draws = _a_star_draws(row, layout.n, where) if layout.n else _open_r1_draws(row, where)
+            draws = _read_a_star_draws(row, layout.n, where) if layout.n else _read_open_r1_draws(row, where)
             yield FoundPrompt(prompt, draws, where, where) if draws else LeftOut("have no draws", where, prompt.text)
 
 
-def _layout(file: SourceFile) -> ValueLayout:
+def _recognise_file_layout(file: SourceFile) -> ValueLayout:
     import pyarrow as pa
 
-    schema = _schema(file)
+    schema = _read_schema(file)
     names = set(schema.names)
     if "prompt_id" in names or {"prompt", "vhat"} <= names:
         return ValueLayout("own")
-    if n := _n_evals(names, file.name):
+    if n := _count_evals(names, file.name):
         return ValueLayout("a-star-po", n=n)
     if REWARDS in names:
         return ValueLayout("open-r1")
@@ -128,8 +128,8 @@ def _layout(file: SourceFile) -> ValueLayout:
     )
 
 
-def _n_evals(names: Iterable[str], file: str) -> int:
-    """How many `eval_i` there are, each with its `response_i`; raises UserError where one in between is missing."""
+def _count_evals(names: Iterable[str], file: str) -> int:
+    """The number of pairs of `eval_i` and `response_i`; raises UserError if a column among them is missing."""
     found: dict[str, set[int]] = {"eval": set(), "response": set()}
     for name in names:
         if match := re.fullmatch(r"(eval|response)_(0|[1-9][0-9]*)", name):
@@ -155,28 +155,28 @@ def _has_verl_values(schema: "pa.Schema") -> bool:
     return is_messages and {"prompt_id", "value"} <= fields
 
 
-def _verl_value(prompt: Prompt, extra_info: Mapping[str, Any], where: str) -> FoundPrompt | LeftOut:
+def _read_verl_value(prompt: Prompt, extra_info: Mapping[str, Any], where: str) -> FoundPrompt | LeftOut:
     value = read_score(extra_info.get("value"), f"{where}: extra_info.value")
     if value is None:
         return LeftOut("have no value", where, prompt.text)
     if extra_info["prompt_id"] != prompt.prompt_id:
         raise UserError(
             f"{where}: extra_info.prompt_id is {extra_info['prompt_id']!r:.80}, but its messages have"
-            f" {prompt.prompt_id}: the value is another prompt's"
+            f" {prompt.prompt_id}: the value belongs to another prompt"
         )
-    return FoundPrompt(prompt, (), where, where, value, _n_valid(extra_info.get("n_valid"), where))
+    return FoundPrompt(prompt, (), where, where, value, _read_n_valid(extra_info.get("n_valid"), where))
 
 
-def _n_valid(count: Any, where: str) -> int | None:
+def _read_n_valid(count: Any, where: str) -> int | None:
     if count is None or count != count:  # NaN differs from itself
         return None
-    # A table that went through pandas has floats.
+    # pandas turns counts into floats.
     if isinstance(count, bool) or not isinstance(count, (int, float)) or not 1 <= count <= MOST_SCORES or count % 1:
         raise UserError(f"{where}: extra_info.n_valid {count!r:.80} is not a number of scores")
     return int(count)
 
 
-def _a_star_draws(row: Mapping[str, Any], n: int, where: str) -> tuple[ForeignDraw, ...]:
+def _read_a_star_draws(row: Mapping[str, Any], n: int, where: str) -> tuple[ForeignDraw, ...]:
     pairs = [(row[f"eval_{i}"], row[f"response_{i}"]) for i in range(n)]
     return tuple(
         ForeignDraw(read_score(score, f"{where}: eval_{i}"), response)
@@ -185,7 +185,7 @@ def _a_star_draws(row: Mapping[str, Any], n: int, where: str) -> tuple[ForeignDr
     )
 
 
-def _open_r1_draws(row: Mapping[str, Any], where: str) -> tuple[ForeignDraw, ...]:
+def _read_open_r1_draws(row: Mapping[str, Any], where: str) -> tuple[ForeignDraw, ...]:
     rewards, responses = row[REWARDS] or [], row.get(GENERATIONS)
     if not isinstance(rewards, list):
         raise UserError(f"{where}: {REWARDS} {rewards!r:.80} is not a list")
@@ -199,47 +199,47 @@ def _open_r1_draws(row: Mapping[str, Any], where: str) -> tuple[ForeignDraw, ...
     )
 
 
-def _prompt_layout(files: SourceFiles) -> Layout:
-    """The one layout of the prompts of all files that have rows."""
+def _find_prompt_layout(files: SourceFiles) -> Layout:
+    """The layout of the prompts in all files that have rows; raises UserError if two files differ."""
     found: tuple[Layout, str] | None = None
     for file in files.files:
-        first = list(islice(_rows(file), ROWS_AT_ONCE))
+        first = list(islice(_read_rows(file), ROWS_AT_ONCE))
         if not first:
             continue
-        layout = _file_prompt_layout(file, first)
+        layout = _recognise_prompt_layout(file, first)
         known, name = found = found or (layout, file.name)
         if layout != known:
             raise UserError(
-                f"{name} has its prompts in {_columns(known)}, {file.name} in {_columns(layout)}: import files of one"
-                " layout at a time"
+                f"{name} has its prompts in {_describe_columns(known)}, but {file.name} in"
+                f" {_describe_columns(layout)}: import files of one layout at a time"
             )
     if found is None:
-        raise UserError(f"{files.source}: no value in it (no rows)")
+        raise UserError(f"{files.source} has no values (no rows)")
     return found[0]
 
 
-def _file_prompt_layout(file: SourceFile, first: Sequence[Mapping[str, Any]]) -> Layout:
-    columns = [name for name in _schema(file).names if not name.startswith(RATE)]
+def _recognise_prompt_layout(file: SourceFile, first: Sequence[Mapping[str, Any]]) -> Layout:
+    columns = [name for name in _read_schema(file).names if not name.startswith(RATE)]
     try:
         return recognise(columns, first)
     except UserError:
         if "prompt" not in columns:
             raise UserError(f"{file.name}: no known prompt column in {', '.join(columns)}") from None
         is_messages = any(isinstance(row["prompt"], list) for row in first)
-        return Layout("prompt", "prompt", "", is_messages)  # a ground truth is not recorded
+        return Layout("prompt", "prompt", "", is_messages)  # without a ground truth
 
 
-def _columns(layout: Layout) -> str:
+def _describe_columns(layout: Layout) -> str:
     kind = "messages" if layout.is_messages else "text"
     return f"{layout.prompt_column} ({kind}, ground truth: {layout.answer_column or 'none'})"
 
 
-def _prompt(row: Mapping[str, Any], layout: Layout) -> Prompt:
+def _read_prompt(row: Mapping[str, Any], layout: Layout) -> Prompt:
     messages = row_messages(row, layout)
     try:
         ground_truth = row_ground_truth(row, layout)
     except BadRowError:
-        ground_truth = ""  # scores may be right without one: not known
+        ground_truth = ""  # unknown, which scores do not need
     prompt = Prompt(messages, ground_truth, str(row.get("data_source") or ""))
     extra_info = row.get("extra_info")
     if not isinstance(extra_info, dict):
@@ -248,17 +248,17 @@ def _prompt(row: Mapping[str, Any], layout: Layout) -> Prompt:
     return Prompt(messages, ground_truth, prompt.data_source, kept or None)
 
 
-def _rows(file: SourceFile) -> Iterator[dict[str, Any]]:
+def _read_rows(file: SourceFile) -> Iterator[dict[str, Any]]:
     with open_parquet(file.path, file.name) as opened:
         for batch in opened.iter_batches(batch_size=ROWS_AT_ONCE):
             yield from batch.to_pylist()
 
 
-def _provenance(files: SourceFiles) -> Provenance | None:
-    said = [read_provenance(_schema(file)) for file in files.files]
+def _read_provenance(files: SourceFiles) -> Provenance | None:
+    said = [read_provenance(_read_schema(file)) for file in files.files]
     return said[0] if all(provenance == said[0] for provenance in said) else None
 
 
-def _schema(file: SourceFile) -> "pa.Schema":
+def _read_schema(file: SourceFile) -> "pa.Schema":
     with open_parquet(file.path, file.name) as opened:
         return opened.schema_arrow

@@ -1,4 +1,4 @@
-"""Which prompts a format took, and which it could not.
+"""Select the prompts that a format can hold, and count the others.
 
 table, left_out = keep(values.table, {"have no ground truth": mask})
 WriteReport(len(table), 8, 0, left_out, ("bounds, responses",))
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WriteReport:
-    """What a format took of the values."""
+    """What was written in a format, and what was not."""
 
     prompts: int
     n: int | None
-    """Scores that each prompt has; None where the format holds none."""
+    """Scores that each prompt has; None if the format holds none."""
     cut: int
-    """Prompts that had more."""
+    """Prompts that had more scores."""
     left_out: Mapping[str, int]
     """Prompts that have no row, by reason."""
     lost: tuple[str, ...]
-    """What the format has no place for, and what else a reader should know; one sentence each."""
+    """What the format cannot hold, and notes for whoever reads the file; one sentence each."""
 
 
 def keep(table: "pa.Table", reasons: "Mapping[str, pa.ChunkedArray]") -> "tuple[pa.Table, dict[str, int]]":
-    """The rows that no reason speaks against, and how many each of the others left out; the first reason counts."""
+    """The rows matching no exclusion reason, and the number excluded by each; a row counts for its first reason."""
     stays = np.ones(len(table), dtype=bool)
     left_out = {}
     for reason, mask in reasons.items():

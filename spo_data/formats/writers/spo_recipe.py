@@ -1,11 +1,11 @@
-"""What SPO's reference code reads: `{prompt: [scores]}` as JSON, or a dataset with `prompt` and `vhat`.
+"""Write what SPO's reference code reads: `{prompt: [scores]}` as JSON, or a dataset with `prompt` and `vhat`.
 
     write_json(load_values("runs/demo"), Path("values.json"), n=8)
     write_dataset(load_values("runs/demo"), Path("values"), n=8)
 
-The JSON is what the recipe's `merge_offline_values.py` writes, byte for byte. The dataset is read by the trainer's
-`{item["prompt"]: item["vhat"] for item in load_dataset(FOLDER)["train"]}`. Both know a prompt by its first user message
-alone: prompts that share it cannot be told apart, and none of them is written.
+The JSON is byte for byte what the recipe's `merge_offline_values.py` writes. The trainer reads the dataset with
+`{item["prompt"]: item["vhat"] for item in load_dataset(FOLDER)["train"]}`. Both identify a prompt only by its first
+user message, so prompts that share one are left out.
 """
 
 import json
@@ -35,7 +35,7 @@ def write_json(values: ValueTable, path: Path, n: int) -> WriteReport:
 
 
 def write_dataset(values: ValueTable, folder: Path, n: int) -> WriteReport:
-    """Write a folder that `load_dataset` reads; its file says in its metadata what the values belong to."""
+    """Write a folder that `load_dataset` reads; the file's metadata holds what the values belong to."""
     table, written = _select(values, n)
     provenance = values.provenance and values.provenance.model_copy(update={"n": n})
     schema = table.schema.with_metadata(values_schema(provenance).metadata)
@@ -74,8 +74,8 @@ def _select(values: ValueTable, n: int, *more_lost: str) -> "tuple[pa.Table, Wri
     turns = pc.sum(pc.greater(pc.list_value_length(table.column("messages")), 1)).as_py() or 0
     if turns:
         lost.append(
-            f"the system prompt or further turns of {turns:,} prompts: whoever reads this knows them by their first"
-            " user message, and an import gives them other prompt ids"
+            f"the system prompt or further turns of {turns:,} prompts: readers know a prompt by its first user"
+            " message alone, and an import gives these prompts other ids"
         )
     cut = pc.sum(pc.greater(pc.list_value_length(table.column("vhat")), n)).as_py() or 0
     scores = table.column("vhat")

@@ -1,13 +1,13 @@
-"""verl's training rows, each with its value.
+"""Write verl's training rows, each with its value.
 
     write_verl(load_values("runs/demo"), Path("train.parquet"))
 
 `data_source`, `prompt` (the messages), `ability`, `reward_model` (`style` "rule", `ground_truth`) and `extra_info`, as
 verl's own preprocessing scripts write them. `extra_info` has what the run's grader got, so that a `compute_score` gets
-it again, and beside it `index`, `split`, `prompt_id`, `value` and `n_valid`. A prompt without ground truth cannot be
-trained on, and is left out.
+the same, and also `index`, `split`, `prompt_id`, `value` and `n_valid`. A prompt without ground truth cannot be trained
+on and is left out.
 
-`ability` is "math" where a mathematics verifier graded, else the data source.
+`ability` is "math" if a mathematics verifier graded, else the data source.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from spo_data.values.verl_rows import NO_GROUND_TRUTH, make_verl_rows
 
 
 def write_verl(values: ValueTable, path: Path) -> WriteReport:
-    """Write one parquet file; its metadata says what the values belong to."""
+    """Write one parquet file; its metadata holds what the values belong to."""
     import pyarrow.compute as pc
 
     ground_truths = pc.utf8_trim_whitespace(pc.fill_null(values.table.column("ground_truth"), ""))

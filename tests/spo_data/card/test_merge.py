@@ -120,7 +120,7 @@ def test_words_that_are_here_alone_are_published() -> None:
 def test_other_words_here_lose_and_that_is_said() -> None:
     text, notes = there_and_here(merge_ours("There.\n"), merge_ours("Here.\n"))
     assert user_text(text) == "There."
-    assert notes == ["README.md has other words on the Hub than here; those on the Hub stay"]
+    assert notes == ["README.md has a different text on the Hub than here; the Hub's is kept"]
 
 
 def test_a_key_that_is_here_alone_goes_along_and_one_that_both_changed_stays_as_it_is_there() -> None:
@@ -130,7 +130,7 @@ def test_a_key_that_is_here_alone_goes_along_and_one_that_both_changed_stays_as_
     header = header_of(text)
     assert (header["license"], header["annotations_creators"], header["language"]) == ("mit", ["found"], "de")
     assert "mine" in header["tags"]
-    assert notes == ["README.md has another license on the Hub than here; the one on the Hub stays"]
+    assert notes == ["README.md has a different license on the Hub than here; the Hub's is kept"]
     assert header_of(there_and_here(merge_ours(None), here)[0])["license"] == "apache-2.0", "the Hub's was our default"
 
 

@@ -92,7 +92,7 @@ def test_a_local_dataset_is_no_source_on_the_hub(tmp_path: Path) -> None:
         "math-verify (math-verify 0.9.0 rules 1)",
         "| not valid or missing | 0 of 2 samples |",
         "run seed 0",
-        "| tokens | 2 in responses, 1.0 in each |",
+        "| tokens | 2 in all responses, 1.0 per response |",
         "| sampling time | 0.50 NVIDIA H100 hours, for 2 of 2 samples |",
         "standard error of one value is up to 0.35",
     ],

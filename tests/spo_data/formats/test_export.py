@@ -41,18 +41,14 @@ PLAIN, PADDED, MORE, FEWER, UNGRADED = (
     ask("fewer samples", system="Be brief."),
     ask("never graded"),
 )
-SCORES = [
+DRAWN = [
     (PLAIN, [1.0, 0.0, 0.0]),
     (PADDED, [0.5, 1.0, 0.1]),
     (MORE, [0.0, None, 1.0, 1.0, 0.0]),
     (FEWER, [1.0, None, 0.0]),
     (UNGRADED, [None, None, None]),
 ]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return make_run(tmp_path / "run", SCORES, n=3)
+N = 3
 
 
 def export(run: Path, format: str, name: str = "out", **options: Any) -> ExportReport:  # noqa: A002
@@ -123,7 +119,7 @@ def test_without_a_policy_n_is_what_most_prompts_have(run: Path, tmp_path: Path)
 def test_values_without_scores_go_to_verl_alone(tmp_path: Path) -> None:
     row = {**make_value_row(ask("2 + 2?"), [0.25]), "vhat": None, "n": None, "n_valid": None, "n_correct": None}
     pq.write_table(make_table([row]), tmp_path / "rates.parquet")
-    with pytest.raises(UserError, match="without the scores they come from: --format verl"):
+    with pytest.raises(UserError, match="has values but no scores: use --format verl"):
         export_values(str(tmp_path / "rates.parquet"), "spo-json", tmp_path / "x.json")
     exported = export_values(str(tmp_path / "rates.parquet"), "verl", tmp_path / "x.parquet")
     (extra,) = pq.read_table(exported.path).column("extra_info").to_pylist()
@@ -207,11 +203,11 @@ def test_a_reward_function_gets_the_extra_info_that_the_runs_grader_got(tmp_path
     assert (one["wide"], two["wide"], one["empty"], two["only"]) == (1.0, 2.5, "{}", [1])
     assert [extra["prompt_id"] for extra in (one, two, three)] == [p.prompt_id for p in EXTRA.values()]
     notes = "\n".join(exported.written.lost)
-    assert "extra_info has index of its own" in notes
-    assert "extra_info.mixed has no one type: written as JSON text" in notes
-    assert "extra_info.empty has no one type" in notes
+    assert "extra_info already has index: it is kept" in notes
+    assert "extra_info.mixed does not fit one column type: written as JSON text" in notes
+    assert "extra_info.empty does not fit one column type" in notes
     assert "extra_info.wide" not in notes
-    assert "lacks" in notes
+    assert "some prompts have no extra_info." in notes
 
 
 def test_extra_info_keeps_its_types_over_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,12 +232,12 @@ def test_a_value_of_an_earlier_export_gives_way_to_this_runs(tmp_path: Path) -> 
 def test_a_foreign_value_in_extra_info_stays_and_is_said(tmp_path: Path) -> None:
     exported = export(make_run(tmp_path / "run", [(ask("a", value="dear", prompt_id="x"), [1.0])], n=1), "verl")
     assert [(extra["value"], extra["prompt_id"]) for extra in extra_infos(exported)] == [("dear", "x")]
-    assert any("extra_info has prompt_id, value of its own" in sentence for sentence in exported.written.lost)
+    assert any("extra_info already has prompt_id, value: " in sentence for sentence in exported.written.lost)
 
 
 def test_rows_without_a_ground_truth_cannot_be_trained(tmp_path: Path) -> None:
     (tmp_path / "v.json").write_text(json.dumps({"2 + 2?": [1.0]}))
-    with pytest.raises(UserError, match=r"no prompt is left to write as verl \(1 have no ground truth\)"):
+    with pytest.raises(UserError, match=r"no prompt can be written as verl \(1 have no ground truth\)"):
         export_values(str(tmp_path / "v.json"), "verl", tmp_path / "x.parquet")
     assert not (tmp_path / "x.parquet").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["v.json"]
@@ -292,12 +288,12 @@ def rewrite_samples(run: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     ("change", "message"),
     [
         (lambda table: table.take(list(range(len(table)))[::-1]), "not in the order of the values"),
-        (lambda table: table.slice(3), "not in the order of the values, or some are gone"),
-        (lambda table: table.slice(0, 6), "has a value and no sample"),
-        (lambda table: table.slice(0, 11), "has a value and no sample"),  # of a prompt that is not even written
+        (lambda table: table.slice(3), "missing or not in the order of the values"),
+        (lambda table: table.slice(0, 6), "has a value but no sample"),
+        (lambda table: table.slice(0, 11), "has a value but no sample"),  # of a prompt that is not even written
         (
             lambda table: table.set_column(10, "score", pa.array([0.0] * len(table))),
-            "not of one version: .*has other scores",
+            "of different versions: .*has different scores",
         ),
         (lambda table: table.drop_columns("verdict"), "has no verdict: these are not a run's samples"),
         (
@@ -325,17 +321,17 @@ def test_a_star_po_wants_responses(run: Path) -> None:
     ("format", "out", "options", "message"),
     [
         ("json", "x.json", {}, "--format json: choose one of spo-json, spo-hf"),
-        ("spo-json", "x", {}, "x: spo-json is one file, and its readers want x.json"),
-        ("verl", "x.json", {}, "its readers want x.json.parquet"),
-        ("spo-hf", "x.parquet", {}, "spo-hf is a folder; name one, such as x"),
-        ("spo-hf", "run", {}, "is there already"),
+        ("spo-json", "x", {}, "x: spo-json writes one file; name it x.json"),
+        ("verl", "x.json", {}, "name it x.json.parquet"),
+        ("spo-hf", "x.parquet", {}, "spo-hf writes a folder; name one, such as x"),
+        ("spo-hf", "run", {}, "already exists"),
         ("spo-json", "x.json", {"n": 0}, "--n 0: at least 1"),
         ("verl", "x.parquet", {"n": 4}, "--n 4 does not apply"),
-        ("spo-json", "x.json", {"beta": 0.5}, "--beta 0.5 applies to --format a-star-po alone"),
+        ("spo-json", "x.json", {"beta": 0.5}, "--beta 0.5 applies only to --format a-star-po"),
         ("a-star-po", "x.parquet", {"beta": 0.0}, "--beta 0: above 0"),
         ("a-star-po", "x.parquet", {"beta": math.nan}, "--beta nan: above 0"),
         ("spo-json", "x.json", {"revision": "main"}, "--revision main does not apply"),
-        ("spo-json", "x.json", {"n": 9}, r"no prompt is left to write as spo-json \(4 have fewer than 9 scores\)"),
+        ("spo-json", "x.json", {"n": 9}, r"no prompt can be written as spo-json \(4 have fewer than 9 scores\)"),
     ],
 )
 def test_what_cannot_be_written_is_refused(

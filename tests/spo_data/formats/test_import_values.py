@@ -32,12 +32,8 @@ PROMPTS = [
     Prompt((Message("user", " é🙂 \n"),), "\\frac{1}{2}", "sums", {"index": 3, "level": "hard"}),
     Prompt((USER,), "4", "sums"),
 ]
-SCORES = [(PROMPTS[0], [1.0, None, 0.5]), (PROMPTS[1], [0.0, 0.0, 1.0]), (PROMPTS[2], [0.0, 1.0])]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return make_run(tmp_path / "run", SCORES, n=2)
+DRAWN = [(PROMPTS[0], [1.0, None, 0.5]), (PROMPTS[1], [0.0, 0.0, 1.0]), (PROMPTS[2], [0.0, 1.0])]
+N = 2
 
 
 def samples(folder: Path) -> list[dict[str, Any]]:
@@ -70,7 +66,7 @@ def test_a_star_comes_back_with_ids_ground_truths_scores_and_responses(run: Path
 
 
 def test_a_dataset_with_prompt_and_vhat_comes_back(tmp_path: Path) -> None:
-    single = make_run(tmp_path / "single", SCORES[1:], n=2)
+    single = make_run(tmp_path / "single", DRAWN[1:], n=2)
     folder = export_values(str(single), "spo-hf", tmp_path / "hf").path
     imported = import_values(str(folder), tmp_path / "in")
     for source in (folder, tmp_path / "in"):
@@ -191,7 +187,7 @@ def test_later_outputs_of_an_agent_loop_are_not_further_draws(tmp_path: Path) ->
     lines = [line(uid="a-b_0_0"), line("user\nlater", uid="a-b_0_1"), line(score=0.0, uid="a-b_1_0")]
     imported = import_values(str(write_dump(tmp_path / "0.jsonl", lines)), tmp_path / "in")
     assert [row["vhat"] for row in rows(tmp_path / "in")] == [[1.0, 0.0]]
-    assert imported.left_out == {"are later outputs of a draw that is counted": 1}
+    assert imported.left_out == {"are later outputs of a draw that was counted": 1}
 
 
 @pytest.mark.parametrize(
@@ -204,14 +200,14 @@ def test_later_outputs_of_an_agent_loop_are_not_further_draws(tmp_path: Path) ->
         ([line(score=[1.0])], r"line 1: score \[1.0\] is not a number"),
         ([line(), line(gts="5")], "two ground truths: .*line 1 says '4', .*line 2 says '5': user 2"),
         ([line(gts=""), line(), line(gts="5")], "two ground truths: .*line 2 says '4', .*line 3 says '5'"),
-        ([line(), line(step=10)], "line 1 is of step 0, .*line 2 of step 10: another policy"),
+        ([line(), line(step=10)], "line 1 is of step 0, but .*line 2 of step 10, which is another policy"),
         ([line(), {"prompt": "x", "score": 1}], "line 2 has no input, gts, but prompt, score"),
         ([line(), {"input": "x", "gts": "4"}], "line 2 has no score, but input, gts"),
         ([{}], "line 1 has no input, gts, score, but nothing"),
         ([[1, 2]], r"line 1: .* is not a JSON object"),
-        ([line("  ")], r"no value in it \(1 rows have an empty input\)"),
-        ([line(gts=["4"])], r"no value in it \(1 rows have a ground truth that is no text\)"),
-        ([line(score=None)], r"no value in it \(1 prompts have no graded response\)"),
+        ([line("  ")], r"has no values \(1 rows have an empty input\)"),
+        ([line(gts=["4"])], r"has no values \(1 rows have a ground truth that is not text\)"),
+        ([line(score=None)], r"has no values \(1 prompts have no graded response\)"),
         ([{**line(), "output": 3}], "line 1: output 3 is not a text"),
         ([], "0.jsonl is empty"),
     ],
@@ -306,7 +302,7 @@ def test_inputs_are_recognised_as_the_training_prompts_that_they_render(
 
 def test_a_ground_truth_of_another_dataset_is_refused(tmp_path: Path, training: PromptOptions) -> None:
     lines = [line(verl_input(TRAINING[0]["prompt"]), gts="33")]
-    with pytest.raises(UserError, match=r"line 1 was graded by the ground truth '33', the training prompt has '3'"):
+    with pytest.raises(UserError, match=r"line 1 was graded with the ground truth '33', but its training prompt has '3'"):
         import_dump(tmp_path, lines, training)
 
 
@@ -338,9 +334,9 @@ def test_a_training_dataset_that_contradicts_itself_is_refused(tmp_path: Path) -
 
 
 def test_a_dataset_needs_a_model_and_a_dump(tmp_path: Path, run: Path, training: PromptOptions) -> None:
-    with pytest.raises(UserError, match="--dataset and --model go together"):
+    with pytest.raises(UserError, match="give --dataset and --model together"):
         import_values(str(run), tmp_path / "in", training=training)
-    with pytest.raises(UserError, match="--dataset and --model are for dumps"):
+    with pytest.raises(UserError, match="--dataset and --model are only for dumps"):
         import_values(str(run), tmp_path / "in", training=training, model="smollm2-135m")
 
 
@@ -412,9 +408,9 @@ def test_a_star_evals_may_be_booleans(tmp_path: Path) -> None:
         ([rated(rewards=["1", "0"])], "row 0: pass_rate_rewards: score '1' is not a number"),
         ([rated(pass_rate_generations=["one"])], "row 0 has 2 pass_rate_rewards and 1 pass_rate_generations"),
         ([rated(), rated(solution="5")], "two ground truths: .*row 0 says '4', .*row 1 says '5'"),
-        ([rated(rewards=[None])], r"no value in it \(1 prompts have no graded response\)"),
-        ([rated(rewards=None)], r"no value in it \(1 rows have no draws\)"),
-        ([rated(" ")], r"no value in it \(1 rows are no prompt: empty_prompt\)"),
+        ([rated(rewards=[None])], r"has no values \(1 prompts have no graded response\)"),
+        ([rated(rewards=None)], r"has no values \(1 rows have no draws\)"),
+        ([rated(" ")], r"has no values \(1 rows are not a prompt: empty_prompt\)"),
         ([{"text": "a", "pass_rate_rewards": [1.0]}], "no known prompt column in text"),
         ([{"prompt": "a", "pass_rate": 1.5}], r"row 0: pass_rate: score 1.5 is not in \[0, 1\]"),
         ([{"prompt": "a", "pass_rate": 1.0, "pass_rate_2": 0.0}], "several pass rates, pass_rate, pass_rate_2"),
@@ -451,7 +447,7 @@ def test_what_a_dataset_cannot_say_is_refused(tmp_path: Path, given: list[Any], 
         ('{"a": 1}', "not a list with at least one score"),
         ('{" ": [1]}', "row 0: ' ' is not a text"),
         ('{"a\\ud800": [1]}', "row 0: .* is not a text"),
-        ('{"a": [1], "b": [0], "a": [0]}', "column prompt_id, row 2: is the prompt of row 0 again"),
+        ('{"a": [1], "b": [0], "a": [0]}', "column prompt_id, row 2: repeats the prompt of row 0"),
         ('{"a": [1],\n', "cannot be read as JSON"),
         ('["a"]', "is not a JSON object"),
         ("", "cannot be read as JSON"),
@@ -536,7 +532,7 @@ def prepare_no_rates(folder: Path) -> Path:
 def test_nothing_is_no_import(tmp_path: Path, prepare: Callable[[Path], Path]) -> None:
     """A table without rows became a folder of 0 prompts, with exit status 0."""
     source = prepare(tmp_path)
-    with pytest.raises(UserError, match=r"no value in it \(no rows\)"):
+    with pytest.raises(UserError, match=r"has no values \(no rows\)"):
         import_values(str(source), tmp_path / "in")
     assert not (tmp_path / "in").exists()
 
@@ -560,13 +556,13 @@ def with_score(table: pa.Table, score: float) -> pa.Table:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (of_another_seed, "are samples of another run than the values: other seed"),
-        (lambda table: table.slice(3), "has a value and no sample"),
-        (lambda table: pa.concat_tables([table, table.slice(7)]), "has 3 samples with a score, and n_valid 2"),
-        (lambda table: with_score(table, 0.5), "have the mean 0.5, its value is 0.75"),
-        (lambda table: with_score(table, math.nan), "have the mean nan, its value is 0.75"),
+        (of_another_seed, "holds samples of another run than the values: different seed"),
+        (lambda table: table.slice(3), "has a value but no sample"),
+        (lambda table: pa.concat_tables([table, table.slice(7)]), "has 3 samples with a score, but n_valid 2"),
+        (lambda table: with_score(table, 0.5), "have the mean 0.5, but its value is 0.75"),
+        (lambda table: with_score(table, math.nan), "have the mean nan, but its value is 0.75"),
         (lambda table: table.drop_columns("score"), "has no score: these are not samples"),
-        (lambda table: table.set_column(10, "score", table.column("response")), "column score is no float"),
+        (lambda table: table.set_column(10, "score", table.column("response")), "column score is not float"),
     ],
 )
 def test_samples_of_another_run_are_refused(
@@ -621,7 +617,7 @@ def verl_row(**extra_info: Any) -> dict[str, Any]:
         ([verl_row(n_valid=2.5)], "row 0: extra_info.n_valid 2.5 is not a number of scores"),
         ([verl_row(n_valid=2**31)], "row 0: extra_info.n_valid 2147483648 is not"),
         ([verl_row(), verl_row(n_valid=4.0)], "two values: .*row 0 says 0.5 of 2 scores, .*row 1 says 0.5 of 4 scores"),
-        ([verl_row(value=None)], r"no value in it \(1 rows have no value\)"),
+        ([verl_row(value=None)], r"has no values \(1 rows have no value\)"),
         (
             [{"prompt": [USER._asdict()], "extra_info": {"value": 1.0}}],
             "nor verl's prompt and extra_info with prompt_id",
@@ -637,7 +633,7 @@ def test_a_value_of_the_datasets_own_is_not_imported_as_ours(tmp_path: Path) -> 
     """An export kept the dataset's `value` beside our prompt id: an import could not tell it from ours."""
     prompt = Prompt((USER,), "4", "sums", {"value": 0.125})
     exported = export_values(str(make_run(tmp_path / "run", [(prompt, [1.0])], n=1)), "verl", tmp_path / "v.parquet")
-    assert any("ours left out, and prompt_id, n_valid too" in sentence for sentence in exported.written.lost)
+    assert any("ours is not written, nor is prompt_id, n_valid" in sentence for sentence in exported.written.lost)
     with pytest.raises(UserError, match="nor verl's prompt and extra_info with prompt_id and value"):
         import_values(str(exported.path), tmp_path / "in")
 
@@ -653,7 +649,7 @@ def test_the_working_folder_can_be_written_to(tmp_path: Path, run: Path, monkeyp
         else:
             export_values(str(run), "spo-hf", Path(), n=2)
         assert Path().stat().st_ino == before  # a shell that stands here does not end up in a removed folder
-        with pytest.raises(UserError, match=r"--out \. is there already"):
+        with pytest.raises(UserError, match=r"--out \. already exists"):
             import_values(str(run), Path())
     assert rows(tmp_path / "in") == rows(run)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "run"]
@@ -663,7 +659,7 @@ def test_a_link_is_taken_and_a_folder_that_loops_is_refused(tmp_path: Path, run:
     """A link that leads nowhere was replaced."""
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(UserError, match="link is there already"):
+    with pytest.raises(UserError, match="link already exists"):
         import_values(str(run), tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     with pytest.raises(UserError, match="loop/in cannot be used"):
@@ -677,9 +673,9 @@ def test_an_empty_folder_is_written_to_and_a_full_one_refused(tmp_path: Path) ->
     import_values(str(tmp_path / "v.json"), tmp_path / "in")
     assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["README.md", "values"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "v.json"]
-    with pytest.raises(UserError, match="is there already: name another one, or remove it"):
+    with pytest.raises(UserError, match="already exists: choose another path, or remove it"):
         import_values(str(tmp_path / "v.json"), tmp_path / "in")
-    with pytest.raises(UserError, match=r"v.json is there already"):
+    with pytest.raises(UserError, match=r"v.json already exists"):
         import_values(str(tmp_path / "v.json"), tmp_path / "v.json")
 
 
@@ -707,11 +703,11 @@ def prepare_broken(folder: Path) -> None:
     [
         (prepare_nothing, "", r"has no .parquet, .jsonl, .json file"),
         (prepare_nothing, "/*.jsonl", "no file matches"),
-        (prepare_nothing, "/notes.txt", r"notes.txt: .txt files; import reads .parquet, .jsonl, .json"),
+        (prepare_nothing, "/notes.txt", r"notes.txt: .txt files; import reads one format of .parquet, .jsonl, .json"),
         (prepare_nothing, "/absent.json", "no such file or folder, and not a Hub id"),
         (prepare_configs, "", r"has .parquet files in data/, filt-0.1-0.9/: choose one with `spo-data import "),
-        (prepare_two_jsons, "", "means 2 files: name one"),
-        (prepare_two_jsons, "/*.json", "means 2 files: name one"),
+        (prepare_two_jsons, "", "matches 2 files: name one"),
+        (prepare_two_jsons, "/*.json", "matches 2 files: name one"),
         (prepare_broken, "/a.parquet", "a.parquet cannot be read as parquet"),
     ],
 )

@@ -20,7 +20,8 @@ from spo_data.report import prompt_table as report_prompts
 from spo_data.report.page import Report, write_report
 from spo_data.report.prompt_table import find_shared_wording
 from spo_data.report.statistics import Judged, RunStatistics, TriedPrompt, measure_throughput
-from spo_data.run.journal import Commit, Journal
+from spo_data.run.journal import Journal
+from spo_data.run.journal_queries import Commit
 from spo_data.run.manifest import Manifest, Timings
 from spo_data.run.sample import Sample
 from spo_data.values.estimator import estimate_value
@@ -106,10 +107,10 @@ def test_the_numbers_of_the_page_are_the_summary_s(mixed: Path) -> None:
     for fact in (
         "Mean value 0.3750 bounds 0.3750 to 0.7500",
         "Prompts 5 of 40 rows, 3 duplicates",
-        "Samples 7 of 10 asked for, 2 a prompt",
+        "Samples 7 of 10 requested, 2 per prompt",
         "Truncated 14.3% 1 sample",
-        "Tokens a response 919.0 6,433 in all",
-        "Tokens a second 10 2.00 samples a second",
+        "Tokens per response 919.0 6,433 in all",
+        "Tokens per second 10 2.00 samples per second",
         "2 at 0/2 and 1 at 2/2; 1 prompt has no value",
     ):
         assert fact in text
@@ -144,7 +145,7 @@ def test_an_incomplete_run_says_what_is_missing(mixed: Path) -> None:
         "Offline values incomplete",
         "2 of 10 samples have not been drawn yet.",
         "1 sample could not be drawn by the engine.",
-        "1 sample was drawn and could not be graded.",
+        "1 sample was drawn but could not be graded.",
         "1 prompt has no value.",
         "2 rows of the dataset did not become a prompt: no ground truth.",
         "1 row of the dataset did not become a prompt: prompt too long.",
@@ -163,7 +164,7 @@ def test_a_complete_run_says_so_and_nothing_is_missing(tmp_path: Path) -> None:
 
 def test_a_run_without_a_prompt_or_a_sample_has_a_page(tmp_path: Path) -> None:
     text = words(page(write_report(make_run(tmp_path / "empty", []))))
-    assert "There are no prompts in the journal yet." in text
+    assert "The journal has no prompts yet." in text
     assert "Offline values incomplete" in text
     text = words(page(write_report(make_run(tmp_path / "begun", [Row("?", [])]))))
     assert "Mean value none" in text
@@ -173,7 +174,7 @@ def test_a_run_without_a_prompt_or_a_sample_has_a_page(tmp_path: Path) -> None:
 def test_the_second_opinion_is_shown(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", [Row("2 + 2?", [RIGHT, WRONG])], also=WRONG)
     text = words(page(write_report(run)))
-    assert "dapo disagrees with exact on 1 of 2 samples that both judged (50.0%)" in text
+    assert "dapo disagrees with exact on 1 of the 2 samples that both judged (50.0%)" in text
     assert "the mean value is 0.0000" in text
     assert "correct → wrong 1" in text
 
@@ -391,7 +392,7 @@ def test_a_clock_that_was_set_back_stands_still() -> None:
 
 
 def test_throughput_is_drawn_where_it_was_recorded_and_said_to_be_missing_where_not(mixed: Path) -> None:
-    assert "the samples came in too few commits" in words(page(write_report(mixed)))
+    assert "there were too few commits" in words(page(write_report(mixed)))
     database = sqlite3.connect(mixed / "journal.sqlite")
     database.execute(
         "INSERT INTO commits SELECT 2, time + 60 * value, 3, 60 FROM commits, (SELECT 1 AS value UNION SELECT 2)"
@@ -402,7 +403,7 @@ def test_throughput_is_drawn_where_it_was_recorded_and_said_to_be_missing_where_
     assert "1 further call began" in words(text)
     database.execute("UPDATE commits SET samples = 1")
     database.commit()
-    assert "4 of 7 samples are older than the record" in words(page(write_report(mixed)))
+    assert "4 of 7 samples were drawn before commit times were recorded" in words(page(write_report(mixed)))
     database.execute("DROP TABLE commits")
     database.execute("PRAGMA user_version = 2")
     database.commit()
@@ -454,7 +455,7 @@ def test_a_comparison_joins_by_prompt_id_and_counts_what_it_leaves_out(two: tupl
     for fact in (
         "Comparison with the-other",
         "5 prompts are in both runs, 1 only in this one, 2 only in the other.",
-        "1 has another ground truth",
+        "1 has a different ground truth",
         "1 has no value in one of the runs",
         "temperature 1.0 0.6",
         "Mean shift +0.1667 0.5000 → 0.6667",
@@ -478,7 +479,7 @@ def test_a_comparison_the_other_way_round_has_the_opposite_shift(two: tuple[Path
 
 def test_runs_without_a_common_prompt_have_nothing_to_compare(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name, [Row(name, [RIGHT, RIGHT])]) for name in ("a", "b")]
-    assert "There is nothing to compare." in words(page(write_report(*runs)))
+    assert "No prompt can be compared." in words(page(write_report(*runs)))
 
 
 # In a browser.

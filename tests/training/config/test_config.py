@@ -1,5 +1,7 @@
 """The composed configuration: against verl's own schema and checks, and what is refused before Ray starts."""
 
+import ast
+import importlib.util
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from spo_data.errors import UserError
 from spo_train.config.checks import check_config, check_with_verl
 from spo_train.config.compose import compose_config, list_keys, parse_overrides, verl_defaults
-from spo_train.config.preset import Choice, parallel_size, preset_overrides, sizes_of
+from spo_train.config.preset import parallel_size, preset_overrides
+from spo_train.config.train_choice import Choice, sizes_of
 from spo_train.config.unsupported import refuse_device
 from spo_train.plan.assemble import compose_choice
 from spo_train.spo.settings import SPOSettings
@@ -62,6 +65,16 @@ def test_verl_accepts_it(method: Any, choice: Choice, on_cpu: bool) -> None:
     check_config(config, replace(choice, method=method), context_length=40_960)
     check_with_verl(config)
     assert OmegaConf.to_yaml(config) == before
+
+
+def test_the_reward_is_where_verl_looks_for_it() -> None:
+    """verl imports it only in its workers, minutes after the start."""
+    place = compose(PAPER).reward.reward_manager
+    spec = importlib.util.find_spec(place.module.path.removeprefix("pkg://"))
+    assert spec is not None
+    assert spec.origin is not None
+    classes = [node.name for node in ast.parse(Path(spec.origin).read_text()).body if isinstance(node, ast.ClassDef)]
+    assert place.name in classes
 
 
 def test_the_paper_s_settings() -> None:
@@ -128,13 +141,13 @@ def test_the_user_s_override_wins(override: str, key: str, value: Any) -> None:
         ("trainer.spo.half_divergance=1", "did you mean trainer.spo.half_divergence"),
         ("data.apply_chat_template_kwargs.x=1", "+data.apply_chat_template_kwargs.x=… adds one"),
         ("qqqq=1", "verl has no setting qqqq"),
-        ("trainer.nnodes=two", "wanted a number, as 1 is"),
-        ("trainer.balance_batch=1", "wanted true or false, as True is"),
+        ("trainer.nnodes=two", "wanted a number, as the default 1 is"),
+        ("trainer.balance_batch=1", "wanted true or false, as the default True is"),
         ("data=3", "wanted key: value pairs"),
         ("data.seed=${data.nothing}", "Interpolation key 'data.nothing' not found"),
         ("a==3", "not in hydra's syntax"),
-        ("data.seed", "not an override of a setting, which is key=value"),
-        ("~data.seed=1", "key=null unsets one"),
+        ("data.seed", "not a setting; write key=value"),
+        ("~data.seed=1", "key=null unsets it"),
         ("data.seed=1,2", "a list is key=[a,b]"),
         ("model_engine=megatron", "model_engine=dp"),
     ],
@@ -158,7 +171,7 @@ def test_an_override_that_verl_does_not_know_is_refused(override: str, says: str
             "2,048 and 2,048 prompts in flight",
         ),
         (PAPER, (f"{MINI}=4096",), "ppo_mini_batch_size 4,096 is more than"),
-        (replace(PAPER, gpus_per_node=6), (), "a mini-batch of 256 responses does not divide among 3 workers"),
+        (replace(PAPER, gpus_per_node=6), (), "a mini-batch of 256 responses cannot be split evenly among 3 workers"),
         (PAPER, ("actor_rollout_ref.rollout.tensor_model_parallel_size=3",), "does not divide the 8 GPUs"),
         (PAPER, ("trainer.v1.trainer_mode=colocate_async",), "did you mean spo_colocate_async?"),
         (PAPER, ("trainer.v1.trainer_mode=asynchronous",), "did you mean spo_sync, spo_colocate_async"),
@@ -168,15 +181,15 @@ def test_an_override_that_verl_does_not_know_is_refused(override: str, says: str
             ("trainer.v1.trainer_mode=spo_separate_async", "actor_rollout_ref.hybrid_engine=False"),
             "verl 0.9.1 fails with it",
         ),
-        (PAPER, ("algorithm.adv_estimator=grpo",), "--method grpo takes verl's"),
+        (PAPER, ("algorithm.adv_estimator=grpo",), "--method grpo uses verl's"),
         (PAPER, ("actor_rollout_ref.rollout.n=8",), "--method grpo draws groups"),
         (replace(PAPER, method="grpo"), ("actor_rollout_ref.rollout.n=1",), "at least 2 responses"),
-        (PAPER, ("data.train_batch_size=null",), "data.train_batch_size=null: wanted a whole number from 1 on"),
-        (PAPER, ("actor_rollout_ref.rollout.tensor_model_parallel_size=0",), "wanted a whole number from 1 on"),
+        (PAPER, ("data.train_batch_size=null",), "data.train_batch_size=null: wanted a whole number, at least 1"),
+        (PAPER, ("actor_rollout_ref.rollout.tensor_model_parallel_size=0",), "wanted a whole number, at least 1"),
         (PAPER, ("data.max_response_length=1.5",), "data.max_response_length=1.5: wanted a whole number"),
         (PAPER, ("algorithm.use_kl_in_reward=true",), "without a penalty"),
         (PAPER, ("trainer.spo.rho_min=0.99",), "trainer.spo: rho_min 0.99 and rho_max 0.96"),
-        (PAPER, ("+trainer.spo.tempo=2",), "trainer.spo.tempo is not a setting; there are method,"),
+        (PAPER, ("+trainer.spo.tempo=2",), "trainer.spo.tempo is not a setting; the settings are method,"),
         (PAPER, ("data.max_prompt_length=1000",), "the longest prompt has 1,100 tokens"),
         (PAPER, ("data.max_response_length=50000",), "the model's context is 40,960: data.max_response_length=38912"),
         (
@@ -194,16 +207,20 @@ def test_an_override_that_verl_does_not_know_is_refused(override: str, says: str
             ("actor_rollout_ref.rollout.max_model_len=18431",),
             "max_model_len is 18,431: actor_rollout_ref.rollout.max_model_len=18432",
         ),
-        (PAPER, ("actor_rollout_ref.rollout.val_kwargs.n=0",), "val_kwargs.n=0: wanted a whole number from 1 on"),
-        (PAPER, ("trainer.total_training_steps=0",), "trainer.total_training_steps=0: wanted a whole number from 1 on"),
+        (PAPER, ("actor_rollout_ref.rollout.val_kwargs.n=0",), "val_kwargs.n=0: wanted a whole number, at least 1"),
+        (
+            PAPER,
+            ("trainer.total_training_steps=0",),
+            "trainer.total_training_steps=0: wanted a whole number, at least 1",
+        ),
         (
             PAPER,
             (*SEPARATE, "actor_rollout_ref.actor.fsdp_config.param_offload=true"),
             "actor_rollout_ref.actor.fsdp_config.param_offload=false",
         ),
-        (PAPER, ("trainer.test_freq=5",), "trainer.test_freq=5: there is nothing to validate on; give --val-files"),
-        (PAPER, ("trainer.val_before_train=true",), "trainer.val_before_train=true: there is nothing to validate on"),
-        (PAPER, ("trainer.val_only=true",), "trainer.val_only=true: there is nothing to validate on"),
+        (PAPER, ("trainer.test_freq=5",), "trainer.test_freq=5: there are no validation prompts; give --val-files"),
+        (PAPER, ("trainer.val_before_train=true",), "trainer.val_before_train=true: there are no validation prompts"),
+        (PAPER, ("trainer.val_only=true",), "trainer.val_only=true: there are no validation prompts"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(choice: Choice, overrides: tuple[str, ...], says: str) -> None:
@@ -215,26 +232,29 @@ def test_settings_that_do_not_fit_are_refused(choice: Choice, overrides: tuple[s
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("algorithm.filter_groups.enable=true", "algorithm.filter_groups.enable=true: groups are not filtered"),
+        ("algorithm.filter_groups.enable=true", "algorithm.filter_groups.enable=true: spo-train trains on every group"),
         ("trainer.v1.sampler.custom_sampler.path=mine.py", "trainer.spo.batch_order chooses its order"),
         ("trainer.v1.sampler.custom_sampler.name=Mine", "trainer.spo.batch_order chooses its order"),
         ("+trainer.v1.sampler.sampler_kwargs.whole_cohorts=true", "trainer.spo.batch_order chooses its order"),
         ("trainer.v1.sampler.sync_refill_failed_groups=false", "failed samples are always replaced"),
         ("reward.custom_reward_function.path=mine.py", "use --verifier FILE.py:FUNCTION"),
-        ("reward.reward_manager.name=dapo", "reward.reward_manager.name=dapo: responses are graded as the values were"),
+        (
+            "reward.reward_manager.name=dapo",
+            "reward.reward_manager.name=dapo: spo-train grades responses as the estimate did",
+        ),
         ("reward.reward_manager.source=register", "use --verifier"),
         ("reward.reward_manager.module.path=mine.py", "use --verifier"),
         ("reward.reward_model.enable=true", "use --verifier"),
         ("trainer.use_v1=false", "trainer.use_v1=false: spo-train runs in verl's V1 trainer"),
         ("actor_rollout_ref.rollout.name=sglang", "actor_rollout_ref.rollout.name=vllm"),
         ("actor_rollout_ref.rollout.ignore_eos=true", "a response ends where the model ends it"),
-        ("actor_rollout_ref.rollout.multi_turn.enable=true", "use no tools of verl's; --tools python gives them"),
-        ("actor_rollout_ref.rollout.multi_turn.tool_config_path=t.yaml", "use no tools of verl's; --tools python"),
+        ("actor_rollout_ref.rollout.multi_turn.enable=true", "uses no tools of verl; --tools python gives the model"),
+        ("actor_rollout_ref.rollout.multi_turn.tool_config_path=t.yaml", "uses no tools of verl; --tools python"),
         ("actor_rollout_ref.rollout.agent.default_agent_loop=single_turn_agent", "leave it spo_agent"),
-        ("actor_rollout_ref.rollout.agent.num_workers=0", "num_workers=0: wanted a whole number from 1 on"),
-        ("data.val_batch_size=8", "what failed is counted over all validation prompts"),
-        ("data.train_max_samples=100", "train on fewer prompts with --train-files"),
-        ("data.filter_overlong_prompts=true", "leave out long prompts with --train-files"),
+        ("actor_rollout_ref.rollout.agent.num_workers=0", "num_workers=0: wanted a whole number, at least 1"),
+        ("data.val_batch_size=8", "failed samples are counted over all validation prompts"),
+        ("data.train_max_samples=100", "to train on fewer prompts, use --train-files"),
+        ("data.filter_overlong_prompts=true", "to leave out long prompts, use --train-files"),
     ],
 )
 def test_a_setting_that_would_be_ignored_is_refused(override: str, says: str) -> None:

@@ -27,6 +27,8 @@ from support.records import GRADER, make_manifest
 
 PROMPTS = [Prompt((Message("user", f"{number}?"),), "4", "d") for number in range(4)]
 SCORES: list[list[float | None]] = [[1.0, 0.0], [None, None, 0.5], [0.0], [None, 1.0, 1.0]]
+DRAWN = list(zip(PROMPTS, SCORES, strict=True))
+N = 3
 EXPECTED: list[list[int] | None] = [[0, 1], [0, 1, 2, 3], [0, 1], [0, 1, 2], None]
 """made_runs gives sample k the tokens 0 to k + 1; None is a sample that we failed to grade."""
 IDS = [*(prompt.prompt_id for prompt in PROMPTS), "of no prompt"]
@@ -39,12 +41,6 @@ from spo_train.data.first_responses import read_first_responses as first_respons
 found = first_responses(load_values(sys.argv[1]), sys.argv[2:])
 print(json.dumps([None if each is None else each.token_ids.tolist() for each in found]))
 """
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A run whose first samples were not all graded."""
-    return make_run(tmp_path / "run", list(zip(PROMPTS, SCORES, strict=True)), n=3)
 
 
 def found_in(place: Path) -> list[list[int] | None]:

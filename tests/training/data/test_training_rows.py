@@ -21,9 +21,9 @@ from spo_data.values.schema import read_provenance, values_schema
 from spo_data.values.scores import make_table, make_value_row
 from spo_data.values.table import ValueTable
 from spo_train.data.first_responses import FirstResponse
-from spo_train.data.training_rows import TrainingData, make_training_data, make_validation_rows
+from spo_train.data.training_rows import TrainingData, make_training_data
+from spo_train.data.validation_rows import make_validation_rows
 from spo_train.data.verl_files import read_values_file, write_training_data
-from support.made_runs import make_run
 from support.records import make_manifest
 
 QUESTIONS = ("What is one and one?", "What is two and two?", "What is three and three?")
@@ -45,12 +45,8 @@ def ask(question: str, gold: str = "4", *, template: str = "boxed", system: str 
 
 
 PROMPTS = [ask(question, gold) for question, gold in zip(QUESTIONS, GOLDS, strict=True)]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """A run over `PROMPTS` with `SCORES`."""
-    return make_run(tmp_path / "run", list(zip(PROMPTS, SCORES, strict=True)), n=3)
+DRAWN = list(zip(PROMPTS, SCORES, strict=True))
+N = 3
 
 
 def values_of(
@@ -123,7 +119,7 @@ def test_scores_between_0_and_1_are_summed_as_they_are_and_said(run: Path) -> No
     """The reference makes int(score > 0) of them, and a prompt at 0.25, 0.5, 1 certain."""
     data = make_training_data(load_values(run))
     assert data.score_totals[2] == 1.75
-    assert "2 of 8 scores lie between 0 and 1 and are taken as they are" in data.notes
+    assert "2 of 8 scores lie between 0 and 1 and are used unchanged" in data.notes
 
 
 def test_a_prompt_without_ground_truth_is_left_out_and_counted(tmp_path: Path) -> None:
@@ -133,7 +129,7 @@ def test_a_prompt_without_ground_truth_is_left_out_and_counted(tmp_path: Path) -
     assert totals(data) == [(2.0, 2)]
     assert data.coverage.dropped == {"have no ground truth": 1}
     assert (data.coverage.prompts, data.coverage.unused) == (1, 0)
-    assert "1 prompts have no ground truth: they are left out" in data.notes
+    assert "1 prompts have no ground truth and are left out" in data.notes
 
 
 @pytest.mark.parametrize("name", ["values.json", "published.parquet"])
@@ -159,7 +155,7 @@ def test_a_value_without_scores_counts_as_what_it_is_the_mean_of(tmp_path: Path)
     ]
     data = make_training_data(values_of(tmp_path, rows, anonymous=True))
     assert totals(data) == [(2.0, 8), (0.25, 1), (1.0, 1)]
-    assert any(note.startswith("2 prompts have a value without its scores") for note in data.notes)
+    assert any(note.startswith("2 prompts have a value but no scores") for note in data.notes)
 
 
 def test_training_files_are_worded_as_the_values_were_and_joined_by_id(tmp_path: Path) -> None:
@@ -177,7 +173,7 @@ def test_training_files_are_worded_as_the_values_were_and_joined_by_id(tmp_path:
     assert (coverage.prompts, coverage.with_value, coverage.n_values, coverage.unused) == (2, 1, 2, 1)
     assert (coverage.reasons, coverage.joined_by) == ({"not in the values": 1}, "prompt id")
     assert (data.template, data.system) == ("boxed", "Be brief.")
-    assert "1 rows repeat a prompt: each prompt is trained on once a pass" in data.notes
+    assert "1 rows repeat a prompt: each prompt counts once in training" in data.notes
     assert [row["extra_info"]["value"] for row in data.rows.to_pylist()] == [0.5, None]
 
 
@@ -299,7 +295,7 @@ def test_validation_keeps_repeats_and_is_named_after_its_file(tmp_path: Path, ru
     assert [row["prompt"][0]["content"] for row in rows.to_pylist()] == worded
     assert rows.column("data_source").to_pylist() == ["aime"] * 3
     assert {row["extra_info"]["split"] for row in rows.to_pylist()} == {"test"}
-    assert said == [f"{tmp_path / 'aime.jsonl'}: 1 of 4 rows are not validated on: empty_prompt"]
+    assert said == [f"{tmp_path / 'aime.jsonl'}: 1 of 4 rows are left out of validation: empty_prompt"]
 
 
 def test_validation_sets_with_different_fields_are_one_table(tmp_path: Path, run: Path) -> None:

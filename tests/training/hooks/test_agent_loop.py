@@ -137,7 +137,7 @@ def as_trained(
     async def shared(*_: Any, **__: Any) -> ScriptedInterpreter:
         return interpreter
 
-    monkeypatch.setattr(agent_loop, "shared_interpreter", shared)
+    monkeypatch.setattr(agent_loop, "share_interpreter", shared)
     script = ScriptedTurns(tokenizer, case)
     server = Server(lambda number, sampling: script.sample(number, sampling["max_tokens"], sampling["stop"])[0])
     loop = make_loop(

@@ -42,6 +42,30 @@ def make_trainer(part: int, *, bypass: bool = False, **settings: Any) -> Any:
     return trainer
 
 
+@pytest.mark.parametrize(("mode", "name"), [("sync", "SyncInDrawOrder"), ("separate_async", "AsyncInDrawOrder")])
+def test_verl_finds_the_replay_buffer_of_each_mode(monkeypatch: pytest.MonkeyPatch, mode: str, name: str) -> None:
+    from omegaconf import OmegaConf
+    from verl.utils.import_utils import load_extern_type
+
+    from spo_train.hooks import draw_order, failures, trainer
+
+    class Base:
+        def __init__(self, config: Any) -> None:
+            self.config = config
+
+    class Trainer(trainer.SPOMixin, Base):
+        pass
+
+    monkeypatch.setattr(failures, "start", lambda: None)
+    monkeypatch.setattr(trainer, "register_adv_est", lambda _: lambda estimator: estimator)
+    config = {
+        "algorithm": {"use_kl_in_reward": False},
+        "trainer": {"spo": {}, "v1": {"trainer_mode": f"spo_{mode}", "sampler": {}}},
+    }
+    sampler = Trainer(OmegaConf.create(config)).config.trainer.v1.sampler.custom_sampler
+    assert load_extern_type(sampler.path, sampler.name) is getattr(draw_order, name)
+
+
 def test_a_later_part_of_a_step_is_compared_with_the_steps_first_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """D is of the policy before its update; in part 2 of a step the weights had been updated once already."""
     from spo_train.hooks import forward
@@ -103,7 +127,9 @@ def test_a_validation_in_which_all_failed_is_its_count(monkeypatch: pytest.Monke
 def test_a_training_that_was_given_up_draws_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     from spo_train.hooks import failures
 
-    monkeypatch.setattr(failures, "given_up", lambda: "3 programs in a row could not be run on node-1: no connection")
+    monkeypatch.setattr(
+        failures, "why_given_up", lambda: "3 programs in a row could not be run on node-1: no connection"
+    )
     with pytest.raises(RuntimeError, match="3 programs in a row could not be run on node-1"):
         make_trainer(0)._next_train_batch(2)
 

@@ -7,7 +7,7 @@ import pytest
 
 from spo_data.errors import UserError
 from spo_data.provenance import GraderRecord, Provenance, ToolsRecord
-from spo_train.data.training_rows import Coverage
+from spo_train.data.value_coverage import Coverage
 from spo_train.plan.parity import (
     FIELDS,
     ParityRow,
@@ -90,7 +90,7 @@ DIFFERENCES: list[tuple[str, dict[str, Any], str, str]] = [
     ("stop", {"stop": ()}, "values: '</answer>'; training: none;", "--stop '</answer>'"),
     ("template", {"template": "dapo"}, "training: dapo, system 'Be brief.'", "--template boxed --system 'Be brief.'"),
     ("template", {"system": None}, "values: boxed, system 'Be brief.'; training: boxed;", "--system 'Be brief.'"),
-    ("chat_template", {"chat_template": "other"}, "training: other", "the chat template that the model had"),
+    ("chat_template", {"chat_template": "other"}, "training: other", "the model's earlier chat template"),
     (
         "chat_template",
         {"chat_template_kwargs": {}},
@@ -168,7 +168,7 @@ def test_prompts_without_a_value_are_refused_with_their_reasons() -> None:
     rows = compare_policies(provenance, rollout_of(provenance), PARTLY)
     assert differing(rows) == ["coverage"]
     expected = (
-        r"30 prompts, 3 of no training prompt; training: 27 of 30 prompts have a value by prompt id \(the others:"
+        r"30 prompts, 3 without a training prompt; training: 27 of 30 prompts have a value by prompt id \(the others:"
     )
     with pytest.raises(UserError, match=expected + " 2 whitespace, 1 not in the values"):
         refuse_mismatches(rows, [])
@@ -180,7 +180,7 @@ def test_values_that_no_prompt_uses_are_refused_unless_allowed() -> None:
     provenance = provenance_of()
     rows = compare_policies(provenance, rollout_of(provenance), replace(COVERED, n_values=40, unused=10))
     assert differing(rows) == ["coverage"]
-    assert rows[-1].values == "40 prompts, 10 of no training prompt"
+    assert rows[-1].values == "40 prompts, 10 without a training prompt"
     with pytest.raises(UserError, match="--allow-mismatch coverage"):
         refuse_mismatches(rows, [])
     refuse_mismatches(rows, ["coverage"])
@@ -257,4 +257,4 @@ def test_defaults_of_unknown_values_are_the_training_policys() -> None:
 def test_precision_and_engine_arguments_are_shown() -> None:
     (shown,) = list_unmatched(provenance_of(dtype="bfloat16", engine_args={"quantization": "fp8"}))
     assert "dtype=bfloat16, quantization=fp8" in shown
-    assert list_unmatched(None) == ("the values do not say what policy they belong to",)
+    assert list_unmatched(None) == ("the values do not record the policy they belong to",)

@@ -104,7 +104,7 @@ def test_tools_that_no_prompt_tells_of_are_noted() -> None:
     bare = Prompt((Message("user", "1 + 1?"),), "2", "d")
     worded = Prompt((Message("system", "Write <code>…</code>."), Message("user", "1 + 1?")), "2", "d")
     assert note_tools(PYTHON, "boxed", [bare]) == (
-        "no prompt tells the model of its interpreter: --template retool does",
+        "the prompt does not tell the model about its interpreter: use --template retool",
     )
     assert note_tools(PYTHON, "boxed", [bare, worded]) == ()
     assert note_tools(PYTHON, "retool", [bare]) == ()

@@ -57,7 +57,7 @@ def test_k1_and_k3_estimate_the_kl_from_the_old_policy_to_the_new() -> None:
 
 
 def test_log_probs_that_do_not_match_are_refused() -> None:
-    with pytest.raises(ValueError, match="one a token"):
+    with pytest.raises(ValueError, match="one per token"):
         measure_divergence([-1.0], [-1.0, -2.0], "abs")
 
 

@@ -90,7 +90,7 @@ def test_a_response_token_takes_six_bytes() -> None:
 
 def test_arrays_that_do_not_match_are_refused() -> None:
     memory = ResponseMemory(1, ROOMY)
-    with pytest.raises(ValueError, match="wanted as many"):
+    with pytest.raises(ValueError, match="wanted equal lengths"):
         memory.store(0, [], [1, 2], [-1.0], [True, True], 0)
     assert len(memory) == memory.nbytes == 0
 

@@ -11,7 +11,6 @@ import io
 from typing import TYPE_CHECKING
 
 from spo_data.errors import UserError, first_line
-from spo_train.config.choice import Choice
 from spo_train.config.keys import (
     ACTOR,
     ADVANTAGE_KEY,
@@ -33,6 +32,7 @@ from spo_train.config.keys import (
     TENSOR_PARALLEL_KEY,
     VAL_RESPONSES_KEY,
 )
+from spo_train.config.train_choice import Choice
 from spo_train.config.unsupported import format_override, refuse_unsupported
 from spo_train.spo.settings import settings_from
 

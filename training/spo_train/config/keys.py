@@ -1,9 +1,9 @@
 """verl's settings that SPO names, each named once; ACTOR, MODEL, ROLLOUT and DEVICE_KEY are shared with `verl_cpu`."""
 
-from verl_cpu.keys import ACTOR as ACTOR
-from verl_cpu.keys import DEVICE_KEY as DEVICE_KEY
-from verl_cpu.keys import MODEL as MODEL
-from verl_cpu.keys import ROLLOUT as ROLLOUT
+from verl_cpu.verl_keys import ACTOR as ACTOR
+from verl_cpu.verl_keys import DEVICE_KEY as DEVICE_KEY
+from verl_cpu.verl_keys import MODEL as MODEL
+from verl_cpu.verl_keys import ROLLOUT as ROLLOUT
 
 BATCH_KEY = "data.train_batch_size"
 TRAIN_FILES_KEY = "data.train_files"

@@ -12,7 +12,6 @@ Keys are verl's. As in hydra, `+` marks one that verl's configuration does not l
 from dataclasses import asdict
 from typing import Any
 
-from spo_train.config.choice import UPDATES, Choice, Sizes
 from spo_train.config.keys import (
     ACTOR,
     ADVANTAGE_KEY,
@@ -49,6 +48,7 @@ from spo_train.config.keys import (
     VAL_FILES_KEY,
     VAL_RESPONSES_KEY,
 )
+from spo_train.config.train_choice import UPDATES, Choice, Sizes
 from spo_train.filenames import AGENT_LOOP, CHECKPOINTS, METRICS, TRAIN_ROWS, VALIDATION_ROWS, VALUES
 from spo_train.spo.settings import SPOSettings
 

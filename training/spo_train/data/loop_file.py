@@ -2,7 +2,7 @@
 
 make_loop_settings(options, workers=8, template="retool")           # written into the file
 read_loop_options(record, sandbox="local", sandbox_unsafe=False)    # the same ToolOptions, in the agent loop
-read_loop_wording(Path("runs/train/agent_loop.yaml"))               # what the chat tells the model of it
+read_loop_wording(Path("runs/train/agent_loop.yaml"))               # what the chat tells the model about it
 """
 
 from collections.abc import Mapping

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SAME_PROMPTS = ("boxed", "retool")
-"""Templates that word prompts alike; they differ in whether the chat tells the model of an interpreter."""
+"""Templates that word prompts alike; they differ in whether the chat tells the model about an interpreter."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def make_training_data(
 def resolve_template(template: str | None, worded_by: str, prompts: "Sequence[Prompt]") -> str:
     """Return the template of prompts that contain their instruction: `template` if it words them alike, or `worded_by`.
 
-    Raises UserError if `template` words them differently and would tell the model of an interpreter.
+    Raises UserError if `template` words them differently and would tell the model about an interpreter.
     """
     if template not in SAME_PROMPTS or template == worded_by:
         return worded_by
@@ -94,7 +94,7 @@ def resolve_template(template: str | None, worded_by: str, prompts: "Sequence[Pr
     )
 
 
-def make_value_row(prompt: Prompt) -> dict[str, Any]:
+def make_unscored_row(prompt: Prompt) -> dict[str, Any]:
     """Return a prompt as a row of a values table, without a value."""
     return {
         "prompt": prompt.text,
@@ -154,7 +154,7 @@ def _take_from_files(values: ValueTable, train: PromptOptions) -> TrainingData:
     prompts = _use_sampled_messages(values, training.prompts)
     known = values.table.select(["value", "n_valid"]).to_pydict()
     table = make_table(
-        {**make_value_row(prompt), **({} if row is None else {name: column[row] for name, column in known.items()})}
+        {**make_unscored_row(prompt), **({} if row is None else {name: column[row] for name, column in known.items()})}
         for prompt, row in zip(prompts, matched.rows, strict=True)
     )
     rows, notes = make_verl_rows(table, values)

@@ -15,7 +15,7 @@ from spo_data.options import PromptOptions
 from spo_data.values.scores import make_table
 from spo_data.values.table import ValueTable
 from spo_data.values.verl_rows import make_verl_rows
-from spo_train.data.training_rows import make_value_row
+from spo_train.data.training_rows import make_unscored_row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +45,7 @@ def make_validation_rows(
             for prompt in found.prompts
         ]
         repeats = [1 + found.repeats.get(row, 0) for row in found.rows]
-        tables.append(make_table(map(make_value_row, named)).take(np.repeat(np.arange(len(named)), repeats)))
+        tables.append(make_table(map(make_unscored_row, named)).take(np.repeat(np.arange(len(named)), repeats)))
     rows, notes = make_verl_rows(pa.concat_tables(tables), values, "test")
     for sentence in notes:
         note(f"validation: {sentence}")

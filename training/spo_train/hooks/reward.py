@@ -18,9 +18,9 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from spo_data.engines.tool_loop import response_text
-from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import TRUNCATED, Graded
-from spo_data.grading.worker import GradeJob
+from spo_data.grading.workers.job import GradeJob
+from spo_data.grading.workers.pool import GraderPool
 from spo_train.hooks import failures
 from spo_train.spo.single_stream import UID
 

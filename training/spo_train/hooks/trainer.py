@@ -36,7 +36,7 @@ from spo_train.data.verl_files import ValuesFile, read_values_file
 from spo_train.hooks import checkpoint, failures, forward
 from spo_train.hooks.agent_loop import DRAW
 from spo_train.hooks.deadline import deadline
-from spo_train.hooks.draw_order import sort_by_draw
+from spo_train.hooks.draw_order import AsyncInDrawOrder, SyncInDrawOrder, sort_by_draw
 from spo_train.hooks.responses import Responses, messages, read_responses, response_metrics, verdict_metrics
 from spo_train.hooks.validation import ValidationMixin
 from spo_train.spo.divergence import measure_divergence
@@ -64,10 +64,11 @@ class SPOMixin(ValidationMixin):
         if config.algorithm.use_kl_in_reward:
             raise ValueError("algorithm.use_kl_in_reward: a value is the expected reward without a penalty")
         mode = config.trainer.v1.trainer_mode.removeprefix(PREFIX)
-        sampler = "SyncInDrawOrder" if mode == "sync" else "AsyncInDrawOrder"
+        sampler = SyncInDrawOrder if mode == "sync" else AsyncInDrawOrder
         with open_dict(config):
             config.trainer.v1.trainer_mode = mode  # the base class compares with verl's own names
-            config.trainer.v1.sampler.custom_sampler = {"path": "pkg://spo_train.hooks.draw_order", "name": sampler}
+            place = {"path": f"pkg://{sampler.__module__}", "name": sampler.__name__}
+            config.trainer.v1.sampler.custom_sampler = place
             config.trainer.v1.sampler.sampler_kwargs = {"whole_cohorts": self.settings.batch_order == "drawn"}
         self._observed: _ObservedBatch | None = None
         self._replaced = 0

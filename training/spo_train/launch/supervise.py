@@ -73,9 +73,7 @@ def launch(
     if received:
         return LaunchOutcome(128 + received[0], signal=received[0])
     status = child.wait()
-    return (
-        LaunchOutcome(0) if status == 0 else LaunchOutcome(_exit_status(status), _describe_failure(log, start, status))
-    )
+    return LaunchOutcome(0) if status == 0 else LaunchOutcome(_exit_status(status), _find_failure(log, start, status))
 
 
 def _keep_earlier(path: Path) -> None:
@@ -110,7 +108,7 @@ def _exit_status(status: int) -> int:
     return status if status > 0 else 1
 
 
-def _describe_failure(log: Path, start: int, status: int) -> str:
+def _find_failure(log: Path, start: int, status: int) -> str:
     with log.open("rb") as file:
         file.seek(max(start, log.stat().st_size - LOOKED_AT))
         text = file.read().decode(errors="replace")

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spo_train.config.choice import Choice, Preset, sizes_of
 from spo_train.config.compose import Override, compose_config
 from spo_train.config.keys import CHECKPOINTS_KEY
 from spo_train.config.preset import preset_overrides
+from spo_train.config.train_choice import Choice, Preset, sizes_of
 from spo_train.filenames import CHECKPOINTS
 from spo_train.plan.accelerators import Accelerators, check_attention, find_accelerators
 from spo_train.plan.train_options import TrainOptions, of_the_paper

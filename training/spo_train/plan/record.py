@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from spo_data.models.names import Model
     from spo_data.options import ToolOptions
     from spo_data.values.table import ValueTable
-    from spo_train.config.choice import Choice
+    from spo_train.config.train_choice import Choice
     from spo_train.data.training_rows import TrainingData
     from spo_train.plan.train_options import TrainOptions
 
@@ -62,7 +62,7 @@ class TrainRecord(Record):
     tools: ToolsRecord | None = None
     """The interpreter; None if responses have none, as in records older than this field."""
     wording: str | None = None
-    """The template that tells the model of the interpreter."""
+    """The template that tells the model about the interpreter."""
     allowed_mismatches: tuple[str, ...]
     commands: tuple[str, ...]
     """Every command line of the training run, the first one first."""

@@ -9,7 +9,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from spo_data.engines.tool_loop import CODE_START
+from spo_data.engines.tool_loop import CODE_START, NO_TOOL_WORDING
 from spo_data.options import ToolOptions, option_of
 from spo_data.prompts.template import AnswerTemplate, tool_wording
 from spo_data.provenance import ToolsRecord
@@ -55,7 +55,7 @@ def _format_number(value: float) -> str:
 
 
 def choose_wording(options: ToolOptions, template: str) -> AnswerTemplate | None:
-    """Return the wording that tells the model of its interpreter; None without one."""
+    """Return the wording that tells the model about its interpreter; None without one."""
     return tool_wording(template) if options.enabled else None
 
 
@@ -65,7 +65,7 @@ def note_tools(options: ToolOptions, template: str, prompts: "Sequence[Prompt]")
         return ()
     if any(CODE_START in message.content for prompt in prompts for message in prompt.messages):
         return ()
-    return ("no prompt tells the model of its interpreter: --template retool does",)
+    return (NO_TOOL_WORDING,)
 
 
 def check_interpreter(options: ToolOptions) -> None:

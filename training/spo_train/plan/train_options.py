@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from spo_data.errors import UserError
 from spo_data.models.names import full_name
 from spo_data.options import PromptOptions
-from spo_train.config.choice import Preset
 from spo_train.config.compose import Override, parse_overrides
 from spo_train.config.keys import (
     GPUS_KEY,
@@ -27,6 +26,7 @@ from spo_train.config.keys import (
     TRAIN_FILES_KEY,
     VAL_FILES_KEY,
 )
+from spo_train.config.train_choice import Preset
 from spo_train.spo.settings import Method
 
 if TYPE_CHECKING:

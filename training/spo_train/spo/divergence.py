@@ -1,22 +1,22 @@
-"""How far the policy has moved from the one that last acted on a prompt, and how much to forget (SPO, section 4.1).
+"""How far the policy has moved since it last acted on a prompt, and how much to forget (SPO, section 4.1).
 
     d = measure_divergence(old, new, "abs")    # one response: log-probs of its model tokens under both policies
     forgetting_rate([d, math.nan, 0.0], settings).rho     # array([..., 0.875, 0.96])
 
-`old` are the log-probs under the policy that sampled the response, `new` under the one that just acted, both from the
-trainer's own forward. D is a mean over the response's tokens; masks (tool output, padding) are applied before, and a
-response without a model token has D = 0. With x = new - old, of tokens that the old policy sampled:
+`old` are the log-probs under the policy that sampled the response, `new` under the policy that just acted, both from
+the trainer's own forward pass. D is a mean over the response's tokens after masking (tool output, padding); a response
+without model tokens has D = 0. With x = new - old, for tokens that the old policy sampled:
 
-    abs   mean |x|                  the reference's; no KL divergence, it reacts to movement either way
-    k1    max(0, mean -x)           before the clamp, which D needs, unbiased for KL(old || new) a token
-    k3    mean (exp(x) - 1 - x)     unbiased for KL(old || new) a token, never below 0 (Schulman, "Approximating KL")
+    abs   mean |x|                  the reference's; not a KL divergence, it reacts to movement in both directions
+    k1    max(0, mean -x)           unbiased for KL(old || new) per token before the clamp, which D needs
+    k3    mean (exp(x) - 1 - x)     unbiased for KL(old || new) per token, never below 0 (Schulman, "Approximating KL")
 
-The paper: rho = 2^(-D / D_half) in [rho_min, rho_max]. Its D is the KL divergence; it does not say how it is estimated,
-nor D_half. The defaults are the reference code's `abs` and 0.06. Where that code deviates, we follow the paper:
+The paper: rho = 2^(-D / D_half) in [rho_min, rho_max]. Its D is the KL divergence; it gives neither the estimator nor
+D_half. The defaults are the reference code's `abs` and 0.06. If that code deviates from the paper, we follow the paper:
 
-* It measures after the actor's update. Algorithm 1 measures before it: `new` is the policy that acted.
-* It gives a prompt's first visit D = 0, so rho_max. `first_visit: none` is that; the default takes a response of the
-  estimate as the previous one.
+* The reference measures after the actor's update. Algorithm 1 measures before it: `new` is the policy that acted.
+* The reference gives a prompt's first visit D = 0, so rho_max, as `first_visit: none` does. By default a response of
+  the estimate stands for the previous one.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ import numpy.typing as npt
 from spo_train.spo.settings import Divergence, SPOSettings
 
 GREATEST_LOG_RATIO = 20.0
-"""k3 counts a larger x as this one: exp(x) would overflow, and D is far beyond every clip."""
+"""k3 clips x to this: exp(x) would overflow, and D is already far beyond rho's clips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class Forgetting:
 
 
 def measure_divergence(old: npt.ArrayLike, new: npt.ArrayLike, estimator: Divergence) -> float:
-    """D of one response, from its model tokens' log-probs; NaN only where a log-prob is."""
+    """Return D of one response from its model tokens' log-probs; NaN only if a log-prob is NaN."""
     before, after = np.asarray(old, np.float64), np.asarray(new, np.float64)
     if before.shape != after.shape or before.ndim != 1:
-        raise ValueError(f"log-probs of shapes {before.shape} and {after.shape}: wanted one a token of each")
+        raise ValueError(f"log-probs of shapes {before.shape} and {after.shape}: wanted one per token in both")
     if not len(before):
         return 0.0
     change = after - before
@@ -58,9 +58,9 @@ def measure_divergence(old: npt.ArrayLike, new: npt.ArrayLike, estimator: Diverg
 
 
 def forgetting_rate(divergences: npt.ArrayLike, settings: SPOSettings) -> Forgetting:
-    """rho for each response's D. NaN means unknown, the previous response having been dropped: long ago, so rho_min.
+    """Return rho for each response's D; NaN (the previous response was dropped, so is old) gives rho_min.
 
-    `fixed_rho` holds for all, whatever their D; then nothing is clipped.
+    `fixed_rho` applies to all, for any D, and nothing is clipped.
     """
     distance = np.asarray(divergences, np.float64)
     if settings.fixed_rho is not None:

@@ -1,19 +1,19 @@
-"""The previous response to each prompt, with its log-probs: what the divergence D is measured on.
+"""The previous response to each prompt, with its log-probs, on which the divergence D is measured.
 
     memory = ResponseMemory(prompts=17_000, max_bytes=16 * 2**30)
     memory.store(row, prompt_ids, response_ids, log_probs, mask, step)
     memory.get(row)             # Response or None
 
-One `bytes` object a prompt, unpadded (the reference code keeps padded float32 and int64 tensors): a header, token ids
-as int32, log-probs as float16, and the response's mask as bits where a token is not the model's (tool output). That is
-6 bytes a response token.
+Each prompt has one unpadded `bytes` object (the reference code keeps padded float32 and int64 tensors): a header, token
+ids as int32, log-probs as float16, and the response's mask as bits if it has tool output. That is 6 bytes per response
+token.
 
 float16 keeps 11 bits: a log-prob is off by at most one part in 2,048, so D by less than a thousandth of the mean
-|log-prob|. Log-probs beyond its range, infinite or NaN are stored as its largest finite number, 65,504 below or above 0
-(NaN below): D is then huge, never NaN, and the prompt forgets as much as it may.
+|log-prob|. Log-probs out of range, infinite or NaN are stored as -65,504 or 65,504, float16's largest numbers (NaN as
+-65,504). D is then huge, never NaN, and the prompt forgets as much as rho_min allows.
 
-Bounded: when the responses take more than `max_bytes`, those stored longest ago are dropped, and counted. A response
-that is larger than that by itself is dropped at once and costs no other. D of a dropped one is unknown.
+Memory is bounded: if the responses take more than `max_bytes`, the oldest are dropped and counted. A response that is
+larger than that by itself is dropped at once, and no other with it. D of a dropped response is unknown.
 """
 
 import struct
@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 ENTRY_BYTES = 200
-"""What a stored response takes beside its bytes: two objects and a place in an ordered dictionary, rounded up."""
+"""Overhead of a stored response: two objects and a place in an ordered dictionary, rounded up."""
 LARGEST = float(np.finfo(np.float16).max)
 
 _HEADER = struct.Struct("<iiq")  # prompt tokens, response tokens, step
@@ -34,27 +34,27 @@ _HEADER = struct.Struct("<iiq")  # prompt tokens, response tokens, step
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Response:
-    """A stored response. Arrays of token ids are read-only views."""
+    """A stored response; its arrays of token ids are read-only views."""
 
     prompt_ids: npt.NDArray[np.int32]
     response_ids: npt.NDArray[np.int32]
     log_probs: npt.NDArray[np.float32]
-    """One a response token, under the policy of `step`, as the trainer's forward gave it."""
+    """One per response token, from the trainer's forward pass under the policy of `step`."""
     mask: npt.NDArray[np.bool_]
-    """Whether a response token is the model's own."""
+    """Whether the model sampled each response token."""
     step: int
     """The step that trained on it; asynchronous modes may have sampled it under an earlier policy."""
 
 
 class ResponseMemory:
-    """The last response of each prompt, at most `max_bytes` of them."""
+    """The last response of each prompt, in at most `max_bytes`."""
 
     def __init__(self, prompts: int, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.dropped = 0
         """Responses that were dropped for lack of room, since training began."""
         self.nbytes = 0
-        """What the stored responses take."""
+        """Bytes of the stored responses, overhead included."""
         self._blobs: OrderedDict[int, bytes] = OrderedDict()
         self._known = np.zeros(prompts, np.bool_)
         self._was_dropped = np.zeros(prompts, np.bool_)
@@ -71,27 +71,27 @@ class ResponseMemory:
         mask: npt.ArrayLike,
         step: int,
     ) -> None:
-        """Keep a prompt's response in place of its previous one; drop the oldest where that is too much."""
+        """Replace a prompt's response; drop the oldest responses if memory is exceeded."""
         self._put(row, _pack(prompt_ids, response_ids, log_probs, mask, step))
         if len(self._blobs[row]) + ENTRY_BYTES > self.max_bytes:
             self._drop(row)
         self._shrink()
 
     def get(self, row: int) -> Response | None:
-        """A prompt's last response; None where there was none, or it was dropped."""
+        """Return a prompt's last response; None if there was none or it was dropped."""
         blob = self._blobs.get(row)
         return None if blob is None else _unpack(blob)
 
     def known(self, rows: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-        """Whether each row has a response here."""
+        """Whether each row has a stored response."""
         return self._known[np.asarray(rows, np.int64)]
 
     def was_dropped(self, row: int) -> bool:
-        """Whether the prompt's last response was dropped: it has been visited, and its D is unknown."""
+        """Whether the prompt's last response was dropped, so its D is unknown."""
         return bool(self._was_dropped[row])
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """All of it in a few flat arrays, oldest first: response i is `blobs[offsets[i] : offsets[i + 1]]`."""
+        """Return the memory as a few flat arrays, oldest first: response i is `blobs[offsets[i] : offsets[i + 1]]`."""
         sizes = [len(blob) for blob in self._blobs.values()]
         return {
             "rows": np.fromiter(self._blobs, np.int64, len(self._blobs)),
@@ -102,7 +102,10 @@ class ResponseMemory:
         }
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Continue from `state()`, in place of what is here; a smaller `max_bytes` drops what no longer has room."""
+        """Replace the memory by that of `state()`; a smaller `max_bytes` drops the oldest responses.
+
+        Raises ValueError if the state has another number of prompts.
+        """
         if len(state["was_dropped"]) != len(self._known):
             raise ValueError(
                 f"the checkpoint's memory has {len(state['was_dropped']):,} prompts, this run {len(self._known):,}"
@@ -139,7 +142,7 @@ def _pack(
     prompt, response = np.asarray(prompt_ids, "<i4"), np.asarray(response_ids, "<i4")
     numbers, own = np.asarray(log_probs, np.float64), np.asarray(mask, np.bool_)
     if not response.shape == numbers.shape == own.shape == (len(response),):
-        raise ValueError(f"{response.shape} tokens, {numbers.shape} log-probs, {own.shape} of a mask: wanted as many")
+        raise ValueError(f"{response.shape} tokens, {numbers.shape} log-probs, {own.shape} mask: wanted equal lengths")
     finite = np.nan_to_num(numbers, nan=-LARGEST, posinf=LARGEST, neginf=-LARGEST).clip(-LARGEST, LARGEST)
     bits = b"" if own.all() else np.packbits(own).tobytes()
     header = _HEADER.pack(len(prompt), len(response), step)

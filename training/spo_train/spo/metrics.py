@@ -2,12 +2,12 @@
 
     step_metrics(baselines=v, rewards=r, advantages=a, counts=n, visits=k, table=tracker.values)
 
-Mean of: baseline, reward, N_eff, visits, D, rho. Of the advantage r - v before it is normalised, as in the paper's
-section 5.3: mean, standard deviation (to compare with the reward's) and the shares near 0. Of the normalised one, whose
-mean is 0 and deviation 1: quantiles. `brier` is the mean of (v - r)^2: how well the values are calibrated.
+Baseline, reward, N_eff, visits, D and rho have means. The advantage before normalisation, r - v, has a mean, a standard
+deviation (to compare with the reward's) and shares near 0, as in the paper's section 5.3. The normalised advantage,
+whose mean is 0 and deviation 1, has quantiles. `brier` is the mean of (v - r)^2: how well the values are calibrated.
 
-verl averages metrics over steps by their name: one that contains max, min, sum or total anywhere is not averaged, so
-none does. What there is no number for (no divergence was measured, no D is known) is left out, never NaN.
+verl averages metrics over steps unless the name contains max, min, sum or total, so no name does. A metric without a
+number (no divergence was measured, no D is known) is left out, never NaN.
 """
 
 import math
@@ -34,10 +34,10 @@ def step_metrics(
     forgetting: Forgetting | None = None,
     table: npt.ArrayLike | None = None,
 ) -> dict[str, float]:
-    """A step's metrics from one number a response, and the table of all values.
+    """Return a step's metrics from one number per response, and the table of all values.
 
-    `advantages` are the normalised ones; `counts` (N_eff) and `visits` are those before the update, so a first visit
-    has 0; of `divergences` NaN is unknown. Parts that are None have no metrics.
+    `advantages` are normalised. `counts` (N_eff) and `visits` are from before the update, so a first visit has 0. NaN
+    in `divergences` means unknown. Arguments that are None give no metrics.
     """
     baseline, reward, normalised = (np.asarray(each, np.float64) for each in (baselines, rewards, advantages))
     raw = reward - baseline
@@ -75,7 +75,7 @@ def step_metrics(
 
 
 def _draws(baseline: npt.NDArray[np.float64]) -> dict[str, float]:
-    """Share of the batch by value, in fifths; the last one has 1 in it, and values beyond [0, 1] are at the ends."""
+    """Return the share of the batch in each fifth of [0, 1] by value; values outside count in the nearer end."""
     shares = _bins(baseline) / max(baseline.size, 1)
     return {f"spo/draws/{i / VALUE_BINS:.1f}-{(i + 1) / VALUE_BINS:.1f}": float(shares[i]) for i in range(VALUE_BINS)}
 

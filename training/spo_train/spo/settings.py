@@ -1,13 +1,12 @@
-"""The settings of SPO, as they stand under `trainer.spo` in verl's configuration.
+"""The settings of SPO, under `trainer.spo` in verl's configuration.
 
     spo-train --offline-values runs/demo trainer.spo.half_divergence=0.03
 
-Every field's first sentence is its help. The defaults are the paper's (arXiv 2509.13232), in its notation:
-rho_min = 0.875, rho_max = 0.96, N_0 = 1 / (1 - rho_min) = 8, epsilon = 0.05; and D_half = 0.06, which only the
-reference code gives.
+Each field's `help` describes it. The defaults are the paper's (arXiv 2509.13232), in its notation: rho_min = 0.875,
+rho_max = 0.96, N_0 = 1 / (1 - rho_min) = 8, epsilon = 0.05. D_half = 0.06 is only in the reference code.
 
-`compat: reference` puts the reference code's choices (REFERENCE) in place of these defaults; a field that is set to
-anything else stays as it is (`init: none` is the reference's `offline_N: 0`).
+`compat: reference` replaces these defaults by the reference code's choices (REFERENCE). A field that is set to another
+value keeps it (`init: none` is the reference's `offline_N: 0`).
 """
 
 from dataclasses import dataclass, field, fields
@@ -21,25 +20,27 @@ BatchOrder = Literal["finished", "drawn"]
 Compat = Literal["paper", "reference"]
 
 REFERENCE = {"init": "jeffreys", "divergence": "abs", "first_visit": "none"}
-"""What the reference code does where it has no setting."""
+"""What the reference code does without a setting for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SPOSettings:
-    """What SPO does beside verl's own configuration."""
+    """SPO's settings, beside verl's own; raises ValueError for a wrong one."""
 
     method: Method = field(
         default="spo",
         metadata={"help": "spo, grpo (the paper's baseline), or no-baseline (rewards normalised over the batch)."},
     )
-    values: str | None = field(default=None, metadata={"help": "Parquet file with one row a training prompt."})
+    values: str | None = field(default=None, metadata={"help": "Parquet file with one row per training prompt."})
     init: Init = field(
         default="mean",
         metadata={"help": "First value: mean of the scores, jeffreys, empirical_bayes, or none (0.5, one sample)."},
     )
     rho_min: float = field(default=0.875, metadata={"help": "Lower clip of the forgetting factor rho."})
     rho_max: float = field(default=0.96, metadata={"help": "Upper clip of the forgetting factor rho."})
-    half_divergence: float = field(default=0.06, metadata={"help": "Divergence that halves what a prompt knows."})
+    half_divergence: float = field(
+        default=0.06, metadata={"help": "D at which rho is one half, before the clips (D_half)."}
+    )
     fixed_rho: float | None = field(default=None, metadata={"help": "One forgetting factor instead of rho(D)."})
     divergence: Divergence = field(default="abs", metadata={"help": "Estimator of D: abs, k1 or k3."})
     first_visit: FirstVisit = field(
@@ -56,7 +57,7 @@ class SPOSettings:
     seed: int = field(default=0, metadata={"help": "Seed of the prompt draws and, in sync mode, of the responses."})
     compat: Compat = field(
         default="paper",
-        metadata={"help": "reference reproduces the numbers of the reference code where it differs from the paper."},
+        metadata={"help": "paper, or reference to reproduce the numbers of the reference code."},
     )
 
     def __post_init__(self) -> None:
@@ -75,7 +76,7 @@ class SPOSettings:
 
     @property
     def initial_count(self) -> float:
-        """N_0 = 1 / (1 - rho_min): the effective count that forgetting at rho_min keeps (section 4.1)."""
+        """N_0 = 1 / (1 - rho_min): the effective count under constant forgetting at rho_min (section 4.1)."""
         return 1.0 / (1.0 - self.rho_min)
 
     def _become_reference(self) -> None:
@@ -85,10 +86,10 @@ class SPOSettings:
 
 
 def settings_from(config: dict[str, Any]) -> SPOSettings:
-    """Settings from `trainer.spo`; a name that is none of them raises ValueError, and so does a wrong value."""
+    """Make settings from `trainer.spo`; raises ValueError for an unknown name or a wrong value."""
     names = [setting.name for setting in fields(SPOSettings)]
     if unknown := sorted(set(config) - set(names)):
-        raise ValueError(f"trainer.spo.{unknown[0]} is not a setting; there are {', '.join(names)}")
+        raise ValueError(f"trainer.spo.{unknown[0]} is not a setting; the settings are {', '.join(names)}")
     return SPOSettings(**config)
 
 

@@ -1,16 +1,16 @@
-"""The stream of single responses: which prompts are drawn, what they are compared with, what is learnt of them.
+"""The stream of single responses: it draws prompts, compares rewards with baselines, and learns from them.
 
     stream = SingleStream(prompt_ids, totals, counts, settings)
     draws = stream.draw(2048, policy=step)        # before sampling
-    batch = stream.observe(uids, rewards)         # when the responses are there: baselines and advantages
+    batch = stream.observe(uids, rewards)         # after sampling: baselines and advantages
     metrics = stream.learn(batch, divergences, tokens, policy=step)      # before the next draw
 
-State of a training run beside the model's: the tracker, the memory of previous responses, the generator, and the
-prompts in flight with the baseline and the policy version that each was drawn under. `state()` is all of it, and a
-stream that restored it draws and learns as this one would have.
+The state of a training run, apart from the model's, is the tracker, the memory of previous responses, the generator,
+and the prompts in flight, each with the baseline and the policy version of its draw. `state()` returns all of it, and a
+stream that restores it draws and learns exactly as this one would have.
 
-A prompt in flight is not drawn again, so its value cannot change before its response is there: the baseline that it was
-drawn with is the one that it is compared with. A draw's uid is `draw` and its number.
+A prompt in flight is not drawn again, so its value cannot change before its response arrives: its reward is compared
+with the baseline of its draw. A draw's uid is `draw` and its number.
 
 `method: grpo` and `no-baseline` take prompts from shuffled epochs instead, and have no baseline.
 """
@@ -32,7 +32,7 @@ from spo_train.spo.settings import SPOSettings
 from spo_train.spo.tracker import ValueTracker
 
 UID = "draw"
-"""What the uids of training prompts begin with; those of validation do not."""
+"""The start of the uids of training prompts; those of validation start otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +40,21 @@ class PromptDraw:
     """A prompt in flight."""
 
     number: int
-    """Draws are numbered from 0 as long as the run lasts."""
+    """Draws are numbered from 0 over the whole training run."""
     row: int
     baseline: float
     policy: int
-    """The step whose policy was the current one."""
+    """The step whose policy was current at the draw."""
 
     @property
     def uid(self) -> str:
-        """Its name in the replay buffer: verl splits keys at underscores, and takes `pad…` for padding."""
+        """Its name in the replay buffer; verl splits keys at underscores and treats `pad…` as padding."""
         return f"{UID}{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One number a response, in the order of the responses."""
+    """One number per response, in the order of the responses."""
 
     draws: tuple[PromptDraw, ...]
     rows: npt.NDArray[np.int64]
@@ -76,19 +76,19 @@ class SingleStream:
         self._prompts = hashlib.sha256("\n".join(prompt_ids).encode()).hexdigest()
         self._generator = np.random.default_rng(settings.seed)
         self._epoch = np.empty(0, np.int64)
-        """Rows of the current epoch that are still to come."""
+        """Rows of the current epoch that were not drawn yet."""
         self._drawn = 0
         self._responses, self._tokens = 0, 0
-        """Responses learnt of so far, and the tokens in them."""
+        """Responses learnt from so far, and their tokens."""
 
     def draw(self, size: int, policy: int) -> list[PromptDraw]:
-        """Draw prompts that are not in flight; raises ValueError where there are fewer than `size`."""
+        """Draw prompts that are not in flight; raises ValueError if there are fewer than `size`."""
         busy = np.zeros(len(self.tracker), np.bool_)
         busy[[draw.row for draw in self.in_flight.values()]] = True
         if self.settings.method == "spo":
             rows, baselines = self.tracker.draw(size, self._generator, busy), self.tracker.values
         else:
-            rows, baselines = self._from_epoch(size, busy), np.zeros(len(self.tracker))
+            rows, baselines = self._draw_from_epoch(size, busy), np.zeros(len(self.tracker))
         draws = []
         for row in rows.tolist():
             draws.append(PromptDraw(self._drawn, row, float(baselines[row]), policy))
@@ -97,16 +97,16 @@ class SingleStream:
         return draws
 
     def forget_lost(self, alive: set[str]) -> int:
-        """Take draws that the replay buffer no longer has out of flight; returns how many those were."""
+        """Remove draws from flight that the replay buffer no longer has; returns their number."""
         lost = self.in_flight.keys() - alive
         for uid in lost:
             del self.in_flight[uid]
         return len(lost)
 
     def observe(self, uids: Sequence[str], rewards: npt.ArrayLike) -> Batch:
-        """Compare rewards with the baselines that their prompts were drawn with; the prompts are no longer in flight.
+        """Compare rewards with the baselines of their draws, and take the prompts out of flight.
 
-        Several responses to one draw (groups) have its uid several times. A uid that is not in flight raises KeyError.
+        A draw with several responses (a group) repeats its uid. Raises KeyError if a uid is not in flight.
         """
         draws = tuple(self.in_flight[uid] for uid in uids)
         for uid in set(uids):
@@ -119,11 +119,11 @@ class SingleStream:
     def learn(
         self, batch: Batch, divergences: npt.ArrayLike | None, tokens: npt.ArrayLike, policy: int
     ) -> dict[str, float]:
-        """Update the tracker with what was observed; returns the step's metrics.
+        """Update the tracker with the observed batch; returns the step's metrics.
 
-        `divergences` has the D of each response's prompt, NaN where it is unknown; None where the method has no values.
-        `tokens` are the responses' lengths. `length_bias` compares them with all responses so far: a batch of those
-        that finished first is below 1 while longer ones are still being sampled.
+        `divergences` has D for each response's prompt, NaN if unknown; it is None if the method has no values.
+        `tokens` are the responses' lengths. `length_bias` divides their mean by that of all responses so far: it is
+        below 1 for a batch of early finishers while longer responses are still being sampled.
         """
         lengths = np.asarray(tokens, np.int64)
         self._responses, self._tokens = self._responses + len(lengths), self._tokens + int(lengths.sum())
@@ -147,11 +147,11 @@ class SingleStream:
         return measured | stream_metrics
 
     def unknown_divergences(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """D of prompts without a stored response: 0 on a first visit, NaN where it was dropped from the memory."""
+        """Return D for prompts without a stored response: 0 on a first visit, NaN if the memory dropped it."""
         return np.array([np.nan if self.memory.was_dropped(int(row)) else 0.0 for row in rows], np.float64)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything that the next step depends on, as arrays for one npz file."""
+        """Return everything that the next step depends on, as arrays for one npz file."""
         parts = {"tracker": self.tracker.state(), "memory": self.memory.state()}
         arrays = {f"{part}.{name}": array for part, state in parts.items() for name, array in state.items()}
         rest = {
@@ -165,7 +165,7 @@ class SingleStream:
         return arrays | {"epoch": self._epoch.copy(), "rest": np.array(json.dumps(rest))}
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Continue from `state()`; that of other prompts, or of the same in another order, raises ValueError."""
+        """Continue from `state()`; raises ValueError if it is of other prompts, or in another order."""
         rest = json.loads(str(state["rest"]))
         if rest["prompts"] != self._prompts:
             raise ValueError("the checkpoint was made with other training prompts")
@@ -178,8 +178,8 @@ class SingleStream:
         self._epoch, self._drawn = np.array(state["epoch"], np.int64), int(rest["drawn"])
         self._responses, self._tokens = int(rest["responses"]), int(rest["tokens"])
 
-    def _from_epoch(self, size: int, busy: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-        """The next rows of shuffled epochs; one in flight keeps its place for later."""
+    def _draw_from_epoch(self, size: int, busy: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """Take the next rows of shuffled epochs; a row in flight keeps its place for later."""
         free = len(busy) - int(np.count_nonzero(busy))
         if size > free:
             raise ValueError(f"a batch of {size:,} prompts cannot be drawn: {free:,} are free")

@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from spo_data.errors import SpoError, UserError
-from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
 from spo_data.grading.verifiers.registry import load_verifier
-from spo_data.grading.worker import GradeJob
+from spo_data.grading.workers.job import GradeJob
+from spo_data.grading.workers.pool import GraderPool
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from spo_data.errors import UserError
-from spo_data.grading.pool import GraderPool
 from spo_data.grading.verdict import Graded, Verdict
-from spo_data.grading.worker import GradeJob
+from spo_data.grading.workers.job import GradeJob
+from spo_data.grading.workers.pool import GraderPool
 
 pytestmark = pytest.mark.slow
 
@@ -342,7 +342,7 @@ def test_what_a_reward_prints_reaches_nobody_s_stdout(tmp_path: Path) -> None:
     )
     script = write(
         tmp_path,
-        "import asyncio, sys\nfrom spo_data.grading.pool import GradeJob, GraderPool\n"
+        "import asyncio, sys\nfrom spo_data.grading.workers.pool import GradeJob, GraderPool\n"
         "async def main():\n    async with GraderPool(sys.argv[1], workers=1) as pool:\n"
         "        for _ in range(3): print((await pool.grade(GradeJob('', '5'))).verdict, flush=True)\n"
         "if __name__ == '__main__': asyncio.run(main())\n",
@@ -419,7 +419,7 @@ UNLOADABLE = [
 def test_a_reward_function_that_does_not_load_is_one_clear_line(
     tmp_path: Path, source: str | bytes | None, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spo_data.grading.pool.START_SECONDS", 3.0)
+    monkeypatch.setattr("spo_data.grading.workers.pool.START_SECONDS", 3.0)
     file = str(tmp_path / "reward.py") if source is None else write(tmp_path, source)
 
     async def enter() -> None:

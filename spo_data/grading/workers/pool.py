@@ -20,11 +20,11 @@ from types import TracebackType
 from typing import Self
 
 from spo_data.errors import SpoError, UserError
-from spo_data.grading.processes import Processes
 from spo_data.grading.verdict import Graded
 from spo_data.grading.verifiers.registry import load_verifier
 from spo_data.grading.verifiers.reward_function import is_reward_function, split_name
-from spo_data.grading.worker import BATCH_SECONDS, GradeJob, grade, grade_batch, is_loaded, start_process
+from spo_data.grading.workers.job import BATCH_SECONDS, GradeJob, grade, grade_batch, is_loaded, start_process
+from spo_data.grading.workers.processes import Processes
 from spo_data.options import GraderOptions
 
 START_SECONDS = 60.0

@@ -1,0 +1,158 @@
+"""What can be read from a journal: its prompts and samples, and what graders said of them.
+
+    journal.done()                       # {prompt id: {0, 1, 2}}
+    journal.confusion(second_grader)     # {(Verdict.CORRECT, Verdict.WRONG): 12, ...}
+    journal.query("SELECT verdict, count(*) FROM graded GROUP BY 1")
+
+`spo_data.run.journal` opens a journal and writes to it.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from spo_data.grading.verdict import Graded, Verdict
+from spo_data.prompts.identity import DroppedRow, Prompt
+from spo_data.provenance import GraderRecord
+from spo_data.run.journal_rows import OBSERVED, PROMPTS_IN_ORDER, SAMPLES_IN_ORDER, prompt_of, sample_of, unpack
+from spo_data.run.sample import Sample
+
+
+class Commit(NamedTuple):
+    """A batch of samples that became durable together."""
+
+    call: int
+    """The call of `estimate` that drew them, from 1; calls that drew nothing are not counted."""
+    time: float
+    """Unix time."""
+    samples: int
+    response_tokens: int
+    """Sampled tokens, excluding tool output."""
+
+
+class JournalQueries:
+    """The reading half of `Journal`, which opens the database."""
+
+    grader: GraderRecord
+    _db: sqlite3.Connection
+
+    def prompts(self) -> Iterator[Prompt]:
+        """The run's prompts, in order."""
+        return map(prompt_of, self._db.execute(PROMPTS_IN_ORDER))
+
+    def values(self, grader: GraderRecord) -> dict[str, float]:
+        """The values under a grader, by prompt id, in prompt order (see `estimate_value`)."""
+        return dict(
+            self.query(
+                f"SELECT prompt_id, avg(CASE WHEN verdict IN ({OBSERVED}) THEN score END) AS value"
+                " FROM prompts JOIN verdicts USING (prompt_number) WHERE grading = ? GROUP BY prompt_number"
+                f" HAVING value IS NOT NULL AND NOT sum(verdict = '{Verdict.GOLD_UNPARSEABLE}') ORDER BY position",
+                (self._grading(grader),),
+            )
+        )
+
+    def bad_golds(self) -> set[str]:
+        """The ids of the prompts whose ground truth this grader could not read."""
+        rows = self.query(
+            "SELECT DISTINCT prompt_id FROM graded JOIN prompts USING (prompt_number) WHERE verdict = ?",
+            (Verdict.GOLD_UNPARSEABLE,),
+        )
+        return {prompt_id for (prompt_id,) in rows}
+
+    def differing(self, other: GraderRecord) -> list[tuple[int, int, Graded, Graded]]:
+        """(prompt number, sample index, ours, theirs) of the samples that both graders judged but scored apart."""
+        rows = self.query(
+            "SELECT prompt_number, sample_index, ours.verdict, ours.score, ours.answer, theirs.verdict, theirs.score,"
+            " theirs.answer FROM verdicts AS ours JOIN verdicts AS theirs USING (prompt_number, sample_index)"
+            " WHERE ours.grading = ? AND theirs.grading = ? AND ours.score <> theirs.score ORDER BY 1, 2",
+            (self._grading(self.grader), self._grading(other)),
+        )
+        return [
+            (number, index, Graded(Verdict(a), b, c), Graded(Verdict(d), e, f))
+            for number, index, a, b, c, d, e, f in rows
+        ]
+
+    def dropped(self) -> list[DroppedRow]:
+        """The rows that did not become prompts."""
+        rows = self._db.execute("SELECT row, reason, detail FROM dropped ORDER BY row")
+        return [DroppedRow(row, reason, detail) for row, reason, detail in rows]
+
+    def commits(self) -> list[Commit]:
+        """The batches in which samples were committed, in order; older releases recorded none."""
+        rows = self.query("SELECT call, time, samples, response_tokens FROM commits ORDER BY rowid")
+        return [Commit(*row) for row in rows]
+
+    def done(self) -> dict[str, set[int]]:
+        """The sample indices of each prompt, without those that an interpreter failure ended."""
+        done: dict[str, set[int]] = {}
+        for prompt_id, indices in self._db.execute(
+            "SELECT prompt_id, group_concat(sample_index) FROM samples JOIN prompts USING (prompt_number)"
+            " WHERE finish_reason <> 'tool_error' GROUP BY prompt_number"
+        ):
+            done[prompt_id] = {int(index) for index in indices.split(",")}
+        return done
+
+    def ungraded(self, grader: GraderRecord | None = None, *, bad_golds: bool = False) -> list[tuple[str, int]]:
+        """(prompt id, sample index) of the stored samples that a grader has not judged, or failed to judge.
+
+        Samples that an interpreter failure ended are left out, since they are drawn again. Samples whose ground truth
+        could not be parsed would fail again, so they are included only with `bad_golds`.
+        """
+        settled = OBSERVED if bad_golds else f"{OBSERVED}, '{Verdict.GOLD_UNPARSEABLE}'"
+        return self.query(
+            "SELECT prompt_id, samples.sample_index FROM prompts CROSS JOIN samples USING (prompt_number)"
+            " LEFT JOIN verdicts ON grading = ? AND verdicts.prompt_number = samples.prompt_number"
+            " AND verdicts.sample_index = samples.sample_index"
+            f" WHERE finish_reason <> 'tool_error' AND (verdict IS NULL OR verdict NOT IN ({settled}))"
+            " ORDER BY position, samples.sample_index",
+            (self._grading(grader or self.grader),),
+        )
+
+    def response(self, prompt_id: str, sample_index: int) -> str:
+        """A stored response."""
+        ((response,),) = self.query(
+            "SELECT response FROM samples WHERE prompt_number = ? AND sample_index = ?",
+            (self._number(prompt_id), sample_index),
+        )
+        return unpack(response).decode()
+
+    def graders(self) -> list[GraderRecord]:
+        """All graders that have verdicts in this journal, in the order in which they were added."""
+        rows = self.query(
+            "SELECT verifier, version FROM gradings"
+            " WHERE EXISTS (SELECT 1 FROM verdicts WHERE verdicts.grading = gradings.grading) ORDER BY grading"
+        )
+        return [GraderRecord(verifier=verifier, version=version) for verifier, version in rows]
+
+    def confusion(self, other: GraderRecord) -> dict[tuple[Verdict, Verdict], int]:
+        """The number of samples by pair of verdicts: this journal's grader's, the other's."""
+        rows = self.query(
+            "SELECT ours.verdict, theirs.verdict, count(*) FROM verdicts AS ours"
+            " JOIN verdicts AS theirs USING (prompt_number, sample_index)"
+            " WHERE ours.grading = ? AND theirs.grading = ? GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+            (self._grading(self.grader), self._grading(other)),
+        )
+        return {(Verdict(ours), Verdict(theirs)): count for ours, theirs, count in rows}
+
+    def samples(self) -> Iterator[Sample]:
+        """All samples, by prompt order and sample index."""
+        return map(sample_of, self._db.execute(SAMPLES_IN_ORDER))
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Read with SQL from `prompts`, `graded`, `samples`, `verdicts`, `failures`, `dropped` and `commits`."""
+        return list(self.rows(sql, parameters))
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """Like `query`, but a row at a time: for results with a row for every sample."""
+        return self._db.execute(sql, parameters)
+
+    def _number(self, prompt_id: str) -> int:
+        row = self._db.execute("SELECT prompt_number FROM prompts WHERE prompt_id = ?", (prompt_id,)).fetchone()
+        return int(row[0])
+
+    def _grading(self, grader: GraderRecord) -> int:
+        """The number of a grader's verdicts; -1 if it has none."""
+        rows = self.query(
+            "SELECT grading FROM gradings WHERE identity = ? AND version = ?", (grader.identity, grader.version)
+        )
+        return int(rows[0][0]) if rows else -1
