@@ -51,6 +51,7 @@ NAMES = {
     "pass-rate": "pass rates without scores",
     "verl": "verl's training rows, with a value and no scores",
 }
+"""What a source of each layout holds, for messages and the card."""
 TABLE = "train-00000-of-00001.parquet"
 DRAWS = "draws.sqlite"
 

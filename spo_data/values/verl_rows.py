@@ -64,11 +64,11 @@ def _make_extra_info(table: "pa.Table", split: str) -> "tuple[pa.ChunkedArray, l
     if clash := [name for name in ours if name in rows]:
         others = [name for name in ours if name in foreign and name not in rows]
         notes.append(
-            f"the dataset's extra_info already has {', '.join(clash)}: it is kept, and ours is not written"
-            + (f", nor is {', '.join(others)}" if others else "")
+            f"extra_info keeps the dataset's own {', '.join(clash)}, not ours"
+            + (f"; also not written: {', '.join(others)}" if others else "")
         )
     if partial := [name for name, count in rows.items() if count < len(table)]:
-        notes.append(f"some prompts have no extra_info.{', '.join(partial)}: it is null there")
+        notes.append(f"extra_info lacks {', '.join(partial)} in some prompts: null there")
     for name in rows:
         try:
             fields[name] = _to_one_type(table, name)

@@ -232,7 +232,7 @@ def test_show_says_in_json_what_the_estimate_said(which: str, request: pytest.Fi
     assert (ended["status"], ended["stderr"]) == (0, "")
     summary = json.loads(ended["stdout"])
     rows = scripted.journal_rows(folder)
-    assert summary["complete"] is (which == "run")
+    assert summary["complete"] is (which == "complete")
     assert summary["drawn"] == len(rows) == 24 - summary["missing"]
     assert summary["verdicts"] == {verdict: sum(row[3] == verdict for row in rows) for verdict in {r[3] for r in rows}}
     assert summary["samples_per_second"] > 0

@@ -302,7 +302,8 @@ def test_inputs_are_recognised_as_the_training_prompts_that_they_render(
 
 def test_a_ground_truth_of_another_dataset_is_refused(tmp_path: Path, training: PromptOptions) -> None:
     lines = [line(verl_input(TRAINING[0]["prompt"]), gts="33")]
-    with pytest.raises(UserError, match=r"line 1 was graded with the ground truth '33', but its training prompt has '3'"):
+    refusal = "line 1 was graded with the ground truth '33', but its training prompt has '3'"
+    with pytest.raises(UserError, match=refusal):
         import_dump(tmp_path, lines, training)
 
 
@@ -633,7 +634,7 @@ def test_a_value_of_the_datasets_own_is_not_imported_as_ours(tmp_path: Path) -> 
     """An export kept the dataset's `value` beside our prompt id: an import could not tell it from ours."""
     prompt = Prompt((USER,), "4", "sums", {"value": 0.125})
     exported = export_values(str(make_run(tmp_path / "run", [(prompt, [1.0])], n=1)), "verl", tmp_path / "v.parquet")
-    assert any("ours is not written, nor is prompt_id, n_valid" in sentence for sentence in exported.written.lost)
+    assert any("not ours; also not written: prompt_id, n_valid" in sentence for sentence in exported.written.lost)
     with pytest.raises(UserError, match="nor verl's prompt and extra_info with prompt_id and value"):
         import_values(str(exported.path), tmp_path / "in")
 

@@ -149,7 +149,7 @@ def test_an_incomplete_run_says_what_is_missing(mixed: Path) -> None:
         "1 prompt has no value.",
         "2 rows of the dataset did not become a prompt: no ground truth.",
         "1 row of the dataset did not become a prompt: prompt too long.",
-        "The engine said prompt too long of 1 sample.",
+        "The engine failed on 1 sample: prompt too long.",
     ):
         assert fact in text
 

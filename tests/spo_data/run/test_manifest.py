@@ -140,7 +140,10 @@ def _changed(**fields: Any) -> str:
         (_changed(n="many"), "is not a run manifest: n: "),
         (_changed(policy={}), "is not a run manifest: policy.model: Field required"),
         (_changed(surprise=1), "is not a run manifest: surprise: "),
-        (_changed(schema_version=SCHEMA_VERSION + 1), f"has schema version {SCHEMA_VERSION + 1}, but this spo-data reads"),
+        (
+            _changed(schema_version=SCHEMA_VERSION + 1),
+            f"has schema version {SCHEMA_VERSION + 1}, but this spo-data reads",
+        ),
     ],
 )
 def test_a_manifest_that_cannot_be_read_is_a_one_line_error_naming_the_file(

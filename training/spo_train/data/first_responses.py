@@ -23,9 +23,9 @@ import numpy as np
 
 from spo_data.errors import UserError, first_line
 from spo_data.grading.verdict import OBSERVATIONS
-from spo_data.hub.errors import clear_hub_errors
-from spo_data.run.journal import open_journal
-from spo_data.run.manifest import JOURNAL, read_manifest
+from spo_data.hub.download import reach_dataset
+from spo_data.run.existing import ExistingRun
+from spo_data.run.manifest import read_manifest
 from spo_data.values.table import ValueTable
 
 SAMPLE_FILES = "samples/*.parquet"
@@ -74,10 +74,11 @@ def _read_folder(folder: Path, wanted: Collection[str]) -> dict[str, FirstRespon
     if files := sorted(map(str, folder.glob(SAMPLE_FILES))):
         return _read_tables(files, lambda name: Path(name).open("rb"), wanted)
     manifest = read_manifest(folder)
-    if manifest is None or not (folder / JOURNAL).is_file():
+    run = None if manifest is None else ExistingRun(folder, manifest)
+    if run is None or not run.has_journal:
         return {}
     found: dict[str, FirstResponse] = {}
-    with open_journal(folder / JOURNAL, manifest.grader) as journal:
+    with run.open_journal() as journal:
         for sample in journal.samples():
             if sample.prompt_id in wanted and sample.verdict.is_observation and len(sample.token_ids):
                 found.setdefault(sample.prompt_id, FirstResponse(sample.token_ids, sample.response_mask))
@@ -85,7 +86,7 @@ def _read_folder(folder: Path, wanted: Collection[str]) -> dict[str, FirstRespon
 
 
 def _read_hub(repository: str, commit: str, wanted: Collection[str]) -> dict[str, FirstResponse]:
-    from huggingface_hub import HfApi, HfFileSystem
+    from huggingface_hub import HfFileSystem
 
     hub = HfFileSystem()
 
@@ -93,10 +94,8 @@ def _read_hub(repository: str, commit: str, wanted: Collection[str]) -> dict[str
         # No cache: it would read five megabytes ahead of every column.
         return hub.open(f"datasets/{repository}@{commit}/{name}", cache_type="none")
 
-    with clear_hub_errors(repository, absent="no such file or folder", revision=commit):
-        siblings = HfApi().dataset_info(repository, revision=commit, timeout=30).siblings or ()
-        names = (file.rfilename for file in siblings)
-        files = sorted(name for name in names if name.count("/") == 1 and fnmatchcase(name, SAMPLE_FILES))
+    with reach_dataset(repository, commit) as dataset:
+        files = sorted(name for name in dataset.names if name.count("/") == 1 and fnmatchcase(name, SAMPLE_FILES))
         return _read_tables(files, open_file, wanted)
 
 

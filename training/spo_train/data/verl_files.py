@@ -19,7 +19,7 @@ import numpy as np
 
 from spo_data.errors import SpoError, UserError, first_line
 from spo_data.files import replace_whole
-from spo_data.values.parquet import ROW_GROUP, parquet_writer
+from spo_data.values.parquet import ROW_GROUP, open_parquet, parquet_writer
 from spo_train.data.first_responses import FirstResponse
 from spo_train.filenames import TRAIN_ROWS, VALIDATION_ROWS, VALUES
 
@@ -80,26 +80,20 @@ def write_validation_rows(rows: "pa.Table", out: Path) -> None:
 
 def read_values_file(path: Path) -> ValuesFile:
     """Read a `values.parquet`; raises UserError if the file is not one."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     prompt_ids: list[str] = []
     totals, counts = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
     responses: list[FirstResponse | None] = []
-    try:
-        with pq.ParquetFile(path) as file:
-            if not file.schema_arrow.equals(_schema(), check_metadata=False):
-                raise UserError(
-                    f"{path} has the columns {', '.join(file.schema_arrow.names)}, not {', '.join(_schema().names)}:"
-                    " it must be a values.parquet that `spo-train` wrote"
-                )
-            for batch in file.iter_batches(batch_size=ROW_GROUP):
-                prompt_ids += batch.column("prompt_id").to_pylist()
-                totals.append(batch.column("score_total").to_numpy())
-                counts.append(batch.column("score_count").to_numpy())
-                responses += map(_read_response, batch.column("response_ids"), batch.column("response_mask"))
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as parquet: {first_line(error)}") from error
+    with open_parquet(path) as file:
+        if not file.schema_arrow.equals(_schema(), check_metadata=False):
+            raise UserError(
+                f"{path} has the columns {', '.join(file.schema_arrow.names)}, not {', '.join(_schema().names)}:"
+                " it must be a values.parquet that `spo-train` wrote"
+            )
+        for batch in file.iter_batches(batch_size=ROW_GROUP):
+            prompt_ids += batch.column("prompt_id").to_pylist()
+            totals.append(batch.column("score_total").to_numpy())
+            counts.append(batch.column("score_count").to_numpy())
+            responses += map(_read_response, batch.column("response_ids"), batch.column("response_mask"))
     return ValuesFile(tuple(prompt_ids), np.concatenate(totals), np.concatenate(counts), responses)
 
 
