@@ -7,7 +7,7 @@ no torch: `spo_pipelines` runs its parts together, `spo_cli` is what a user type
 """
 
 from spo_data.errors import SpoError, UserError
-from spo_data.load import load_values
+from spo_data.formats.load import load_values
 from spo_data.prompts.identity import Message, Prompt, prompt_id, sample_seed
 from spo_data.values.table import ValueTable
 

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,56 +18,192 @@ PACKAGES = {
     "spo_train": ROOT / "training" / "spo_train",
     "verl_cpu": ROOT / "training" / "verl_cpu",
 }
-MAY_IMPORT = {
-    "spo_data": set(),
-    "spo_cli": {"spo_data", "spo_pipelines", "spo_train"},
-    "spo_pipelines": {"spo_data"},
-    "spo_train": {"spo_data", "verl_cpu"},
-    "verl_cpu": set(),
+ARROWS = {
+    # Top floor first. A room may import the rooms that its line names, all of which stand below it, and the single
+    # modules of spo_data (options, provenance, files, errors, ...), which import no room.
+    "spo_cli": "spo_cli.commands spo_cli.terminal spo_train.plan spo_train.launch spo_train",
+    "spo_cli.commands": """
+        spo_cli.terminal spo_pipelines spo_data.formats spo_data.report spo_data.join spo_data.run spo_data.sandbox
+        spo_data.grading""",
+    "spo_cli.terminal": "spo_pipelines spo_train.launch spo_train spo_data.engines",
+    "spo_pipelines": """
+        spo_data.card spo_data.report spo_data.run spo_data.engines spo_data.sandbox spo_data.grading.workers
+        spo_data.grading.verifiers spo_data.grading spo_data.grading.answers spo_data.models spo_data.prompts
+        spo_data.hub""",
+    "spo_train.plan": """
+        spo_train.config spo_train.data spo_train.spo spo_train verl_cpu spo_data.formats spo_data.run spo_data.values
+        spo_data.engines spo_data.sandbox spo_data.grading.verifiers spo_data.models spo_data.prompts spo_data.hub""",
+    "spo_train.launch": "spo_train.hooks spo_train",
+    "spo_train.hooks": """
+        spo_train.data spo_train.spo spo_data.engines spo_data.sandbox spo_data.grading.workers spo_data.grading
+        spo_data.models spo_data.prompts""",
+    "spo_train.data": """
+        spo_train spo_data.join spo_data.run spo_data.values spo_data.grading spo_data.prompts spo_data.hub""",
+    "spo_train.config": "spo_train.spo spo_train verl_cpu",
+    "spo_train.spo": "",
+    "spo_train": "",
+    "verl_cpu": "",
+    "spo_data.formats": """
+        spo_data.formats.readers spo_data.formats.writers spo_data.card spo_data.run spo_data.values spo_data.models
+        spo_data.prompts spo_data.hub""",
+    "spo_data.formats.readers": "spo_data.values spo_data.models spo_data.prompts spo_data.hub",
+    "spo_data.formats.writers": "spo_data.values",
+    "spo_data.card": "spo_data.run spo_data.hub",
+    "spo_data.report": "spo_data.run spo_data.values spo_data.grading",
+    "spo_data.run": "spo_data.values spo_data.engines spo_data.grading spo_data.prompts",
+    "spo_data.join": "spo_data.values spo_data.prompts",
+    "spo_data.values": "spo_data.grading spo_data.prompts",
+    "spo_data.engines": "spo_data.sandbox spo_data.models spo_data.prompts",
+    "spo_data.sandbox": "",
+    "spo_data.grading.workers": "spo_data.grading.verifiers spo_data.grading spo_data.prompts",
+    "spo_data.grading.verifiers": "spo_data.grading spo_data.grading.answers spo_data.prompts",
+    "spo_data.grading": "spo_data.grading.answers",
+    "spo_data.grading.answers": "",
+    "spo_data.models": "spo_data.prompts spo_data.hub",
+    "spo_data.prompts": "spo_data.hub",
+    "spo_data.hub": "",
 }
+GROUND = "spo_data"
+"""The single modules of the library."""
 HEAVY = ("vllm", "torch", "ray", "verl", "datasets", "sympy", "transformers", "matplotlib", "pyarrow", "hydra")
+TEXTS = [
+    *(path for folder in PACKAGES.values() for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".jinja")),
+    *(path for path in sorted(ROOT.glob("*.md")) if path.name != "CHANGELOG.md"),  # it tells former names
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "pyproject.toml",
+]
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
 
 
 def imported(source: str) -> set[str]:
-    """The top-level names that a module imports anywhere, within functions and by `import_module` too."""
+    """What a module imports anywhere, within functions and by `import_module` too, each name with its module's."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "a relative import"
-            names.add(str(node.module).split(".")[0])
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif (
             isinstance(node, ast.Call)
             and ast.unparse(node.func) in ("importlib.import_module", "import_module", "__import__")
             and isinstance(node.args[0], ast.Constant)
         ):
-            names.add(str(node.args[0].value).split(".")[0])
+            names.add(str(node.args[0].value))
     return names
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_imports_run_one_way(package: str) -> None:
-    files = sorted(PACKAGES[package].rglob("*.py"))
-    assert files
-    forbidden = set(PACKAGES) - MAY_IMPORT[package] - {package}
-    found = {str(path.relative_to(ROOT)): imported(path.read_text(encoding="utf-8")) & forbidden for path in files}
-    assert {path: names for path, names in found.items() if names} == {}
+def modules() -> dict[str, Path]:
+    """All modules by dotted name; a package's `__init__` has the package's name."""
+    found = {}
+    for package, folder in PACKAGES.items():
+        for path in sorted(folder.rglob("*.py")):
+            inner = path.relative_to(folder).with_suffix("").parts
+            found[".".join([package, *(part for part in inner if part != "__init__")])] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imported_modules(name: str) -> set[str]:
+    """The modules of ours that a module imports."""
+    found = set()
+    for used in imported(MODULES[name].read_text(encoding="utf-8")):
+        while used and used not in MODULES:
+            used = used.rpartition(".")[0]
+        found.add(used)
+    return found - {"", name}
+
+
+def room_of(name: str) -> str:
+    """The folder of a module, dotted."""
+    return name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
+
+
+def test_rooms_import_one_way() -> None:
+    """The face of the library, `spo_data/__init__.py`, hands on names of rooms; nothing of ours imports it."""
+    found: dict[str, set[str]] = {room: set() for room in ARROWS}
+    for name in MODULES.keys() - {GROUND}:
+        used = {room_of(each) for each in imported_modules(name)}
+        if room_of(name) == GROUND:
+            assert used <= {GROUND}, f"{name} is on the ground floor"
+        else:
+            found[room_of(name)] |= used - {room_of(name), GROUND}
+        assert GROUND not in imported_modules(name), f"{name} imports the library's face"
+    assert found == {room: set(below.split()) for room, below in ARROWS.items()}
+
+
+def test_every_room_stands_above_what_it_imports() -> None:
+    floors = list(ARROWS)
+    for room, below in ARROWS.items():
+        assert all(floors.index(other) > floors.index(room) for other in below.split()), room
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    below = {name: imported_modules(name) for name in MODULES}
+    while ground := {name for name, used in below.items() if not used}:
+        below = {name: used - ground for name, used in below.items() if name not in ground}
+    assert below == {}
+
+
+def names_in(name: str) -> set[str]:
+    """What a module defines or imports at its top level."""
+    found = set()
+    for node in ast.parse(MODULES[name].read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_dotted_name_of_ours_names_something(path: Path) -> None:
+    """verl was told to load a module that had moved, in a string that no import shows."""
+    dotted = rf"(?<![\w./-])(?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+"
+    for written in re.findall(dotted, path.read_text(encoding="utf-8").replace("pkg://", " ")):
+        module, rest = written, ""
+        while module not in MODULES:
+            module, _, rest = module.rpartition(".")
+        if rest:
+            assert rest in names_in(module), written
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_a_room_says_what_it_holds_and_what_it_never_imports(room: str) -> None:
+    said = ast.get_docstring(ast.parse(MODULES[room].read_text(encoding="utf-8"))) or ""
+    assert re.search(r"^.{30,}ever imports? ", said, re.DOTALL), said
+
+
+def test_no_two_modules_or_classes_of_one_name_mean_different_things() -> None:
+    """A command's module has the name of what it runs."""
+    stems = Counter(name.rpartition(".")[2] for name in MODULES if room_of(name) != "spo_cli.commands")
+    assert {stem for stem, times in stems.items() if times > 1} == set()
+    classes = Counter(
+        node.name
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert {name for name, times in classes.items() if times > 1} == set()
 
 
 @pytest.mark.parametrize(
     "source",
     [
         "import spo_cli",
-        "import os, spo_cli.data as d",
-        "from spo_cli.data import app",
-        "def f():\n    from spo_cli import data",
-        "import importlib\nimportlib.import_module('spo_cli.data')",
+        "import os, spo_cli.data_app as d",
+        "from spo_cli.data_app import app",
+        "def f():\n    from spo_cli import data_app",
+        "import importlib\nimportlib.import_module('spo_cli.data_app')",
     ],
 )
 def test_an_import_is_seen_in_every_form(source: str) -> None:
-    assert "spo_cli" in imported(source)
+    assert any(name.split(".")[0] == "spo_cli" for name in imported(source))
 
 
 def _python(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -79,7 +216,7 @@ def _python(*arguments: str) -> "subprocess.CompletedProcess[str]":
         "import spo_data",
         "import spo_data, spo_data.run.journal, spo_data.run.parquet_tables, spo_data.run.manifest",
         "import spo_data.grading.workers.pool",
-        "import spo_cli.data",
+        "import spo_cli.data_app",
         "help('--help')",
         "help('estimate', '--help')",
         "help('show', '--help')",
@@ -88,14 +225,14 @@ def _python(*arguments: str) -> "subprocess.CompletedProcess[str]":
         "help('report', '--help')",
         "help('export', '--help')",
         "help('import', '--help')",
-        "from spo_cli import data, train; data.app = train.app; help('--help')",
+        "from spo_cli import data_app, train_app; data_app.app = train_app.app; help('--help')",
     ],
 )
 def test_neither_the_library_nor_help_imports_anything_heavy(program: str) -> None:
     prelude = (
         "import sys\n"
         "def help(*arguments):\n"
-        "    from spo_cli.data import app\n"
+        "    from spo_cli.data_app import app\n"
         "    try:\n"
         "        app(list(arguments))\n"
         "    except SystemExit as end:\n"

@@ -1,4 +1,4 @@
 """Pipelines that run the library's parts together: `check`, `estimate`, `regrade` and `push`.
 
-They import spo_data only: nothing here prints, parses a command line, or imports spo_train or spo_cli.
+They never import spo_train or spo_cli, print nothing, and parse no command line.
 """

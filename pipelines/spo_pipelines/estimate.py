@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Protocol
 
 from spo_data.engines.protocol import Devices, Engine, EngineError
-from spo_data.engines.tool_engine import ToolEngine
 from spo_data.engines.vllm import start_vllm
 from spo_data.engines.vllm_log import output_to
+from spo_data.engines.with_tools import ToolEngine
 from spo_data.errors import SpoError, UserError, first_line
 from spo_data.files import folder_lock
 from spo_data.grading.workers.pool import GraderPool

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from spo_data.errors import UserError
 from spo_data.files import appears_whole, check_free
+from spo_data.formats.load import load_values
 from spo_data.formats.writers.a_star_po import BETA, write_a_star
 from spo_data.formats.writers.selection import WriteReport
 from spo_data.formats.writers.spo_recipe import write_dataset, write_json
 from spo_data.formats.writers.verl import write_verl
-from spo_data.load import load_values
 from spo_data.run.manifest import read_manifest
 from spo_data.values.table import ValueTable
 

@@ -23,22 +23,22 @@ from typing import TYPE_CHECKING, Any
 from spo_data.errors import UserError
 from spo_data.files import appears_whole, check_free
 from spo_data.formats.import_report import ImportReport, import_card
+from spo_data.formats.load import load_values
 from spo_data.formats.readers.draws import DrawStore, FoundPrompt, LeftOut
 from spo_data.formats.readers.own_samples import check_samples
 from spo_data.formats.readers.sources import SourceFiles, find_files
 from spo_data.formats.readers.tables import read_dataset, recognise_layout
 from spo_data.formats.readers.verl_dump import Transcripts, read_dump, render_transcripts
 from spo_data.hub.commit import README
-from spo_data.load import load_values
 from spo_data.options import PromptOptions
 from spo_data.prompts.build import read_prompt_set
 from spo_data.provenance import Provenance
 from spo_data.sqlite import clear_sqlite_errors
 from spo_data.text import excerpt
-from spo_data.values.check import check_values
 from spo_data.values.parquet import ROW_GROUP, open_parquet, parquet_writer
 from spo_data.values.schema import samples_schema, values_schema
 from spo_data.values.scores import make_table
+from spo_data.values.validate import check_values
 
 if TYPE_CHECKING:
     import pyarrow as pa

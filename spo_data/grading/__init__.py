@@ -1,4 +1,5 @@
-"""Grading: turns a response and a ground truth into a verdict, in worker processes that can be killed.
+"""Grading: what a verdict is, and which ground truths may be wrong; the work is done in the rooms below.
 
-Never imports run, engines, values or sandbox.
+`workers` grade in processes that can be killed, `verifiers` judge, `answers` read. Never imports runs, engines, values
+or the sandbox.
 """

@@ -19,6 +19,8 @@ from spo_data.provenance import SCHEMA_VERSION, Provenance
 if TYPE_CHECKING:
     import pyarrow as pa
 
+TABLE_FILES = "values/*.parquet"
+"""Where a run and a dataset of values keep their table of values."""
 BATCH = 10_000
 """Rows that are Python objects at a time: a table of a million prompts fits into memory, but not as Python objects."""
 

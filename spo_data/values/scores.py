@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError
 from spo_data.prompts.identity import Message, Prompt
-from spo_data.values.check import check_unique
 from spo_data.values.schema import BATCH, values_schema
+from spo_data.values.validate import check_unique
 
 if TYPE_CHECKING:
     import pyarrow as pa

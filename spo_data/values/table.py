@@ -2,9 +2,9 @@
 
     values.prompt_ids, values.values, values.provenance
 
-From any source (`spo_data.load`), a `ValueTable` has the columns of a run's `values` table and has passed its checks:
-ids match the messages and are unique, scores lie in [0, 1], a value is the mean of its scores. A table that fails one
-is refused, naming file, column and row.
+From any source (`spo_data.formats.load`), a `ValueTable` has the columns of a run's `values` table and has passed its
+checks: ids match the messages and are unique, scores lie in [0, 1], a value is the mean of its scores. A table that
+fails one is refused, naming file, column and row.
 """
 
 from collections.abc import Iterator, Sequence

@@ -330,7 +330,7 @@ def test_the_command_in_the_manifest_is_the_one_that_was_typed(complete: Path, d
 
 
 def test_engine_arguments_are_read_as_json_or_text() -> None:
-    from spo_cli.parameters import ENGINE
+    from spo_cli.terminal.parameters import ENGINE
 
     pairs = ["a=1", "b=text", "c=True", "d=None", 'e={"x": [1]}', "f=", "kv-cache-dtype=fp8", "g=x=y", "h=0.5"]
     assert list(ENGINE.parse("engine_arg", pairs).items()) == [

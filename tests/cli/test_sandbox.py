@@ -167,7 +167,7 @@ def test_a_client_outlasts_a_restart() -> None:
 
 def test_its_server_is_not_imported_by_help() -> None:
     program = (
-        "import sys\nfrom spo_cli.data import app\n"
+        "import sys\nfrom spo_cli.data_app import app\n"
         "try:\n    app(['sandbox', '--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
         "print({'fastapi', 'uvicorn', 'starlette'} & set(sys.modules))"
     )

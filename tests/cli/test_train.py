@@ -22,11 +22,11 @@ from typer.testing import CliRunner
 import spo_train.data.verl_files
 import spo_train.launch.supervise
 import spo_train.plan.tool_options
-from spo_cli.train import app
+from spo_cli.train_app import app
 from spo_data.errors import SpoError
 from spo_data.files import folder_lock
+from spo_data.formats.load import load_values
 from spo_data.grading.verifiers.registry import verifier_version
-from spo_data.load import load_values
 from spo_data.models.chat import load_chat
 from spo_data.models.names import resolve_model
 from spo_data.options import PromptOptions, ToolOptions

@@ -290,7 +290,7 @@ print(json.dumps({item['prompt']: item['vhat'] for item in dataset['train']}))
 """
 
 COMMAND = [
-    *(sys.executable, "-c", "from spo_cli.data import main; main()", "estimate"),
+    *(sys.executable, "-c", "from spo_cli.data_app import main; main()", "estimate"),
     *("--model", "smollm2-135m", "--dataset", DATASET, "--limit", "16", "--max-tokens", str(MAX_TOKENS)),
     *("--max-num-seqs", "8", "--enforce-eager", "--max-model-len", "512", "--dtype", "float32"),
 ]

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from spo_data.errors import UserError
+from spo_data.formats.load import load_values
 from spo_data.join.coverage import JoinReport, join
-from spo_data.load import load_values
 from spo_data.options import PromptOptions
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.prompts.template import load_template

@@ -327,7 +327,7 @@ def main() -> None:
 
     import spo_pipelines.estimate  # noqa: F401
     import spo_pipelines.sampling_plan as plan_module
-    from spo_cli import data  # noqa: F401
+    from spo_cli import data_app  # noqa: F401
 
     hash_the_embedded_model_once(SimpleNamespace(setattr=setattr))
     plan_module.load_chat = _once_per_model(plan_module.load_chat)
@@ -370,7 +370,7 @@ def _perform(job: dict[str, Any]) -> None:
         os.environ.update(job.get("environment", {}))
         _prepare(job, script)
         sys.argv = ["spo-data", *job["argv"]]
-        from spo_cli.data import main as spo_data
+        from spo_cli.data_app import main as spo_data
 
         spo_data()
         status = 0

@@ -1,1 +1,4 @@
-"""Single-stream Policy Optimization on verl: `plan` assembles a run, `launch` starts it, `hooks` carry it out."""
+"""Single-stream Policy Optimization on verl: `plan` assembles a run, `launch` starts it, `hooks` carry it out.
+
+It never imports spo_pipelines or spo_cli.
+"""

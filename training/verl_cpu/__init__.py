@@ -5,7 +5,7 @@
 
 `VERL_USE_EXTERNAL_MODULES` makes every verl process import this package when it imports verl, which registers the
 platform and applies the patches (`patches` lists each with its reason). On a machine with an accelerator neither
-happens: `spo-train` sets these variables only if `is_needed()`. This package imports nothing of SPO.
+happens: `spo-train` sets these variables only if `is_needed()`. It never imports anything of SPO.
 """
 
 import os

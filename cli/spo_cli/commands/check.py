@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spo_cli.exits import clean_exit
-from spo_cli.parameters import GRADER, PROMPTS, Given, takes
+from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.parameters import GRADER, PROMPTS, Given, takes
 from spo_data.options import EngineOptions
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def check(
 def _print(report: "CheckReport") -> None:
     from collections import Counter
 
-    from spo_cli.printing import add_row, make_console, make_table, print_facts
+    from spo_cli.terminal.printing import add_row, make_console, make_table, print_facts
     from spo_data.text import excerpt
 
     out = make_console()

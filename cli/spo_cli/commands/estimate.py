@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spo_cli.exits import INTERRUPTED, clean_exit
-from spo_cli.parameters import ENGINE, GRADER, PROMPTS, SAMPLING, SKIP_CHECK, TOOLS, Given, takes
+from spo_cli.terminal.exits import INTERRUPTED, clean_exit
+from spo_cli.terminal.parameters import ENGINE, GRADER, PROMPTS, SAMPLING, SKIP_CHECK, TOOLS, Given, takes
 from spo_data.errors import UserError
 from spo_data.options import PRESETS, Sampling
 
@@ -65,7 +65,7 @@ def estimate(
             "tools": tools.make(),
         }
 
-        from spo_cli.progress import EstimateDisplay
+        from spo_cli.terminal.progress import EstimateDisplay
         from spo_pipelines.estimate import estimate as run_estimate
         from spo_pipelines.sampling_plan import EstimateOptions
 

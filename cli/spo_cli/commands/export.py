@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spo_cli.exits import clean_exit
+from spo_cli.terminal.exits import clean_exit
 
 if TYPE_CHECKING:
     from spo_data.formats.export import ExportReport
@@ -46,7 +46,7 @@ def export(
 
 
 def _print(exported: "ExportReport") -> None:
-    from spo_cli.printing import make_console, print_facts
+    from spo_cli.terminal.printing import make_console, print_facts
 
     values, written = exported.values, exported.written
     each = "" if written.n is None else f", {written.n} scores each"

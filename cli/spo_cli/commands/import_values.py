@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spo_cli.exits import clean_exit
-from spo_cli.parameters import PROMPTS, Given, takes
+from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.parameters import PROMPTS, Given, takes
 from spo_data.errors import UserError
 from spo_data.options import option_of
 
@@ -57,7 +57,7 @@ def import_values(
 
 
 def _print(imported: "ImportReport") -> None:
-    from spo_cli.printing import make_console, print_facts
+    from spo_cli.terminal.printing import make_console, print_facts
     from spo_data.formats.import_values import NAMES
     from spo_data.text import excerpt
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spo_cli.exits import clean_exit
-from spo_cli.parameters import PROMPTS, Given, takes
+from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.parameters import PROMPTS, Given, takes
 from spo_data.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def join(
         if not 0 <= min_coverage <= 1:
             raise UserError(f"--min-coverage {min_coverage:g}: between 0 and 1")
 
+        from spo_data.formats.load import load_values
         from spo_data.join.coverage import join as run_join
-        from spo_data.load import load_values
 
         joined = run_join(load_values(values, values_revision), training.make(dataset=train_data))
         if as_json:
@@ -65,7 +65,7 @@ def join(
 
 
 def _print(joined: "JoinReport") -> None:
-    from spo_cli.printing import add_row, make_console, make_table, print_facts
+    from spo_cli.terminal.printing import add_row, make_console, make_table, print_facts
     from spo_data.text import excerpt
 
     out = make_console()

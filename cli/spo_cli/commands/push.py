@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spo_cli.exits import clean_exit
+from spo_cli.terminal.exits import clean_exit
 
 if TYPE_CHECKING:
     from spo_pipelines.push import PushOutcome
@@ -75,7 +75,7 @@ def _as_dict(pushed: "PushOutcome") -> dict[str, object]:
 
 
 def _print(pushed: "PushOutcome", repo_id: str) -> None:
-    from spo_cli.printing import make_console, print_facts
+    from spo_cli.terminal.printing import make_console, print_facts
 
     committed, summary = pushed.committed, pushed.summary
     changed = ", ".join([*committed.uploaded, *(f"{name} (deleted)" for name in committed.deleted)])

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spo_cli.exits import INTERRUPTED, clean_exit
-from spo_cli.parameters import GRADER, SKIP_CHECK, Given, takes
+from spo_cli.terminal.exits import INTERRUPTED, clean_exit
+from spo_cli.terminal.parameters import GRADER, SKIP_CHECK, Given, takes
 
 if TYPE_CHECKING:
     from spo_pipelines.regrade import RegradeOutcome
@@ -31,7 +31,7 @@ def regrade(
     with clean_exit(INTERRUPTED):
         grader = verifiers.make(**pool.named())
 
-        from spo_cli.progress import EstimateDisplay
+        from spo_cli.terminal.progress import EstimateDisplay
         from spo_pipelines.regrade import RegradeOptions
         from spo_pipelines.regrade import regrade as run_regrade
 
@@ -49,7 +49,7 @@ def regrade(
 
 def _print(outcome: "RegradeOutcome", run: Path) -> None:
     from spo_cli.commands.show import print_second_opinion, print_suspects
-    from spo_cli.printing import add_row, make_console, make_table, print_facts
+    from spo_cli.terminal.printing import add_row, make_console, make_table, print_facts
     from spo_data.grading.verdict import Verdict
     from spo_data.text import excerpt
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from spo_cli.exits import clean_exit
+from spo_cli.terminal.exits import clean_exit
 
 
 def report(

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from spo_cli.exits import clean_exit
-from spo_cli.parameters import TOOLS, Given, takes
+from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.parameters import TOOLS, Given, takes
 
 
 @takes(tools=replace(TOOLS.only("sandbox_unsafe"), panel="Options"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spo_cli.exits import clean_exit
+from spo_cli.terminal.exits import clean_exit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +41,7 @@ def print_summary(summary: "Summary", run: Path) -> None:
     """Print a summary on stdout."""
     from rich.table import Table
 
-    from spo_cli.printing import make_console, print_facts
+    from spo_cli.terminal.printing import make_console, print_facts
 
     console = make_console()
     print_facts(console, _describe(summary, run))
@@ -64,7 +64,7 @@ def print_summary(summary: "Summary", run: Path) -> None:
 
 def print_suspects(console: "Console", suspects: "list[Suspect]") -> None:
     """Print the prompts whose samples agree on another answer than the ground truth."""
-    from spo_cli.printing import add_row, make_table
+    from spo_cli.terminal.printing import add_row, make_table
     from spo_data.text import excerpt
 
     console.print("\nsuspect ground truths: all answers agree on another one", markup=False)
@@ -82,7 +82,7 @@ def print_suspects(console: "Console", suspects: "list[Suspect]") -> None:
 
 def print_second_opinion(console: "Console", second: "SecondOpinion", verifier: str) -> None:
     """Print where a second verifier disagrees with the run's."""
-    from spo_cli.printing import add_row, make_table
+    from spo_cli.terminal.printing import add_row, make_table
     from spo_data.text import excerpt
 
     share = f" ({second.disagree / second.compared:.1%})" if second.compared else ""

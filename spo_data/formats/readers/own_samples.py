@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spo_data.errors import UserError
-from spo_data.values.check import TOLERANCE
 from spo_data.values.parquet import open_parquet
 from spo_data.values.schema import BATCH, is_valid, read_provenance
 from spo_data.values.table import ValueTable
+from spo_data.values.validate import TOLERANCE
 
 NEEDED = ("prompt_id", "score")
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from spo_data.errors import UserError
 from spo_data.hub.download import reach_dataset
 from spo_data.hub.ids import is_path
-from spo_data.load import TABLE_FILES
+from spo_data.values.schema import TABLE_FILES
 
 FORMATS = (".parquet", ".jsonl", ".json")
 

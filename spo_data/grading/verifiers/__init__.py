@@ -1,4 +1,4 @@
 """Verifiers: one class for each way to decide whether a response is right, each callable without the pool.
 
-Never imports the pool, its processes or the worker.
+Never imports the workers.
 """

@@ -13,7 +13,7 @@ import re
 from spo_data.grading.answers.dressing import undress
 from spo_data.grading.answers.extract import extract_answer, strip_thinking
 from spo_data.grading.verdict import NO_ANSWER, Graded, Verdict
-from spo_data.grading.verifiers.text_verifier import TextVerifier
+from spo_data.grading.verifiers.base import TextVerifier
 
 _WORD = r"(?:(?:the\s+)?(?:correct\s+|final\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s*)"
 _LETTER = re.compile(

@@ -6,7 +6,7 @@ gives -1, the score is 0. A response without such a box is `no_answer` rather th
 """
 
 from spo_data.grading.verdict import NO_ANSWER, Graded
-from spo_data.grading.verifiers.text_verifier import TextVerifier
+from spo_data.grading.verifiers.base import TextVerifier
 
 TAIL = 100
 """Characters at the end of a response that verl looks at."""

@@ -2,7 +2,7 @@
 
 from spo_data.grading.answers.extract import extract_answer
 from spo_data.grading.verdict import NO_ANSWER, Graded
-from spo_data.grading.verifiers.text_verifier import TextVerifier
+from spo_data.grading.verifiers.base import TextVerifier
 
 
 class ExactVerifier(TextVerifier):

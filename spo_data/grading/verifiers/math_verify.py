@@ -16,7 +16,7 @@ from spo_data.grading.answers.number_lists import equal_lists
 from spo_data.grading.answers.numbers import equal_in_base, equal_numbers, read_number
 from spo_data.grading.answers.wording import fold, is_text
 from spo_data.grading.verdict import NO_ANSWER, Graded, Verdict, too_long
-from spo_data.grading.verifiers.text_verifier import TextVerifier
+from spo_data.grading.verifiers.base import TextVerifier
 
 REMEMBERED = 20_000
 REMEMBERED_CHARACTERS = 500

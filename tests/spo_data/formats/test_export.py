@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from spo_data.errors import UserError
 from spo_data.formats.export import ExportReport, export_values
+from spo_data.formats.load import load_values
 from spo_data.formats.writers.a_star_po import v_star
-from spo_data.load import load_values
 from spo_data.prompts.build import build_prompt_set
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.prompts.rows import load_rows

@@ -19,7 +19,7 @@ from spo_data.errors import UserError
 from spo_data.formats.export import export_values
 from spo_data.formats.import_report import ImportReport
 from spo_data.formats.import_values import import_values
-from spo_data.load import load_values
+from spo_data.formats.load import load_values
 from spo_data.models.embedded import embedded_model
 from spo_data.options import PromptOptions
 from spo_data.prompts.identity import Message, Prompt, prompt_id

@@ -14,8 +14,8 @@ import pytest
 
 from fake_hub.running import client_environment, running_hub
 from spo_data.errors import UserError
+from spo_data.formats.load import load_values
 from spo_data.grading.verdict import Verdict
-from spo_data.load import load_values
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.provenance import ToolsRecord
 from spo_data.run.journal import Journal
@@ -35,7 +35,7 @@ IDS = [*(prompt.prompt_id for prompt in PROMPTS), "of no prompt"]
 
 CLIENT = """
 import json, sys
-from spo_data.load import load_values
+from spo_data.formats.load import load_values
 from spo_train.data.first_responses import read_first_responses as first_responses
 
 found = first_responses(load_values(sys.argv[1]), sys.argv[2:])

@@ -12,8 +12,8 @@ import pytest
 
 from spo_data.errors import SpoError, UserError
 from spo_data.formats.export import export_values
+from spo_data.formats.load import load_values
 from spo_data.grading.verifiers.registry import load_verifier
-from spo_data.load import load_values
 from spo_data.options import PromptOptions
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.prompts.template import BUILT_IN, load_template

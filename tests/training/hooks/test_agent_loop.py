@@ -173,7 +173,7 @@ class ScriptedEngine:
 
 def as_estimated(tokenizer: Any, case: Case, seed: int) -> tuple[Completion, ScriptedEngine, ScriptedInterpreter]:
     """The case in the estimate's engine."""
-    from spo_data.engines.tool_engine import ToolEngine
+    from spo_data.engines.with_tools import ToolEngine
 
     prompt_ids = Chat(tokenizer, {}, 0, wording=TOOL_WORDING).tokenize([MESSAGES])[0]
     engine, interpreter = ScriptedEngine(tokenizer, case), ScriptedInterpreter(case.outputs)

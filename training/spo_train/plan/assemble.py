@@ -105,8 +105,8 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     overrides = options.parsed_overrides()
     out = (options.out or options.default_out()).expanduser().absolute()
 
+    from spo_data.formats.load import load_values
     from spo_data.grading.verifiers.registry import load_verifier
-    from spo_data.load import load_values
     from spo_data.models.chat import load_chat
     from spo_train.data.training_rows import make_training_data
     from spo_train.data.validation_rows import make_validation_rows

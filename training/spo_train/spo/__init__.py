@@ -1,1 +1,1 @@
-"""The SPO algorithm: values, divergence, draws and advantages. Only numpy; it imports no verl, torch or other room."""
+"""The SPO algorithm: values, divergence, draws and advantages, in numpy only. Never imports verl, torch or a room."""

@@ -14,7 +14,7 @@ import pytest
 
 import spo_data
 from spo_data.errors import UserError
-from spo_data.load import load_values
+from spo_data.formats.load import load_values
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.provenance import GraderRecord
 from spo_data.values.schema import values_schema

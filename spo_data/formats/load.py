@@ -22,16 +22,15 @@ from spo_data.hub.download import reach_dataset
 from spo_data.hub.ids import is_path
 from spo_data.provenance import Provenance, grader_differs
 from spo_data.run.manifest import read_manifest
-from spo_data.values.check import check_unique, check_values
 from spo_data.values.parquet import open_parquet
-from spo_data.values.schema import BATCH, read_provenance, values_schema
+from spo_data.values.schema import BATCH, TABLE_FILES, read_provenance, values_schema
 from spo_data.values.scores import make_table_of_scores
 from spo_data.values.table import ValueTable
+from spo_data.values.validate import check_unique, check_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TABLE_FILES = "values/*.parquet"
 OTHER_FILES = ("data/*.parquet", "*.parquet")
 """Where folders other than runs keep the reference's columns."""
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import spo_cli.progress
-from spo_cli.progress import EstimateDisplay
+import spo_cli.terminal.progress
+from spo_cli.terminal.progress import EstimateDisplay
 from spo_pipelines.stream import Progress
 from support import scripted
 
@@ -92,7 +92,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(spo_cli.progress, "time", clock)
+    monkeypatch.setattr(spo_cli.terminal.progress, "time", clock)
     return clock
 
 

@@ -4,7 +4,7 @@ import sys
 from collections import deque
 from pathlib import Path
 
-from spo_cli.display import Display
+from spo_cli.terminal.display import Display
 from spo_train.filenames import LATEST, LOG, METRICS
 from spo_train.launch.steps import Step
 

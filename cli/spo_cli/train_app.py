@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from spo_cli.exits import clean_exit
-from spo_cli.parameters import PROMPTS, TOOLS, Given, parse_json, takes
+from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.parameters import PROMPTS, TOOLS, Given, parse_json, takes
 from spo_data.errors import UserError
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def main() -> None:
 
 def _run(plan: "TrainPlan") -> int:
     """Write the folder, train, and print how it ended; return the exit status."""
-    from spo_cli.train_progress import TrainDisplay
+    from spo_cli.terminal.train_progress import TrainDisplay
     from spo_data.files import folder_lock
     from spo_train.filenames import LOG
     from spo_train.launch.supervise import launch
@@ -204,7 +204,7 @@ def _run(plan: "TrainPlan") -> int:
 
 
 def _print_parity(plan: "TrainPlan") -> None:
-    from spo_cli.printing import add_row, make_console, make_table
+    from spo_cli.terminal.printing import add_row, make_console, make_table
 
     if plan.values is None:
         return
@@ -217,7 +217,7 @@ def _print_parity(plan: "TrainPlan") -> None:
 
 
 def _print_settings(plan: "TrainPlan") -> None:
-    from spo_cli.printing import make_console, print_facts
+    from spo_cli.terminal.printing import make_console, print_facts
 
     config, values = plan.config, plan.values
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout

@@ -6,7 +6,7 @@ from types import TracebackType
 from rich.progress import TextColumn, TimeRemainingColumn
 from rich.table import Column
 
-from spo_cli.display import Display
+from spo_cli.terminal.display import Display
 from spo_data.engines.tool_loop import NO_TOOL_WORDING
 from spo_data.engines.vllm_log import terminal
 from spo_data.text import excerpt
