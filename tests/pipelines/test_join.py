@@ -131,7 +131,7 @@ def test_values_that_do_not_say_how_they_were_worded_leave_the_template_to_the_u
 
 def test_a_template_that_was_a_file_must_be_given(tmp_path: Path) -> None:
     values = values_of(tmp_path, ["a?"], policy={"template": "mine.jinja@0123456789ab"})
-    with pytest.raises(UserError, match=r"worded by mine\.jinja@0123456789ab, which is a file"):
+    with pytest.raises(UserError, match=r"made with the template file mine\.jinja@0123456789ab"):
         join(values, training(tmp_path, problems("a?")))
     (tmp_path / "mine.jinja").write_text("{{ prompt }}" + BOXED.source.removeprefix("{{ prompt }}"))
     options = replace(training(tmp_path, problems("a?")), template=str(tmp_path / "mine.jinja"))
