@@ -23,6 +23,13 @@ from support.records import make_manifest
 BOXED = load_template("boxed")
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
+
+
 def values_of(
     tmp_path: Path, questions: list[str], golds: list[str] | None = None, policy: dict[str, Any] | None = None
 ) -> ValueTable:
