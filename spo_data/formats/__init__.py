@@ -1,4 +1,4 @@
-"""Formats of other tools: import of their values, and export of ours.
+"""Values in files: loading them, importing those of other tools, and exporting ours.
 
 It never imports engines, graders, reports or the join; a chat template is loaded only to read a validation dump.
 """
