@@ -17,7 +17,7 @@ import random
 import time
 from collections import Counter
 
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 
@@ -54,11 +54,11 @@ def make_mix(n_prompts: int) -> list[Pair]:
     return pairs
 
 
-async def grade_in_pool(pairs: list[Pair], workers: int) -> tuple[list[Graded], float]:
+async def grade_in_pool(pairs: list[Pair], workers: int) -> tuple[list[Grade], float]:
     """Return our verdicts, and the seconds that they took after the processes had started."""
     async with GraderPool("math-verify", workers=workers) as pool:
         await asyncio.gather(*(pool.grade(GradeJob(r"\boxed{x+1}", "1+x")) for _ in range(4 * workers)))
-        graded: list[Graded | None] = [None] * len(pairs)
+        graded: list[Grade | None] = [None] * len(pairs)
         left = iter(range(len(pairs)))
 
         async def work() -> None:
@@ -79,7 +79,7 @@ def grade_plainly(pairs: list[Pair], workers: int) -> tuple[list[bool], float]:
         return pool.map(_verify, pairs, chunksize=64), time.perf_counter() - started
 
 
-def report_differences(pairs: list[Pair], ours: list[Graded], plain: list[bool]) -> None:
+def report_differences(pairs: list[Pair], ours: list[Grade], plain: list[bool]) -> None:
     """Print how often the two disagree, with one example per kind."""
     counts: Counter[str] = Counter()
     examples: dict[str, str] = {}

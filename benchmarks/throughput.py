@@ -130,11 +130,11 @@ def measure_pipeline(folder: Path, n_samples: int) -> None:
 class Quiet:
     """A watcher that prints nothing."""
 
-    def planned(self, plan: SamplingPlan, present: int) -> None: ...
+    def on_plan(self, plan: SamplingPlan, present: int) -> None: ...
 
-    def stage(self, text: str) -> None: ...
+    def on_stage(self, text: str) -> None: ...
 
-    def sampled(self, progress: Progress) -> None: ...
+    def on_sample(self, progress: Progress) -> None: ...
 
 
 class MemoryWatcher(Quiet):
@@ -143,7 +143,7 @@ class MemoryWatcher(Quiet):
     def __init__(self) -> None:
         self.points: list[tuple[int, float]] = []
 
-    def sampled(self, progress: Progress) -> None:
+    def on_sample(self, progress: Progress) -> None:
         if progress.sampled in MEMORY_POINTS:
             process = psutil.Process()
             family = [process, *process.children(recursive=True)]

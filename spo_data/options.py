@@ -56,7 +56,7 @@ class PromptOptions:
     shuffle_seed: int | None = _option(None, "Shuffle the rows with this seed before --limit applies.")
 
     def __post_init__(self) -> None:
-        _require(self.limit is None or self.limit >= 1, f"--limit {self.limit}: at least 1")
+        _require(self.limit is None or self.limit >= 1, f"--limit {self.limit}: must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ class Sampling:
     logprobs: bool = _option(False, "Keep the log-probability of every sampled token.")
 
     def __post_init__(self) -> None:
-        _require(self.n >= 1, f"--n {self.n}: at least 1")
-        _require(0 <= self.temperature < math.inf, f"--temperature {self.temperature:g}: at least 0")
-        _require(0 < self.top_p <= 1, f"--top-p {self.top_p:g}: above 0, at most 1")
-        _require(self.top_k == -1 or self.top_k >= 1, f"--top-k {self.top_k}: at least 1, or -1 for off")
+        _require(self.n >= 1, f"--n {self.n}: must be at least 1")
+        _require(0 <= self.temperature < math.inf, f"--temperature {self.temperature:g}: must be at least 0")
+        _require(0 < self.top_p <= 1, f"--top-p {self.top_p:g}: must be above 0, at most 1")
+        _require(self.top_k == -1 or self.top_k >= 1, f"--top-k {self.top_k}: must be at least 1, or -1 for off")
         _require(all(self.stop), "--stop '': an empty string would end every response")
-        _require(self.max_tokens >= 1, f"--max-tokens {self.max_tokens}: at least 1")
+        _require(self.max_tokens >= 1, f"--max-tokens {self.max_tokens}: must be at least 1")
 
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -107,13 +107,19 @@ class EngineOptions:
     def __post_init__(self) -> None:
         for name, instead in _NOT_AN_ENGINE_ARG.items():
             _require(name not in self.engine_arg, f"--engine-arg {name}=…: {instead}")
-        _require(self.tensor_parallel_size >= 1, f"--tensor-parallel-size {self.tensor_parallel_size}: at least 1")
         _require(
-            self.max_model_len is None or self.max_model_len >= 2, f"--max-model-len {self.max_model_len}: at least 2"
+            self.tensor_parallel_size >= 1, f"--tensor-parallel-size {self.tensor_parallel_size}: must be at least 1"
         )
-        _require(self.max_num_seqs is None or self.max_num_seqs >= 1, f"--max-num-seqs {self.max_num_seqs}: at least 1")
+        _require(
+            self.max_model_len is None or self.max_model_len >= 2,
+            f"--max-model-len {self.max_model_len}: must be at least 2",
+        )
+        _require(
+            self.max_num_seqs is None or self.max_num_seqs >= 1,
+            f"--max-num-seqs {self.max_num_seqs}: must be at least 1",
+        )
         used = self.gpu_memory_utilization
-        _require(used is None or 0 < used <= 1, f"--gpu-memory-utilization {used}: above 0, at most 1")
+        _require(used is None or 0 < used <= 1, f"--gpu-memory-utilization {used}: must be above 0, at most 1")
         _require(self.dtype in DTYPES, f"--dtype {self.dtype}: choose one of {', '.join(DTYPES)}")
 
 
@@ -134,13 +140,15 @@ class GraderOptions:
     grader_memory_gb: float = _option(4.0, "Memory limit of a grading process, in GB.")
 
     def __post_init__(self) -> None:
-        _require(self.also is None or self.also != self.verifier, f"--also {self.also}: that is the verifier already")
+        _require(self.also is None or self.also != self.verifier, f"--also {self.also}: that is already the verifier")
         _require(
             self.grader_workers is None or self.grader_workers >= 1,
-            f"--grader-workers {self.grader_workers}: at least 1",
+            f"--grader-workers {self.grader_workers}: must be at least 1",
         )
-        _require(0 < self.grader_seconds < math.inf, f"--grader-seconds {self.grader_seconds:g}: above 0")
-        _require(1 <= self.grader_memory_gb < math.inf, f"--grader-memory-gb {self.grader_memory_gb:g}: at least 1")
+        _require(0 < self.grader_seconds < math.inf, f"--grader-seconds {self.grader_seconds:g}: must be above 0")
+        _require(
+            1 <= self.grader_memory_gb < math.inf, f"--grader-memory-gb {self.grader_memory_gb:g}: must be at least 1"
+        )
 
 
 TOOLS = ("python", "none")
@@ -166,10 +174,10 @@ class ToolOptions:
 
     def __post_init__(self) -> None:
         _require(self.tools is None or self.tools in TOOLS, f"--tools {self.tools}: choose one of {', '.join(TOOLS)}")
-        _require(self.max_tool_turns >= 1, f"--max-tool-turns {self.max_tool_turns}: at least 1")
-        _require(0 < self.tool_seconds < math.inf, f"--tool-seconds {self.tool_seconds:g}: above 0")
-        _require(self.tool_memory_mb >= 128, f"--tool-memory-mb {self.tool_memory_mb}: at least 128")
-        _require(self.tool_output_chars >= 1, f"--tool-output-chars {self.tool_output_chars}: at least 1")
+        _require(self.max_tool_turns >= 1, f"--max-tool-turns {self.max_tool_turns}: must be at least 1")
+        _require(0 < self.tool_seconds < math.inf, f"--tool-seconds {self.tool_seconds:g}: must be above 0")
+        _require(self.tool_memory_mb >= 128, f"--tool-memory-mb {self.tool_memory_mb}: must be at least 128")
+        _require(self.tool_output_chars >= 1, f"--tool-output-chars {self.tool_output_chars}: must be at least 1")
         is_http = self.sandbox.startswith(("http://", "https://")) and self.sandbox.partition("//")[2].strip("/") != ""
         _require(is_http or self.sandbox == "local", f"--sandbox {self.sandbox}: local, or http://HOST:PORT")
         _require(

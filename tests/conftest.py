@@ -1,4 +1,4 @@
-"""What every test can rely on."""
+"""Fixtures for all tests."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from support.scripted import hash_the_embedded_model_once
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_width() -> Iterator[None]:
-    """Commands print for a pipe, as wide as they choose: pytest-xdist's workers have COLUMNS, and a shell may."""
+    """Commands print at the width they choose for a pipe: pytest-xdist's workers set COLUMNS, and a shell may too."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("COLUMNS", raising=False)
         yield
@@ -21,10 +21,10 @@ def _no_width() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _embedded_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """On a new machine the first use takes half a minute, which no single test should be charged with."""
+    """Prepare the embedded model up front: its first use on a new machine takes 30 s, too long for any single test."""
     from spo_data.models.embedded import embedded_model
 
-    with FileLock(tmp_path_factory.getbasetemp().parent / "embedded-model.lock"):  # one of pytest-xdist's workers
+    with FileLock(tmp_path_factory.getbasetemp().parent / "embedded-model.lock"):  # one pytest-xdist worker at a time
         embedded_model()
     with pytest.MonkeyPatch.context() as patch:
         hash_the_embedded_model_once(patch)
@@ -33,7 +33,7 @@ def _embedded_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A run that a test may change: of the module's DRAWN scores and N, or a copy of the module's `finished` run."""
+    """A run that a test may change: made from the module's DRAWN scores and N, or copied from its `finished` run."""
     if hasattr(request.module, "DRAWN"):
         return make_run(tmp_path / "run", request.module.DRAWN, n=request.module.N)
     return Path(shutil.copytree(request.getfixturevalue("finished"), tmp_path / "run"))

@@ -1,4 +1,4 @@
-"""The loopback hub answers the real clients as the real hub does: what the tests of pushing rely on."""
+"""The loopback hub answers the real clients as the real hub does. The tests of `push` rely on this."""
 
 import hashlib
 import http.client

@@ -1,4 +1,4 @@
-"""Who may import whom, what starts quickly, and what a requirements file may hold."""
+"""Which room may import which, which modules start quickly, and what a requirements file may hold."""
 
 import ast
 import os
@@ -19,7 +19,7 @@ PACKAGES = {
     "verl_cpu": ROOT / "training" / "verl_cpu",
 }
 ARROWS = {
-    # Top floor first. A room may import the rooms that its line names, all of which stand below it, and the single
+    # Top floor first. Each line lists what a room may import: rooms below it. Every room may also import the single
     # modules of spo_data (options, provenance, files, errors, ...), which import no room.
     "spo_cli": "spo_cli.commands spo_cli.terminal spo_train.plan spo_train.launch spo_train",
     "spo_cli.commands": """
@@ -64,11 +64,11 @@ ARROWS = {
     "spo_data.hub": "",
 }
 GROUND = "spo_data"
-"""The single modules of the library."""
+"""The package that holds the library's single modules."""
 HEAVY = ("vllm", "torch", "ray", "verl", "datasets", "sympy", "transformers", "matplotlib", "pyarrow", "hydra")
 TEXTS = [
     *(path for folder in PACKAGES.values() for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".jinja")),
-    *(path for path in sorted(ROOT.glob("*.md")) if path.name != "CHANGELOG.md"),  # it tells former names
+    *(path for path in sorted(ROOT.glob("*.md")) if path.name != "CHANGELOG.md"),  # it mentions former names
     *sorted((ROOT / "docs").glob("*.md")),
     ROOT / "pyproject.toml",
 ]
@@ -76,7 +76,7 @@ REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
 
 
 def imported(source: str) -> set[str]:
-    """What a module imports anywhere, within functions and by `import_module` too, each name with its module's."""
+    """What a module imports anywhere, including in functions and by `import_module`. Each name includes its module."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -94,7 +94,7 @@ def imported(source: str) -> set[str]:
 
 
 def modules() -> dict[str, Path]:
-    """All modules by dotted name; a package's `__init__` has the package's name."""
+    """All modules by dotted name. A package's `__init__` has the package's name."""
     found = {}
     for package, folder in PACKAGES.items():
         for path in sorted(folder.rglob("*.py")):
@@ -107,7 +107,7 @@ MODULES = modules()
 
 
 def imported_modules(name: str) -> set[str]:
-    """The modules of ours that a module imports."""
+    """The modules of this project that a module imports."""
     found = set()
     for used in imported(MODULES[name].read_text(encoding="utf-8")):
         while used and used not in MODULES:
@@ -117,12 +117,12 @@ def imported_modules(name: str) -> set[str]:
 
 
 def room_of(name: str) -> str:
-    """The folder of a module, dotted."""
+    """The dotted name of a module's folder."""
     return name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
 
 
 def test_rooms_import_one_way() -> None:
-    """The face of the library, `spo_data/__init__.py`, hands on names of rooms; nothing of ours imports it."""
+    """`spo_data/__init__.py`, the library's face, re-exports names from rooms, and no module here imports it."""
     found: dict[str, set[str]] = {room: set() for room in ARROWS}
     for name in MODULES.keys() - {GROUND}:
         used = {room_of(each) for each in imported_modules(name)}
@@ -148,7 +148,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def names_in(name: str) -> set[str]:
-    """What a module defines or imports at its top level."""
+    """The names that a module defines or imports at its top level."""
     found = set()
     for node in ast.parse(MODULES[name].read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -163,13 +163,13 @@ def names_in(name: str) -> set[str]:
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_dotted_name_of_ours_names_something(path: Path) -> None:
-    """verl was told to load a module that had moved, in a string that no import shows."""
+    """verl was told to load a module that had moved. The name was in a string, which no import check sees."""
     dotted = rf"(?<![\w./-])(?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+"
     for written in re.findall(dotted, path.read_text(encoding="utf-8").replace("pkg://", " ")):
         module, rest = written, ""
         while module not in MODULES:
             module, _, rest = module.rpartition(".")
-        if rest:
+        if rest and written != "verl_cpu.device":  # torch's name for a device's module, which verl_cpu makes
             assert rest in names_in(module), written
 
 
@@ -180,7 +180,7 @@ def test_a_room_says_what_it_holds_and_what_it_never_imports(room: str) -> None:
 
 
 def test_no_two_modules_or_classes_of_one_name_mean_different_things() -> None:
-    """A command's module has the name of what it runs."""
+    """A command's module is named after what it runs, so it may share that name."""
     stems = Counter(name.rpartition(".")[2] for name in MODULES if room_of(name) != "spo_cli.commands")
     assert {stem for stem, times in stems.items() if times > 1} == set()
     classes = Counter(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from spo_cli.terminal.exits import clean_exit
-from spo_cli.terminal.parameters import PROMPTS, TOOLS, Given, parse_json, takes
+from spo_cli.terminal.parameters import PROMPTS, TOOLS, GivenOptions, parse_json, takes
 from spo_data.errors import UserError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def train(
             show_default=False,
         ),
     ] = None,
-    files: Given,
+    files: GivenOptions,
     chat_template_kwargs: Annotated[
         str | None,
         typer.Option(
@@ -123,7 +123,7 @@ def train(
         str | None,
         typer.Option(help="As for estimate (default: the values').", rich_help_panel="Policy", show_default=False),
     ] = None,
-    tools: Given,
+    tools: GivenOptions,
 ) -> None:
     """Train a model by SPO on verl: each response is compared with its prompt's offline value.
 
@@ -133,7 +133,7 @@ def train(
     with clean_exit():
         from spo_train.plan.train_options import TrainOptions
 
-        reading = files.named()
+        reading = files.collect()
         if train_files is None and not val_files and reading.keys() - {"template", "system"}:
             raise UserError(
                 "--dataset-config, --split and the columns say how to read --train-files or --val-files: give one"
@@ -153,7 +153,7 @@ def train(
                 None if chat_template_kwargs is None else parse_json("--chat-template-kwargs", chat_template_kwargs)
             ),
             verifier=verifier,
-            **tools.named(),
+            **tools.collect(),
             method=method,
             preset=preset,
             nodes=nodes,
@@ -191,9 +191,9 @@ def _run(plan: "TrainPlan") -> int:
     with folder_lock(plan.out, "spo-train"):
         environment = write_folder(plan)
         with TrainDisplay(plan.steps, baseline=plan.options.method == "spo") as display:
-            display.starting(plan.out)
+            display.on_start(plan.out)
             ended = launch(plan.out, environment, display)
-        display.ended(plan.out, plan.checkpoints)
+        display.on_end(plan.out, plan.checkpoints)
     again = plan.options.command if plan.options.resume else f"{plan.options.command} --resume"
     if ended.signal is not None:
         sys.stderr.write(f"interrupted: all processes have ended; to continue from the last checkpoint: {again}\n")

@@ -86,7 +86,7 @@ async def check(options: CheckOptions) -> CheckReport:
     context_length = None if chat is None else options.max_model_len or chat.context_length
     prompt_set = loaded.prompt_set
     async with GraderPool.from_options(options.grader, loaded.grader.verifier) as pool:
-        examined = await examine(prompt_set, pool, chat, context_length)
+        examined = await examine(prompt_set, pool, chat, context_length, measure_all=True)
     texts = {row: prompt.text for prompt, row in zip(prompt_set.prompts, prompt_set.rows, strict=True)}
     findings = [
         *prompt_set.dropped,
@@ -95,7 +95,7 @@ async def check(options: CheckOptions) -> CheckReport:
         *examined.too_long,
         *examined.leaks,
     ]
-    left = prompt_set.without([*examined.unusable, *prompt_set.contradicted()]).prompts
+    left = prompt_set.without([*examined.unusable, *prompt_set.find_contradicted()]).prompts
     return CheckReport(
         dataset=loaded.rows.source,
         layout=prompt_set.layout.name,

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Protocol
 
 from spo_data.engines.protocol import Devices, Engine, EngineError
+from spo_data.engines.tool_use import ToolEngine
 from spo_data.engines.vllm import start_vllm
 from spo_data.engines.vllm_log import output_to
-from spo_data.engines.with_tools import ToolEngine
 from spo_data.errors import SpoError, UserError, first_line
 from spo_data.files import folder_lock
 from spo_data.grading.workers.pool import GraderPool
@@ -46,15 +46,15 @@ StartEngine = Callable[[SamplingPlan], AbstractAsyncContextManager[Engine]]
 
 
 class EstimateWatcher(Protocol):
-    """Is told what an estimate does."""
+    """Receives the events of an estimate."""
 
-    def planned(self, plan: SamplingPlan, present: int) -> None:
+    def on_plan(self, plan: SamplingPlan, present: int) -> None:
         """The plan is made; `present` samples were drawn by earlier calls."""
 
-    def stage(self, text: str) -> None:
+    def on_stage(self, text: str) -> None:
         """Something that takes a while begins."""
 
-    def sampled(self, progress: Progress) -> None:
+    def on_sample(self, progress: Progress) -> None:
         """A sample reached the journal, or failed."""
 
 
@@ -97,7 +97,7 @@ async def estimate(
         out = options.out
         existing = find_run(out)
         grading = options.grader
-        watcher.stage("reading prompts")
+        watcher.on_stage("reading prompts")
         loaded = read_prompts(
             options.prompts,
             grading.verifier,
@@ -113,11 +113,11 @@ async def estimate(
             plan = await plan_sampling(options, loaded, pool, find_checked_golds(existing, loaded.grader), also)
             graders = Graders(pool, loaded.grader, others, bool(plan.manifest.policy.opens_thinking))
             if dry_run:
-                watcher.planned(plan, find_resume_point(plan, existing).present)
+                watcher.on_plan(plan, find_resume_point(plan, existing).present)
                 return EstimateOutcome(plan, None)
             with folder_lock(out, "spo-data"):
                 resume_point = find_resume_point(plan, find_run(out))  # again: another call may have ended since
-                watcher.planned(plan, resume_point.present)
+                watcher.on_plan(plan, resume_point.present)
                 return await _run(plan, resume_point, graders, watcher, start_engine)
 
 
@@ -145,7 +145,7 @@ async def _run(
     if old is not None and old.packages != manifest.packages:
         changed = {name for name, _ in old.packages.items() ^ manifest.packages.items()}
         versions = (f"{name} {old.packages.get(name)} → {manifest.packages.get(name)}" for name in sorted(changed))
-        watcher.stage(f"note: versions changed since the last call: {', '.join(versions)}")
+        watcher.on_stage(f"note: versions changed since the last call: {', '.join(versions)}")
     stop = asyncio.Event()
     signals: list[int] = []
     death: EngineError | None = None
@@ -155,19 +155,19 @@ async def _run(
             journal.set_prompts(plan.prompt_set.prompts, plan.prompt_set.dropped)
             prompts = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
             for grader in (graders.current, *graders.others):
-                if ungraded := journal.ungraded(grader):
-                    watcher.stage(f"grading {len(ungraded):,} stored responses again with {grader.verifier}")
+                if ungraded := journal.find_ungraded(grader):
+                    watcher.on_stage(f"grading {len(ungraded):,} stored responses again with {grader.verifier}")
                     await grade_stored(journal, grader, prompts, graders)
             present = resume_point.present
             bad_golds = journal.bad_golds()
             n_samples = plan.n_samples - sum(plan.options.sampling.n - len(done[pid]) for pid in bad_golds)
             if bad_golds:
-                watcher.stage(
+                watcher.on_stage(
                     f"note: {len(bad_golds):,} prompts have no readable ground truth and are not sampled further"
                 )
             if present < n_samples:
                 started = "the engine" if manifest.policy.tools is None else "the interpreter and the engine"
-                watcher.stage(f"starting {started} (its log: {out / ENGINE_LOG})")
+                watcher.on_stage(f"starting {started} (its log: {out / ENGINE_LOG})")
                 async with _open_engine(plan, start_engine) as engine:
                     progress = Progress(n_samples, present)
                     with stop_on_signals(stop, signals):
@@ -178,12 +178,12 @@ async def _run(
                             graders,
                             journal,
                             progress,
-                            watcher.sampled,
+                            watcher.on_sample,
                             stop,
                         )
                     seconds = time.monotonic() - progress.started
                     manifest = _add_timings(manifest, progress, seconds, engine.devices)
-            watcher.stage("writing tables")
+            watcher.on_stage("writing tables")
             summary = write_results(journal, manifest, out)
     except sqlite3.Error as error:
         raise SpoError(f"{out / JOURNAL} cannot be written: {first_line(error)}") from error
@@ -214,5 +214,5 @@ def _resolve_second_opinion(
         return None
     also = resolve_grader(name, "--also")
     if name == grader.verifier:
-        raise UserError(f"--also {name}: that is the verifier already")
+        raise UserError(f"--also {name}: that is already the verifier")
     return also

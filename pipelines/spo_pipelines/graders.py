@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from spo_data.grading.verdict import Graded
+from spo_data.grading.verdict import Grade
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_data.prompts.identity import Prompt
@@ -31,7 +31,7 @@ class Graders:
     thinking: bool = False
     """Whether the rendered prompts end inside the thinking."""
 
-    async def grade(self, prompt: Prompt, response: str, grader: GraderRecord) -> Graded:
+    async def grade(self, prompt: Prompt, response: str, grader: GraderRecord) -> Grade:
         """Return one grader's verdict on a response."""
         job = GradeJob.of(prompt, response, verifier=grader.verifier, thinking=self.thinking)
         return await self.pool.grade(job)
@@ -43,7 +43,7 @@ async def grade_stored(
     prompts: Mapping[str, Prompt],
     graders: Graders,
     listen: Callable[[int, int], object] | None = None,
-    bad_golds: Mapping[str, Graded] | None = None,
+    bad_golds: Mapping[str, Grade] | None = None,
 ) -> int:
     """Grade every stored response that this grader has not graded, or failed to grade; returns how many.
 
@@ -51,9 +51,9 @@ async def grade_stored(
     truth does not verify under this grader; without them, samples that failed for their ground truth are not graded.
     """
     journal.mark_unfinished(grader)
-    ungraded = journal.ungraded(grader, bad_golds=bad_golds is not None)
+    ungraded = journal.find_ungraded(grader, bad_golds=bad_golds is not None)
     pending = iter(ungraded)
-    fresh: list[tuple[str, int, Graded]] = []
+    fresh: list[tuple[str, int, Grade]] = []
     done = 0
 
     written = time.monotonic()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from spo_data.grading.ground_truths import find_leaked_answer
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_data.models.chat import Chat
@@ -32,13 +32,12 @@ class Examination:
     too_long: list[DroppedRow] = field(default_factory=list)
     """The prompt leaves no room for a response."""
     token_ids: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """The rendered prompts' token ids by prompt id, int32; empty without a model."""
+    """The rendered prompts' token ids by prompt id, int32, of the prompts that were measured; empty without a model."""
 
     @property
     def unusable(self) -> list[DroppedRow]:
-        """The prompts that an estimate leaves out, each for its first reason."""
-        bad = {drop.row for drop in self.bad_golds}
-        return [*self.bad_golds, *(drop for drop in self.too_long if drop.row not in bad)]
+        """The prompts that an estimate leaves out; one that `measure_all` found twice stands here twice."""
+        return [*self.bad_golds, *self.too_long]
 
 
 async def examine(
@@ -49,24 +48,26 @@ async def examine(
     *,
     skip_golds: bool = False,
     checked: Collection[tuple[str, str]] = frozenset(),
+    measure_all: bool = False,
 ) -> Examination:
     """Examine the prompts: ground truths and leaks unless `skip_golds`, lengths if there is a model.
 
-    `checked` are (prompt id, ground truth) pairs that were checked before. Raises UserError if the model's chat
-    template refuses a prompt.
+    `checked` are (prompt id, ground truth) pairs that were checked before. A prompt with a bad ground truth is only
+    measured with `measure_all`. Raises UserError if the model's chat template refuses a prompt that is measured.
     """
     bad_golds = [] if skip_golds else await _find_bad_golds(prompt_set, pool, checked)
     leaks = [] if skip_golds else _find_leaks(prompt_set)
     if chat is None or context_length is None:
         return Examination(bad_golds, leaks)
-    token_ids = _tokenize(prompt_set.prompts, chat)
-    return Examination(bad_golds, leaks, _find_too_long(prompt_set, token_ids, context_length), token_ids)
+    measured = prompt_set if measure_all else prompt_set.without(bad_golds)
+    token_ids = _tokenize(measured.prompts, chat)
+    return Examination(bad_golds, leaks, _find_too_long(measured, token_ids, context_length), token_ids)
 
 
-async def check_golds(prompts: Iterable[Prompt], pool: GraderPool) -> list[Graded]:
+async def check_golds(prompts: Iterable[Prompt], pool: GraderPool) -> list[Grade]:
     """Grade each prompt's ground truth against itself, with the pool's first verifier; returns a verdict per prompt."""
     prompts = list(prompts)
-    checks: list[Graded] = []
+    checks: list[Grade] = []
     for start in range(0, len(prompts), 1024):
         checks += await asyncio.gather(*(_check_gold(prompt, pool) for prompt in prompts[start : start + 1024]))
     return checks
@@ -117,7 +118,7 @@ def _find_too_long(prompt_set: PromptSet, token_ids: Mapping[str, np.ndarray], c
     ]
 
 
-async def _check_gold(prompt: Prompt, pool: GraderPool) -> Graded:
+async def _check_gold(prompt: Prompt, pool: GraderPool) -> Grade:
     job = GradeJob.of(prompt, None)
     graded = await pool.grade(job)
     if graded.verdict in (Verdict.GRADER_TIMEOUT, Verdict.GRADER_ERROR):

@@ -59,8 +59,8 @@ class PushOutcome:
 def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
     """Publish a run; `say` is called before steps that take a while.
 
-    Raises UserError if the folder is no run, the run is incomplete or the repository id is malformed, SpoError if the
-    Hub refuses.
+    Raises UserError if the folder is not a run, the run is incomplete or the repository id is malformed, SpoError if
+    the Hub refuses.
     """
     from huggingface_hub import HfApi, get_token
 

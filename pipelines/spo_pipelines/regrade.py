@@ -19,7 +19,7 @@ from typing import Any
 
 from spo_data.errors import SpoError, UserError, first_line
 from spo_data.files import folder_lock
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.workers.pool import GraderPool
 from spo_data.options import GraderOptions
 from spo_data.prompts.identity import Prompt
@@ -123,7 +123,7 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     manifest = read_run(run).manifest
     new = resolve_grader(options.grader.verifier or manifest.grader.verifier)
     if options.grader.also == new.verifier:
-        raise UserError(f"--also {new.verifier}: that is the verifier already")
+        raise UserError(f"--also {new.verifier}: that is already the verifier")
     also = options.grader.also or (manifest.also.verifier if manifest.also else None)
     second = None if also is None or also == new.verifier else resolve_grader(also, "--also")
     others = () if second is None else (second,)
@@ -151,7 +151,7 @@ async def _grade(
 ) -> tuple[int, int]:
     """Grade what is ungraded; returns how many responses were graded, and how many ground truths do not verify."""
     prompts = {prompt.prompt_id: prompt for prompt in journal.prompts()}
-    bad: dict[str, Graded] = {}
+    bad: dict[str, Grade] = {}
     if not options.skip_check:
         bad = await _find_unverifiable(prompts, graders)
         if bad and len(bad) == len(prompts):
@@ -168,7 +168,7 @@ async def _grade(
     return graded, len(bad)
 
 
-async def _find_unverifiable(prompts: Mapping[str, Prompt], graders: Graders) -> dict[str, Graded]:
+async def _find_unverifiable(prompts: Mapping[str, Prompt], graders: Graders) -> dict[str, Grade]:
     checks = await check_golds(prompts.values(), graders.pool)
     return {
         prompt_id: graded.as_gold_check(prompts[prompt_id].ground_truth)

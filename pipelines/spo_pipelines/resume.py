@@ -50,7 +50,7 @@ def find_resume_point(plan: SamplingPlan, run: ExistingRun | None) -> ResumePoin
     if differences:
         named = ", ".join(f"{name} {before!r} (now {after!r})" for name, (before, after) in differences.items())
         regrade = (
-            f"\n  to grade that run anew:  {_suggest_regrade(plan)}" if differences.keys() <= _GRADER_FIELDS else ""
+            f"\n  to grade that run again:  {_suggest_regrade(plan)}" if differences.keys() <= _GRADER_FIELDS else ""
         )
         raise UserError(f"{out} was made with {named}\n{_suggest_commands(plan, old)}{regrade}")
     drawn = 1 + max(max(indices) for indices in done.values())

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from spo_data.engines.protocol import Completion, Engine, EngineError, RequestError, SampleRequest
 from spo_data.errors import first_line
-from spo_data.grading.verdict import TRUNCATED, Graded, Verdict
+from spo_data.grading.verdict import TRUNCATED, Grade, Verdict
 from spo_data.prompts.identity import Prompt
 from spo_data.run.journal import Journal
 from spo_data.run.sample import Sample
@@ -155,8 +155,8 @@ async def stream(
     return death
 
 
-def _grade_unfinished(completion: Completion) -> Graded:
+def _grade_unfinished(completion: Completion) -> Grade:
     """Return the verdict on a response that did not end by itself."""
     if completion.finish_reason == "tool_error":
-        return Graded.failed(Verdict.TOOL_ERROR, completion.detail or "the interpreter failed")
+        return Grade.failed(Verdict.TOOL_ERROR, completion.detail or "the interpreter failed")
     return TRUNCATED

@@ -86,7 +86,7 @@ def _split_body(existing: str) -> tuple[str, str]:
 
 
 def _merge_header(ours: Mapping[str, Any], here: str, there: str) -> tuple[str, list[str]]:
-    """The merged header, and the keys whose values from here are lost."""
+    """The merged header, and the keys whose local values are dropped for the Hub's."""
     from ruamel.yaml import YAML
 
     yaml = YAML()  # keeps comments, quotes and order, and reads `no` (Norwegian) as a text

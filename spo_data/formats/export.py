@@ -70,13 +70,13 @@ def _check_options(format: str, out: Path, n: int | None, beta: float | None) ->
     if format not in FORMATS:
         raise UserError(f"--format {format}: choose one of {', '.join(FORMATS)}")
     if n is not None and n < 1:
-        raise UserError(f"--n {n}: at least 1")
+        raise UserError(f"--n {n}: must be at least 1")
     if n is not None and format == "verl":
         raise UserError(f"--n {n} does not apply to --format verl, which holds values but no single scores")
     if beta is not None and format != "a-star-po":
         raise UserError(f"--beta {beta:g} applies only to --format a-star-po")
     if beta is not None and not 0 < beta < float("inf"):
-        raise UserError(f"--beta {beta:g}: above 0")
+        raise UserError(f"--beta {beta:g}: must be above 0")
     suffix = {"spo-json": ".json", "verl": ".parquet", "a-star-po": ".parquet"}.get(format)
     if suffix is not None and out.suffix != suffix:
         raise UserError(f"--out {out}: {format} writes one file; name it {out.name}{suffix}")

@@ -34,7 +34,7 @@ class ImportReport:
     repeated: int
     """Prompts whose draws come from several rows or files."""
     left_out: Mapping[str, int]
-    """Rows of the source that became no draw, by reason."""
+    """Rows of the source that were left out, by reason."""
     example: LeftOut | None
     """The first of these rows."""
     unknown: tuple[str, ...]

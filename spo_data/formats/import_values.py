@@ -156,7 +156,7 @@ def _write_folder(
                 prompts=len(table),
                 samples=store.n_draws if store.n_responses else 0,
                 scores=store.scores_a_prompt(),
-                ungraded=store.ungraded(),
+                ungraded=store.count_ungraded(),
                 no_value=store.without_value(),
                 repeated=len(store.repeated),
                 left_out=dict(left_out),

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError, first_line
+from spo_data.formats.readers.sources import DATA_SUFFIXES
 from spo_data.hub.download import reach_dataset
-from spo_data.hub.ids import is_path
+from spo_data.hub.ids import may_be_id
 from spo_data.provenance import Provenance, grader_differs
 from spo_data.run.manifest import read_manifest
 from spo_data.values.parquet import open_parquet
@@ -50,7 +51,7 @@ def read_local(name: str, revision: str | None) -> ValueTable | None:
     path = Path(name).expanduser()
     is_folder, is_file = os.path.isdir(path), os.path.isfile(path)
     if not is_folder and not is_file:
-        if is_path(name) or "/" not in name:
+        if not may_be_id(name, DATA_SUFFIXES):
             raise UserError(f"{name}: no such file or folder, and not a Hub id (org/name)")
         return None
     if revision is not None:

@@ -35,7 +35,7 @@ OBSERVATIONS = frozenset({Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER, Ver
 
 
 @dataclass(frozen=True, slots=True)
-class Graded:
+class Grade:
     """A verdict, the score that the trainer would give (None unless it is an observation), and the extracted answer."""
 
     verdict: Verdict
@@ -45,35 +45,35 @@ class Graded:
     """The reason, if the verdict says that we failed."""
 
     @staticmethod
-    def scored(score: float, answer: str | None) -> "Graded":
+    def scored(score: float, answer: str | None) -> "Grade":
         """`correct` for a full score, else `wrong`."""
-        return Graded(Verdict.CORRECT if score >= 1.0 else Verdict.WRONG, float(score), answer)
+        return Grade(Verdict.CORRECT if score >= 1.0 else Verdict.WRONG, float(score), answer)
 
     @staticmethod
-    def failed(verdict: Verdict, detail: str, answer: str | None = None) -> "Graded":
+    def failed(verdict: Verdict, detail: str, answer: str | None = None) -> "Grade":
         """One of the verdicts that say that we failed, without a score."""
-        return Graded(verdict, None, answer, detail)
+        return Grade(verdict, None, answer, detail)
 
-    def as_gold_check(self, ground_truth: str) -> "Graded":
+    def as_gold_check(self, ground_truth: str) -> "Grade":
         """The check of a ground truth graded against itself: unchanged if `correct`, else `gold_unparseable`."""
         if self.verdict is Verdict.CORRECT:
             return self
         detail = self.detail or f"{ground_truth[:200]!r} does not verify against itself"
-        return Graded.failed(Verdict.GOLD_UNPARSEABLE, detail)
+        return Grade.failed(Verdict.GOLD_UNPARSEABLE, detail)
 
 
 MAX_ANSWER_CHARACTERS = 10_000
 """Longer answers are not parsed. Ground truths written by people are far shorter."""
 
 
-def too_long(answer: str) -> Graded | None:
+def too_long(answer: str) -> Grade | None:
     """`grader_error` if the answer is too long to parse, else None."""
     if len(answer) <= MAX_ANSWER_CHARACTERS:
         return None
     detail = f"the answer has {len(answer):,} characters, {MAX_ANSWER_CHARACTERS:,} are parsed at most"
-    return Graded.failed(Verdict.GRADER_ERROR, detail, answer)
+    return Grade.failed(Verdict.GRADER_ERROR, detail, answer)
 
 
-NO_ANSWER = Graded(Verdict.NO_ANSWER, 0.0)
-TRUNCATED = Graded(Verdict.TRUNCATED, 0.0)
+NO_ANSWER = Grade(Verdict.NO_ANSWER, 0.0)
+TRUNCATED = Grade(Verdict.TRUNCATED, 0.0)
 """The token limit ended the response. Whatever it contains, it scores 0, as in training, but is counted separately."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import SpoError, first_line, retry_after
-from spo_data.hub.messages import UploadError, clear_push_errors, passes
+from spo_data.hub.client_errors import UploadError, clear_push_errors, passes
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi

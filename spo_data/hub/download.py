@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from spo_data.hub.messages import clear_hub_errors
+from spo_data.hub.client_errors import clear_hub_errors
 
 
 @dataclass(frozen=True)

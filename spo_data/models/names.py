@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spo_data.errors import UserError
+from spo_data.hub.client_errors import clear_hub_errors
 from spo_data.hub.ids import find_id_fault
-from spo_data.hub.messages import clear_hub_errors
 
 EMBEDDED = "smollm2-135m"
 

@@ -25,7 +25,7 @@ from spo_data.text import excerpt
 
 @dataclass(frozen=True)
 class Contradiction(DroppedRow):
-    """A row whose prompt an earlier row has with another ground truth."""
+    """A row that repeats an earlier row's prompt with another ground truth."""
 
     prompt_id: str = ""
 
@@ -71,7 +71,7 @@ class PromptSet:
             self.template,
         )
 
-    def contradicted(self) -> list[DroppedRow]:
+    def find_contradicted(self) -> list[DroppedRow]:
         """Return the rows of the prompts that a later row contradicts."""
         rows = {prompt.prompt_id: row for prompt, row in zip(self.prompts, self.rows, strict=True)}
         return [

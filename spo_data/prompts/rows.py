@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl
 
 from spo_data.errors import UserError, first_line
 from spo_data.hub.download import reach_dataset
-from spo_data.hub.ids import is_path
+from spo_data.hub.ids import may_be_id
 
 GENERATOR_PREFIX = "reasoning-gym:"
 FILE_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv"}
@@ -64,7 +64,7 @@ def load_rows(
         _refuse(dataset, "local files", config=config, revision=revision)
         _choose_split(split, ["train"], dataset)
         return _files([str(path)] if os.path.isfile(path) else sorted(glob.glob(str(path), recursive=True)), dataset)
-    if is_path(dataset):
+    if not may_be_id(dataset, FILE_FORMATS, needs_owner=False):
         raise UserError(f"--dataset {dataset}: no such file or folder")
     return _hub(dataset, config=config, split=split, revision=revision)
 

@@ -36,7 +36,7 @@ VERDICTS = ("correct", "wrong", "no_answer", "truncated")
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedSample:
     """A sample without its response."""
 
     sample_index: int
@@ -56,7 +56,7 @@ class TriedPrompt:
     prompt_id: str
     ground_truth: str
     data_source: str
-    samples: list[Judged]
+    samples: list[JudgedSample]
     failures: list[tuple[int, str]]
     """(sample index, error) of the samples that the engine failed to draw."""
     value: PromptValue
@@ -94,7 +94,7 @@ def read_tried_prompts(journal: Journal) -> Iterator[TriedPrompt]:
             within,
         )
         samples = {
-            number: [Judged(index, Verdict(verdict), *rest) for _, index, verdict, *rest in group]
+            number: [JudgedSample(index, Verdict(verdict), *rest) for _, index, verdict, *rest in group]
             for number, group in groupby(rows, key=lambda row: row[0])
         }
         for number, prompt_id, ground_truth, data_source in journal.query(

@@ -30,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import DroppedRow, Prompt
 from spo_data.provenance import GraderRecord
 from spo_data.run.journal_queries import JournalQueries
@@ -63,7 +63,7 @@ class Journal(JournalQueries):
     grader: GraderRecord
     """The grader whose verdicts are read and written."""
     read_only: bool = False
-    _samples: list[tuple[Sample, dict[GraderRecord, Graded]]] = field(default_factory=list)
+    _samples: list[tuple[Sample, dict[GraderRecord, Grade]]] = field(default_factory=list)
     _last_commit: float = field(default_factory=time.monotonic)
     _call: int | None = None
     """The number of this call among those that drew samples, set at its first commit."""
@@ -92,7 +92,7 @@ class Journal(JournalQueries):
         finally:
             self._db.close()
 
-    def add(self, sample: Sample, others: Mapping[GraderRecord, Graded] | None = None) -> None:
+    def add(self, sample: Sample, others: Mapping[GraderRecord, Grade] | None = None) -> None:
         """Take a sample and other graders' verdicts on it; it is committed with its batch, or by `commit_if_due`."""
         self._samples.append((sample, dict(others or {})))
         if len(self._samples) >= COMMIT_SAMPLES:
@@ -135,7 +135,7 @@ class Journal(JournalQueries):
             "INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", (self._number(prompt_id), sample_index, error)
         )
 
-    def regrade(self, verdicts: Iterable[tuple[str, int, Graded]], grader: GraderRecord | None = None) -> None:
+    def regrade(self, verdicts: Iterable[tuple[str, int, Grade]], grader: GraderRecord | None = None) -> None:
         """Set a grader's verdicts on stored samples, each (prompt id, sample index, verdict), all or none."""
         grading = self._grading(grader or self.grader)
         with self._transaction():

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import DroppedRow, Prompt
 from spo_data.provenance import GraderRecord
 from spo_data.run.journal_rows import OBSERVED, PROMPTS_IN_ORDER, SAMPLES_IN_ORDER, prompt_of, sample_of, unpack
@@ -59,7 +59,7 @@ class JournalQueries:
         )
         return {prompt_id for (prompt_id,) in rows}
 
-    def differing(self, other: GraderRecord) -> list[tuple[int, int, Graded, Graded]]:
+    def find_differing(self, other: GraderRecord) -> list[tuple[int, int, Grade, Grade]]:
         """(prompt number, sample index, ours, theirs) of the samples that both graders judged but scored apart."""
         rows = self.query(
             "SELECT prompt_number, sample_index, ours.verdict, ours.score, ours.answer, theirs.verdict, theirs.score,"
@@ -68,11 +68,11 @@ class JournalQueries:
             (self._grading(self.grader), self._grading(other)),
         )
         return [
-            (number, index, Graded(Verdict(a), b, c), Graded(Verdict(d), e, f))
+            (number, index, Grade(Verdict(a), b, c), Grade(Verdict(d), e, f))
             for number, index, a, b, c, d, e, f in rows
         ]
 
-    def dropped(self) -> list[DroppedRow]:
+    def read_dropped(self) -> list[DroppedRow]:
         """The rows that did not become prompts."""
         rows = self._db.execute("SELECT row, reason, detail FROM dropped ORDER BY row")
         return [DroppedRow(row, reason, detail) for row, reason, detail in rows]
@@ -92,7 +92,7 @@ class JournalQueries:
             done[prompt_id] = {int(index) for index in indices.split(",")}
         return done
 
-    def ungraded(self, grader: GraderRecord | None = None, *, bad_golds: bool = False) -> list[tuple[str, int]]:
+    def find_ungraded(self, grader: GraderRecord | None = None, *, bad_golds: bool = False) -> list[tuple[str, int]]:
         """(prompt id, sample index) of the stored samples that a grader has not judged, or failed to judge.
 
         Samples that an interpreter failure ended are left out, since they are drawn again. Samples whose ground truth

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spo_data.grading.verdict import OBSERVATIONS, Graded, Verdict
+from spo_data.grading.verdict import OBSERVATIONS, Grade, Verdict
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.run.sample import Sample
 
@@ -116,7 +116,7 @@ def sample_of(row: Sequence[Any]) -> Sample:
     )
 
 
-def verdict_row(graded: Graded) -> tuple[str | None, str, float | None, str | None]:
+def verdict_row(graded: Grade) -> tuple[str | None, str, float | None, str | None]:
     """The values of `INSERT_VERDICT` after grading, prompt number and sample index."""
     answer, detail = (
         None if text is None else text.encode(errors="replace").decode() for text in (graded.answer, graded.detail)

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from spo_data.engines.protocol import Completion
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +36,12 @@ class Sample:
         return len(self.token_ids) if self.response_mask is None else int(self.response_mask.sum())
 
     @property
-    def graded(self) -> Graded:
+    def graded(self) -> Grade:
         """The grader's verdict, score, answer and detail."""
-        return Graded(self.verdict, self.score, self.answer, self.detail)
+        return Grade(self.verdict, self.score, self.answer, self.detail)
 
     @staticmethod
-    def of(prompt_id: str, sample_index: int, seed: int, completion: Completion, graded: Graded) -> "Sample":
+    def of(prompt_id: str, sample_index: int, seed: int, completion: Completion, graded: Grade) -> "Sample":
         """Combine the engine's completion and the grader's verdict."""
         return Sample(
             prompt_id=prompt_id,

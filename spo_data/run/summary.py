@@ -219,7 +219,7 @@ def _compare_graders(journal: Journal, second: GraderRecord) -> SecondOpinion:
         for (ours, theirs), count in journal.confusion(second).items()
         if ours.is_observation and theirs.is_observation and ours is not Verdict.TRUNCATED
     ]
-    differing = journal.differing(second)
+    differing = journal.find_differing(second)
     pairs = Counter((ours.verdict, theirs.verdict) for _, _, ours, theirs in differing)
     by_prompt = Counter(number for number, *_ in differing)
     first = {number: (ours, theirs) for number, _, ours, theirs in reversed(differing)}

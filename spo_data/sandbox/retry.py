@@ -20,7 +20,7 @@ LONGEST_WAIT = 60.0
 
 
 class PassingError(Exception):
-    """A failure that may be over at the next attempt."""
+    """A failure that the next attempt may not meet."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)

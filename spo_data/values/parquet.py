@@ -40,5 +40,5 @@ def open_parquet(path: Path, name: str | None = None, kind: str = "parquet") -> 
     try:
         with pq.ParquetFile(path) as file:
             yield file
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise UserError(f"{name or path} cannot be read as {kind}: {first_line(error)}") from error

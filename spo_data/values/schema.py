@@ -1,7 +1,7 @@
 """The columns of the two tables, and the provenance in each file's metadata.
 
-    values_schema(provenance)       one row a prompt
-    samples_schema(provenance)      one row a response
+    values_schema(provenance)       one row per prompt
+    samples_schema(provenance)      one row per response
     read_provenance(schema)         what the numbers of a file belong to
 
 A parquet file's metadata holds the policy, dataset and grader of its numbers (key `spo`, as JSON), so a table that was

@@ -1,4 +1,4 @@
-"""A checked table of values in memory: one row a prompt, and what the values belong to.
+"""A checked table of values in memory: one row per prompt, and what the values belong to.
 
     values.prompt_ids, values.values, values.provenance
 

@@ -1,4 +1,4 @@
-"""`spo-train`: what it prints, refuses, writes and resumes, with a scripted child in verl's place."""
+"""`spo-train`: what it prints, refuses, writes and resumes, with a scripted child process instead of verl."""
 
 import json
 import os
@@ -81,7 +81,7 @@ TOOLS = ToolsRecord(interpreter="python", max_turns=3, seconds=5.0, memory_mb=51
 
 @pytest.fixture(scope="module")
 def tool_values(values: Path) -> Path:
-    """The same values, as if the model had had an interpreter and had been told of it."""
+    """The same values, as if the model had had an interpreter and its prompts had mentioned it."""
     provenance = load_values(values).provenance
     assert provenance is not None
     policy = provenance.policy.model_copy(update={"tools": TOOLS, "template": "retool", "max_tokens": 512})
@@ -94,7 +94,7 @@ def tool_values(values: Path) -> Path:
 
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch) -> list[ToolOptions]:
-    """The interpreters that were looked for, without a sandbox on this machine."""
+    """The interpreters that were checked; the check itself is replaced, so it needs no sandbox on this machine."""
     found: list[ToolOptions] = []
     monkeypatch.setattr(spo_train.plan.tool_options, "check_interpreter", found.append)
     return found
@@ -102,7 +102,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> list[ToolOptions]:
 
 @pytest.fixture
 def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Lets a program stand in for verl; it gets the folder."""
+    """Runs a program instead of verl, with the output folder as its argument."""
     launch = spo_train.launch.supervise.launch
 
     def stand_in(program: str) -> None:
@@ -124,7 +124,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> Result:
 
 
 def refusal(result: Result) -> str:
-    """The one line that says no."""
+    """The one error line on stderr."""
     assert result.exit_code == 2, result.output
     (line,) = [line for line in result.stderr.splitlines() if not line.startswith("counting")]
     assert line.startswith("error: ")
@@ -174,8 +174,8 @@ def test_an_override_of_the_rollout_is_seen_by_the_parity_check(monkeypatch: pyt
         (("trainer.n_gpus_per_node=8",), "use --gpus-per-node"),
         (("trainer.device=cuda",), "this machine has no accelerator: trainer.device=cpu"),
         (("trainer.val_before_train=true",), "there are no validation prompts; give --val-files"),
-        (("--nodes", "0"), "--nodes 0: at least 1"),
-        (("--gpus-per-node", "0"), "--gpus-per-node 0: at least 1"),
+        (("--nodes", "0"), "--nodes 0: must be at least 1"),
+        (("--gpus-per-node", "0"), "--gpus-per-node 0: must be at least 1"),
         (("--allow-mismatch", "temprature"), "did you mean temperature?"),
         (("--chat-template-kwargs", "{"), "--chat-template-kwargs {: not JSON"),
         (("--verifier", "mathverify"), "--verifier mathverify: choose one of"),
@@ -325,7 +325,7 @@ def test_tools_for_values_without_them_are_told_of_where_the_template_says_so(
 
 
 def test_problems_without_a_template_are_told_of_tools_as_in_an_estimate(tmp_path: Path) -> None:
-    """Values of another maker: the template's default is `retool` with tools, as `boxed` is without."""
+    """If the values name no template, the default is `retool` with tools and `boxed` without."""
     (tmp_path / "v.json").write_text(json.dumps({f"What is {n} + {n}?": [1.0, 0.0] for n in range(16)}))
     rows = [{"question": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(16)]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -341,7 +341,7 @@ def test_problems_without_a_template_are_told_of_tools_as_in_an_estimate(tmp_pat
 def test_a_sandbox_that_is_not_there_is_found_before_verl_starts(
     monkeypatch: pytest.MonkeyPatch, tool_values: Path
 ) -> None:
-    """Every response would fail, after minutes of starting."""
+    """Without this check every response would fail, minutes after the start."""
     given = ("--offline-values", tool_values, "--out", "runs/nowhere", "--dry-run")
     assert "http://127.0.0.1:9" in refusal(call(monkeypatch, *given, "--sandbox", "http://127.0.0.1:9"))
 
@@ -393,7 +393,7 @@ def test_a_training_is_resumed_as_itself_or_not_at_all(
     assert "method (there: spo; now: grpo)" in refusal(call(monkeypatch, *given, "--resume", "--method", "grpo"))
     changed = refusal(call(monkeypatch, "--offline-values", tmp_path / "fewer.parquet", "--out", out, "--resume"))
     assert "prompts (there: 20, " in changed
-    assert "another --out starts a new one" in changed
+    assert "start a new one with another --out" in changed
     dapo = ("--resume", "--verifier", "dapo", "--allow-mismatch", "verifier")
     assert "verifier (there: exact" in refusal(call(monkeypatch, *given, *dapo))
     assert call(monkeypatch, *given, "--resume", "actor_rollout_ref.actor.optim.lr=3e-6").exit_code == 0
@@ -523,7 +523,7 @@ def test_the_recipe_s_script_starts_spo_train(values: Path, tmp_path: Path) -> N
 
 
 def test_published_values_stand_for_the_papers_model_interpreter_and_prompts(tmp_path: Path) -> None:
-    """`spo-train --offline-values ORG/NAME` with the published prompt/vhat table, which names none."""
+    """`spo-train --offline-values ORG/NAME` with the published prompt/vhat table, which names no model or tools."""
     from spo_train.plan.train_options import PAPER_PROMPTS, TrainOptions, of_the_paper
 
     file = tmp_path / "published.parquet"

@@ -1,8 +1,8 @@
-"""The whole of `estimate` with a real vLLM, the real embedded model and real generated problems.
+"""`estimate` from start to finish with real vLLM, the real embedded model and real generated problems.
 
-One engine serves the whole session; the test of the command itself (its signals and its recovery) starts its own. They
-compute in float32, in which a CPU without bfloat16 instructions samples three times as fast; the default is what
-`test_the_embedded_model` of test_train_verl.py estimates in.
+One engine serves the whole session. The test of the command itself (signals and recovery) starts its own engines. All
+compute in float32, which is three times as fast as bfloat16 on a CPU without bfloat16 instructions.
+`test_the_embedded_model` in test_train_verl.py covers the default dtype.
 """
 
 import asyncio
@@ -43,16 +43,16 @@ Run = Callable[..., EstimateOutcome]
 
 
 class Silent:
-    """A watcher that tells nobody."""
+    """A watcher that reports nothing."""
 
-    def planned(self, plan: SamplingPlan, present: int) -> None: ...
-    def stage(self, text: str) -> None: ...
-    def sampled(self, progress: object) -> None: ...
+    def on_plan(self, plan: SamplingPlan, present: int) -> None: ...
+    def on_stage(self, text: str) -> None: ...
+    def on_sample(self, progress: object) -> None: ...
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """`estimate` on one engine that lives as long as the session."""
+    """`estimate` on one engine that lives for the whole session."""
     log = tmp_path_factory.mktemp("engine") / "engine.log"
     with asyncio.Runner() as runner:
         context = start_vllm(
@@ -144,7 +144,7 @@ def test_samples_carry_their_own_seeds_and_real_tokens(complete_run: tuple[Path,
     for row in rows:
         assert row["seed"] == sample_seed(0, row["prompt_id"], row["sample_index"])  # type: ignore[arg-type]
         text, response = tokenizer.decode(row["token_ids"], skip_special_tokens=True), str(row["response"])
-        # Of a character that the budget cuts, the engine gives nothing.
+        # If the budget cuts a character in half, the engine returns nothing for it.
         assert text == response or (text.startswith(response) and text.endswith("\ufffd"))
         assert row["finish_reason"] == ("stop" if row["token_ids"][-1] == tokenizer.eos_token_id else "length")  # type: ignore[index]
         assert (row["verdict"] == "truncated") == (row["finish_reason"] == "length")
@@ -299,7 +299,7 @@ COMMAND = [
 def test_the_real_command_ends_cleanly_at_sigterm_and_loses_nothing_that_was_journaled_at_sigkill(
     run: Run, tmp_path: Path
 ) -> None:
-    """One run: ended by SIGTERM, continued by the same command, ended by SIGKILL, and finished."""
+    """One run: stopped by SIGTERM, continued by the same command, killed by SIGKILL, and finished."""
     out = tmp_path / "run"
     command = [*COMMAND, "--out", str(out)]
     stopped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -322,7 +322,7 @@ def test_the_real_command_ends_cleanly_at_sigterm_and_loses_nothing_that_was_jou
     assert all(before[place] == token_ids for place, token_ids in kept.items())
     wait_until_gone(killed.pid, out)
 
-    # What the command does after a kill, on the engine that is there already: the command was resumed above.
+    # Finish the run as the command would after the kill, on the session's engine. The command itself was resumed above.
     summary = run(out, limit=16, n=8).summary
     assert summary is not None
     assert summary.complete
@@ -355,7 +355,7 @@ def journaled(out: Path) -> dict[tuple[str, int], list[int]]:
 
 
 def wait_until_gone(pid: int, out: Path) -> None:
-    """The killed command's engine processes end by themselves: a GPU would stay full otherwise."""
+    """The killed command's engine processes must end by themselves, or a GPU would stay full."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         left = [
@@ -401,7 +401,7 @@ def test_a_real_model_writes_programs_that_really_run_and_its_own_tokens_are_its
         assert len(ids) == len(mask) <= 96
         edges = np.flatnonzero(np.diff(np.concatenate([[1], mask.astype(int), [1]])))
         outputs = [tokenizer.decode(ids[a:b]) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-        # A limit may end a response before its last program's output is appended.
+        # The token limit may end a response before its last program's output is appended.
         assert len(outputs) == row["tool_turns"] or (row["finish_reason"], len(outputs) + 1) == (
             "length",
             row["tool_turns"],
@@ -410,7 +410,7 @@ def test_a_real_model_writes_programs_that_really_run_and_its_own_tokens_are_its
         assert tokenizer.decode(ids, skip_special_tokens=True) == row["response"]
     assert max(row["tool_turns"] for row in rows) <= 2  # type: ignore[type-var]
 
-    # The model's own tokens were sampled after those in the table, output included.
+    # Each of the model's own tokens was sampled given all earlier tokens in the table, tool output included.
     ran = next(row for row in rows if not all(row["response_mask"]))  # type: ignore[call-overload]
     prompt, mask = outcome.plan.token_ids[str(ran["prompt_id"])], np.asarray(ran["response_mask"])
     response = torch.tensor(ran["token_ids"])

@@ -1,7 +1,7 @@
 """`spo-train` as a user runs it: real values, real verl, real vLLM, on the CPU.
 
-Every case starts verl's processes anew, which takes most of its time; so each shows several things. The first one is in
-`make test`, the others in `make test-long`.
+Starting verl's processes takes most of each test's time, so each test checks several things. `make test` runs the first
+one, `make test-long` the others.
 """
 
 import json
@@ -37,7 +37,7 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None):
 
 @pytest.fixture(scope="session")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a model, prompts, a reward function, and `run`: values that the real engine made."""
+    """A folder with a model, prompts, a reward function, and `run`, whose values the real engine made."""
     folder = tmp_path_factory.mktemp("train")
     make_two_layer_model(folder / "model")
     (folder / "verifier.py").write_text(VERIFIER)
@@ -71,7 +71,7 @@ def train(folder: Path, out: str, *arguments: str, **environment: str) -> "subpr
 
 
 def steps(folder: Path, out: str) -> dict[int, dict[str, Any]]:
-    """The metrics of each step, those of a repeated one as written last."""
+    """The metrics of each step; for a repeated step, the last ones written."""
     lines = (folder / out / "metrics.jsonl").read_text().splitlines()
     return {entry["step"]: entry["data"] for entry in map(json.loads, lines)}
 
@@ -83,7 +83,7 @@ def state(folder: Path, out: str, step: int) -> dict[str, np.ndarray]:
 
 
 def verl_processes(folder: Path) -> list[str]:
-    """Processes that a training in this folder left behind."""
+    """Processes that a training run in this folder left behind."""
     import psutil
 
     found = []
@@ -98,10 +98,10 @@ def verl_processes(folder: Path) -> list[str]:
 
 
 def test_spo_from_a_run_of_our_own_killed_and_resumed(work: Path) -> None:
-    """From values that were just estimated, with their own policy; SIGKILL of everything at once; then the rest.
+    """Train from values just estimated with the same policy, SIGKILL every process at once, and resume.
 
-    The killed run's own later steps are the comparison: it is resumed from the checkpoint of step 2, and does steps 3
-    and 4 again, with the same prompts, baselines and trackers, and a model within rounding.
+    The resumed run is compared with the killed run's own later steps. It resumes from the checkpoint of step 2 and
+    repeats steps 3 and 4. Prompts, baselines and trackers must be identical, and the model equal within rounding.
     """
     arguments = ["--offline-values", "run", "data.train_batch_size=7", "trainer.save_freq=1"]
     arguments += ["trainer.max_actor_ckpt_to_keep=4", "actor_rollout_ref.actor.optim.lr=1e-3"]
@@ -118,7 +118,7 @@ def test_spo_from_a_run_of_our_own_killed_and_resumed(work: Path) -> None:
     check_metrics(before)
     check_tracker(work, at_four)
 
-    # As if it had been killed within step 3: later checkpoints are not there, the marker names step 2.
+    # As if the run had been killed during step 3: no later checkpoint exists, and the marker names step 2.
     for step in (3, 4, 5, 6):
         shutil.rmtree(checkpoints / f"global_step_{step}", ignore_errors=True)
     (checkpoints / "latest_checkpointed_iteration.txt").write_text("2")
@@ -127,7 +127,7 @@ def test_spo_from_a_run_of_our_own_killed_and_resumed(work: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "step 4/4" in done.stderr
     after, again = steps(work, "spo"), state(work, "spo", 4)
-    for name in at_four.keys() - {"memory.blobs"}:  # log-probs, which are the model's numbers
+    for name in at_four.keys() - {"memory.blobs"}:  # log-probs match only within rounding
         np.testing.assert_array_equal(at_four[name], again[name], err_msg=name)
     for step in (3, 4):
         for metric in ("baseline", "reward", "table/value", "n_eff", "rho", "verdict_total/correct"):
@@ -135,31 +135,31 @@ def test_spo_from_a_run_of_our_own_killed_and_resumed(work: Path) -> None:
         assert after[step]["actor/grad_norm"] == pytest.approx(before[step]["actor/grad_norm"], rel=1e-3)
     for name, tensor in load_weights(checkpoints).items():
         np.testing.assert_allclose(tensor, model_before[name], rtol=1e-3, atol=1e-5, err_msg=name)
-    # verl kept one model of the resumed run, and the older tracker went with the older model.
+    # verl kept only the resumed run's last model, and the older tracker was deleted with the older model.
     assert not (checkpoints / "global_step_3" / "spo").exists()
     assert verl_processes(work / "spo") == []
 
 
 def check_metrics(metrics: dict[int, dict[str, Any]]) -> None:
-    """The numbers of the first four steps fit each other."""
+    """The metrics of the first four steps are consistent."""
     first = metrics[1]
     assert first["spo/visits"] == 0
     assert first["spo/n_eff"] == pytest.approx(8)
-    # The first visits' divergence is from the estimate's own responses, under the weights that made them.
+    # On a first visit the divergence is measured on the estimate's own response, under the weights that sampled it.
     assert first["spo/divergence"] == pytest.approx(0, abs=2e-3)
     assert first["spo/rho"] == pytest.approx(0.96)
     assert metrics[3]["spo/divergence"] > first["spo/divergence"]
     for data in metrics.values():
         verdicts = {name: data[f"spo/verdict_total/{name}"] for name in ("correct", "wrong", "truncated", "no_answer")}
-        assert sum(verdicts.values()) == 7  # the batch exactly, and none of the rows that pad it
+        assert sum(verdicts.values()) == 7  # exactly the batch, without the padding rows
         assert data["spo/reward"] == pytest.approx(verdicts["correct"] / 7)
         assert 0 < data["spo/divergence/share_of_step"] < 1
-        # Engine and trainer are the same policy: in float32 they agree.
+        # Engine and trainer run the same policy, so in float32 they agree.
         assert data["training/rollout_probs_diff_mean"] < 1e-4
 
 
 def check_tracker(work: Path, saved: dict[str, np.ndarray]) -> None:
-    """The tracker is what the paper's formulas make of the draws, from the values of the run."""
+    """The tracker matches the paper's formulas applied to the draws, starting from the run's values."""
     from spo_train.data.verl_files import read_values_file
 
     values = read_values_file(work / "spo" / "values.parquet")
@@ -167,15 +167,15 @@ def check_tracker(work: Path, saved: dict[str, np.ndarray]) -> None:
     untouched = saved["tracker.visits"] == 0
     np.testing.assert_allclose(saved["tracker.alpha"][untouched], 8 * (values.totals / values.counts)[untouched])
     np.testing.assert_allclose((saved["tracker.alpha"] + saved["tracker.beta"])[untouched], 8)
-    assert len(saved["memory.rows"]) == PROMPTS  # one response of the estimate each, or a newer one
+    assert len(saved["memory.rows"]) == PROMPTS  # one response for each prompt: the estimate's, or a newer one
 
 
 @pytest.mark.long
 def test_grpo_on_two_workers_with_padding_validation_and_failing_graders(work: Path) -> None:
-    """The paper's baseline on the same data, reward and trainer; without values, from files alone.
+    """The paper's baseline on the same data, reward and trainer, from prompt files alone, without values.
 
-    Five prompts of two responses do not divide into mini-batches, so verl pads; responses that begin with one of
-    nine characters crash the grader, and other prompts take the place of those.
+    Five prompts with two responses each do not divide into mini-batches, so verl pads. A response that begins with one
+    of nine characters crashes the grader, and another prompt replaces the failed one.
     """
     arguments = ["--method", "grpo", "--train-files", "prompts.jsonl", "--model", "model", "--template", "none"]
     arguments += ["--verifier", "verifier.py:compute_score", "--val-files", "prompts.jsonl", "--gpus-per-node", "2"]
@@ -188,13 +188,13 @@ def test_grpo_on_two_workers_with_padding_validation_and_failing_graders(work: P
     assert sorted(metrics) == [1, 2]
     for data in metrics.values():
         verdicts = {name: data[f"spo/verdict_total/{name}"] for name in ("correct", "wrong", "truncated", "no_answer")}
-        assert sum(verdicts.values()) == 10  # whole groups: one that lost a response was replaced
+        assert sum(verdicts.values()) == 10  # whole groups: a group that lost a response was replaced
         assert data["spo/baseline"] == 0
         assert "spo/rho" not in data
     assert sum(data.get("spo/verdict_total/grader_error", 0) for data in metrics.values()) > 0
     (validation,) = [value for name, value in metrics[2].items() if name.startswith("val-core/")]
     assert metrics[2]["val-aux/failed_samples"] > 0
-    # Of those that were graded; with the failed ones as wrong it would be a third less.
+    # The mean is over the graded samples. If failed samples counted as wrong, it would be a third lower.
     graded = PROMPTS - metrics[2]["val-aux/failed_samples"]
     assert (validation * graded) == pytest.approx(round(validation * graded), abs=1e-6)
 
@@ -202,7 +202,7 @@ def test_grpo_on_two_workers_with_padding_validation_and_failing_graders(work: P
 @pytest.mark.long
 @pytest.mark.parametrize("mode", ["spo_colocate_async", "spo_separate_async"])
 def test_asynchronous_modes(work: Path, mode: str) -> None:
-    """Samples of an earlier policy are compared with the value that they were drawn under, and none is drawn twice."""
+    """An earlier policy's samples are compared with the values at their draw, and no prompt is drawn twice."""
     arguments = ["--offline-values", "run", f"trainer.v1.trainer_mode={mode}", "trainer.save_freq=2"]
     arguments += ["trainer.total_training_steps=4", "data.train_batch_size=8", "trainer.spo.batch_order=drawn"]
     if mode == "spo_separate_async":
@@ -218,7 +218,7 @@ def test_asynchronous_modes(work: Path, mode: str) -> None:
     assert len(in_flight) == len({draw["row"] for draw in in_flight}) == 8
     visits = saved["tracker.visits"]
     values = saved["tracker.alpha"] / (saved["tracker.alpha"] + saved["tracker.beta"])
-    for draw in in_flight:  # nothing has changed the value of a prompt since it was drawn
+    for draw in in_flight:  # a prompt's value has not changed since it was drawn
         assert draw["baseline"] == pytest.approx(values[draw["row"]], abs=1e-12)
     assert visits.sum() == 32
     if mode == "spo_colocate_async":  # the prompts in flight are sampled again, and come first
@@ -231,7 +231,7 @@ def test_asynchronous_modes(work: Path, mode: str) -> None:
 
 @pytest.mark.long
 def test_the_embedded_model_with_an_interpreter(tmp_path: Path) -> None:
-    """Estimate with the embedded model and its programs, then train it from these values with the same ones."""
+    """Estimate with the embedded model and an interpreter, then train from these values with the same interpreter."""
     write_shots(tmp_path / "shots.jsonl")
     command = ["spo-data", "estimate", "--model", "smollm2-135m", "--dataset", "shots.jsonl", "--n", "4"]
     command += ["--tools", "python", "--max-tool-turns", "2", "--max-tokens", "80", "--dtype", "float32"]
@@ -248,7 +248,7 @@ def test_the_embedded_model_with_an_interpreter(tmp_path: Path) -> None:
         assert 0 < data["spo/tool_tokens"] < 1
         assert data["spo/tool_seconds"] > 0
         assert data.get("spo/verdict_total/tool_error", 0) == 0
-        # Of the model's own tokens: those of output were sampled by nobody.
+        # Only the model's own tokens count, because no policy sampled the tool output.
         assert data["training/rollout_probs_diff_mean"] < 1e-3
     assert metrics[1]["spo/divergence"] == pytest.approx(0, abs=2e-3)
     assert metrics[2]["val-aux/failed_samples"] == 0
@@ -270,7 +270,7 @@ def wait_for(condition: Any, process: "subprocess.Popen[bytes]") -> None:
 
 
 def kill_all(process: "subprocess.Popen[bytes]", folder: Path) -> None:
-    """SIGKILL the command and everything that it started, at once."""
+    """SIGKILL the command and every process that it started, at once."""
     import psutil
 
     victims = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
@@ -281,7 +281,7 @@ def kill_all(process: "subprocess.Popen[bytes]", folder: Path) -> None:
             continue
     process.wait()
     psutil.wait_procs(victims, timeout=30)
-    for _ in range(100):  # what Ray had started in other sessions notices within seconds
+    for _ in range(100):  # processes that Ray started in other sessions notice within seconds
         if not verl_processes(folder):
             return
         time.sleep(0.3)

@@ -1,1 +1,1 @@
-"""A Hugging Face hub on loopback: what serves it, what its clients do, and the faults that it injects."""
+"""A Hugging Face hub on loopback: its server, the clients' calls, and the faults that it injects."""

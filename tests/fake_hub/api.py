@@ -1,4 +1,4 @@
-"""The endpoints of the loopback hub (serve.py): those that the clients call to load and to push."""
+"""The endpoints of the loopback hub (serve.py) that clients call to load and to push."""
 
 import json
 import re
@@ -19,11 +19,11 @@ from fake_hub.store import Proposal, Repository, Store
 
 @dataclass(frozen=True)
 class User:
-    """Somebody with a token."""
+    """A user with a token."""
 
     name: str
     namespaces: tuple[str, ...]
-    """Where the user may write."""
+    """The namespaces that the user may write to."""
 
 
 USERS = {"hf_writer": User("me", ("me", "org")), "hf_reader": User("reader", ())}
@@ -31,18 +31,18 @@ USERS = {"hf_writer": User("me", ("me", "org")), "hf_reader": User("reader", ())
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked."""
+    """A client's request."""
 
     method: str
     parts: list[str]
-    """The path of the address, between its slashes."""
+    """The segments of the URL's path."""
     query: Mapping[str, str]
     headers: Message
     pieces: Iterator[bytes]
-    """The body."""
+    """The body, in pieces."""
 
     def target(self) -> tuple[str, str, list[str]]:
-        """The kind and the ORG/NAME of the repository that the address is about, and what about it."""
+        """The repository's kind, its ORG/NAME, and the rest of the path."""
         match self.parts:
             case ["api", ("datasets" | "models") as kind, organisation, name, *about]:
                 return kind, f"{organisation}/{name}", ["api", *about]
@@ -53,7 +53,7 @@ class Request:
         raise RefusedError(HTTPStatus.UNAUTHORIZED, "RepoNotFound", "Repository not found")
 
     def user(self) -> User | None:
-        """Who asks; None: somebody without a token."""
+        """The user who sent the request, or None without a token."""
         authorization = self.headers.get("Authorization")
         if authorization is None:
             return None
@@ -63,14 +63,17 @@ class Request:
         return user
 
     def known_user(self) -> User:
-        """Who asks; refused to somebody without a token."""
+        """The user who sent the request. Refuse a request without a token."""
         user = self.user()
         if user is None:
             raise self._refused_login()
         return user
 
     def writer(self, repository: Repository, revision: str | None) -> User:
-        """Who asks; refused to who may not write to a branch or pull request. None: to who may not open one."""
+        """The user who sent the request. Refuse users who may not write to the branch or pull request.
+
+        If `revision` is None, the request opens a pull request, which every known user may do.
+        """
         user = self.known_user()
         own = [opened.reference for opened in repository.pull_requests if opened.author == user.name]
         if revision is None or revision in own or repository.namespace in user.namespaces:
@@ -79,11 +82,11 @@ class Request:
         raise RefusedError(HTTPStatus.FORBIDDEN, "", message)
 
     def page(self, kind: str, name: str) -> str:
-        """The address of a repository's page."""
+        """The URL of a repository's page."""
         return f"http://{self.headers['Host']}/{'datasets/' if kind == 'datasets' else ''}{name}"
 
     def _refused_login(self) -> RefusedError:
-        # Over https, which this is not, the client takes any 401 on such an address for a missing repository.
+        # Over https, which this server does not use, the client treats any 401 on such a URL as a missing repository.
         about_a_repository = (self.parts[0] == "api" and len(self.parts) > 3) or "resolve" in self.parts
         code = "RepoNotFound" if about_a_repository else ""
         return RefusedError(HTTPStatus.UNAUTHORIZED, code, "Invalid username or password.")
@@ -91,7 +94,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is answered: bytes, or a part of a file."""
+    """The response: bytes, or a part of a file."""
 
     content: bytes | Path
     status: int = HTTPStatus.OK
@@ -123,7 +126,7 @@ class Api:
             return Answer.of({"error": refusal.message, **refusal.details}, refusal.status, headers)
 
     def commit_meanwhile(self, request: Request, texts: Mapping[str, str | None]) -> None:
-        """Commit as somebody else to the branch that a request is about."""
+        """Commit as another user to the branch that a request is about."""
         kind, name, about = request.target()
         with self.store.lock:
             repository = self.store.find(kind, name)
@@ -198,7 +201,7 @@ class Api:
         return Answer.of({"url": url, "name": name})
 
     def _receive(self, request: Request) -> Answer:
-        """Receive an LFS object; as for a signed address, no token is asked for."""
+        """Receive an LFS object. It needs no token, as with a signed URL."""
         kind, name, about = request.target()
         with self.store.lock:
             repository = self.store.find(kind, name)

@@ -1,4 +1,7 @@
-"""What test_hub.py has the real clients do, in a process of their own: they read their environment when imported."""
+"""The calls that test_fake_hub.py makes with the real clients.
+
+They run in a separate process, because the clients read their environment when imported.
+"""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +16,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 
 @dataclass(frozen=True)
 class Failure:
-    """The exception that a client ended in."""
+    """The exception that a client raised."""
 
     kind: str
     status: int | None
@@ -21,13 +24,13 @@ class Failure:
 
 
 def prepare() -> None:
-    """Cut out the client's pauses between retries."""
+    """Skip the client's pauses between retries."""
     time.sleep = lambda _seconds: None
     datasets.config.USE_PARQUET_EXPORT = False
 
 
 def call(method: str, *arguments: Any, token: str | bool = "hf_writer", **options: Any) -> Any:
-    """What a method of HfApi returns, or the failure it ends in."""
+    """The return value of an HfApi method, or its failure."""
     try:
         found = getattr(HfApi(token=token), method)(*arguments, **options)
         return list(found) if isinstance(found, Iterator) else found
@@ -37,7 +40,7 @@ def call(method: str, *arguments: Any, token: str | bool = "hf_writer", **option
 
 
 def create(repository: str, private: bool = False, exist_ok: bool = False, token: str = "hf_writer") -> str | Failure:
-    """The address of a new dataset's page."""
+    """Create a dataset and return the URL of its page."""
     asked = {"repo_type": "dataset", "private": private, "exist_ok": exist_ok, "token": token}
     made = call("create_repo", repository, **asked)
     return made if isinstance(made, Failure) else str(made)
@@ -55,7 +58,7 @@ def commit(
 
 
 def commit_at_once(repository: str, parent: str, number: int) -> list[CommitInfo | Failure]:
-    """Commit so many different files to one parent at the same time; they are large enough to take a moment."""
+    """Commit `number` different files to one parent at the same time. They are large enough to take a moment."""
 
     def add(name: int) -> CommitInfo | Failure:
         return commit(repository, {f"{name}.txt": b"%d" % name * 900_000}, parent_commit=parent)
@@ -65,7 +68,7 @@ def commit_at_once(repository: str, parent: str, number: int) -> list[CommitInfo
 
 
 def titles(repository: str, revision: str = "main") -> list[str]:
-    """The commits of a dataset, newest first."""
+    """The titles of a dataset's commits, newest first."""
     past = HfApi(token="hf_writer").list_repo_commits(repository, repo_type="dataset", revision=revision)
     return [commit.title for commit in past]
 
@@ -78,11 +81,11 @@ def tree(repository: str) -> dict[str, RepoFile]:
 
 
 def rows(repository: str, revision: str) -> list[dict[str, Any]]:
-    """What `datasets` makes of a commit."""
+    """The rows that `datasets` loads from a commit."""
     loaded = datasets.load_dataset(repository, revision=revision, split="train", token="hf_writer")
     return list(loaded)
 
 
 def download(repository: str, path: str) -> str:
-    """Where a downloaded file of a dataset is."""
+    """Download a file of a dataset and return its local path."""
     return hf_hub_download(repository, path, repo_type="dataset", token="hf_writer")

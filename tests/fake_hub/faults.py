@@ -1,8 +1,8 @@
 """Faults that a test injects into the loopback hub (serve.py): the rules in ROOT/faults.json.
 
-Every request walks the list of rules from the first on. A rule that matches it and still has `skip` left loses one of
-them; the first that matches and has none fires and loses one of its `times`; a rule that has none left leaves the list.
-So a test that finds `[]` in the file knows that all its faults happened.
+Every request is checked against the rules in order. If a matching rule has `skip` left, `skip` drops by one, and the
+search continues. The first matching rule without `skip` fires, and its `times` drops by one. A rule whose `times`
+reaches 0 is removed. So if a test finds `[]` in the file, all its faults have happened.
 """
 
 import json
@@ -14,26 +14,26 @@ from typing import Any, Literal
 
 @dataclass
 class Rule:
-    """What happens to the requests that match; see the fields' notes for what a rule may leave out."""
+    """What happens to matching requests. The notes below the fields explain their defaults."""
 
     method: str = ""
-    """GET, HEAD, POST or PUT; empty: any."""
+    """GET, HEAD, POST or PUT. Empty: any method."""
     path: str = ""
-    """Part of the address's path, percent-escapes and all; the query is no part of it."""
+    """A part of the URL's path, with its percent-escapes and without the query."""
     times: int = 1
     skip: int = 0
-    """Let this many matching requests pass first."""
+    """The number of matching requests to let pass first."""
     status: int | None = None
-    """The answer; 0: none, the connection is closed; None: the request is carried out and answered as ever."""
+    """The response's status. 0: close the connection without a response. None: respond as usual."""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
-    """The answer's JSON; None: an `error` with the status's name."""
+    """The response's JSON. None: an `error` with the status's name."""
     when: Literal["before", "after"] = "before"
-    """`after`: the request is carried out all the same, and its own answer is lost."""
+    """`after`: the request is carried out, but its own response is lost."""
     pause: float = 0
     """Seconds to wait first."""
     meanwhile: Mapping[str, str | None] = field(default_factory=dict)
-    """Files that somebody else commits to the request's branch just before it; None deletes one."""
+    """Files that another user commits to the request's branch just before it. None deletes a file."""
 
 
 class Faults:
@@ -43,9 +43,9 @@ class Faults:
         self._path = path
 
     def take(self, method: str, path: str) -> Rule | None:
-        """The rule that fires for a request, consumed; whoever asks holds the hub's lock."""
+        """Take the rule that fires for a request. The caller holds the hub's lock."""
         text = self._path.read_text() if self._path.is_file() else ""
-        # A file that is being written is empty for a moment.
+        # While a test writes the file, it may be empty for a moment.
         rules = [Rule(**rule) for rule in json.loads(text or "[]")]
         matching = [rule for rule in rules if rule.method in ("", method) and rule.path in path]
         fired = next((rule for rule in matching if rule.skip == 0), None)

@@ -1,4 +1,4 @@
-"""What the loopback hub (serve.py) keeps of files: their contents on disk, and what git and the clients call them."""
+"""The loopback hub's file storage (serve.py): contents on disk, and the ids that git and the clients use for them."""
 
 import hashlib
 import shutil
@@ -14,56 +14,56 @@ LARGEST_REGULAR = 1 << 20
 
 @dataclass(eq=False)
 class RefusedError(Exception):
-    """An answer that is an error; the clients tell a repository, a revision and a file apart by its `X-Error-Code`."""
+    """An error response. Its `X-Error-Code` says whether a repository, a revision or a file is missing."""
 
     status: HTTPStatus
     code: str
     message: str
     details: Mapping[str, str] = field(default_factory=dict)
-    """More of the answer's JSON."""
+    """Further fields of the response's JSON."""
 
 
 def no_entry(message: str) -> RefusedError:
-    """There is no such file or folder in the commit."""
+    """The error for a file or folder that the commit does not have."""
     return RefusedError(HTTPStatus.NOT_FOUND, "EntryNotFound", message)
 
 
 def upload_mode(path: str, size: int) -> str:
-    """How a file travels: as an LFS object or within the commit. An empty object cannot be uploaded."""
+    """Whether a file is uploaded as an LFS object or within the commit. An empty LFS object cannot be uploaded."""
     large = path.lower().endswith((".parquet", ".png")) or size > LARGEST_REGULAR
     return "lfs" if large and size else "regular"
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of a commit; its content is the object of its sha256."""
+    """A file of a commit. Its content is stored under its sha256."""
 
     sha256: str
     size: int
     blob_id: str
-    """Git's id of what is in the tree: of the pointer, where the file is an LFS object."""
+    """Git's id of the blob in the tree. For an LFS object this is the pointer's id."""
     pointer_size: int | None
-    """None where the file is not an LFS object."""
+    """None if the file is not an LFS object."""
 
     @property
     def oid(self) -> str:
-        """What the client compares with the id of its own file; also the ETag."""
+        """The id that the client compares with its own file's; also the ETag."""
         return self.blob_id if self.pointer_size is None else self.sha256
 
 
 class Objects:
-    """The contents of a repository's files, each a file that is named by its sha256 and never changes."""
+    """The contents of a repository's files. Each is stored in a file that is named by its sha256 and never changes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._seen: dict[tuple[Path, int, int], str] = {}
 
     def path(self, sha256: str) -> Path:
-        """Where a content is, if it is there."""
+        """The path of a content, whether or not it is stored."""
         return self.folder / sha256
 
     def add(self, pieces: Iterable[bytes], expected: str | None = None) -> str:
-        """Keep a content and return its sha256; nothing is kept of one that breaks off or is not the expected one."""
+        """Store a content and return its sha256. A content that breaks off or has another sha256 is not stored."""
         digest = hashlib.sha256()
         self.folder.mkdir(parents=True, exist_ok=True)
         incoming = self.folder / f"incoming-{uuid.uuid4().hex}"
@@ -81,7 +81,7 @@ class Objects:
         return sha256
 
     def add_file(self, path: Path) -> str:
-        """Keep the content of a file; a large one that looks as it did is not read again."""
+        """Store a file's content. A large file with unchanged size and time is not read again."""
         stat = path.stat()
         seen = (path, stat.st_size, stat.st_mtime_ns)
         if stat.st_size <= LARGEST_REGULAR:
@@ -94,7 +94,7 @@ class Objects:
         return self._seen[seen]
 
     def put(self, sha256: str, path: Path) -> None:
-        """Make a file have a content."""
+        """Write a stored content to a file."""
         copy = self.folder / f"outgoing-{sha256}"
         shutil.copyfile(self.path(sha256), copy)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,7 @@ class Objects:
         self._seen[path, stat.st_size, stat.st_mtime_ns] = sha256
 
     def file(self, path: str, sha256: str) -> File:
-        """What a content is in a commit, under this name."""
+        """The commit's entry for a content under this name."""
         content = self.path(sha256)
         size = content.stat().st_size
         if upload_mode(path, size) == "regular":

@@ -57,13 +57,13 @@ def _entry(commit: Commit, path: str) -> dict[str, Any]:
 
 
 def paths_info(commit: Commit, paths: list[str]) -> list[dict[str, Any]]:
-    """Those of some files and folders that are there."""
+    """Information on the given files and folders, if they exist."""
     there = commit.files.keys() | _folders(commit)
     return [_entry(commit, path) for path in paths if path in there]
 
 
 def tree(commit: Commit, folder: str, recursive: bool) -> list[dict[str, Any]]:
-    """What is in a folder."""
+    """The contents of a folder."""
     folders = _folders(commit)
     if folder and folder not in folders:
         raise no_entry(f"{folder} does not exist on this revision")

@@ -1,4 +1,4 @@
-"""A loopback hub (serve.py) that runs for some tests, and real clients that are told of nothing else.
+"""A loopback hub (serve.py) that runs during some tests, and real clients that know no other hub.
 
 with running_hub(root) as server, clients_of(server.address, home) as clients:
     clients.submit(hub_client.create, "me/values").result()
@@ -32,7 +32,7 @@ class Server:
         (self.root / "faults.json").write_text(json.dumps(rules))
 
     def faults_left(self) -> list[dict[str, Any]]:
-        """The faults that have not happened."""
+        """The faults that have not happened yet."""
         left: list[dict[str, Any]] = json.loads((self.root / "faults.json").read_text())
         return left
 
@@ -49,7 +49,7 @@ class Hub:
     clients: ProcessPoolExecutor
 
     def ask(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Have the clients do something."""
+        """Call a function in the clients' process."""
         return self.clients.submit(function, *arguments, **options).result(timeout=120)
 
 
@@ -66,7 +66,7 @@ def running_hub(root: Path) -> Iterator[Server]:
 
 
 def client_environment(address: str, home: Path) -> dict[str, str]:
-    """The environment of a client: of this process's nothing that is the Hub's."""
+    """A client's environment: this process's, without its Hub settings."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     return {
         **inherited,
@@ -81,7 +81,7 @@ def client_environment(address: str, home: Path) -> dict[str, str]:
 
 @contextmanager
 def clients_of(address: str, home: Path, prepare: Callable[[], None]) -> Iterator[ProcessPoolExecutor]:
-    """A process with the real clients, which read their environment when they are imported."""
+    """A process with the real clients, which read their environment when imported."""
     environment = client_environment(address, home)
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name not in environment]:

@@ -2,16 +2,16 @@
 
     cd tests && python -m fake_hub.serve ROOT        prints its address on one line, serves until it is killed
 
-* ROOT/{datasets,models}/ORG/NAME/BRANCH/… are the files of a branch (`main` is the default), for a test to write and to
-  read. A folder that a test has edited is a new commit of its branch, and every past commit stays readable; history,
-  privacy and pull requests last as long as the server does (store.py).
+* ROOT/{datasets,models}/ORG/NAME/BRANCH/… are the files of a branch (`main` is the default). A test may read and write
+  them. If a test edits a folder, it becomes a new commit of its branch, and every past commit stays readable. The
+  server keeps history, privacy and pull requests in memory only (store.py).
 * A repository whose name starts with `gated-` shows its page and refuses its files, as the real hub does.
-* `Authorization: Bearer hf_writer` is the user `me`, who may write to `me/…` and `org/…`; `hf_reader` is the user
-  `reader`, who sees private repositories and may only open pull requests, and commit to those. Another token is
-  refused. Without one a private repository is not there (api.py).
-* A commit shows as a whole or not at all, to the clients; on disk its files change one after the other.
-* Every request is appended to ROOT/requests.log as `METHOD PATH`, and may meet a fault of ROOT/faults.json
-  (faults.py).
+* `Authorization: Bearer hf_writer` is the user `me`, who may write to `me/…` and `org/…`. `hf_reader` is the user
+  `reader`, who sees private repositories and may only open pull requests and commit to them. Any other token is
+  refused. Without a token, private repositories do not exist (api.py).
+* Clients see a commit as a whole or not at all. On disk its files change one after the other.
+* Every request is appended to ROOT/requests.log as `METHOD PATH`, and may trigger a fault from
+  ROOT/faults.json (faults.py).
 """
 
 import sys
@@ -31,7 +31,7 @@ from fake_hub.store import Store
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP: bodies in pieces, faults, answers."""
+    """The HTTP side: request bodies in pieces, faults, responses."""
 
     root: Path
     api: Api
@@ -40,15 +40,15 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """Answer a GET."""
+        """Respond to a GET."""
         self._answer()
 
     def do_HEAD(self) -> None:
-        """Answer a HEAD: the headers that a GET would have."""
+        """Respond to a HEAD with the headers of the corresponding GET."""
         self._answer()
 
     def do_POST(self) -> None:
-        """Answer what changes a repository, and `paths-info`."""
+        """Respond to a POST: changes to a repository, and `paths-info`."""
         self._answer()
 
     def do_PUT(self) -> None:
@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 # the base class's name
-        """Keep standard error clean; requests.log has every request."""
+        """Print nothing to stderr; requests.log records every request."""
 
     def _answer(self) -> None:
         self._unread = int(self.headers.get("Content-Length") or 0)
@@ -75,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
                 raise
             except Exception as error:
                 traceback.print_exc()
-                # A status that the clients do not retry.
+                # The clients do not retry this status.
                 answer = Answer.of({"error": f"tests/fake_hub/serve.py: {error!r}"}, HTTPStatus.NOT_IMPLEMENTED)
             for _ in self._pieces():
                 pass
@@ -106,7 +106,7 @@ class Handler(BaseHTTPRequestHandler):
         return Answer.of(error, fault.status, fault.headers)
 
     def _pieces(self) -> Iterator[bytes]:
-        """What is left of the request's body."""
+        """The unread rest of the request's body."""
         while self._unread:
             piece = self.rfile.read(min(self._unread, PIECE))
             if not piece:

@@ -1,8 +1,8 @@
 """The repositories of the loopback hub (serve.py): a branch is a folder on disk, its history is in memory.
 
-A folder that a test has edited becomes the next commit of its branch when the repository is next asked for. The
-contents of every commit are kept in ROOT/.objects/, so that a past commit stays readable. A repository whose folder is
-gone is gone with its history.
+If a test has edited a folder, the next request for the repository makes it the next commit of its branch.
+ROOT/.objects/ keeps the contents of every commit, so every past commit stays readable. If a repository's folder is
+deleted, its history is deleted too.
 """
 
 import base64
@@ -25,7 +25,7 @@ GIT_ATTRIBUTES = "".join(f"*.{kind} filter=lfs diff=lfs merge=lfs -text\n" for k
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit; its id differs from every other's, also from one with the same files."""
+    """A commit. Its id is unique, even if another commit has the same files."""
 
     sha: str
     parent: "Commit | None"
@@ -45,7 +45,7 @@ class Commit:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What somebody asks to commit: the lines of the client's ndjson."""
+    """A proposed commit: the lines of the client's ndjson."""
 
     author: str
     title: str
@@ -62,7 +62,7 @@ class Proposal:
 
     @classmethod
     def of_texts(cls, texts: Mapping[str, str | None], author: str) -> "Proposal":
-        """Write files; None deletes one."""
+        """A proposal that writes files; None deletes a file."""
         operations = [
             {"key": "deletedFile", "value": {"path": path}}
             if text is None
@@ -74,7 +74,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class PullRequest:
-    """A pull request; its commits are the history of its reference."""
+    """A pull request. Its commits are the history of its reference."""
 
     number: int
     author: str
@@ -85,7 +85,7 @@ class PullRequest:
 
     @property
     def reference(self) -> str:
-        """The revision that has its commits."""
+        """The revision that holds its commits."""
         return f"refs/pr/{self.number}"
 
 
@@ -108,16 +108,16 @@ class Repository:
 
     @property
     def namespace(self) -> str:
-        """The user or organisation that it belongs to."""
+        """The user or organisation that owns it."""
         return self.folder.parent.name
 
     @property
     def gated(self) -> bool:
-        """Whether its files are refused."""
+        """Whether requests for its files are refused."""
         return self.folder.name.startswith("gated-")
 
     def read_folders(self) -> None:
-        """Commit what has been edited on disk since the last look."""
+        """Commit folders that were edited on disk since the last call."""
         folders = {unquote(path.name): path for path in sorted(self.folder.iterdir()) if path.is_dir()}
         for branch, folder in folders.items():
             files = {
@@ -130,14 +130,14 @@ class Repository:
             del self.heads[branch]
 
     def at(self, revision: str) -> Commit:
-        """The commit that a branch, a pull request's reference or a full commit id stands for."""
+        """The commit of a branch, a pull request's reference or a full commit id."""
         found = self.heads.get(revision) or self._commits.get(revision)
         if found is None:
             raise RefusedError(HTTPStatus.NOT_FOUND, "RevisionNotFound", f"Invalid rev id: {revision}")
         return found
 
     def commit(self, branch: str, proposal: Proposal) -> Commit:
-        """Commit to a branch or to a pull request that has not moved from the proposal's parent."""
+        """Commit to a branch or a pull request. Refuse if it has moved past the proposal's parent."""
         if branch not in self.heads:
             raise RefusedError(HTTPStatus.NOT_FOUND, "RevisionNotFound", f"Invalid rev id: {branch}")
         head = self.heads[branch]
@@ -149,7 +149,7 @@ class Repository:
         return made
 
     def open_pull_request(self, branch: str, proposal: Proposal) -> tuple[PullRequest, Commit]:
-        """Commit beside a branch, from the proposal's parent or else from the branch's newest commit."""
+        """Open a pull request: commit on the proposal's parent, or on the branch's newest commit if there is none."""
         base = self.at(proposal.parent or branch)
         files = self._changed(base.files, proposal.operations)
         number = len(self.pull_requests) + 1
@@ -159,14 +159,14 @@ class Repository:
         return opened, made
 
     def create_branch(self, branch: str, start: str) -> None:
-        """Begin a branch at a revision."""
+        """Create a branch at a revision."""
         if branch in self.heads:
             raise RefusedError(HTTPStatus.CONFLICT, "", f"Reference already exists: refs/heads/{branch}")
         self.heads[branch] = self.at(start)
         self._write_folder(branch)
 
     def begin(self) -> None:
-        """Give a new repository the commit that the real hub gives it."""
+        """Give a new repository the same first commit as the real hub does."""
         files = {".gitattributes": self.objects.file(".gitattributes", self.objects.add([GIT_ATTRIBUTES.encode()]))}
         self._record("main", files, None, Proposal("system", "initial commit", "", None, []))
         self._write_folder("main")
@@ -230,7 +230,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 class Store:
-    """Every repository under ROOT. Whoever asks it anything holds its lock."""
+    """Every repository under ROOT. The caller of any method holds its lock."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -238,7 +238,7 @@ class Store:
         self._repositories: dict[Path, Repository] = {}
 
     def find(self, kind: str, name: str) -> Repository | None:
-        """The repository ORG/NAME of `datasets` or `models` as it is on disk now."""
+        """The repository ORG/NAME of `datasets` or `models`, as it is on disk now."""
         folder = self.root / kind / name
         objects = self.root / ".objects" / kind / name
         if not folder.is_dir():
@@ -250,7 +250,7 @@ class Store:
         return repository
 
     def create(self, kind: str, name: str, private: bool) -> Repository:
-        """Make a repository that is not there yet."""
+        """Create a repository that does not exist yet."""
         folder = self.root / kind / name
         repository = Repository(folder, Objects(self.root / ".objects" / kind / name), private)
         repository.begin()

@@ -1,4 +1,4 @@
-"""Fixtures of the pipelines' tests."""
+"""Fixtures for the pipelines' tests."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from support import scripted
 
 @pytest.fixture(autouse=True)
 def _cheap(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """One tokenizer for all tests, and no file in the user's cache."""
+    """Load one tokenizer for all tests, and write no file to the user's cache."""
     import datasets
 
     scripted.cheap_chat(monkeypatch)

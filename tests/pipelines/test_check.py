@@ -1,4 +1,4 @@
-r"""What `check` finds in a dataset, and that an estimate finds the same."""
+"""What `check` finds in a dataset, and that an estimate finds the same."""
 
 import asyncio
 import dataclasses
@@ -24,7 +24,7 @@ estimate, options = scripted.estimate, scripted.options
 
 
 def bad_rows() -> list[dict[str, Any]]:
-    """Fifty rows, of which fourteen are offenders and three are duplicates."""
+    """Fifty rows, including fourteen offenders and three duplicates."""
     pairs: list[tuple[str, str | None]] = [(f"What is {i} + {i + 1}?", str(2 * i + 1)) for i in range(20)]
     pairs += [(f"What is {i} + {i + 1}?", str(2 * i + 1)) for i in range(3)]  # 20 to 22: duplicates
     pairs += [("What is 3 + 4?", "8"), ("What is 4 + 5?", "10")]  # 23, 24: contradict 3 and 4
@@ -91,9 +91,9 @@ def found(report: CheckReport) -> set[tuple[int, str]]:
     return set(pairs)
 
 
-# Every offender by row and reason, and none else. To `exact`, "?" is a ground truth like any other.
+# Every offender, by row and reason. `exact` accepts "?" as a ground truth like any other.
 
-NUMBERS_ONLY = {  # `choice` takes no ground truth but a letter
+NUMBERS_ONLY = {  # `choice` accepts only a letter as a ground truth
     *(row for row in range(20)),
     *(27, 28, 29, 32, 33, 34, 35, 36),
     *range(37, 50),
@@ -141,7 +141,7 @@ def test_the_context_length_that_is_asked_for_is_what_prompts_are_held_against(b
 def test_the_counts_add_up(model: str | None, checked: Callable[..., CheckReport]) -> None:
     report = checked("math-verify", model)
     assert (report.rows, report.duplicates) == (50, 3)
-    contradicted = 2  # rows 3 and 4, whose later rows are the offenders
+    contradicted = 2  # rows 3 and 4, because the later rows count as the offenders
     left_out = {offender.row for offender in report.offenders if offender.reason != "answer_in_prompt"}
     assert report.rows == report.prompts + report.duplicates + len(left_out) + contradicted
     assert report.prompts == (35 if model else 36)
@@ -176,7 +176,7 @@ def test_limit_counts_rows(bad: Path) -> None:
 
 
 def test_a_shuffle_keeps_the_rows_numbers(bad: Path) -> None:
-    """Which of two contradicting rows comes first is the shuffle's to say; every other row stays what it is."""
+    """The shuffle decides which of two contradicting rows comes first. Every other offender keeps its row number."""
     report = check(bad, "exact", shuffle_seed=3)
     contradicting = {row for row, reason in found(report) if reason == "contradictory_ground_truth"}
     assert len(contradicting) == 2
@@ -259,12 +259,12 @@ def test_the_wording_of_the_template_is_no_leak(tmp_path: Path) -> None:
     assert check(dataset, template=str(tmp_path / "shot.jinja")).offenders == ()
 
 
-# An estimate asks the same questions first.
+# An estimate runs the same checks first.
 
 
 @pytest.fixture
 def sampleable(tmp_path: Path) -> Path:
-    """The bad rows without the contradictions, which keep their numbers as duplicates."""
+    """The bad rows, with the two contradicting rows turned into duplicates so that row numbers stay the same."""
     rows = bad_rows()
     rows[23], rows[24] = rows[3], rows[4]
     return write(tmp_path / "sampleable.jsonl", rows)
@@ -291,7 +291,7 @@ def test_an_estimate_refuses_contradictions_and_names_check(bad: Path, tmp_path:
 
 
 def test_skip_check_keeps_prompts_whose_samples_cannot_be_judged_and_never_calls_them_wrong(tmp_path: Path) -> None:
-    """A ground truth that cannot be read says nothing of the policy: no sample of it may count as a failure."""
+    """An unreadable ground truth says nothing about the policy, so none of its samples may count as wrong."""
     run = tmp_path / "run"
     dataset = scripted.write_rows(tmp_path / "sums.jsonl", 3, r1={"answer": "\\frac{"})
     asked = dataclasses.replace(options(dataset, run, n=8, verifier="math-verify"), skip_check=True)

@@ -1,4 +1,4 @@
-"""A run that SIGKILL ends anywhere ends, once it is resumed, with the bytes of one that nothing disturbed."""
+"""A run killed by SIGKILL at any point and then resumed ends with the same bytes as an undisturbed run."""
 
 import shutil
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ SMALL, WHOLE, MORE = ("--limit", "3", "--n", "4"), ("--n", "4"), ("--n", "6")
 
 @dataclass(frozen=True)
 class Kill:
-    """Where a process dies: see `scripted.arm`; what the call did differently until then."""
+    """Where a process dies (see `scripted.arm`), and how the engine behaved in that call."""
 
     at: str
     nth: int = 1
@@ -35,7 +35,7 @@ class Kill:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Kills, one call after another, from a folder in some state; then a call that nothing disturbs."""
+    """A starting folder, kills in consecutive calls, and a last call that runs undisturbed."""
 
     name: str
     kills: tuple[Kill, ...]
@@ -147,7 +147,7 @@ def undisturbed(dataset: Path) -> dict[tuple[str, ...], Path]:
 
 @pytest.fixture(scope="module")
 def starts(dataset: Path, undisturbed: dict[tuple[str, ...], Path]) -> dict[str, Path]:
-    """The folders that the killed calls begin with, by name."""
+    """The folders from which the killed calls start, by name."""
     ungraded = dataset.parent / "ungraded"
     ended = call(dataset, ungraded, WHOLE, grader_fails=3)
     assert ended["status"] == 1
@@ -197,8 +197,9 @@ def test_a_killed_run_resumes_to_the_same_bytes(
     starts: dict[str, Path],
     tmp_path: Path,
 ) -> None:
-    """Two of these were refused or crashed at the resume: a kill before the first manifest was in its place left
-    `.run.json.new` in a folder "neither a run nor empty"; one within the schema left a journal without tables.
+    """Two of these scenarios failed to resume. A kill before the first manifest was written left `.run.json.new` in a
+    folder that was refused as "neither a run nor empty". A kill while the schema was created left a journal without
+    tables, and the resume crashed.
     """
     run = tmp_path / "run"
     if scenario.start != "empty":
@@ -237,7 +238,7 @@ def test_a_reader_of_a_killed_run_sees_what_was_committed(dataset: Path, tmp_pat
 
 
 def test_the_grading_processes_of_a_killed_run_end(dataset: Path, tmp_path: Path) -> None:
-    """Orphans would hold memory on the machine that a user resumes on."""
+    """Orphaned processes would hold memory on the machine where the user resumes."""
     psutil = pytest.importorskip("psutil")
     ended = call(dataset, tmp_path / "run", WHOLE, kill={"at": f"{JOURNAL}add", "nth": 9})
     assert ended["status"] == -9

@@ -1,4 +1,4 @@
-"""One estimation: what it refuses, what it survives, what it leaves behind."""
+"""One estimate: what it refuses, what it survives, what it leaves behind."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import pytest
 
 from spo_data import SpoError, UserError, sample_seed
 from spo_data.engines.protocol import EngineError
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_data.models.names import Model, resolve_model
@@ -46,7 +46,7 @@ def state_of(run: Path) -> tuple[bytes, list[tuple[str, int, int, str]]]:
     return (run / "run.json").read_bytes(), scripted.journal_rows(run)
 
 
-# What a run keeps.
+# What a run stores.
 
 
 def test_every_prompt_has_its_samples_with_their_seeds_and_its_value(dataset: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_higher_limit_adds_prompts_and_keeps_the_old_ones(dataset: Path, tmp_p
     assert scripted.tables(tmp_path / "run") == scripted.tables(tmp_path / "at-once")
 
 
-# What is refused on a run that exists.
+# What is refused for an existing run.
 
 REFUSED = [
     ({"temperature": 0.5}, "temperature 1.0 (now 0.5)"),
@@ -132,7 +132,7 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A complete run and its dataset, for the calls that must not change it."""
+    """A complete run and its dataset, for calls that must not change it."""
     folder = tmp_path_factory.mktemp("finished")
     with pytest.MonkeyPatch.context() as patch:
         scripted.cheap_chat(patch)
@@ -163,7 +163,7 @@ def check_commands(message: str, run: Path, dataset: Path) -> None:
     own, another, *regrade = (line.split(":", 1) for line in rest)
     if "verifier" in first:
         ((title, words),) = regrade
-        assert title.strip() == "to grade that run anew"
+        assert title.strip() == "to grade that run again"
         assert shlex.split(words)[:4] == ["spo-data", "regrade", str(run), "--verifier"]
     else:
         assert not regrade
@@ -209,14 +209,14 @@ def test_a_changed_row_of_the_dataset_is_refused(
 def test_a_ground_truth_check_that_we_failed_is_no_other_dataset(
     finished: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A grader timeout while a ground truth was checked on resume made the run one of "another dataset"."""
+    """If the grader timed out on a ground truth during a resume, the run was refused as one of "another dataset"."""
     dataset, run = finished
     fail_grading(monkeypatch, lambda job: job.response is None and job.ground_truth == "7")
     assert estimate(options(dataset, run)).summary.complete
 
 
 def test_a_ground_truth_is_checked_again_when_another_verifier_begins_the_run(dataset: Path, tmp_path: Path) -> None:
-    """A call that ended before its first sample left prompts behind, which the next call's verifier took on trust."""
+    """A call that ended before its first sample left its prompts, and the next call's verifier did not check them."""
     scripted.write_rows(dataset, r2={"answer": "\\frac{"})
     estimate(options(dataset, tmp_path / "run", verifier="exact"), Script(die_after=1))
     outcome = estimate(options(dataset, tmp_path / "run", verifier="math-verify"))
@@ -225,7 +225,7 @@ def test_a_ground_truth_is_checked_again_when_another_verifier_begins_the_run(da
 
 
 def test_the_failures_of_an_earlier_call_do_not_stick_to_other_prompts(dataset: Path, tmp_path: Path) -> None:
-    """Prompt numbers were used again while old failures kept them: n and the bounds of other prompts were wrong."""
+    """Prompt numbers were reused while old failures still had them: other prompts got a wrong n and bounds."""
     estimate(options(dataset, tmp_path / "run", n=8), Script(fail_all=True))
     other = scripted.write_rows(tmp_path / "other.jsonl", 4)
     outcome = estimate(options(other, tmp_path / "run", n=4, template="none"))
@@ -235,14 +235,14 @@ def test_the_failures_of_an_earlier_call_do_not_stick_to_other_prompts(dataset: 
 
 
 def test_an_n_or_limit_that_was_never_drawn_can_be_taken_back(dataset: Path, tmp_path: Path) -> None:
-    """A mistyped --n 80 that ended before a sample made the run refuse --n 4 from then on."""
+    """After a mistyped --n 80 that ended before its first sample, the run refused --n 4."""
     estimate(options(dataset, tmp_path / "run", n=2, limit=2))
     estimate(options(dataset, tmp_path / "run", n=80), Script(fail_all=True))
     assert estimate(options(dataset, tmp_path / "run", n=3, limit=3)).summary.complete
 
 
 def test_more_prompts_keep_the_verifier_that_the_run_began_with(tmp_path: Path) -> None:
-    """The default verifier depends on the ground truths: a higher limit met a text answer and was refused."""
+    """The default verifier depends on the ground truths. A higher limit added a text answer and was refused."""
     source = "reasoning-gym:base_conversion?seed=1"
     first = estimate(options(source, tmp_path / "run", n=1, limit=4, verifier=None))
     more = estimate(options(source, tmp_path / "run", n=1, limit=9, verifier=None))
@@ -259,7 +259,7 @@ def test_an_out_that_is_a_file_is_refused(dataset: Path) -> None:
 
 
 def test_an_out_below_a_file_is_refused(dataset: Path) -> None:
-    """It was a NotADirectoryError's traceback."""
+    """The user saw a NotADirectoryError's traceback."""
     with pytest.raises(UserError, match=r"sums\.jsonl"):
         estimate(options(dataset, dataset / "run"))
 
@@ -389,8 +389,8 @@ def test_an_unexpected_error_in_the_engine_is_raised_and_loses_nothing(dataset: 
 def fail_grading(monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
     grade = GraderPool.grade
 
-    async def failing(self: GraderPool, job: GradeJob) -> Graded:
-        return Graded.failed(Verdict.GRADER_TIMEOUT, "over 10 s") if fails(job) else await grade(self, job)
+    async def failing(self: GraderPool, job: GradeJob) -> Grade:
+        return Grade.failed(Verdict.GRADER_TIMEOUT, "over 10 s") if fails(job) else await grade(self, job)
 
     monkeypatch.setattr(GraderPool, "grade", failing)
 
@@ -414,7 +414,7 @@ def test_a_grader_failure_is_graded_again_without_sampling(
 
 
 class FullDisk(sqlite3.Connection):
-    """Refuses to grow beyond so many pages, as a full disk would."""
+    """A connection that cannot grow the database, as if the disk were full."""
 
     def executemany(self, sql: str, *arguments: Any) -> Any:
         if "INSERT INTO samples" in sql:
@@ -426,7 +426,7 @@ class FullDisk(sqlite3.Connection):
 def test_a_full_disk_is_one_error_that_says_so_and_the_run_can_go_on(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite has rolled back by itself when the disk is full: our own ROLLBACK failed and hid why."""
+    """SQLite itself rolls back if the disk is full. Our own ROLLBACK then failed and hid the cause."""
     with monkeypatch.context() as patch:
         connect = sqlite3.connect
         patch.setattr("spo_data.run.journal.sqlite3.connect", lambda *a, **k: connect(*a, **k, factory=FullDisk))
@@ -449,7 +449,7 @@ def test_an_error_of_the_database_is_one_line(dataset: Path, tmp_path: Path, mon
 def test_a_disk_that_fills_up_outside_the_journal_is_one_error_too(
     where: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An OSError of the manifest or the tables reached the user as a traceback."""
+    """The user saw the traceback of an OSError from writing the manifest or the tables."""
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -460,7 +460,7 @@ def test_a_disk_that_fills_up_outside_the_journal_is_one_error_too(
 
 
 def test_a_journal_that_is_no_database_is_one_error(dataset: Path, tmp_path: Path) -> None:
-    """It was sqlite3.DatabaseError's traceback: the folder was read outside the part that turns these into a line."""
+    """The user saw a sqlite3.DatabaseError's traceback: the code that read the folder did not convert the error."""
     estimate(options(dataset, tmp_path / "run", n=1))
     for path in (tmp_path / "run").glob("journal.sqlite*"):
         path.unlink()
@@ -469,7 +469,7 @@ def test_a_journal_that_is_no_database_is_one_error(dataset: Path, tmp_path: Pat
         estimate(options(dataset, tmp_path / "run", n=1))
 
 
-# Prompts that are dropped.
+# Dropped prompts.
 
 
 def test_over_long_prompts_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -480,7 +480,7 @@ def test_over_long_prompts_are_dropped_and_counted(tmp_path: Path) -> None:
     assert (outcome.summary.prompts, outcome.summary.missing, outcome.summary.complete) == (5, 0, False)
     assert read_manifest(tmp_path / "run").counts.dropped == {"prompt_too_long": 1}  # type: ignore[union-attr]
     with journal_of(tmp_path / "run") as journal:
-        (drop,) = journal.dropped()
+        (drop,) = journal.read_dropped()
     assert drop.row == 1
     assert "leave no room in a context of 100" in drop.detail
     assert len(script.submitted) == 20
@@ -499,7 +499,7 @@ def test_a_run_in_which_no_prompt_is_left_is_refused(dataset: Path, tmp_path: Pa
     assert not (tmp_path / "run").exists()
 
 
-# Signals and exit statuses, in processes of their own.
+# Signals and exit statuses, each in its own process.
 
 
 def argv(dataset: Path, run: Path, *more: str) -> list[str]:
@@ -559,7 +559,7 @@ def test_a_signal_before_the_engine_ends_the_call_at_once(
 def test_the_exit_status_is_0_only_where_nothing_is_missing_or_that_was_allowed(
     engine: dict[str, int], more: tuple[str, ...], status: int, says: str, tmp_path: Path
 ) -> None:
-    """An engine's error with brackets in it ended the summary: rich took `[/INST]` for markup."""
+    """The summary stopped at an engine error with brackets, because rich parsed `[/INST]` as markup."""
     dataset = scripted.write_rows(tmp_path / "sums.jsonl", r1={"question": "What is 1 + 4? " * 4})
     ended = scripted.server().run({"argv": argv(dataset, tmp_path / "run", *more), "engine": engine})
     assert "Traceback" not in ended["stderr"], ended["stderr"]

@@ -1,4 +1,4 @@
-"""What takes minutes: many kills at random moments, and memory over a hundred thousand samples."""
+"""Tests that take minutes: many kills at random moments, and memory use over a hundred thousand samples."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""Runs published to a hub on loopback by the real clients: one commit, whatever goes wrong on the way."""
+"""Runs pushed by the real clients to a hub on loopback: whatever fails on the way, the result is one commit."""
 
 import itertools
 import json
@@ -57,7 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def repo_id() -> str:
-    """A dataset of this test's own."""
+    """A dataset that only this test uses."""
     return f"me/values-{next(NUMBERS)}"
 
 
@@ -125,7 +125,7 @@ def test_the_same_run_again_makes_no_commit(hub: Hub, run: Path, repo_id: str) -
 
 
 def test_tables_come_from_the_journal_whatever_lies_in_the_folder(hub: Hub, run: Path, repo_id: str) -> None:
-    """Tables that a cut-short regrading had left behind would have been published as the new grader's."""
+    """Tables left by an interrupted regrade would have been published as the new grader's."""
     first = committed(hub.ask(push_client.push, repo_id, run))
     shutil.rmtree(run / "values")
     (run / "samples" / "train-00000-of-00001.parquet").write_bytes(b"stale")
@@ -277,7 +277,7 @@ def test_a_push_that_never_gets_through_leaves_nothing_half_visible(hub: Hub, ru
 
 
 def test_an_upload_that_fails_is_tried_again_and_then_ends_in_one_line(hub: Hub, run: Path, repo_id: str) -> None:
-    """The client reports a failed upload as a RuntimeError, which would have been a traceback."""
+    """The client raises a RuntimeError for a failed upload, which the user would have seen as a traceback."""
     hub.server.faults({"method": "PUT", "status": 503, "times": 1_000})
     answer = hub.ask(push_client.push, repo_id, run)
     assert answer.status == 1
@@ -338,7 +338,7 @@ def _made(hub: Hub, repo_id: str) -> None:
 
 
 def _nothing(hub: Hub, repo_id: str) -> None:
-    """The dataset is not there."""
+    """The dataset does not exist."""
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def test_an_incomplete_run_is_refused_with_both_commands_and_says_so_on_its_card
 def test_a_journal_that_lost_its_samples_is_not_published(
     hub: Hub, run: Path, repo_id: str, allow_missing: bool
 ) -> None:
-    """An emptied journal was complete, and replaced the good tables here and on the Hub by empty ones."""
+    """An emptied journal counted as complete, and empty tables replaced the good ones here and on the Hub."""
     first = committed(hub.ask(push_client.push, repo_id, run))
     tables = scripted.tables(run)
     for path in run.glob("journal.sqlite*"):
@@ -430,7 +430,7 @@ def test_a_run_without_a_value_is_not_published(hub: Hub, repo_id: str, tmp_path
 def test_a_readme_that_does_not_come_is_asked_for_again(
     hub: Hub, run: Path, repo_id: str, fault: dict[str, Any]
 ) -> None:
-    """The client raises LocalEntryNotFoundError for it, which was a traceback."""
+    """The client raises LocalEntryNotFoundError if the README cannot be fetched. The user saw a traceback."""
     hub.ask(hub_client.create, repo_id)
     hub.ask(hub_client.commit, repo_id, {"README.md": b"There.\n"}, "Words")
     hub.server.faults({"method": "HEAD", "path": "/resolve/", **fault})
@@ -458,7 +458,7 @@ def test_words_that_a_user_adds_after_the_first_push_are_published(hub: Hub, run
 
 
 def test_files_that_are_only_called_alike_stay(hub: Hub, run: Path, repo_id: str) -> None:
-    """A pattern's * crossed a slash: `values/train-mine/notes.parquet` of a user's was deleted."""
+    """A pattern's * also matched a slash, so a user's own `values/train-mine/notes.parquet` was deleted."""
     hub.ask(hub_client.create, repo_id)
     theirs = {"values/train-mine/notes.parquet": b"n", "values/train-extra.parquet": b"e"}
     hub.ask(hub_client.commit, repo_id, theirs, "Theirs")
@@ -489,7 +489,7 @@ def test_values_are_loaded_by_commit_and_an_old_commit_still_has_the_old_ones(
 def test_no_stale_cache_is_served_for_a_dataset_that_is_gone_or_a_wrong_revision(
     hub: Hub, run: Path, repo_id: str
 ) -> None:
-    """`load_dataset` served what it had cached, though the revision did not exist and the hub did not answer."""
+    """`load_dataset` returned cached data, although the revision did not exist or the hub did not answer."""
     committed(hub.ask(push_client.push, repo_id, run))
     assert hub.ask(push_client.load, repo_id).error is None
     assert "has no revision 'absent'" in str(hub.ask(push_client.load, repo_id, "absent").error)

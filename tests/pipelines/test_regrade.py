@@ -1,4 +1,4 @@
-r"""Grading a run again: new verdicts and what follows from them, and nothing else, whatever ends it."""
+"""Regrading a run changes the verdicts and what follows from them, and nothing else, even if it is interrupted."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from spo_data import SpoError, UserError
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_data.options import GraderOptions
@@ -31,7 +31,7 @@ estimate, options = scripted.estimate, scripted.options
 N, SEED = 4, 49
 """With this seed some prompts have truncated samples and some have none."""
 
-# Right answers score 1 but where the ground truth is 7, any other box scores a half.
+# The right answer scores 1. Any other boxed answer scores 0.5, or 0 if the ground truth is 7.
 HALF = r"""
 def compute_score(data_source, solution_str, ground_truth, extra_info):
     if ground_truth == "7":
@@ -40,7 +40,7 @@ def compute_score(data_source, solution_str, ground_truth, extra_info):
         return 1.0
     return 0.5 * ("\\boxed{" in solution_str)
 """
-# Judges ground truths, and no response.
+# Fails on the ground truths 3 and 7, and accepts every response to the others.
 PICKY = r"""
 def compute_score(data_source, solution_str, ground_truth, extra_info):
     assert ground_truth not in ("3", "7")
@@ -68,7 +68,7 @@ def function(folder: Path, source: str, name: str = "reward.py") -> str:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A dataset of five numbers and a letter, and a run on it that `exact` graded."""
+    """A dataset with five numbers and one letter as ground truths, and a run on it graded by `exact`."""
     folder = tmp_path_factory.mktemp("regrade")
     with pytest.MonkeyPatch.context() as patch:
         scripted.cheap_chat(patch)
@@ -84,7 +84,7 @@ def finished(made: tuple[Path, Path]) -> Path:
 
 @pytest.fixture
 def run(run: Path) -> Path:
-    """A copy of the run; its manifest's command is that of the copy."""
+    """A copy of the run. Its manifest's command names the copy."""
     manifest = manifest_of(run)
     command = set_option(shlex.split(manifest.command), "--out", str(run))
     manifest.model_copy(
@@ -123,7 +123,7 @@ def state_of(run: Path) -> dict[str, bytes]:
 
 
 def sampled(run: Path) -> list[tuple[Any, ...]]:
-    """All that the engine made, as the journal holds it."""
+    """Everything that the engine sampled, as the journal holds it."""
     database = sqlite3.connect(run / "journal.sqlite")
     try:
         rows = database.execute("SELECT * FROM samples ORDER BY prompt_number, sample_index").fetchall()
@@ -132,7 +132,7 @@ def sampled(run: Path) -> list[tuple[Any, ...]]:
         database.close()
 
 
-def verdicts_of(run: Path) -> dict[tuple[str, int], Graded]:
+def verdicts_of(run: Path) -> dict[tuple[str, int], Grade]:
     with journal_of(run) as journal:
         return {(one.prompt_id, one.sample_index): one.graded for one in journal.samples()}
 
@@ -233,7 +233,7 @@ def test_prompts_that_lose_their_value_and_gain_it_again_are_counted(run: Path, 
 
 
 def test_a_verifier_that_fails_on_most_responses_does_not_become_the_runs(run: Path, tmp_path: Path) -> None:
-    """A reward that hung on every response became current, and prompts with one truncated sample had the value 0."""
+    """A reward that hung on every response was accepted, and prompts with one truncated sample got the value 0."""
     before = state_of(run)
     reward = function(tmp_path, RAISING)
     with pytest.raises(SpoError, match=r"failed on (\d+) of \1 responses .*: .* stays graded by exact"):
@@ -254,8 +254,8 @@ def test_what_a_token_limit_ended_stays_truncated(run: Path, tmp_path: Path) -> 
 
 
 def test_ground_truths_that_the_new_verifier_cannot_read_give_no_value(run: Path) -> None:
-    """`choice` can read "B" alone. A prompt of whose samples it can only say that some were cut off has no value: 0
-    would be the policy's failure at a problem that nobody can judge.
+    """`choice` can read only "B". For the other prompts it knows only which samples were truncated, so they have no
+    value. The value 0 would mean that the policy failed a problem that nobody can grade.
     """
     golds = golds_of(run)
     outcome = regrade(run, "choice")
@@ -272,8 +272,8 @@ def test_ground_truths_that_the_new_verifier_cannot_read_give_no_value(run: Path
 def test_later_samples_of_an_unreadable_ground_truth_are_not_called_wrong(
     made: tuple[Path, Path], run: Path, tmp_path: Path
 ) -> None:
-    """A higher n took the run's ground truths for checked: of one that had failed the regrade's check, every new
-    sample was wrong, and its value 0.
+    """With a higher n, the run's ground truths counted as already checked. If one had failed the regrade's check, every
+    new sample of its prompt was graded wrong, and its value was 0.
     """
     reward = function(tmp_path, HALF.replace('float(solution_str == "\\\\boxed{7}")', "0.0"))
     assert regrade(run, reward).unparseable == 1
@@ -301,13 +301,13 @@ def test_a_verifier_that_can_read_no_ground_truth_is_refused_and_changes_nothing
 
 
 def failing(monkeypatch: pytest.MonkeyPatch) -> list[GradeJob]:
-    """Some responses time out; returns the jobs that are asked for."""
+    """Make some responses time out. Returns the list of grading jobs, filled as they are requested."""
     grade, asked = GraderPool.grade, []
 
-    async def fails(self: GraderPool, job: GradeJob) -> Graded:
+    async def fails(self: GraderPool, job: GradeJob) -> Grade:
         asked.append(job)
         if job.response is not None and len(job.response) % 3 == 0:
-            return Graded.failed(Verdict.GRADER_TIMEOUT, "over 10 s")
+            return Grade.failed(Verdict.GRADER_TIMEOUT, "over 10 s")
         return await grade(self, job)
 
     monkeypatch.setattr(GraderPool, "grade", fails)
@@ -341,7 +341,7 @@ def test_progress_is_heard_by_verifier(run: Path, tmp_path: Path) -> None:
     assert heard == [(name, done, each) for name in (reward, "dapo") for done in range(1, each + 1)]
 
 
-# Going on after it.
+# Continuing after a regrade.
 
 
 def test_estimate_goes_on_with_the_new_verifier_and_refuses_the_old_one(
@@ -381,7 +381,7 @@ def test_the_commands_that_a_refusal_prints_work(made: tuple[Path, Path], run: P
     ended = spo_data([*command, "--json"])
     assert (ended["status"], ended["submitted"]) == (0, []), ended["stderr"]
     assert json.loads(ended["stdout"])["verifier"] == reward
-    assert anew.strip().startswith("to grade that run anew:")
+    assert anew.strip().startswith("to grade that run again:")
     ended = spo_data(shlex.split(anew.partition(":")[2])[1:])
     assert ended["status"] == 0, ended["stderr"]
     assert manifest_of(run).grader.verifier == "exact"
@@ -394,7 +394,7 @@ def test_a_changed_reward_function_is_refused_by_estimate_and_accepted_by_regrad
     dataset, reward = made[0], function(tmp_path, HALF)
     first = regrade(run, reward)
     function(tmp_path, HALF.replace("0.5", "0.25"))
-    with pytest.raises(UserError, match=r"(?s)version 'compute_score sha256 .*to grade that run anew"):
+    with pytest.raises(UserError, match=r"(?s)version 'compute_score sha256 .*to grade that run again"):
         estimate(options(dataset, run, seed=SEED, n=N, verifier=reward))
     second = regrade(run, reward)
     assert (second.before, second.before.verifier) == (first.after, second.after.verifier)
@@ -443,7 +443,7 @@ def kept_score(run: Path, key: tuple[str, int]) -> bool:
 def test_the_runs_command_still_works_when_its_second_opinion_became_another(
     then: dict[str, str], made: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """The manifest's command is printed "to continue that run"; `--also dapo --verifier dapo` is refused."""
+    """The manifest's command is printed "to continue that run", but `--also dapo --verifier dapo` is refused."""
     run = tmp_path / "run"
     argv = ["estimate", "--model", scripted.MODEL, "--dataset", str(made[0]), "--out", str(run), "--n", "2"]
     argv += ["--max-tokens", "64", "--verifier", "exact", "--also", "dapo", "--grader-workers", "1"]
@@ -457,7 +457,7 @@ def test_the_runs_command_still_works_when_its_second_opinion_became_another(
 
 
 def test_an_option_that_is_there_twice_is_set_where_it_counts() -> None:
-    """The last of two `--verifier` is the one that a command goes by."""
+    """If `--verifier` is given twice, the last one applies."""
     for command in ("--verifier dapo --verifier exact", "--verifier dapo --verifier=exact"):
         words = set_option(["estimate", *command.split()], "--verifier", "choice")
         values = [word for word in " ".join(words).replace("=", " ").split() if word in ("dapo", "exact", "choice")]
@@ -502,7 +502,7 @@ def test_a_verifier_that_is_none_changes_nothing(verifier: str, says: str, run: 
 
 
 def test_responses_to_a_prompt_that_opened_the_thinking_begin_inside_it(run: Path) -> None:
-    """With `<think>` in the prompt, a response that never closes it has given no answer, whatever it holds."""
+    """If the prompt ends with `<think>`, a response that never closes it has given no answer, whatever it contains."""
     from spo_data.run.journal_rows import pack
 
     manifest = manifest_of(run)
@@ -526,12 +526,12 @@ def test_responses_to_a_prompt_that_opened_the_thinking_begin_inside_it(run: Pat
         assert row["verdict"] == ("correct" if closed else expected)
 
 
-# Kills. A regrade that ends anywhere before its manifest is in place has changed nothing that anybody reads.
+# Kills. A regrade that is killed before its new manifest is in place changes nothing that a reader sees.
 
 POOL, JOURNAL = "spo_data.grading.workers.pool:GraderPool.", "spo_data.run.journal:Journal."
 MANIFEST, TABLES = "spo_data.run.manifest:Manifest.", "spo_pipelines.results:write_tables"
 LONG = pytest.mark.long
-# (where, which call, before or after it, the signal, whether the new verdicts are current by then)
+# (the function, which call, before or after it, the signal, whether the new verdicts are current by then)
 KILLS = [
     pytest.param(f"{POOL}grade", 3, "before", 9, False, id="among the ground truths", marks=LONG),
     pytest.param(f"{POOL}grade", 11, "before", 9, False, id="among the responses"),
@@ -552,7 +552,7 @@ KILLS = [
 
 @pytest.fixture(scope="module")
 def undisturbed(made: tuple[Path, Path]) -> tuple[Path, str, dict[str, Any], dict[str, Any]]:
-    """A regraded copy of the run, its verifier, and what show says before and after."""
+    """A regraded copy of the run, its verifier, and the output of `show` before and after."""
     folder = made[1].parent / "undisturbed"
     reward = function(made[1].parent, HALF)
     shutil.copytree(made[1], folder)

@@ -1,4 +1,4 @@
-"""The stream: nothing waits for a slow sibling, nothing is drawn ahead, and what is finished is in the journal."""
+"""The stream: no sample waits for a slow sibling, none is drawn ahead, and every finished one is in the journal."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ import spo_data.run.journal
 import spo_pipelines.stream as stream_module
 from spo_data import Message, Prompt, SpoError, sample_seed
 from spo_data.engines.protocol import Completion, EngineError, SampleRequest
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.workers.job import GradeJob
 from spo_data.run.journal import Journal
 from spo_data.run.sample import Sample
@@ -33,25 +33,23 @@ N = 6
 
 
 class Pool:
-    """Grades as a pool does, in this process."""
+    """Grades as a grader pool does, in this process."""
 
     concurrency = 4
 
-    def __init__(self, seconds: float = 0.0, verdict: Callable[[GradeJob], Graded] | None = None) -> None:
+    def __init__(self, seconds: float = 0.0, verdict: Callable[[GradeJob], Grade] | None = None) -> None:
         self.graded: list[str] = []
         self._seconds = seconds
-        self._verdict = verdict or (
-            lambda job: Graded.scored(float(f"{{{job.ground_truth}}}" in str(job.response)), "")
-        )
+        self._verdict = verdict or (lambda job: Grade.scored(float(f"{{{job.ground_truth}}}" in str(job.response)), ""))
 
-    async def grade(self, job: GradeJob) -> Graded:
+    async def grade(self, job: GradeJob) -> Grade:
         await asyncio.sleep(self._seconds)
         self.graded.append(str(job.response))
         return self._verdict(job)
 
 
 class Run:
-    """A stream over all samples of all prompts, and what can be seen of it."""
+    """A stream over all samples of all prompts, and what a test can observe of it."""
 
     def __init__(self, folder: Path, script: Any = None, pool: Pool | None = None) -> None:
         self.script = script or Script(delay=0.004)
@@ -104,7 +102,7 @@ def test_every_request_is_answered_graded_and_journaled_once(tmp_path: Path) -> 
 
 
 class SteppedEngine:
-    """Finishes a request when it is told to."""
+    """Finishes a request when the test says so."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -124,7 +122,7 @@ class SteppedEngine:
 def test_the_engine_is_slightly_over_full_until_the_requests_run_out(
     capacity: int, over_full: int, tmp_path: Path
 ) -> None:
-    """The first sample finishes last, so one that waited for its siblings would empty the engine."""
+    """The first sample finishes last. If samples waited for their siblings, the engine would run empty."""
 
     async def go() -> None:
         with Journal(run.path, GRADER) as journal:
@@ -237,10 +235,10 @@ def test_a_failed_request_is_recorded_and_the_others_go_on(tmp_path: Path) -> No
 
 
 def test_a_grader_that_is_gone_raises_its_own_error_and_keeps_what_was_graded(tmp_path: Path) -> None:
-    def gone(_: GradeJob) -> Graded:
+    def gone(_: GradeJob) -> Grade:
         if len(run.pool.graded) > 10:
             raise SpoError("the grading processes do not start")
-        return Graded.scored(1.0, "1")
+        return Grade.scored(1.0, "1")
 
     run = Run(tmp_path, pool=Pool(verdict=gone))
     with pytest.raises(SpoError, match="do not start"):
@@ -283,7 +281,7 @@ def test_an_empty_response_is_a_sample(tmp_path: Path) -> None:
     async def go() -> None:
         with Journal(run.path, GRADER) as journal:
             journal.set_prompts(tuple(PROMPTS.values()), ())
-            graders = Graders(cast(Any, Pool(verdict=lambda _: Graded(Verdict.NO_ANSWER, 0.0))), GRADER)
+            graders = Graders(cast(Any, Pool(verdict=lambda _: Grade(Verdict.NO_ANSWER, 0.0))), GRADER)
             await stream(Silent(), run.requests(), PROMPTS, graders, journal, run.progress, run.listen, run.stop)
 
     run = Run(tmp_path)
@@ -297,7 +295,7 @@ def test_only_what_we_failed_to_grade_is_graded_again(count: int, tmp_path: Path
     def sample(number: int) -> Sample:
         prompt_id, index = EVERYTHING[number]
         failed = number < count
-        graded = Graded.failed(Verdict.GRADER_TIMEOUT, "over 10 s") if failed else Graded.scored(0.0, "0")
+        graded = Grade.failed(Verdict.GRADER_TIMEOUT, "over 10 s") if failed else Grade.scored(0.0, "0")
         completion = Completion(f"{{{PROMPTS[prompt_id].ground_truth}}}", np.ones(2, dtype=np.int32), "stop")
         return Sample.of(prompt_id, index, number, completion, graded)
 

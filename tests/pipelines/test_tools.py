@@ -1,4 +1,4 @@
-"""Estimates with an interpreter: real programs in the real sandbox, a scripted engine that writes them."""
+"""Estimates with an interpreter: a scripted engine writes real programs, and the real sandbox runs them."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def rows_of(run: Path, table: str) -> list[dict[str, Any]]:
 
 
 class Failing:
-    """An interpreter that fails every so many programs, and may be slow for one of them."""
+    """An interpreter that fails every n-th program and may be slow for one of them."""
 
     concurrency = 2
 
@@ -136,7 +136,7 @@ def test_an_interpreter_that_fails_is_never_the_policys_failure_and_is_tried_aga
 def test_an_interpreter_that_fails_every_response_ends_the_estimate_and_the_command_goes_on(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every later response was sampled up to its first program and thrown away."""
+    """Every later response was sampled up to its first program and then thrown away."""
     run, script = tmp_path / "run", Script(code=CODE)
     with_interpreter(Failing(every=1), monkeypatch)
     outcome = estimate(options(dataset, run, n=16, **TOOLS), script)
@@ -149,7 +149,7 @@ def test_an_interpreter_that_fails_every_response_ends_the_estimate_and_the_comm
 def test_responses_that_were_broken_off_are_nothing_that_a_grader_failed_on(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`regrade` refused a run of which most responses were, said that the verifier had failed, and would for ever."""
+    """If most responses were broken off, `regrade` refused the run and blamed the verifier, on every attempt."""
     run = tmp_path / "run"
     with_interpreter(Failing(every=2), monkeypatch)
     broken = estimate(options(dataset, run, n=2, **TOOLS), Script(code=CODE)).summary.verdicts["tool_error"]
@@ -174,8 +174,10 @@ def test_responses_that_were_broken_off_are_nothing_that_a_grader_failed_on(
 def test_a_call_after_one_that_only_had_broken_responses_is_the_first_one(
     changed: dict[str, Any], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the first call left stayed: prompts that nobody asked for, in places of others, which ended the second call
-    when all was sampled, and partial responses of another policy in a table that says it is of this one."""
+    """The first call's data stayed in the run. Its prompts, which the second call had not asked for, took other
+    prompts' places and made that call fail after sampling. Its partial responses, from another policy, stood in a table
+    that named this policy.
+    """
     run = tmp_path / "run"
     with_interpreter(Failing(every=1), monkeypatch)
     assert estimate(options(dataset, run, n=1, **TOOLS), Script(code=CODE)).summary.verdicts == {"tool_error": 6}
@@ -195,7 +197,7 @@ def test_a_call_after_one_that_only_had_broken_responses_is_the_first_one(
 
 @pytest.fixture
 def half_broken(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run whose prompts each have a right sample and, of a call with a higher n, a broken-off one."""
+    """A run in which each prompt has one correct sample, and one broken-off sample from a call with a higher n."""
     run = tmp_path / "run"
     for n, every in ((1, 0), (2, 1)):
         with_interpreter(Failing(every), monkeypatch)
@@ -206,15 +208,14 @@ def half_broken(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_lower_n_leaves_nothing_of_what_was_broken_off_beyond_it(half_broken: Path, dataset: Path) -> None:
-    """The run was complete, and yet its rows had one failed sample more than were asked for, and a lower bound below
-    the value."""
+    """The run was complete, but its rows counted one failed sample too many, and the lower bound was too low."""
     outcome = estimate(options(dataset, half_broken, n=1, **TOOLS), Script(code=CODE))
     assert outcome.summary.complete
     assert {(row["n"], row["n_failed"], row["value_low"]) for row in rows_of(half_broken, "values")} == {(1, 0, 1.0)}
 
 
 def test_a_redraw_that_fails_is_counted_once(half_broken: Path, dataset: Path) -> None:
-    """It was a broken-off sample and a failure: three samples of two, and a lower bound too low."""
+    """The sample counted both as broken off and as failed: three samples instead of two, and a lower bound too low."""
     outcome = estimate(options(dataset, half_broken, n=2, **TOOLS), Script(code=CODE, fail_all=True))
     assert (outcome.summary.drawn, outcome.summary.undrawn, outcome.summary.tool_errors) == (6, 6, {})
     assert {(row["n"], row["n_failed"], row["value_low"]) for row in rows_of(half_broken, "values")} == {(2, 1, 0.5)}
@@ -230,7 +231,7 @@ def test_a_call_that_does_not_begin_leaves_what_was_broken_off(half_broken: Path
 
 
 def test_only_what_the_model_sampled_counts_as_sampled(dataset: Path, tmp_path: Path) -> None:
-    """The output of programs was in the tokens per second of the display, the card and the report."""
+    """Tool output was counted in the tokens per second of the display, the card and the report."""
     run = tmp_path / "run"
     outcome = estimate(options(dataset, run, n=1, **TOOLS), Script(code=CODE))
     rows = rows_of(run, "samples")
@@ -254,11 +255,11 @@ def test_a_program_that_takes_long_holds_up_no_other_response(
 
 
 def test_cancelling_an_estimate_kills_the_programs_that_run(dataset: Path, tmp_path: Path) -> None:
-    """It ended as soon with the programs left behind."""
+    """The estimate ended just as fast if it left the programs running."""
     sampling, interrupted = threading.Event(), []
 
     def interrupt(mark: str) -> None:
-        sampling.wait()  # before that, a program of our own was run to see whether there is a sandbox
+        sampling.wait()  # earlier, our own probe program checks whether there is a sandbox
         while not left(mark):
             time.sleep(0.01)
         interrupted.append(time.monotonic())

@@ -1,1 +1,1 @@
-"""What several tests share: runs made without an engine, a scripted engine, sandboxes, hostile programs."""
+"""Helpers that several tests share: runs made without an engine, a scripted engine, sandboxes, hostile programs."""

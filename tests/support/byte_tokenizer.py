@@ -1,9 +1,9 @@
-"""A tokenizer of single bytes, with some tokens that a byte-pair encoding could have: exact accounting is easy to see.
+"""A tokenizer of single bytes and a few merged tokens, as byte-pair encoding has. Token counts are easy to check.
 
     tokenizer = ByteTokenizer()
     tokenizer("<code>")["input_ids"]      # [60, 99, 111, 100, 101, 62]
 
-`EOS` is special and has no text. `MERGED` are tokens of several bytes; one of them ends in the middle of a character.
+`EOS` is special and has no text. `MERGED` are tokens of several bytes. One of them ends in the middle of a character.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ MERGED = {257: b">\n", 258: b">\xc3", 259: b"</code>", 260: b"> ```", 261: b"</c
 
 
 class ByteTokenizer:
-    """What the tool loop asks of a tokenizer."""
+    """Implements what the tool loop needs of a tokenizer."""
 
     eos_token_id = EOS
 
@@ -21,6 +21,6 @@ class ByteTokenizer:
         return {"input_ids": list(text.encode())}
 
     def decode(self, token_ids: Sequence[int], skip_special_tokens: bool = False) -> str:
-        """The bytes as text; what is no character becomes U+FFFD, as in a real tokenizer."""
-        del skip_special_tokens  # EOS has no text at all
+        """The bytes as text. As in a real tokenizer, invalid bytes become U+FFFD."""
+        del skip_special_tokens  # EOS decodes to no text in any case
         return b"".join(MERGED.get(int(i), bytes([i]) if i < 256 else b"") for i in token_ids).decode(errors="replace")

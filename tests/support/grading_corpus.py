@@ -1,6 +1,6 @@
-r"""Responses with the verdict that each deserves, and why: the corpus that every change of the grader is held to.
+"""Responses, each with the verdict that it deserves and why. Every change to the grader is tested on this corpus.
 
-A case says what is right, not what the grader does. Themes are named tuples; `CASES` is all of them.
+A case states what is right, not what the grader does. Each theme is a named tuple of cases; `CASES` has all of them.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ UNPARSEABLE = Verdict.GOLD_UNPARSEABLE
 
 
 class Case(NamedTuple):
-    """One response to one ground truth."""
+    """One response to a problem with one ground truth."""
 
     verifier: str
     gold: str

@@ -1,7 +1,7 @@
-"""Programs that try to leave their sandbox, or to exhaust the machine, and what becomes of each.
+"""Programs that try to escape their sandbox or to exhaust the machine, and the expected result of each.
 
-`attempt(action)` prints "denied" where the kernel refuses, and "ESCAPED" where it does not. Capitals in dollars
-($PORT) are filled in by the test with what there is outside: a listener, a canary, a secret, a process.
+`attempt(action)` prints "denied" if the kernel refuses, and "ESCAPED" if it does not. The test replaces capitals after
+a dollar sign ($PORT) with what exists outside: a listener, a canary, a secret, a process.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ def connect(family, address, kind=socket.SOCK_STREAM):
 
 @dataclass(frozen=True)
 class Hostile:
-    """A program, the limits it runs under, and the result that shows it contained."""
+    """A program, its limits, and the result that proves it was contained."""
 
     name: str
     code: str
@@ -56,7 +56,7 @@ def _denied(name: str, code: str) -> Hostile:
 
 
 def _stopped(name: str, code: str, stopped: Stopped, printed: str | None = None) -> Hostile:
-    """A program that runs into a limit; into time's soon."""
+    """A program that exceeds a limit. If the limit is time, it is set to one second."""
     return Hostile(name, code, stopped, None, printed, seconds=1.0 if stopped == "time" else 20.0)
 
 

@@ -1,4 +1,4 @@
-"""A run with many prompts, made fast, and what a process needs for its tables; from the folder tests/:
+"""Make a run with many prompts quickly, and measure the memory that its tables need. From the folder tests/:
 
 python -m support.large_run make RUN 1000000      # a journal
 python -m support.large_run write RUN             # its tables, card and picture
@@ -21,7 +21,7 @@ QUESTION = "Problem {0}: what is {0} plus {1}, " + "in words and in figures, wit
 
 
 def make(run: Path, n_prompts: int) -> None:
-    """A journal of so many prompts with one sample each; every third is wrong."""
+    """A journal with `n_prompts` prompts and one sample each. Every third sample is wrong."""
     from spo_data.grading.verdict import Verdict
     from spo_data.run.sample import Sample
 
@@ -30,7 +30,7 @@ def make(run: Path, n_prompts: int) -> None:
         for k in range(n_prompts)
     ]
     token_ids = np.arange(8, dtype=np.int32)
-    spo_data.run.journal.COMMIT_SAMPLES = 20_000  # waiting for the disk is not what is measured
+    spo_data.run.journal.COMMIT_SAMPLES = 20_000  # waiting for the disk is not part of the measurement
     with Journal(run / "journal.sqlite", GRADER) as journal:
         journal.set_prompts(prompts, [])
         for k, prompt in enumerate(prompts):
@@ -40,7 +40,7 @@ def make(run: Path, n_prompts: int) -> None:
 
 
 def write(run: Path) -> None:
-    """What ends an estimate."""
+    """Write the results, as at the end of an estimate."""
     from spo_pipelines.results import write_results
 
     with Journal(run / "journal.sqlite", GRADER, read_only=True) as journal:
@@ -48,7 +48,7 @@ def write(run: Path) -> None:
 
 
 def load(run: Path) -> dict[str, float]:
-    """What begins a training run."""
+    """Load the values, as at the start of a training run."""
     from spo_data import load_values
 
     values = load_values(run)
@@ -56,7 +56,7 @@ def load(run: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Do one of them, in a process of its own, and say what it needed."""
+    """Run one of these commands and print its result and peak memory."""
     what, run = sys.argv[1], Path(sys.argv[2])
     said: dict[str, float] = {}
     if what == "make":
@@ -65,7 +65,7 @@ def main() -> None:
         write(run)
     else:
         said = load(run)
-    # Not getrusage: what it says of a new program begins with the memory of the process that started it.
+    # Not getrusage: for a new program, its peak starts at the memory of the parent process.
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     said["peak_mb"] = int(peak) / 1e3
     print(json.dumps(said))

@@ -1,4 +1,4 @@
-"""A run folder whose journal was written by hand, for tests of what is read from one."""
+"""A run folder whose journal is written without an engine, for tests that read a run."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ VERDICTS = {1.0: Verdict.CORRECT, 0.0: Verdict.WRONG, None: Verdict.GRADER_TIMEO
 
 
 def make_run(run: Path, drawn: Mapping[Prompt, Sequence[float | None]] | Sequence[tuple], n: int) -> Path:
-    """A run with these scores for each prompt, in order; None is a sample that we failed to grade."""
+    """A run with these scores for each prompt, in order. None is a sample that we failed to grade."""
     pairs = list(drawn.items()) if isinstance(drawn, Mapping) else list(drawn)
     shutil.rmtree(run, ignore_errors=True)
     run.mkdir(parents=True)

@@ -1,4 +1,7 @@
-"""What test_push.py has the real clients do, in a process of their own: they read their environment when imported."""
+"""The calls that test_push.py makes with the real clients.
+
+They run in a separate process, because the clients read their environment when imported.
+"""
 
 import os
 import time
@@ -17,7 +20,7 @@ from spo_pipelines.push import push as run_push
 
 @dataclass(frozen=True)
 class Answer:
-    """How a push, or something else, ended."""
+    """The outcome of a push or another call."""
 
     value: Any = None
     error: str | None = None
@@ -30,7 +33,7 @@ WAITED: list[float] = []
 
 
 def prepare() -> None:
-    """Note the pauses between tries instead of taking them."""
+    """Record the pauses between attempts instead of waiting."""
     hub_client.prepare()
     time.sleep = WAITED.append
 
@@ -61,7 +64,7 @@ def load(repo_id: str, revision: str | None = None) -> Answer:
 
 
 def titles(repo_id: str, revision: str = "main") -> list[str]:
-    """The commits of a dataset, newest first."""
+    """The titles of a dataset's commits, newest first."""
     return hub_client.titles(repo_id, revision)
 
 

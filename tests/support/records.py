@@ -1,4 +1,4 @@
-"""Records that several tests start from."""
+"""Records that several tests use as a starting point."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ GRADER = GraderRecord(verifier="exact", version="rules 1")
 def make_manifest(
     policy: dict[str, Any] | None = None, dataset: dict[str, Any] | None = None, **fields: Any
 ) -> Manifest:
-    """A whole manifest with some of its fields changed."""
+    """A complete manifest with some of its fields changed."""
     return Manifest.model_validate(
         {
             "policy": PolicyRecord(
@@ -55,7 +55,7 @@ def make_manifest(
 
 
 def journal_of(run: Path) -> Journal:
-    """A run's journal with its current verdicts, to read."""
+    """A run's journal with its current verdicts, opened for reading."""
     manifest = read_manifest(run)
     assert manifest is not None
     return Journal(run / "journal.sqlite", manifest.grader, read_only=True)

@@ -1,4 +1,4 @@
-"""What there is outside a sandbox, for a program to find, and what is left of programs that have ended."""
+"""Things outside a sandbox for a program to find, and a search for processes that programs left behind."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ SECRET = "hunter2-of-the-host"
 
 @dataclass
 class Outside:
-    """A listener, a folder with a canary and a home folder, a process; and the mark of every process of a sandbox."""
+    """Listeners, a folder with a canary and a home folder, a process, and the mark of every sandbox process."""
 
     folder: Path
     mark: str
@@ -24,14 +24,14 @@ class Outside:
     listeners: list[socket.socket] = field(default_factory=list)
 
     def filled(self, code: str) -> str:
-        """The program with what there is outside."""
+        """The program, with its placeholders replaced by what exists outside."""
         values = {"PORT": self.port, "ABSTRACT": self.abstract, "FOLDER": self.folder, "PID": os.getpid()}
         for name, value in {**values, "SECRET": SECRET}.items():
             code = code.replace(f"${name}", str(value))
         return code
 
     def untouched(self) -> bool:
-        """Whether nobody connected, and every file is as it was."""
+        """Whether nothing connected and every file is unchanged."""
         for listener in self.listeners:
             try:
                 listener.accept()
@@ -46,7 +46,7 @@ _NAMES = ["canary", "home", "socket"]
 
 @contextmanager
 def outside(folder: Path) -> Iterator[Outside]:
-    """Puts it there; every sandbox of the block carries the mark in its environment."""
+    """Set it up. Every sandbox started in the block carries the mark in its environment."""
     (folder / "home" / ".ssh").mkdir(parents=True)
     (folder / "home" / ".ssh" / "id_ed25519").write_text(SECRET)
     (folder / "canary").write_text("alive")
@@ -72,7 +72,7 @@ def outside(folder: Path) -> Iterator[Outside]:
 
 
 def left(mark: str) -> list[int]:
-    """The processes of sandboxes with this mark."""
+    """The sandbox processes with this mark that are still running."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -85,7 +85,7 @@ def left(mark: str) -> list[int]:
 
 
 def eventually_nothing_left(mark: str, seconds: float = 10.0) -> bool:
-    """Whether all processes with this mark end within a time."""
+    """Whether all processes with this mark end within `seconds`."""
     deadline = time.monotonic() + seconds
     while left(mark):
         if time.monotonic() > deadline:

@@ -1,12 +1,12 @@
-r"""A scripted engine, and a server that runs estimates with it, each in a process of its own.
+r"""A scripted engine, and a server that runs estimates with it, each in its own process.
 
     engine = ScriptedEngine(script, golds)        # answers from a request's seed alone, out of order
     ended = server().run({"argv": ["estimate", ...], "engine": {"fail_every": 5}, "kill": {"at": "sql", "nth": 9}})
     ended["status"]                               # the exit status, or minus the signal that killed the process
 
-The server (`python scripted.py`) imports everything once and forks a process per job, so that a job costs some tenths
-of a second. A job runs the real command line with the scripted engine in vLLM's place and can kill itself with SIGKILL
-before or after the n-th call of a function, or of an SQL statement of the journal.
+The server (`python scripted.py`) imports everything once and forks a process per job, so a job takes only tenths of a
+second. A job runs the real command line with the scripted engine instead of vLLM. It can SIGKILL itself before or after
+the n-th call of a function, or of an SQL statement of the journal.
 """
 
 import asyncio
@@ -32,17 +32,17 @@ from typing import Any
 
 MODEL = "smollm2-135m"
 JOB_SECONDS = 30
-"""A job that hangs is ended by SIGALRM: status -14."""
+"""A job that hangs for longer is killed by SIGALRM: status -14."""
 
 
 @dataclass
 class Script:
-    """How the engine behaves. `*_after` counts submissions of one call, from 1."""
+    """How the engine behaves. `*_after` counts the submissions of one call, from 1."""
 
     capacity: int = 4
     delay: float = 0.008
     fail_every: int = 0
-    """Requests whose seed divides by it fail."""
+    """A request fails if its seed is a multiple of this."""
     fail_all: bool = False
     die_after: int = 0
     signal: int = 0
@@ -52,7 +52,7 @@ class Script:
     """The prompt whose sample 0 takes `slow_seconds`."""
     slow_seconds: float = 0.0
     code: str = ""
-    """With it, a response runs this program `programs` times before it answers."""
+    """If set, each response runs this program `programs` times before it answers."""
     programs: int = 2
     hook: Callable[[int], None] | None = None
     """Called with the number of each submission."""
@@ -60,9 +60,9 @@ class Script:
     """(prompt id, sample index, seed) in the order of submission."""
     finished: list[tuple[str, int]] = field(default_factory=list)
     in_flight: list[int] = field(default_factory=list)
-    """Requests in flight after each submission and each end."""
+    """The number of requests in flight after each submission and each completion."""
     seen: Any = None
-    """The plan that the engine was started for."""
+    """The plan with which the engine was started."""
 
 
 class ScriptedEngine:
@@ -80,13 +80,13 @@ class ScriptedEngine:
 
     @property
     def devices(self) -> Any:
-        """As many cores as no machine has."""
+        """More cores than any real machine has."""
         from spo_data.engines.protocol import Devices
 
         return Devices("scripted core", 3)
 
     async def submit(self, request: Any) -> Any:
-        """Answer after a short while that depends on the seed."""
+        """Answer after a short delay that depends on the seed."""
         from spo_data.engines.protocol import EngineError, RequestError
 
         script = self.script
@@ -115,7 +115,7 @@ class ScriptedEngine:
             script.in_flight.append(self._flying)
 
     def _turn(self, request: Any) -> Any:
-        """A program in the first turns, the gold in the last one; real tokens, since the tool loop reads them."""
+        """A program in each early turn, the ground truth in the last. The tool loop needs real token ids."""
         import numpy as np
 
         from spo_data.engines.protocol import Completion
@@ -132,7 +132,7 @@ class ScriptedEngine:
 
 
 def completion(request: Any, gold: str, *, logprobs: bool = False) -> Any:
-    """What the script answers: right, wrong, nothing or too much, by the seed."""
+    """The scripted answer, by seed: right, wrong, no answer or truncated."""
     import numpy as np
 
     from spo_data.engines.protocol import Completion
@@ -168,7 +168,7 @@ def write_rows(path: Path, n: int = 6, **changed: Mapping[str, str]) -> Path:
 
 
 def journal_rows(run: Path) -> list[tuple[str, int, int, str]]:
-    """(prompt id, sample index, seed, verdict) of every sample in a copy of the journal, which stays untouched."""
+    """(prompt id, sample index, seed, verdict) of every sample, read from a copy of the journal."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("journal.sqlite", "journal.sqlite-wal"):
             if (run / name).exists():
@@ -188,14 +188,14 @@ def journal_rows(run: Path) -> list[tuple[str, int, int, str]]:
 
 
 def tables(run: Path) -> dict[str, bytes]:
-    """The bytes of a run's published files, without the card's line on the time that sampling took."""
+    """The bytes of a run's published files, without the card's line on sampling time."""
     files = [*sorted(run.glob("values/*")), *sorted(run.glob("samples/*")), run / "histogram.png"]
     card = [line for line in (run / "README.md").read_bytes().splitlines() if not line.startswith(b"| sampling time")]
     return {str(path.relative_to(run)): path.read_bytes() for path in files} | {"README.md": b"\n".join(card)}
 
 
 class Recorder:
-    """A watcher that keeps what it is told."""
+    """A watcher that records what it is told."""
 
     def __init__(self) -> None:
         self.stages: list[str] = []
@@ -203,19 +203,19 @@ class Recorder:
         self.verdicts: list[int] = []
         self.failed = 0
 
-    def planned(self, plan: Any, present: int) -> None:  # noqa: ARG002 # the protocol's
+    def on_plan(self, plan: Any, present: int) -> None:  # noqa: ARG002 # the protocol's
         self.present = present
 
-    def stage(self, text: str) -> None:
+    def on_stage(self, text: str) -> None:
         self.stages.append(text)
 
-    def sampled(self, progress: Any) -> None:
+    def on_sample(self, progress: Any) -> None:
         self.verdicts.append(progress.sampled)
         self.failed = progress.failed
 
 
 def options(dataset: Path | str, out: Path, **asked: Any) -> Any:
-    """EstimateOptions with each keyword in the group that has it; cheap defaults for the rest."""
+    """EstimateOptions with each keyword in its own group, and cheap defaults for the rest."""
     from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
     from spo_pipelines.sampling_plan import EstimateOptions
 
@@ -243,9 +243,10 @@ def estimate(asked: Any, script: Script | None = None, **named: Any) -> Any:
 
 
 def hash_the_embedded_model_once(patch: Any) -> None:
-    """Its 270 MB are hashed at every call that resolves it, for more time than a test needs for all else.
+    """Hash the embedded model only once. Every call that resolves it hashes its 270 MB, which takes longer than the
+    rest of a test.
 
-    Any other folder is hashed each time, as by the program.
+    Any other folder is hashed each time, as in production.
     """
     import spo_data.models.names as model_module
     from spo_data.models.embedded import embedded_model
@@ -258,7 +259,7 @@ def hash_the_embedded_model_once(patch: Any) -> None:
 
 
 def cheap_chat(patch: Any) -> None:
-    """Load each tokenizer once in this process; keep the datasets' cache out of the user's."""
+    """Load each tokenizer once in this process, and keep the datasets' cache out of the user's."""
     import spo_pipelines.sampling_plan as plan_module
 
     patch.setattr(plan_module, "load_chat", _shared_chat(plan_module.load_chat))
@@ -271,7 +272,7 @@ def _shared_chat(load: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Server:
-    """Runs jobs, one at a time, in processes forked from one that has imported everything."""
+    """Runs jobs one at a time, each in a process forked from one that has imported everything."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="spo-scripted-")
@@ -287,7 +288,7 @@ class Server:
         self._count = itertools.count(1)
 
     def run(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a job to its end: status, stdout, stderr, and what the engine was asked for."""
+        """Run a job to its end. Returns its status, stdout, stderr, and the requests that the engine received."""
         place = Path(self._folder.name) / str(next(self._count))
         place.mkdir()
         assert self._process.stdin is not None
@@ -302,7 +303,7 @@ class Server:
         return ended
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(timeout=30)
@@ -311,14 +312,14 @@ class Server:
 
 @functools.cache
 def server() -> Server:
-    """The one server of this test session."""
+    """The server that this whole test session shares."""
     started = Server()
     atexit.register(started.close)
     return started
 
 
 def main() -> None:
-    """Read jobs as JSON lines from stdin, answer each when it has ended."""
+    """Read jobs as JSON lines from stdin, and write each result when the job has ended."""
     import datasets  # noqa: F401
     import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
@@ -355,7 +356,7 @@ def _once_per_model(load: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _perform(job: dict[str, Any]) -> None:
-    """The forked process: never returns."""
+    """The body of the forked process. It never returns."""
     place = Path(job["place"])
     status = 70
     try:
@@ -407,15 +408,15 @@ def _prepare(job: Mapping[str, Any], script: Script) -> None:
 
 
 def _fail_grading(every: int) -> None:
-    """Every so many responses, the grader times out."""
-    from spo_data.grading.verdict import Graded, Verdict
+    """Make the grader time out on about one response in `every`."""
+    from spo_data.grading.verdict import Grade, Verdict
     from spo_data.grading.workers.pool import GraderPool
 
     grade = GraderPool.grade
 
     async def failing(self: Any, job: Any) -> Any:
         if job.response is not None and sum(job.response.encode()) % every == 0:
-            return Graded.failed(Verdict.GRADER_TIMEOUT, "over 10 s")
+            return Grade.failed(Verdict.GRADER_TIMEOUT, "over 10 s")
         return await grade(self, job)
 
     GraderPool.grade = failing  # type: ignore[method-assign]
@@ -426,9 +427,9 @@ def _die() -> None:
 
 
 def arm(at: str, nth: int = 1, when: str = "before", under: str = "", signal: int = signal.SIGKILL) -> None:
-    """Take a signal before or after the n-th call of `module:Class.function`, or of the journal's SQL (`sql:COMMIT`).
+    """Raise a signal before or after the n-th call of `module:Class.function` or of the journal's SQL (`sql:COMMIT`).
 
-    `under` counts only calls whose first argument, a path, lies there.
+    If `under` is given, only calls whose first argument is a path below it count.
     """
     if at.startswith("sql"):
         _arm_sql(at.removeprefix("sql").removeprefix(":"), nth, when)

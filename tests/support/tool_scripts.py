@@ -1,9 +1,9 @@
 """Scripted responses with programs, which estimation and training must turn into the same tokens.
 
 for case in CASES:
-    script = ScriptedTurns(tokenizer, case)           # the model: what it says, as an engine would cut it
+    script = ScriptedTurns(tokenizer, case)           # the model: its text, as an engine would cut it
     ids, finish_reason = script.sample(number=0, max_tokens=case.budget, stop=["</code>"])
-    interpreter = ScriptedInterpreter(case.outputs)   # what its programs come to
+    interpreter = ScriptedInterpreter(case.outputs)   # the results of its programs
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from spo_data.sandbox.interpreter import Execution, SandboxError
 
 @dataclass(frozen=True)
 class Case:
-    """One response: what the model says in each request, and what its programs come to."""
+    """One response: what the model writes in each request, and the results of its programs."""
 
     name: str
     turns: tuple[str | tuple[str | int, ...], ...]
-    """Each is text, or pieces of text with token ids between; after it the model would end its response."""
+    """Each is a text, or pieces of text and token ids. After the last piece the model ends its response."""
     outputs: tuple[Execution | SandboxError, ...] = ()
     budget: int = 200
     max_turns: int = 8
@@ -29,7 +29,7 @@ class Case:
 
 
 def printed(text: str) -> Execution:
-    """A program that wrote a text."""
+    """The result of a program that printed this text."""
     return Execution(stdout=text, stderr="", return_code=0)
 
 
@@ -73,13 +73,13 @@ CASES = (
 
 @dataclass
 class ScriptedTurns:
-    """A model that says what a case says, request by request, cut as an engine cuts it."""
+    """A model that writes a case's turns, request by request, cut as an engine would cut them."""
 
     tokenizer: Any
     case: Case
 
     def sample(self, number: int, max_tokens: int, stop: Sequence[str]) -> tuple[list[int], Literal["stop", "length"]]:
-        """Token ids up to the end of a response, the token that completes a stop string, or the budget."""
+        """Token ids up to the end of the response, the token that completes a stop string, or the budget."""
         said = self._token_ids(self.case.turns[number])
         for length, token in enumerate(said, start=1):
             text = self.tokenizer.decode(said[:length], skip_special_tokens=True)

@@ -1,4 +1,4 @@
-"""Problems whose chat has four examples of a program: a small model then writes programs most of the time.
+"""Problems whose chat has four example programs, so that even a small model usually writes a program.
 
 write_shots(tmp_path / "shots.jsonl")       # the messages layout, with ground truths
 """
@@ -11,7 +11,7 @@ PROBLEMS = ("2 + 5", "9 - 4", "8 + 1", "3 + 3")
 
 
 def write_shots(path: Path) -> Path:
-    """Write one row a problem."""
+    """Write one row per problem."""
     rows = []
     for problem in PROBLEMS:
         messages = []

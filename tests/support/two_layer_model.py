@@ -1,9 +1,9 @@
-"""A model small enough for many training steps: two layers, random weights, one token a character.
+"""A model small enough for many training steps: two layers, random weights, one token per character.
 
     make_two_layer_model(tmp_path / "model")
 
-With 64 tokens, one of them the end, a response ends by itself after some tens of tokens, and any short string in it has
-a fair chance: rewards vary without any training.
+The vocabulary has 64 tokens, including the end token, so a response ends by itself after a few dozen tokens. Any short
+string is likely enough to appear, so rewards vary even without training.
 """
 
 import string
@@ -18,7 +18,7 @@ CHAT_TEMPLATE = (
 
 
 def make_two_layer_model(folder: Path, *, seed: int = 0) -> Path:
-    """Write it as a Hugging Face folder; heads of 32, vLLM's smallest on a CPU."""
+    """Write it as a Hugging Face folder. Its heads have size 32, the smallest that vLLM supports on a CPU."""
     import torch
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

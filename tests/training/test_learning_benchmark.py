@@ -1,4 +1,4 @@
-"""The parts of benchmarks/learning.py and benchmarks/batch_assembly.py whose numbers can be known beforehand."""
+"""The parts of benchmarks/learning.py and benchmarks/batch_assembly.py whose results are known beforehand."""
 
 import sys
 from importlib import import_module
@@ -35,7 +35,7 @@ def test_singles_keep_the_first_half_and_groups_wait_for_their_slowest() -> None
 @pytest.mark.parametrize(
     ("order", "times", "means", "ages"),
     [
-        # Out at first: 1, 9, 2, 3; after each batch two of duration 5 start.
+        # In flight at first: 1, 9, 2, 3. After each batch two of duration 5 start.
         ("finished", [2.0, 5.0, 2.0], [1.5, 4.0, 7.0], [0.0, 0.5, 1.5]),
         ("drawn", [9.0, 0.0, 5.0], [5.0, 2.5, 5.0], [0.0, 1.0, 1.0]),
     ],
@@ -62,7 +62,7 @@ def test_a_group_without_variance_teaches_nothing() -> None:
 def test_sampled_log_probs_and_success_are_what_a_forward_says() -> None:
     import torch
 
-    torch.set_num_threads(1)  # threads that wait for one another cost more than they bring
+    torch.set_num_threads(1)  # threads that wait for one another cost more than they save
     model = load("learning_model")
     problems = model.make_problems(0, n_train=40, n_held_out=8)
     policy = model.supervised(problems, 0, steps=2)

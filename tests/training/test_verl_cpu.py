@@ -1,4 +1,4 @@
-"""The CPU platform: verl finds it, and each patch is still needed."""
+"""The CPU platform: verl finds it, and every patch is still needed."""
 
 import json
 import os
@@ -125,12 +125,12 @@ def run(script: str, **environment: str) -> dict[str, object]:
 
 
 def test_every_patch_is_still_needed() -> None:
-    """When a new verl or torch does without one of them, this fails, and the patch can go."""
+    """This fails if a new verl or torch works without one of the patches, which can then be removed."""
     needed = run(UNPATCHED, VERL_PLATFORM="", VERL_USE_EXTERNAL_MODULES="", VERL_ENGINE_DEVICE="")
     assert "cpu" in str(needed["backend"])
     assert "vllm" in str(needed["distribution"])
     assert "No engine registered for device='cpu'" in str(needed["engine"])
-    # Weights that were saved before an update of 4 numbers by 1 had moved with it; our copy has not.
+    # Without the patch, saved weights (4 numbers) changed when an update added 1 to each. Our copy does not change.
     assert (needed["copies"], needed["copied"]) == (4.0, 0.0)
 
 
@@ -146,12 +146,12 @@ def test_verl_runs_on_the_platform() -> None:
 
 
 def test_linear_weights_can_be_loaded_again() -> None:
-    """vLLM's CPU build packs linear weights and loses their loader, unless the worker extension's switch is set."""
+    """vLLM's CPU build packs linear weights and drops their loader, unless the worker extension's switch is set."""
     assert run(LINEAR) == {"False": False, "True": True}
 
 
 def test_the_accelerators_own_platform_is_left_alone() -> None:
-    """Importing the package without the platform's variable registers and patches nothing."""
+    """If the platform's variable is not set, importing the package registers and patches nothing."""
     script = (
         "import json, importlib.metadata as m; before = m.version; import verl_cpu, sys;"
         "print(json.dumps({'patched': m.version is not before, 'verl': 'verl' in sys.modules}))"

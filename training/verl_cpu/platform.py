@@ -132,4 +132,4 @@ class _DeviceModule(types.ModuleType):
         return nullcontext()
 
 
-_device_module = _DeviceModule("verl_cpu_device")
+_device_module = _DeviceModule("verl_cpu.device")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spo_cli.terminal.exits import clean_exit
-from spo_cli.terminal.parameters import GRADER, PROMPTS, Given, takes
+from spo_cli.terminal.parameters import GRADER, PROMPTS, GivenOptions, takes
 from spo_data.options import EngineOptions
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def check(
     ] = None,
     model_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     max_model_len: Annotated[int | None, typer.Option(help="Context length (default: the model's).")] = None,
-    prompts: Given,
-    grader: Given,
+    prompts: GivenOptions,
+    grader: GivenOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report, with every offender, as JSON.")] = False,
 ) -> None:
     """Check a dataset: ground truths, contradictions, empty and over-long prompts, answers that leak into prompts.

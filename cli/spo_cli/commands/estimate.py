@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spo_cli.terminal.exits import INTERRUPTED, clean_exit
-from spo_cli.terminal.parameters import ENGINE, GRADER, PROMPTS, SAMPLING, SKIP_CHECK, TOOLS, Given, takes
+from spo_cli.terminal.parameters import ENGINE, GRADER, PROMPTS, SAMPLING, SKIP_CHECK, TOOLS, GivenOptions, takes
 from spo_data.errors import UserError
 from spo_data.options import PRESETS, Sampling
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def estimate(
     *,
     model: Annotated[str, typer.Option(help="A folder, org/name on the Hub, or a short name such as Qwen3-8B.")],
-    prompts: Given,
+    prompts: GivenOptions,
     out: Annotated[Path, typer.Option(help="Run folder; the same command continues an existing run.")],
     model_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     preset: Annotated[
@@ -38,12 +38,12 @@ def estimate(
             rich_help_panel="Sampling",
         ),
     ] = None,
-    sampling: Given,
-    tools: Given,
-    verifiers: Given,
+    sampling: GivenOptions,
+    tools: GivenOptions,
+    verifiers: GivenOptions,
     skip_check: Annotated[bool, SKIP_CHECK] = False,
-    pool: Given,
-    engine: Given,
+    pool: GivenOptions,
+    engine: GivenOptions,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the preview, the counts and the plan; sample nothing.")
     ] = False,
@@ -60,8 +60,8 @@ def estimate(
         groups = {
             "prompts": prompts.make(),
             "engine": engine.make(),
-            "grader": verifiers.make(**pool.named()),
-            "sampling": Sampling(**{**_find_preset(preset), **sampling.named()}),
+            "grader": verifiers.make(**pool.collect()),
+            "sampling": Sampling(**{**_find_preset(preset), **sampling.collect()}),
             "tools": tools.make(),
         }
 

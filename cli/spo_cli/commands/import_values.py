@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spo_cli.terminal.exits import clean_exit
-from spo_cli.terminal.parameters import PROMPTS, Given, takes
+from spo_cli.terminal.parameters import PROMPTS, GivenOptions, takes
 from spo_data.errors import UserError
 from spo_data.options import option_of
 
@@ -40,14 +40,14 @@ def import_values(
     model: Annotated[
         str | None, typer.Option(help="Model whose chat template rendered the dump.", rich_help_panel=DUMPS)
     ] = None,
-    prompts: Given,
+    prompts: GivenOptions,
 ) -> None:
     """Import values: the SPO recipe's, verl's validation dump and training rows, A*-PO's and open-r1's datasets.
 
     The folder has values/, and samples/ if responses are known. Exit status: 0 if there are values, 2 for wrong input.
     """
     with clean_exit():
-        if dataset is None and (stray := list(prompts.named())):
+        if dataset is None and (stray := [name for name, value in prompts.collect().items() if value]):
             raise UserError(f"{option_of(stray[0])} says how to read --dataset, which is not given")
         training = None if dataset is None else prompts.make(dataset=dataset)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spo_cli.terminal.exits import clean_exit
-from spo_cli.terminal.parameters import PROMPTS, Given, takes
+from spo_cli.terminal.parameters import PROMPTS, GivenOptions, takes
 from spo_data.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def join(
     values_revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of values on the Hub.", show_default=False)
     ] = None,
-    training: Given,
+    training: GivenOptions,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report, with every missing prompt, as JSON.")
     ] = False,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spo_cli.terminal.exits import INTERRUPTED, clean_exit
-from spo_cli.terminal.parameters import GRADER, SKIP_CHECK, Given, takes
+from spo_cli.terminal.parameters import GRADER, SKIP_CHECK, GivenOptions, takes
 
 if TYPE_CHECKING:
     from spo_pipelines.regrade import RegradeOutcome
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def regrade(
     *,
     run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
-    verifiers: Given,
+    verifiers: GivenOptions,
     skip_check: Annotated[bool, SKIP_CHECK] = False,
-    pool: Given,
+    pool: GivenOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print what changed as JSON.")] = False,
 ) -> None:
     """Grade a run's stored responses without sampling: with another verifier, or the installed version of its own.
@@ -29,14 +29,14 @@ def regrade(
     Earlier verdicts stay in the journal: to go back, run the same command with the earlier verifier.
     """
     with clean_exit(INTERRUPTED):
-        grader = verifiers.make(**pool.named())
+        grader = verifiers.make(**pool.collect())
 
         from spo_cli.terminal.progress import EstimateDisplay
         from spo_pipelines.regrade import RegradeOptions
         from spo_pipelines.regrade import regrade as run_regrade
 
         with EstimateDisplay() as display:
-            outcome = asyncio.run(run_regrade(RegradeOptions(run, grader, skip_check), display.graded))
+            outcome = asyncio.run(run_regrade(RegradeOptions(run, grader, skip_check), display.on_grade))
         if as_json:
             print(json.dumps(outcome.as_dict(), indent=2, ensure_ascii=False))
         else:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from spo_cli.terminal.exits import clean_exit
-from spo_cli.terminal.parameters import TOOLS, Given, takes
+from spo_cli.terminal.parameters import TOOLS, GivenOptions, takes
 
 
 @takes(tools=replace(TOOLS.only("sandbox_unsafe"), panel="Options"))
@@ -17,7 +17,7 @@ def sandbox(
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Programs that run at once (default: one per core).", show_default=False)
     ] = None,
-    tools: Given,
+    tools: GivenOptions,
 ) -> None:
     """Serve the code interpreter to `--sandbox http://HOST:PORT`, and to every client of SandboxFusion's /run_code.
 

@@ -67,8 +67,8 @@ def print_suspects(console: "Console", suspects: "list[Suspect]") -> None:
     from spo_cli.terminal.printing import add_row, make_table
     from spo_data.text import excerpt
 
-    console.print("\nsuspect ground truths: all answers agree on another one", markup=False)
-    found = make_table("ground truth", "all answer", "prompt id", "prompt")
+    console.print("\nsuspect ground truths: all answers agree on another answer", markup=False)
+    found = make_table("ground truth", "answer of all", "prompt id", "prompt")
     for suspect in suspects[:SHOWN]:
         add_row(
             found, excerpt(suspect.ground_truth, 20), excerpt(suspect.answer, 20), suspect.prompt_id, suspect.prompt
@@ -122,11 +122,14 @@ def _describe(summary: "Summary", run: Path) -> list[tuple[str, str]]:
     if summary.value_mean is not None:
         bounds = f"{summary.value_low:.4f} to {summary.value_high:.4f}"
         facts.append(
-            ("mean value", f"{summary.value_mean:.4f}, bounds {bounds} (truncated and failed samples wrong / right)")
+            (
+                "mean value",
+                f"{summary.value_mean:.4f}, bounds {bounds} (truncated and failed samples counted wrong / right)",
+            )
         )
     if summary.response_tokens_mean is not None:
         facts.append(
-            ("tokens", f"{summary.response_tokens:,} in responses, {summary.response_tokens_mean:,.1f} in each")
+            ("tokens", f"{summary.response_tokens:,} in responses, {summary.response_tokens_mean:,.1f} per response")
         )
     if summary.tool_turns_mean is not None:
         facts.append(("tools", f"{summary.tools}: {summary.tool_turns_mean:,.2f} programs in each response"))

@@ -39,7 +39,7 @@ class OptionGroup:
     names: tuple[str, ...]
     shows_defaults: bool = False
     leaves_out_defaults: bool = False
-    """Whether a field that the user does not give is absent from `Given.named`, instead of having its default."""
+    """Whether `GivenOptions.collect` leaves out a field that the user does not give, instead of giving its default."""
     shown_default: str | None = None
     """What the help shows instead of the fields' own defaults."""
     helps: Mapping[str, str] = field(default_factory=dict)
@@ -102,21 +102,21 @@ class OptionGroup:
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenOptions:
     """The options of one group as a user gave them."""
 
     group: OptionGroup
     raw: Mapping[str, Any]
     """What Typer parsed, by field."""
 
-    def named(self) -> dict[str, Any]:
+    def collect(self) -> dict[str, Any]:
         """Return values by field, without those that are None or empty; raises UserError for a malformed value."""
         parsed = {name: self.group.parse(name, value) for name, value in self.raw.items() if value is not None}
         return {name: value for name, value in parsed.items() if value not in ((), {})}
 
     def make(self, **more: Any) -> Any:
         """Return the options; `more` adds or replaces fields. Raises UserError for a value that they refuse."""
-        return self.group.options(**{**self.named(), **more})
+        return self.group.options(**{**self.collect(), **more})
 
 
 PROMPTS = OptionGroup.of(PromptOptions, "Prompts")
@@ -127,13 +127,13 @@ TOOLS = OptionGroup.of(ToolOptions, "Tools", shows_defaults=True)
 
 
 def takes(**groups: OptionGroup) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of groups; each parameter with a group's name receives that group as `Given`."""
+    """Give a command the options of groups; each parameter with a group's name receives its `GivenOptions`."""
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def call(**arguments: Any) -> None:
             given = {
-                name: Given(group, {each: arguments.pop(each) for each in group.names})
+                name: GivenOptions(group, {each: arguments.pop(each) for each in group.names})
                 for name, group in groups.items()
             }
             command(**arguments, **given)

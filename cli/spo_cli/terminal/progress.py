@@ -32,12 +32,12 @@ class EstimateDisplay(Display):
         super().__exit__(kind, error, trace)
         self._stream.close()
 
-    def stage(self, text: str) -> None:
+    def on_stage(self, text: str) -> None:
         """Announce something that takes a while."""
         self._stop_bar()
         self._print_line(f"{text} …")
 
-    def planned(self, plan: SamplingPlan, present: int) -> None:
+    def on_plan(self, plan: SamplingPlan, present: int) -> None:
         """Print the preview, the counts of rows, and what will be sampled."""
         prompts, sampling = plan.prompt_set, plan.options.sampling
         dropped = "".join(f", {count} dropped: {reason}" for reason, count in prompts.dropped_by_reason().items())
@@ -82,14 +82,14 @@ class EstimateDisplay(Display):
                 f" {sampling.max_tokens:,}: after {shortest:,} at the earliest\n"
             )
 
-    def graded(self, verifier: str, done: int, total: int) -> None:
+    def on_grade(self, verifier: str, done: int, total: int) -> None:
         """Show how many stored responses are graded."""
         now = time.monotonic()
         if done == total or now - self._shown >= PLAIN_SECONDS:
             self._shown = now
             self._print_line(f"{done:,}/{total:,} stored responses graded by {verifier}")
 
-    def sampled(self, progress: Progress) -> None:
+    def on_sample(self, progress: Progress) -> None:
         """Show the progress, at most a few times a second."""
         now = time.monotonic()
         pause = REFRESH_SECONDS if self._console.is_terminal else PLAIN_SECONDS

@@ -23,14 +23,14 @@ class TrainDisplay(Display):
         self._validation: Step | None = None
         self._seconds: deque[float] = deque(maxlen=RECENT)
 
-    def starting(self, out: Path) -> None:
+    def on_start(self, out: Path) -> None:
         """Print where the logs are, and that the first step takes minutes."""
         self._print_line(f"\nlogs      {out / LOG}, {out / METRICS}, tensorboard --logdir {out / 'tensorboard'}")
         self._print_line("starting verl; the first step takes a few minutes …")
         if self._console.is_terminal:
             self._start_bar("starting", self._steps)
 
-    def stepped(self, step: Step) -> None:
+    def on_step(self, step: Step) -> None:
         """Show a step."""
         self._last = step
         if step.validation is not None:
@@ -42,10 +42,10 @@ class TrainDisplay(Display):
         else:
             self._move_bar(step.step, self._describe(step))
 
-    def waiting(self) -> None:
+    def on_wait(self) -> None:
         """Do nothing: the bar moves by itself, and a line is printed when a step ends."""
 
-    def ended(self, out: Path, checkpoints: Path) -> None:
+    def on_end(self, out: Path, checkpoints: Path) -> None:
         """Print the last metrics, and where all metrics and the model are."""
         if self._last is None:
             self._print_line("no step was completed")

@@ -52,7 +52,7 @@ class FoundPrompt:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A row that became no draw, and why."""
+    """A row that was left out, and why."""
 
     reason: str
     where: str
@@ -170,7 +170,7 @@ class DrawStore:
         )
         return int(count)
 
-    def ungraded(self) -> int:
+    def count_ungraded(self) -> int:
         """The number of draws without a score."""
         ((count,),) = self._database.execute("SELECT count(*) FROM draws WHERE score IS NULL")
         return int(count)

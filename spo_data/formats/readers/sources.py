@@ -16,10 +16,10 @@ from pathlib import Path
 
 from spo_data.errors import UserError
 from spo_data.hub.download import reach_dataset
-from spo_data.hub.ids import is_path
+from spo_data.hub.ids import may_be_id
 from spo_data.values.schema import TABLE_FILES
 
-FORMATS = (".parquet", ".jsonl", ".json")
+DATA_SUFFIXES = (".parquet", ".jsonl", ".json")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def find_files(source: str, revision: str | None = None) -> SourceFiles:
     path = Path(source).expanduser()
     is_pattern = any(character in source for character in "*?[") and not os.path.exists(path)
     is_hub = not os.path.exists(path) and not is_pattern
-    if is_hub and (is_path(source) or "/" not in source):
+    if is_hub and not may_be_id(source, DATA_SUFFIXES):
         raise UserError(f"{source}: no such file or folder, and not a Hub id (org/name)")
     if is_hub:
         return _find_on_hub(source, revision)
@@ -64,9 +64,9 @@ def find_files(source: str, revision: str | None = None) -> SourceFiles:
     formats = {file.path.suffix for file in files}
     if not files:
         raise UserError(f"{source}: no file matches")
-    if len(formats) > 1 or not formats <= set(FORMATS):
+    if len(formats) > 1 or not formats <= set(DATA_SUFFIXES):
         raise UserError(
-            f"{source}: {', '.join(sorted(formats))} files; import reads one format of {', '.join(FORMATS)}"
+            f"{source}: {', '.join(sorted(formats))} files; import reads one format of {', '.join(DATA_SUFFIXES)}"
         )
     return _make_source_files(source, files, [])
 
@@ -86,7 +86,7 @@ def _choose(source: str, names: Sequence[str], how: str) -> tuple[list[str], lis
     own = [name for name in visible if fnmatch.fnmatchcase(name, TABLE_FILES) and name.count("/") == 1]
     if own:
         return own, []
-    for suffix in FORMATS:
+    for suffix in DATA_SUFFIXES:
         found = [name for name in visible if name.endswith(suffix)]
         if not found:
             continue
@@ -98,7 +98,7 @@ def _choose(source: str, names: Sequence[str], how: str) -> tuple[list[str], lis
             return found, []
         train = [name for name in found if os.path.basename(name).startswith("train")] or found
         return train, [name for name in found if name not in train]
-    raise UserError(f"{source} has no {', '.join(FORMATS)} file")
+    raise UserError(f"{source} has no {', '.join(DATA_SUFFIXES)} file")
 
 
 def _make_source_files(

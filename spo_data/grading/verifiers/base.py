@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from spo_data.grading.verdict import ExtraInfo, Graded
+from spo_data.grading.verdict import ExtraInfo, Grade
 
 
 class TextVerifier(ABC):
@@ -16,7 +16,7 @@ class TextVerifier(ABC):
         ground_truth: str,
         extra_info: ExtraInfo = None,  # noqa: ARG002 # the protocol's
         data_source: str = "",  # noqa: ARG002 # the protocol's
-    ) -> Graded:
+    ) -> Grade:
         return self.grade_text(response, ground_truth)
 
     def check_gold(
@@ -24,14 +24,14 @@ class TextVerifier(ABC):
         ground_truth: str,
         extra_info: ExtraInfo = None,  # noqa: ARG002 # the protocol's
         data_source: str = "",  # noqa: ARG002 # the protocol's
-    ) -> Graded:
+    ) -> Grade:
         """`correct` if the ground truth verifies against itself, else `gold_unparseable`."""
         return self.grade_gold(ground_truth).as_gold_check(ground_truth)
 
     @abstractmethod
-    def grade_text(self, response: str, ground_truth: str) -> Graded:
+    def grade_text(self, response: str, ground_truth: str) -> Grade:
         """Grade a response by its text alone."""
 
-    def grade_gold(self, ground_truth: str) -> Graded:
+    def grade_gold(self, ground_truth: str) -> Grade:
         """Grade the ground truth, in a box, as a response."""
         return self.grade_text(f"\\boxed{{{ground_truth}}}", ground_truth)

@@ -12,7 +12,7 @@ import re
 
 from spo_data.grading.answers.dressing import undress
 from spo_data.grading.answers.extract import extract_answer, strip_thinking
-from spo_data.grading.verdict import NO_ANSWER, Graded, Verdict
+from spo_data.grading.verdict import NO_ANSWER, Grade, Verdict
 from spo_data.grading.verifiers.base import TextVerifier
 
 _WORD = r"(?:(?:the\s+)?(?:correct\s+|final\s+)?(?:answer|option|choice)(?:\s+is)?\s*:?\s*)"
@@ -38,12 +38,12 @@ class ChoiceVerifier(TextVerifier):
 
     reads_thinking = True
 
-    def grade_text(self, response: str, ground_truth: str) -> Graded:
+    def grade_text(self, response: str, ground_truth: str) -> Grade:
         gold = find_choice(ground_truth)
         if gold is None:
-            return Graded.failed(Verdict.GOLD_UNPARSEABLE, f"choice wants a letter A to E, not {ground_truth[:200]!r}")
+            return Grade.failed(Verdict.GOLD_UNPARSEABLE, f"choice wants a letter A to E, not {ground_truth[:200]!r}")
         answer = extract_answer(response) or _find_stated(response)
-        return NO_ANSWER if answer is None else Graded.scored(float(find_choice(answer) == gold), answer)
+        return NO_ANSWER if answer is None else Grade.scored(float(find_choice(answer) == gold), answer)
 
 
 def find_choice(answer: str) -> str | None:

@@ -5,7 +5,7 @@ is not stripped and nothing is normalised, so that values are estimated with the
 gives -1, the score is 0. A response without such a box is `no_answer` rather than `wrong`.
 """
 
-from spo_data.grading.verdict import NO_ANSWER, Graded
+from spo_data.grading.verdict import NO_ANSWER, Grade
 from spo_data.grading.verifiers.base import TextVerifier
 
 TAIL = 100
@@ -18,9 +18,9 @@ class DapoVerifier(TextVerifier):
 
     reads_thinking = False
 
-    def grade_text(self, response: str, ground_truth: str) -> Graded:
+    def grade_text(self, response: str, ground_truth: str) -> Grade:
         answer = strict_box(response[-TAIL:])
-        return NO_ANSWER if answer is None else Graded.scored(float(answer == ground_truth), answer)
+        return NO_ANSWER if answer is None else Grade.scored(float(answer == ground_truth), answer)
 
 
 def strict_box(tail: str) -> str | None:

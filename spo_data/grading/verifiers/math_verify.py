@@ -15,7 +15,7 @@ from spo_data.grading.answers.math_equal import UnparseableGoldError, find_last_
 from spo_data.grading.answers.number_lists import equal_lists
 from spo_data.grading.answers.numbers import equal_in_base, equal_numbers, read_number
 from spo_data.grading.answers.wording import fold, is_text
-from spo_data.grading.verdict import NO_ANSWER, Graded, Verdict, too_long
+from spo_data.grading.verdict import NO_ANSWER, Grade, Verdict, too_long
 from spo_data.grading.verifiers.base import TextVerifier
 
 REMEMBERED = 20_000
@@ -49,36 +49,36 @@ class MathVerifier(TextVerifier):
 
     reads_thinking = True
 
-    def grade_text(self, response: str, ground_truth: str) -> Graded:
+    def grade_text(self, response: str, ground_truth: str) -> Grade:
         answer = extract_answer(response) or (_find_stated_words if is_text(ground_truth) else _find_unmarked)(response)
         return NO_ANSWER if answer is None else _compare(answer, ground_truth)
 
-    def grade_gold(self, ground_truth: str) -> Graded:
+    def grade_gold(self, ground_truth: str) -> Grade:
         return _compare(ground_truth, ground_truth)
 
 
-def _compare(answer: str, ground_truth: str) -> Graded:
+def _compare(answer: str, ground_truth: str) -> Grade:
     if len(answer) + len(ground_truth) > REMEMBERED_CHARACTERS:
         return too_long(answer) or _grade_answer(ground_truth, answer)
     return _grade_cached(ground_truth, answer)
 
 
-def _grade_answer(ground_truth: str, answer: str) -> Graded:
+def _grade_answer(ground_truth: str, answer: str) -> Grade:
     gold_number, answer_number = read_number(ground_truth), read_number(answer)
     if gold_number is not None and answer_number is not None:
-        return Graded.scored(float(equal_numbers(gold_number, answer_number)), answer)
+        return Grade.scored(float(equal_numbers(gold_number, answer_number)), answer)
     same_digits = equal_in_base(ground_truth, answer)
     if same_digits is not None:
-        return Graded.scored(float(same_digits), answer)
+        return Grade.scored(float(same_digits), answer)
     lists_equal = equal_lists(ground_truth, answer)
     if lists_equal is not None:
-        return Graded.scored(float(lists_equal), answer)
+        return Grade.scored(float(lists_equal), answer)
     if gold_number is None and is_text(ground_truth):
-        return Graded.scored(float(fold(answer) == fold(ground_truth)), answer)
+        return Grade.scored(float(fold(answer) == fold(ground_truth)), answer)
     try:
-        return Graded.scored(float(math_equal(ground_truth, answer)), answer)
+        return Grade.scored(float(math_equal(ground_truth, answer)), answer)
     except UnparseableGoldError as error:
-        return Graded.failed(Verdict.GOLD_UNPARSEABLE, str(error), answer)
+        return Grade.failed(Verdict.GOLD_UNPARSEABLE, str(error), answer)
 
 
 _grade_cached = lru_cache(maxsize=REMEMBERED)(_grade_answer)

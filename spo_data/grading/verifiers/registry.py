@@ -1,7 +1,7 @@
 r"""The verifiers by name, and what a verifier is.
 
     verifier = load_verifier("math-verify")
-    verifier.grade(r"so it is \boxed{0.5}", r"\frac{1}{2}")      # Graded(CORRECT, 1.0, "0.5")
+    verifier.grade(r"so it is \boxed{0.5}", r"\frac{1}{2}")      # Grade(CORRECT, 1.0, "0.5")
 
 * `math-verify`: mathematical equality (Hugging Face's math-verify, corrected), words as text. The default.
 * `dapo`: verl's `math_dapo` with strict box, verdict for verdict.
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from spo_data.errors import UserError
-from spo_data.grading.verdict import ExtraInfo, Graded
+from spo_data.grading.verdict import ExtraInfo, Grade
 from spo_data.grading.verifiers.choice import ChoiceVerifier
 from spo_data.grading.verifiers.dapo import DapoVerifier
 from spo_data.grading.verifiers.exact import ExactVerifier
@@ -36,11 +36,9 @@ class Verifier(Protocol):
     reads_thinking: bool
     """Whether it strips thinking. If so, the worker adds the `<think>` that the prompt's end had opened."""
 
-    def grade(
-        self, response: str, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = ""
-    ) -> Graded: ...
+    def grade(self, response: str, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Grade: ...
 
-    def check_gold(self, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Graded:
+    def check_gold(self, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Grade:
         """`correct` if the ground truth verifies against itself, else `gold_unparseable`."""
         ...
 

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 from spo_data.errors import UserError, first_line
 from spo_data.grading.answers.extract import extract_answer
-from spo_data.grading.verdict import ExtraInfo, Graded
+from spo_data.grading.verdict import ExtraInfo, Grade
 
 _DRESSINGS = ("\\boxed{{{}}}", "Answer: {}", "<answer>{}</answer>", "#### {}", "{}")
 """How responses usually mark an answer: a function must recognise the ground truth in one of these forms."""
@@ -36,7 +36,7 @@ class RewardFunction:
         self._path, self._function_name = split_name(name, option)
         self._function: Callable[..., Any] | None = None
 
-    def grade(self, response: str, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Graded:
+    def grade(self, response: str, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Grade:
         result = self.load()(
             data_source=data_source,
             solution_str=response,
@@ -46,11 +46,9 @@ class RewardFunction:
         if inspect.iscoroutine(result):
             result = asyncio.run(cast(Coroutine[Any, Any, Any], result))
         answer = result.get("pred") if isinstance(result, Mapping) else None
-        return Graded.scored(
-            _score(result), plain_text(answer) if isinstance(answer, str) else extract_answer(response)
-        )
+        return Grade.scored(_score(result), plain_text(answer) if isinstance(answer, str) else extract_answer(response))
 
-    def check_gold(self, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Graded:
+    def check_gold(self, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Grade:
         """`correct` if the function gives the ground truth, in one of the usual forms of an answer, the full score."""
         for dressing in _DRESSINGS:
             graded = self.grade(dressing.format(ground_truth), ground_truth, extra_info, data_source)

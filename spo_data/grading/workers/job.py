@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from spo_data.errors import UserError, first_line
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.verifiers.registry import Verifier, load_verifier
 from spo_data.grading.verifiers.reward_function import RewardFunction, is_reward_function, plain_text
 from spo_data.prompts.identity import Prompt
@@ -66,7 +66,7 @@ def start_process(names: Sequence[str], memory_bytes: int, start_seconds: float,
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def grade(job: GradeJob) -> Graded:
+def grade(job: GradeJob) -> Grade:
     """Grade one job, after `start_process`. An exception from the verifier becomes a failure verdict."""
     verifier = _verifiers[job.verifier]
     try:
@@ -76,10 +76,10 @@ def grade(job: GradeJob) -> Graded:
         return verifier.grade(opened + job.response, job.ground_truth, job.extra_info, job.data_source)
     except BaseException as error:  # an exception says nothing about the policy
         verdict = Verdict.GOLD_UNPARSEABLE if job.response is None else Verdict.GRADER_ERROR
-        return Graded.failed(verdict, _describe(error))
+        return Grade.failed(verdict, _describe(error))
 
 
-def grade_batch(jobs: Sequence[GradeJob]) -> list[Graded]:
+def grade_batch(jobs: Sequence[GradeJob]) -> list[Grade]:
     """Grade jobs in order until `BATCH_SECONDS` are over, at least one; return the verdicts so far."""
     end = time.monotonic() + BATCH_SECONDS
     graded = []
@@ -90,10 +90,10 @@ def grade_batch(jobs: Sequence[GradeJob]) -> list[Graded]:
     return graded
 
 
-def is_loaded(job: GradeJob) -> Graded:
+def is_loaded(job: GradeJob) -> Grade:
     """`correct` if the job's reward function was loaded when this process started, else `grader_error` and why."""
     failure = _load_errors.get(job.verifier or "")
-    return Graded.scored(1.0, None) if failure is None else Graded.failed(Verdict.GRADER_ERROR, failure)
+    return Grade.scored(1.0, None) if failure is None else Grade.failed(Verdict.GRADER_ERROR, failure)
 
 
 _load_errors: dict[str, str | None] = {}

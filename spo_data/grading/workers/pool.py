@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from spo_data.errors import SpoError, UserError
-from spo_data.grading.verdict import Graded
+from spo_data.grading.verdict import Grade
 from spo_data.grading.verifiers.registry import load_verifier
 from spo_data.grading.verifiers.reward_function import is_reward_function, split_name
 from spo_data.grading.workers.job import BATCH_SECONDS, GradeJob, grade, grade_batch, is_loaded, start_process
@@ -32,7 +32,7 @@ START_SECONDS = 60.0
 BATCH = 16
 """The largest number of jobs in a batch."""
 
-Waiting = tuple[GradeJob, "asyncio.Future[Graded]"]
+Waiting = tuple[GradeJob, "asyncio.Future[Grade]"]
 
 
 class GraderPool:
@@ -75,9 +75,9 @@ class GraderPool:
         """How many calls of `grade` should be in flight so that no process is idle."""
         return BATCH * self.workers
 
-    async def grade(self, job: GradeJob) -> Graded:
+    async def grade(self, job: GradeJob) -> Grade:
         """Grade one response. Raises SpoError if the processes do not start; any other failure is a verdict."""
-        answer: asyncio.Future[Graded] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Grade] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, answer))
         self._send()
         try:
@@ -113,7 +113,7 @@ class GraderPool:
                 graded = [await self._processes.run(grade, jobs[0], self._seconds)]
             else:
                 outcome = await self._processes.run(grade_batch, jobs, self._seconds + BATCH_SECONDS)
-                if isinstance(outcome, Graded):
+                if isinstance(outcome, Grade):
                     self._suspects.extend(batch)
                     return
                 graded = outcome

@@ -1,7 +1,7 @@
 """Processes that are killed at a time limit and replaced: pebble's pool, restarted if it breaks.
 
     processes = Processes(start, arguments, workers=2)
-    outcome = await processes.run(work, argument, seconds=10)     # work(argument), or a Graded failure
+    outcome = await processes.run(work, argument, seconds=10)     # work(argument), or a Grade failure
 
 A call's clock starts when a process starts it. A call gets a failure verdict if it exceeds its time, if its process
 dies, or if its result cannot be pickled. The children of a killed process are killed too.
@@ -25,7 +25,7 @@ import psutil
 from pebble import CONSTS, ProcessPool
 
 from spo_data.errors import SpoError, first_line
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 
 CONSTS.term_timeout = 0.1  # a process that hangs in C ignores SIGTERM, and pebble's other jobs wait for it
 
@@ -54,7 +54,7 @@ class Processes:
         self._pids = Path(tempfile.mkdtemp(prefix="spo-data-graders-"))
         self._pool = self._start_pool()
 
-    async def run(self, work: Callable[[Argument], Result], argument: Argument, seconds: float) -> Result | Graded:
+    async def run(self, work: Callable[[Argument], Result], argument: Argument, seconds: float) -> Result | Grade:
         """Call `work` in one of the processes. Raises SpoError if they do not start; any other failure is a verdict."""
         patience = seconds + self._start_seconds
         detail = ""
@@ -80,7 +80,7 @@ class Processes:
                 continue
             self._last_end = time.monotonic()
             return self._read_outcome(future, seconds)
-        return Graded.failed(Verdict.GRADER_ERROR, f"{detail}, {ATTEMPTS} times")
+        return Grade.failed(Verdict.GRADER_ERROR, f"{detail}, {ATTEMPTS} times")
 
     async def close(self) -> None:
         """Stop the processes and kill their children."""
@@ -90,16 +90,16 @@ class Processes:
         self._kill_orphans()
         shutil.rmtree(self._pids, ignore_errors=True)
 
-    def _read_outcome(self, future: "asyncio.Future[Result]", seconds: float) -> Result | Graded:
+    def _read_outcome(self, future: "asyncio.Future[Result]", seconds: float) -> Result | Grade:
         error = future.exception()
         if error is None:
             self._worked = True
             return future.result()
         self._kill_orphans()
         if isinstance(error, JobTimeoutError):
-            return Graded.failed(Verdict.GRADER_TIMEOUT, f"over {seconds:g} s")
+            return Grade.failed(Verdict.GRADER_TIMEOUT, f"over {seconds:g} s")
         # A dead process or a result that does not pickle: only this call has failed.
-        return Graded.failed(Verdict.GRADER_ERROR, f"{type(error).__name__}: {first_line(error)}")
+        return Grade.failed(Verdict.GRADER_ERROR, f"{type(error).__name__}: {first_line(error)}")
 
     def _start_pool(self) -> ProcessPool:
         return ProcessPool(

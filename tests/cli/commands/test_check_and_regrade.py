@@ -23,7 +23,7 @@ def compute_score(data_source, solution_str, ground_truth, extra_info):
         return 1.0
     return 0.5 * ("\\boxed{" in solution_str)
 """
-# Reads the same answer in every response that holds a box, and no ground truth in it.
+# This grader reads the same answer from every boxed response, and a ground truth never contains a box.
 AGREEING = r"""
 def compute_score(data_source, solution_str, ground_truth, extra_info):
     if solution_str == "\\boxed{" + ground_truth + "}":
@@ -73,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> Path:
-    """A complete run that `exact` graded."""
+    """A complete run graded by `exact`."""
     argv = ["estimate", "--model", scripted.MODEL, "--dataset", folder / "sums.jsonl", "--out", folder / "run"]
     ended = call(*argv, "--n", "6", "--max-tokens", "64", "--verifier", "exact", "--grader-workers", "1")
     assert ended["status"] == 0, ended["stderr"]
@@ -92,7 +92,7 @@ def test_check_of_a_clean_dataset_says_so_and_exits_with_0(folder: Path) -> None
 
 @pytest.mark.parametrize("width", [80, 200, None])
 def test_check_names_each_offender_with_row_reason_and_prompt_and_exits_with_2(folder: Path, width: int | None) -> None:
-    """At 80 columns the rows' numbers and the prompts were left out."""
+    """At 80 columns the table omitted the row numbers and the prompts."""
     ended = check(folder / "bad.jsonl", width=width)
     assert (ended["status"], ended["stderr"]) == (2, "")
     out = ended["stdout"]
@@ -198,7 +198,7 @@ def test_regrade_with_nothing_to_do_says_so(run: Path) -> None:
 
 
 def test_regrade_that_leaves_samples_without_a_verdict_exits_with_1(run: Path) -> None:
-    """`choice` can read one of six ground truths."""
+    """`choice` can read only one of the six ground truths."""
     ended = regrade(run, "--verifier", "choice")
     assert ended["status"] == 1
     rows = [row for row in scripted.journal_rows(run) if row[3] == "gold_unparseable"]
@@ -228,12 +228,12 @@ def test_the_estimate_that_is_refused_after_a_regrade_prints_a_command_that_work
     assert ended["status"] == 2
     printed = ended["stderr"].splitlines()[-1]
     title, _, words = printed.partition(":")
-    assert title.strip() == "to grade that run anew"
+    assert title.strip() == "to grade that run again"
     assert call(*shlex.split(words)[1:])["status"] == 0
     assert call(*command)["status"] == 0
 
 
-# What is refused: one line on stderr, nothing on stdout. `{}` is the folder.
+# Refusals: one line on stderr, nothing on stdout. `{}` is replaced by the folder.
 
 REFUSED = [
     (["check", "{}/sums.jsonl", "--verifier", "mathverify"], "--verifier mathverify: choose one of math-verify"),
@@ -242,15 +242,18 @@ REFUSED = [
     (["check", "{}/sums.jsonl", "--verifier", "{}/half.py:other"], "has no function other"),
     (["check", "{}/absent.jsonl"], "absent.jsonl: no such file or folder"),
     (["check", "{}/empty.jsonl"], "empty.jsonl"),
-    (["check", "{}/sums.jsonl", "--limit", "0"], "--limit 0: at least 1"),
+    (["check", "{}/sums.jsonl", "--limit", "0"], "--limit 0: must be at least 1"),
     (["check", "{}/sums.jsonl", "--limit", "x"], "Invalid value for '--limit'"),
-    (["check", "{}/sums.jsonl", "--max-model-len", "0", "--model", scripted.MODEL], "--max-model-len 0: at least 2"),
-    (["check", "{}/sums.jsonl", "--max-model-len", "0"], "--max-model-len 0: at least 2"),
-    (["check", "{}/sums.jsonl", "--max-model-len", "-5"], "--max-model-len -5: at least 2"),
+    (
+        ["check", "{}/sums.jsonl", "--max-model-len", "0", "--model", scripted.MODEL],
+        "--max-model-len 0: must be at least 2",
+    ),
+    (["check", "{}/sums.jsonl", "--max-model-len", "0"], "--max-model-len 0: must be at least 2"),
+    (["check", "{}/sums.jsonl", "--max-model-len", "-5"], "--max-model-len -5: must be at least 2"),
     (["check", "{}/sums.jsonl", "--template", "boxd"], "--template boxd: choose one of none, boxed, retool, dapo"),
     (["check", "{}/sums.jsonl", "--model", "smolm2-135m"], "did you mean smollm2-135m"),
     (["check", "{}/sums.jsonl", "--chat-template-kwargs", "{"], "--chat-template-kwargs {: not JSON"),
-    (["check", "{}/sums.jsonl", "--grader-seconds", "0"], "--grader-seconds 0: above 0"),
+    (["check", "{}/sums.jsonl", "--grader-seconds", "0"], "--grader-seconds 0: must be above 0"),
     (["check", "{}/sums.jsonl", "--also", "dapo"], "No such option: --also"),
     (["check"], ""),
     (["regrade", "{}/nothing"], "nothing is not a run folder"),
@@ -260,8 +263,8 @@ REFUSED = [
     (["regrade", "{}/run", "--verifier", "{}/absent.py:f"], "absent.py cannot be read"),
     (["regrade", "{}/run", "--verifier", "{}/half.py:other"], "has no function other"),
     (["regrade", "{}/run", "--also", "bogus"], "--also bogus: choose one of math-verify"),
-    (["regrade", "{}/run", "--verifier", "dapo", "--also", "dapo"], "--also dapo: that is the verifier already"),
-    (["regrade", "{}/run", "--grader-workers", "0"], "--grader-workers 0: at least 1"),
+    (["regrade", "{}/run", "--verifier", "dapo", "--also", "dapo"], "--also dapo: that is already the verifier"),
+    (["regrade", "{}/run", "--grader-workers", "0"], "--grader-workers 0: must be at least 1"),
     (["regrade", "{}/run", "--n", "3"], "No such option: --n"),
 ]
 
@@ -335,7 +338,7 @@ def test_the_programs_help_names_both() -> None:
 
 @pytest.fixture(scope="module")
 def suspicious(folder: Path, finished: Path) -> Path:
-    """The run, graded by a function that reads the same answer everywhere, with `dapo` beside."""
+    """The run, graded by a function that reads the same answer everywhere, with `dapo` as the second verifier."""
     place = folder / "suspicious"
     shutil.copytree(finished, place)
     verifier = f"{folder / 'agreeing.py'}:compute_score"
@@ -347,13 +350,13 @@ def suspicious(folder: Path, finished: Path) -> Path:
 @pytest.mark.parametrize("width", [80, 200, None])
 @pytest.mark.parametrize("command", ["show", "regrade"])
 def test_suspect_ground_truths_are_printed(suspicious: Path, command: str, width: int | None) -> None:
-    """The prompts stood below "prompt id" and the ids below "prompt"; at 80 columns the answers were cut to "[r…"."""
+    """Prompts were printed below "prompt id" and ids below "prompt". At 80 columns the answers were cut to "[r…"."""
     suspects = json.loads(call("show", suspicious, "--json")["stdout"])["suspects"]
     assert suspects
     ended = call(command, suspicious, width=width)
     assert ended["status"] == 0, ended["stderr"]
     lines = ended["stdout"].splitlines()
-    start = lines.index("suspect ground truths: all answers agree on another one")
+    start = lines.index("suspect ground truths: all answers agree on another answer")
     header, *rows = lines[start + 1 : start + 2 + len(suspects)]
     assert header.split()[:4] == ["ground", "truth", "all", "answer"]
     for line, suspect in zip(rows, suspects, strict=True):

@@ -1,4 +1,4 @@
-"""The command line: what it refuses and how it says so, its help, its JSON, and `show`."""
+"""The command line: its refusals and their wording, its help, its JSON, and `show`."""
 
 import dataclasses
 import json
@@ -54,25 +54,25 @@ def call(dataset: Path | str, out: Path, *more: str, **job: Any) -> dict[str, An
     return scripted.server().run({"argv": argv, **job})
 
 
-# What is refused. The arguments come after a complete and right command, so each replaces what was right; `{}` is the
+# Refusals. These arguments follow a complete, valid command, so each overrides a valid value. `{}` is replaced by the
 # dataset's folder.
 
 REFUSED = [
-    (["--n", "0"], "--n 0: at least 1"),
-    (["--n", "-3"], "--n -3: at least 1"),
+    (["--n", "0"], "--n 0: must be at least 1"),
+    (["--n", "-3"], "--n -3: must be at least 1"),
     (["--n", "eight"], "Invalid value for '--n'"),
     (["--n", "2.5"], "Invalid value for '--n'"),
-    (["--temperature", "-1"], "--temperature -1: at least 0"),
+    (["--temperature", "-1"], "--temperature -1: must be at least 0"),
     (["--temperature", "nan"], "--temperature nan"),
     (["--temperature", "inf"], "--temperature inf"),
     (["--temperature", "warm"], "Invalid value for '--temperature'"),
-    (["--top-p", "0"], "--top-p 0: above 0, at most 1"),
-    (["--top-p", "1.5"], "--top-p 1.5: above 0, at most 1"),
-    (["--top-k", "0"], "--top-k 0: at least 1, or -1"),
-    (["--max-tokens", "0"], "--max-tokens 0: at least 1"),
+    (["--top-p", "0"], "--top-p 0: must be above 0, at most 1"),
+    (["--top-p", "1.5"], "--top-p 1.5: must be above 0, at most 1"),
+    (["--top-k", "0"], "--top-k 0: must be at least 1, or -1"),
+    (["--max-tokens", "0"], "--max-tokens 0: must be at least 1"),
     (["--seed", "x"], "Invalid value for '--seed'"),
     (["--stop", ""], "--stop"),
-    (["--limit", "0"], "--limit 0: at least 1"),
+    (["--limit", "0"], "--limit 0: must be at least 1"),
     (["--preset", "refrence"], "--preset refrence: choose one of reference"),
     (["--chat-template-kwargs", "{"], "--chat-template-kwargs {: not JSON"),
     (["--chat-template-kwargs", "[1]"], "--chat-template-kwargs [1]: not a JSON object"),
@@ -107,18 +107,18 @@ REFUSED = [
     (["--template", "Solve {{ prompt }} " + "carefully " * 40], "--template Solve"),
     (["--verifier", "mathverify"], "--verifier mathverify: choose one of math-verify"),
     (["--verifier", "reasoning-gym"], "no prompt is left to sample"),
-    (["--grader-workers", "0"], "--grader-workers 0: at least 1"),
-    (["--grader-seconds", "0"], "--grader-seconds 0: above 0"),
-    (["--grader-memory-gb", "0.5"], "--grader-memory-gb 0.5: at least 1"),
+    (["--grader-workers", "0"], "--grader-workers 0: must be at least 1"),
+    (["--grader-seconds", "0"], "--grader-seconds 0: must be above 0"),
+    (["--grader-memory-gb", "0.5"], "--grader-memory-gb 0.5: must be at least 1"),
     (["--grader-memory-gb", "inf"], "--grader-memory-gb inf"),
-    (["--tensor-parallel-size", "0"], "--tensor-parallel-size 0: at least 1"),
-    (["--gpu-memory-utilization", "1.5"], "--gpu-memory-utilization 1.5: above 0, at most 1"),
-    (["--max-model-len", "1"], "--max-model-len 1: at least 2"),
+    (["--tensor-parallel-size", "0"], "--tensor-parallel-size 0: must be at least 1"),
+    (["--gpu-memory-utilization", "1.5"], "--gpu-memory-utilization 1.5: must be above 0, at most 1"),
+    (["--max-model-len", "1"], "--max-model-len 1: must be at least 2"),
     (
         ["--max-model-len", "9"],
         "left to sample (6 prompt_too_long; row 5: 56 tokens leave no room in a context of 9)",
     ),
-    (["--max-num-seqs", "0"], "--max-num-seqs 0: at least 1"),
+    (["--max-num-seqs", "0"], "--max-num-seqs 0: must be at least 1"),
     (["--dtype", "int4"], "--dtype int4: choose one of auto"),
     (["--out", "{}/sums.jsonl"], "--out {}/sums.jsonl is a file"),
     (["--out", "{}/sums.jsonl/run"], "sums.jsonl"),
@@ -239,7 +239,7 @@ def test_show_says_in_json_what_the_estimate_said(which: str, request: pytest.Fi
 
 
 def test_show_of_a_complete_run_prints_the_facts_and_each_examples_value_and_answer(complete: Path) -> None:
-    """At 80 columns the examples lost their value and their ground truth to the prompt."""
+    """At 80 columns the prompt pushed out the examples' values and ground truths."""
     ended = scripted.server().run({"argv": ["show", str(complete)]})
     summary = json.loads(scripted.server().run({"argv": ["show", str(complete), "--json"]})["stdout"])
     assert (ended["status"], ended["stderr"]) == (0, "")
@@ -256,7 +256,7 @@ def test_show_of_a_complete_run_prints_the_facts_and_each_examples_value_and_ans
 
 
 def test_show_of_an_incomplete_run_says_what_is_missing_and_why(incomplete: Path) -> None:
-    """The engine's error stands in brackets, which rich took for markup: `show` ended in a traceback."""
+    """rich parsed the brackets in the engine's error as markup, and `show` ended in a traceback."""
     ended = scripted.server().run({"argv": ["show", str(incomplete)], "environment": {"COLUMNS": "200"}})
     assert ended["status"] == 0, ended["stderr"]
     assert "(incomplete)" in ended["stdout"]
@@ -265,7 +265,7 @@ def test_show_of_an_incomplete_run_says_what_is_missing_and_why(incomplete: Path
 
 
 def test_names_with_brackets_are_shown_as_they_are(dataset: Path, tmp_path: Path) -> None:
-    """rich took `[ab]` in a dataset's glob for markup and left it out."""
+    """rich parsed `[ab]` in a dataset's glob as markup and dropped it."""
     (tmp_path / "sums-a.jsonl").write_bytes(dataset.read_bytes())
     ended = call(str(tmp_path / "sums-[ab].jsonl"), tmp_path / "run", environment={"COLUMNS": "300"})
     assert ended["status"] == 0, ended["stderr"]

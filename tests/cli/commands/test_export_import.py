@@ -1,4 +1,4 @@
-"""`spo-data export` and `spo-data import` as a user calls them: what is printed, statuses, refusals in one line."""
+"""`spo-data export` and `spo-data import` as a user calls them: printed output, exit statuses, one-line refusals."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def call(*words: str | Path, status: int = 0) -> Result:
 
 
 def facts(ended: Result) -> dict[str, str]:
-    """The printed facts by name; the unnamed lines below one belong to it."""
+    """The printed facts by name. An unnamed line belongs to the name above it."""
     found: dict[str, str] = {}
     name = ""
     for line in ended.stdout.split("\n\n")[0].splitlines():
@@ -164,7 +164,7 @@ def test_pass_rates_say_what_they_do_not_know(tmp_path: Path) -> None:
 
 
 def test_verls_rows_are_read_again(run: Path, tmp_path: Path) -> None:
-    """An import refused what the export had just written for verl."""
+    """`import` refused the file that `export` had just written for verl."""
     call("export", run, "--format", "verl", "--out", tmp_path / "v.parquet")
     printed = facts(call("import", tmp_path / "v.parquet", "--out", tmp_path / "in"))
     assert printed["read as"] == "verl's training rows, with a value and no scores"
@@ -173,7 +173,7 @@ def test_verls_rows_are_read_again(run: Path, tmp_path: Path) -> None:
 
 
 def test_hostile_sources_and_places_are_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each was a traceback, but `{}`: that was an import of nothing, with status 0."""
+    """Each source ended in a traceback, except `{}`, which imported nothing and exited with status 0."""
     for name, text, message in (
         ("none.json", "{}", "has no values (no rows)"),
         ("deep.jsonl", "[" * 200_000, "line 1: not JSON in UTF-8"),

@@ -1,4 +1,4 @@
-"""`spo-data report`: what it prints, what it refuses, and that its help is light."""
+"""`spo-data report`: what it prints, what it refuses, and that its help imports nothing heavy."""
 
 import subprocess
 import sys

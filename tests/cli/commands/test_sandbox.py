@@ -1,4 +1,4 @@
-"""`spo-data sandbox` as a user starts and ends it."""
+"""`spo-data sandbox` as a user starts and stops it."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 @contextmanager
 def sandbox(*words: str) -> Iterator[tuple["subprocess.Popen[str]", str, str]]:
-    """A running one, its address, and how many programs it says to run at once."""
+    """A running sandbox server, its address, and the number of programs it says it runs at once."""
     command = [SPO_DATA, "sandbox", *(() if "--port" in words else ("--port", "0")), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -46,7 +46,7 @@ def sandbox(*words: str) -> Iterator[tuple["subprocess.Popen[str]", str, str]]:
 
 
 def refused(*words: str, **environment: str) -> str:
-    """The error of one that does not start."""
+    """The error of a server that does not start."""
     done = subprocess.run(
         [SPO_DATA, "sandbox", *words],
         env={**os.environ, **environment},
@@ -86,9 +86,9 @@ def test_a_signal_ends_it_well_and_leaves_no_process(number: signal.Signals) -> 
         half = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))
         half.sendall(b"POST /run_code HTTP/1.1\r\nContent-Length: 100\r\nContent-Type: application/json\r\n\r\n{")
         server = psutil.Process(process.pid)
-        while len(server.net_connections()) < 6 or len(server.children()) < 2:  # one of them listens
+        while len(server.net_connections()) < 6 or len(server.children()) < 2:  # one of them is the listening socket
             time.sleep(0.1)
-        time.sleep(1)  # what has been accepted has been read
+        time.sleep(1)  # by now the server has read what it accepted
         children = server.children(recursive=True)
         began = time.monotonic()
         process.send_signal(number)

@@ -1,4 +1,4 @@
-"""What an estimate shows on stderr: plain lines in a file, a bar on a terminal."""
+"""What an estimate shows on stderr: plain lines if it is a file, a bar on a terminal."""
 
 import os
 import pty
@@ -75,13 +75,13 @@ def test_the_display_reaches_the_terminal_while_the_engine_has_stderr(
 
     with EstimateDisplay() as display, output_to(tmp_path / "engine.log"):
         os.write(2, b"noise of the engine\n")
-        display.stage("sampling")
+        display.on_stage("sampling")
     assert "sampling …" in capfd.readouterr().err
     assert (tmp_path / "engine.log").read_text() == "noise of the engine\n"
 
 
 class Clock:
-    """time.monotonic, by hand."""
+    """time.monotonic, advanced by hand."""
 
     now = 100.0
 
@@ -112,7 +112,7 @@ def test_plain_lines_come_at_most_every_ten_seconds(clock: Clock, capfd: pytest.
     with EstimateDisplay() as display:
         for _ in range(100):
             clock.now += 0.5
-            display.sampled(progressed(progress, 1))
+            display.on_sample(progressed(progress, 1))
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 5
     assert lines[0].startswith("420/2,000 samples · 100 tokens/s · mean 0.500 · correct 20")
@@ -121,16 +121,16 @@ def test_plain_lines_come_at_most_every_ten_seconds(clock: Clock, capfd: pytest.
 def test_the_time_left_counts_what_is_not_there_yet(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
     progress = Progress(total=1000, present=400, started=clock.now)
     with EstimateDisplay() as display:
-        display.sampled(progress)
+        display.on_sample(progress)
         clock.now += 20
-        display.sampled(progressed(progress, 100))
+        display.on_sample(progressed(progress, 100))
     assert capfd.readouterr().err.splitlines()[-1].endswith("about 100 s left")
 
 
 def test_a_call_in_which_everything_failed_shows_no_mean(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
-    """Without a verdict the list began with a comma: `mean - · , failed 3`."""
+    """If nothing was graded, the list began with a comma: `mean - · , failed 3`."""
     with EstimateDisplay() as display:
-        display.sampled(progressed(Progress(total=3, present=0), 0, failed=3))
+        display.on_sample(progressed(Progress(total=3, present=0), 0, failed=3))
     assert clock.now == 100.0
     assert capfd.readouterr().err.startswith("0/3 samples · 0 tokens/s · mean - · failed 3")
 
@@ -139,19 +139,19 @@ def test_a_resumed_bar_starts_where_the_run_was(clock: Clock) -> None:
     with EstimateDisplay() as display:
         console = Console(file=open(os.devnull, "w"), force_terminal=True, width=140)  # noqa: SIM115 # closed below
         display._console = console
-        display.sampled(progressed(Progress(total=24, present=10), 1))
+        display.on_sample(progressed(Progress(total=24, present=10), 1))
         clock.now += 1
-        display.sampled(progressed(Progress(total=24, present=10), 3))
+        display.on_sample(progressed(Progress(total=24, present=10), 3))
         bar: Any = display._bar
         (task,) = bar.tasks
         assert (task.completed, task.total) == (13, 24)
-        display.stage("writing tables")
+        display.on_stage("writing tables")
         assert display._bar is None
         console.file.close()
 
 
 def test_a_prompt_is_previewed_as_the_model_reads_it(tmp_path: Path) -> None:
-    """rich replaced `:x:` by an emoji, and would take `[b]` for markup."""
+    """rich replaced `:x:` with an emoji, and would parse `[b]` as markup."""
     dataset = scripted.write_rows(tmp_path / "sums.jsonl", r0={"question": "Let d[:x:y] and [b]f: a:b:c[/b] :smile:"})
     ended = scripted.server().run({"argv": arguments(dataset, tmp_path / "run", "--dry-run")})
     assert ended["status"] == 0

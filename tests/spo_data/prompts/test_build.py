@@ -135,7 +135,7 @@ def test_one_prompt_with_two_golds_is_an_error_that_names_both() -> None:
         (2, "contradictory_ground_truth"),
         (3, "contradictory_ground_truth"),
     ]
-    assert [row.row for row in found.contradicted()] == [0]
+    assert [row.row for row in found.find_contradicted()] == [0]
     assert found.n_rows == len(found.prompts) + found.n_duplicates + len(found.contradictions) == 5
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import DroppedRow, Message, Prompt
 from spo_data.provenance import GraderRecord
 from spo_data.report import prompt_table as report_prompts
 from spo_data.report.page import Report, write_report
 from spo_data.report.prompt_table import find_shared_wording
-from spo_data.report.statistics import Judged, RunStatistics, TriedPrompt, measure_throughput
+from spo_data.report.statistics import JudgedSample, RunStatistics, TriedPrompt, measure_throughput
 from spo_data.run.journal import Journal
 from spo_data.run.journal_queries import Commit
 from spo_data.run.manifest import Manifest, Timings
@@ -29,8 +29,8 @@ from support.browser import Browser
 from support.records import GRADER, make_manifest
 
 ALSO = GraderRecord(verifier="dapo", version="1")
-RIGHT, WRONG, NONE = Graded(Verdict.CORRECT, 1.0, "4"), Graded(Verdict.WRONG, 0.0, "5"), Graded(Verdict.NO_ANSWER, 0.0)
-CUT, LATE = Graded(Verdict.TRUNCATED, 0.0), Graded(Verdict.GRADER_TIMEOUT, None, None, "over 10 s")
+RIGHT, WRONG, NONE = Grade(Verdict.CORRECT, 1.0, "4"), Grade(Verdict.WRONG, 0.0, "5"), Grade(Verdict.NO_ANSWER, 0.0)
+CUT, LATE = Grade(Verdict.TRUNCATED, 0.0), Grade(Verdict.GRADER_TIMEOUT, None, None, "over 10 s")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Row:
     """A prompt and the verdicts of its samples; an error's text stands for a sample that was not drawn."""
 
     text: str
-    samples: Sequence[Graded | str]
+    samples: Sequence[Grade | str]
     truth: str = "4"
     source: str = "sums"
     response: str = "So it is \\boxed{4}."
@@ -46,7 +46,7 @@ class Row:
 
 
 def make_run(
-    folder: Path, rows: Sequence[Row], dropped: Sequence[DroppedRow] = (), also: Graded | None = None, **fields: Any
+    folder: Path, rows: Sequence[Row], dropped: Sequence[DroppedRow] = (), also: Grade | None = None, **fields: Any
 ) -> Path:
     folder.mkdir(parents=True)
     manifest = make_manifest(**{"also": None if also is None else ALSO, **fields})
@@ -320,8 +320,8 @@ def test_wording_is_shared_by_all_whole_sentences_only_and_never_all_of_a_prompt
 # The numbers of the charts.
 
 
-def tried(*samples: tuple[Graded, int], source: str = "s") -> TriedPrompt:
-    judged = [Judged(k, one.verdict, one.score, one.answer, one.detail, n) for k, (one, n) in enumerate(samples)]
+def tried(*samples: tuple[Grade, int], source: str = "s") -> TriedPrompt:
+    judged = [JudgedSample(k, one.verdict, one.score, one.answer, one.detail, n) for k, (one, n) in enumerate(samples)]
     value = estimate_value([(one.verdict, one.score) for one, _ in samples])
     return TriedPrompt(0, "id", "4", source, judged, [], value, None)
 
@@ -336,7 +336,7 @@ def counted(*prompts: TriedPrompt) -> RunStatistics:
 def test_length_bins_hold_every_sample_once_and_average_scores() -> None:
     rng = np.random.default_rng(0)
     lengths = [int(n) for n in rng.lognormal(6, 1, 500)] + [0, 1, 16384]
-    bins = counted(*(tried((RIGHT, n), (Graded(Verdict.WRONG, 0.5), n), (LATE, n)) for n in lengths)).length_bins()
+    bins = counted(*(tried((RIGHT, n), (Grade(Verdict.WRONG, 0.5), n), (LATE, n)) for n in lengths)).length_bins()
     assert bins.edges == sorted(set(bins.edges))
     assert bins.edges[0] == 0
     assert bins.edges[-1] > 16384
@@ -504,7 +504,7 @@ def browser(tmp_path: Path) -> Browser:
 
 
 def test_hostile_text_is_shown_and_does_not_run(tmp_path: Path, browser: Browser) -> None:
-    graded = [Graded(Verdict.WRONG, 0.0, text) for text in HOSTILE]
+    graded = [Grade(Verdict.WRONG, 0.0, text) for text in HOSTILE]
     rows = [
         Row(f"{k} {text}", [one, one, one], truth=text, source=text, response=text)
         for k, (text, one) in enumerate(zip(HOSTILE, graded, strict=True))
@@ -593,7 +593,7 @@ def test_filters_filter_and_columns_sort(mixed: Path, browser: Browser) -> None:
 
 
 def test_only_suspects_and_answers_that_are_searched(tmp_path: Path, browser: Browser) -> None:
-    odd = Graded(Verdict.WRONG, 0.0, "Answer-77")
+    odd = Grade(Verdict.WRONG, 0.0, "Answer-77")
     rows = [Row("Suspect?", [WRONG, WRONG, WRONG], truth="7"), Row("Other?", [RIGHT, odd, NONE])]
     run = make_run(tmp_path / "run", rows, n=3)
     steps = ["document.getElementById('suspect').click()", "set('search', 'answer-77')"]

@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from spo_data.engines.protocol import Completion
 from spo_data.errors import SpoError
-from spo_data.grading.verdict import OBSERVATIONS, Graded, Verdict
+from spo_data.grading.verdict import OBSERVATIONS, Grade, Verdict
 from spo_data.options import ToolOptions
 from spo_data.prompts.identity import DroppedRow, Message, Prompt
 from spo_data.provenance import ToolsRecord
@@ -145,7 +145,7 @@ class JournalMachine(RuleBasedStateMachine):
         if ungraded:
             key = ungraded[which % len(ungraded)]
             score = 0.25 if verdict in OBSERVATIONS else None
-            self.journal.regrade([(*key, Graded(verdict, score, answer, "again"))])
+            self.journal.regrade([(*key, Grade(verdict, score, answer, "again"))])
             regraded = replace(self.samples[key], verdict=verdict, score=score, answer=answer, detail="again")
             self.samples[key] = regraded
 
@@ -170,7 +170,7 @@ class JournalMachine(RuleBasedStateMachine):
             assert reader.done() == {
                 prompt_id: {index for other, index in keys if other == prompt_id} for prompt_id, _ in keys
             }
-            assert reader.ungraded() == [
+            assert reader.find_ungraded() == [
                 key for key in keys if self.samples[key].verdict not in OBSERVATIONS | {Verdict.GOLD_UNPARSEABLE}
             ]
             for key in keys[:3]:
@@ -213,10 +213,13 @@ def test_prompts_read_back_with_their_messages_and_extra_info_in_their_order(pat
         journal.set_prompts(prompts, [DroppedRow(5, "prompt_too_long", "9 tokens"), DroppedRow(2, "no_ground_truth")])
     with Journal(path, GRADER) as journal:
         assert list(journal.prompts()) == prompts
-        assert journal.dropped() == [DroppedRow(2, "no_ground_truth", ""), DroppedRow(5, "prompt_too_long", "9 tokens")]
+        assert journal.read_dropped() == [
+            DroppedRow(2, "no_ground_truth", ""),
+            DroppedRow(5, "prompt_too_long", "9 tokens"),
+        ]
         journal.set_prompts(list(reversed(prompts)), [])
         assert list(journal.prompts()) == list(reversed(prompts))
-        assert journal.dropped() == []
+        assert journal.read_dropped() == []
 
 
 def test_more_prompts_and_another_order_keep_the_samples(journal: Journal) -> None:
@@ -247,7 +250,7 @@ def test_a_second_sample_for_the_same_place_raises_and_changes_nothing(path: Pat
 
 def test_a_sample_puts_together_what_engine_and_grader_said() -> None:
     completion = Completion("text", np.arange(2, dtype=np.int32), "length", np.zeros(2, dtype=np.float32))
-    sample = Sample.of("ab", 3, 9, completion, Graded(Verdict.GRADER_ERROR, None, "x", "why"))
+    sample = Sample.of("ab", 3, 9, completion, Grade(Verdict.GRADER_ERROR, None, "x", "why"))
     assert plain(sample) == plain(
         Sample(
             *("ab", 3, 9, "text", completion.token_ids, "length", "x", Verdict.GRADER_ERROR, None, "why"),
@@ -327,10 +330,10 @@ def test_samples_that_we_failed_to_grade_can_be_regraded_from_their_response(jou
     journal.add(make_sample(first, 1, response="", **failed))
     journal.add(make_sample(first, 0, verdict=Verdict.TRUNCATED, score=0.0))
     journal.commit()
-    assert journal.ungraded() == [(first.prompt_id, 1), (second.prompt_id, 0)]
-    assert [journal.response(*key) for key in journal.ungraded()] == ["", "late"]
-    journal.regrade([(second.prompt_id, 0, Graded(Verdict.WRONG, 0.0, "5"))])
-    assert journal.ungraded() == [(first.prompt_id, 1)]
+    assert journal.find_ungraded() == [(first.prompt_id, 1), (second.prompt_id, 0)]
+    assert [journal.response(*key) for key in journal.find_ungraded()] == ["", "late"]
+    journal.regrade([(second.prompt_id, 0, Grade(Verdict.WRONG, 0.0, "5"))])
+    assert journal.find_ungraded() == [(first.prompt_id, 1)]
     regraded = list(journal.samples())[-1]
     expected = make_sample(second, 0, response="late", verdict=Verdict.WRONG, score=0.0, answer="5")
     assert plain(regraded) == plain(expected)
@@ -569,7 +572,7 @@ def test_a_call_that_draws_samples_gets_the_next_number_and_others_get_none(path
                 journal.add(make_sample(prompt, 2 * index + sample))
                 journal.commit()
             if not draws:
-                journal.regrade([(prompt.prompt_id, 0, Graded(Verdict.WRONG, 0.0))])
+                journal.regrade([(prompt.prompt_id, 0, Grade(Verdict.WRONG, 0.0))])
     with Journal(path, GRADER, read_only=True) as reader:
         assert [commit.call for commit in reader.commits()] == [1, 1, 2, 2, 3, 3]
 

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from spo_data.grading.verdict import OBSERVATIONS, TRUNCATED, Graded, Verdict
+from spo_data.grading.verdict import OBSERVATIONS, TRUNCATED, Grade, Verdict
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.provenance import GraderRecord
 from spo_data.run import journal_tables as journal_schema
@@ -29,16 +29,16 @@ B = GraderRecord(verifier="dapo", version="rules 1")
 C = GraderRecord(verifier="exact", version="rules 2")
 GRADERS = (A, B, C)
 
-RIGHT, WRONG = Graded.scored(1.0, "4"), Graded.scored(0.0, "5")
-LATE = Graded.failed(Verdict.GRADER_TIMEOUT, "over 10 s")
-BAD_GOLD = Graded.failed(Verdict.GOLD_UNPARSEABLE, "'?' does not verify against itself")
-NOT_YET = Graded.failed(Verdict.GRADER_ERROR, "not graded yet")
+RIGHT, WRONG = Grade.scored(1.0, "4"), Grade.scored(0.0, "5")
+LATE = Grade.failed(Verdict.GRADER_TIMEOUT, "over 10 s")
+BAD_GOLD = Grade.failed(Verdict.GOLD_UNPARSEABLE, "'?' does not verify against itself")
+NOT_YET = Grade.failed(Verdict.GRADER_ERROR, "not graded yet")
 
 PROMPTS = [Prompt((Message("user", f"What is {k} + {k}?"),), str(2 * k), "sums") for k in range(4)]
 P0, P1, P2, P3 = (prompt.prompt_id for prompt in PROMPTS)
 
 
-def sample(prompt_id: str, index: int = 0, graded: Graded = RIGHT, reason: str = "stop") -> Sample:
+def sample(prompt_id: str, index: int = 0, graded: Grade = RIGHT, reason: str = "stop") -> Sample:
     return Sample(
         prompt_id=prompt_id,
         sample_index=index,
@@ -71,7 +71,7 @@ def journal(path: Path) -> Iterator[Journal]:
         yield journal
 
 
-def seen(path: Path, grader: GraderRecord) -> dict[tuple[str, int], Graded]:
+def seen(path: Path, grader: GraderRecord) -> dict[tuple[str, int], Grade]:
     """The samples with a grader's verdicts."""
     with Journal(path, grader, read_only=True) as reader:
         return {(one.prompt_id, one.sample_index): one.graded for one in reader.samples()}
@@ -94,7 +94,7 @@ def test_samples_that_a_grader_has_not_judged_are_failures_and_ungraded(
     with Journal(path, B, read_only=read_only) as other:
         graded = [one.graded for one in other.samples()]
         assert graded == [WRONG, NOT_YET, NOT_YET, NOT_YET]
-        assert other.ungraded() == [(P0, 1), (P1, 0), (P2, 0)]
+        assert other.find_ungraded() == [(P0, 1), (P1, 0), (P2, 0)]
         assert other.query("SELECT verdict, count(*) FROM graded GROUP BY 1 ORDER BY 1") == [
             ("grader_error", 3),
             ("wrong", 1),
@@ -107,10 +107,10 @@ def test_a_grader_that_the_journal_does_not_know_has_judged_nothing(
 ) -> None:
     with Journal(path, C, read_only=read_only) as other:
         assert {one.graded for one in other.samples()} == {NOT_YET}
-        assert len(other.ungraded()) == 4
+        assert len(other.find_ungraded()) == 4
         assert other.values(C) == {}
         assert other.confusion(A) == {}
-        assert other.differing(A) == []
+        assert other.find_differing(A) == []
     assert journal.confusion(C) == {}
 
 
@@ -122,7 +122,7 @@ def test_looking_through_another_graders_eyes_makes_it_no_grader(journal: Journa
 
 def test_graders_are_those_that_have_verdicts_the_first_one_first(journal: Journal, path: Path) -> None:
     """A grader that was only asked what it has left to do has no verdicts here."""
-    assert journal.ungraded(C)
+    assert journal.find_ungraded(C)
     with Journal(path, C):
         pass
     journal.regrade([(P0, 0, RIGHT)], B)
@@ -141,7 +141,7 @@ def test_a_regrade_keeps_the_other_graders_verdicts_and_replaces_its_own(journal
 
 
 def test_a_regrade_is_whole_or_not_at_all(journal: Journal, path: Path) -> None:
-    def verdicts() -> Iterator[tuple[str, int, Graded]]:
+    def verdicts() -> Iterator[tuple[str, int, Grade]]:
         yield P0, 0, WRONG
         raise RuntimeError("the grader died")
 
@@ -171,9 +171,9 @@ def test_confusion_counts_pairs_of_verdicts_with_ours_first(journal: Journal) ->
 
 
 def test_differing_are_the_samples_that_both_scored_and_differently(journal: Journal) -> None:
-    half = Graded(Verdict.WRONG, 0.5, "5")
+    half = Grade(Verdict.WRONG, 0.5, "5")
     journal.regrade([(P1, 0, half), (P0, 0, RIGHT), (P0, 1, WRONG), (P2, 0, WRONG)], B)
-    ((number, index, ours, theirs),) = journal.differing(B)
+    ((number, index, ours, theirs),) = journal.find_differing(B)
     assert journal.query("SELECT prompt_id FROM prompts WHERE prompt_number = ?", (number,)) == [(P1,)]
     assert (index, ours, theirs) == (0, WRONG, half)
 
@@ -183,7 +183,7 @@ def test_values_are_means_of_what_was_observed_in_prompt_order(journal: Journal)
     journal.add(sample(P3, 0, LATE))
     journal.commit()
     assert list(journal.values(A).items()) == [(P0, 0.5), (P1, 0.0), (P2, 0.0)]
-    journal.regrade([(P3, 0, Graded(Verdict.WRONG, 0.25, "x")), (P0, 0, BAD_GOLD)], B)
+    journal.regrade([(P3, 0, Grade(Verdict.WRONG, 0.25, "x")), (P0, 0, BAD_GOLD)], B)
     assert journal.values(B) == {P3: 0.25}
     journal.set_prompts(PROMPTS[::-1], [])
     assert list(journal.values(A)) == [P2, P1, P0]
@@ -193,16 +193,16 @@ def test_what_a_token_limit_ended_is_truncated_for_every_grader_that_is_told(jou
     journal.mark_unfinished(B)
     journal.mark_unfinished(B)
     assert seen(path, B) == {(P0, 0): NOT_YET, (P0, 1): NOT_YET, (P1, 0): NOT_YET, (P2, 0): TRUNCATED}
-    assert journal.ungraded(B) == [(P0, 0), (P0, 1), (P1, 0)]
+    assert journal.find_ungraded(B) == [(P0, 0), (P0, 1), (P1, 0)]
     assert seen(path, C)[P2, 0] == NOT_YET
 
 
 def test_ungraded_has_those_with_bad_golds_where_they_are_asked_for(journal: Journal) -> None:
     journal.regrade([(P1, 0, BAD_GOLD), (P0, 0, BAD_GOLD)])
-    assert journal.ungraded() == [(P0, 1)]
-    assert journal.ungraded(bad_golds=True) == [(P0, 0), (P0, 1), (P1, 0)]
+    assert journal.find_ungraded() == [(P0, 1)]
+    assert journal.find_ungraded(bad_golds=True) == [(P0, 0), (P0, 1), (P1, 0)]
     journal.regrade([(P0, 0, RIGHT)])
-    assert journal.ungraded(bad_golds=True) == [(P0, 1), (P1, 0)]
+    assert journal.find_ungraded(bad_golds=True) == [(P0, 1), (P1, 0)]
 
 
 def test_a_reward_function_is_the_same_grader_wherever_its_folder_lies(journal: Journal, path: Path) -> None:
@@ -222,11 +222,11 @@ def test_a_reward_function_is_the_same_grader_wherever_its_folder_lies(journal: 
 def test_any_answer_and_detail_can_be_stored(journal: Journal, path: Path, text: str) -> None:
     """sqlite3 refuses lone surrogates, which json.loads makes of `\\ud800`: one answer ended a whole run."""
     stored = text.encode(errors="replace").decode()
-    journal.regrade([(P0, 0, Graded(Verdict.WRONG, 0.0, text, text))], B)
-    journal.add(sample(P3, 0, Graded(Verdict.GRADER_ERROR, None, text, text)), {B: Graded.failed(Verdict.WRONG, text)})
+    journal.regrade([(P0, 0, Grade(Verdict.WRONG, 0.0, text, text))], B)
+    journal.add(sample(P3, 0, Grade(Verdict.GRADER_ERROR, None, text, text)), {B: Grade.failed(Verdict.WRONG, text)})
     journal.commit()
-    assert seen(path, B)[P0, 0] == Graded(Verdict.WRONG, 0.0, stored, stored)
-    assert seen(path, A)[P3, 0] == Graded(Verdict.GRADER_ERROR, None, stored, stored)
+    assert seen(path, B)[P0, 0] == Grade(Verdict.WRONG, 0.0, stored, stored)
+    assert seen(path, A)[P3, 0] == Grade(Verdict.GRADER_ERROR, None, stored, stored)
     assert seen(path, B)[P3, 0].detail == stored
 
 
@@ -243,11 +243,11 @@ def test_samples_are_read_in_order_without_sorting_or_copying_them(journal: Jour
 
 # Any order of everything, against plain dicts.
 
-VERDICTS = st.sampled_from([RIGHT, WRONG, LATE, BAD_GOLD, Graded(Verdict.WRONG, 0.5, None), Graded.scored(0.0, "\0")])
+VERDICTS = st.sampled_from([RIGHT, WRONG, LATE, BAD_GOLD, Grade(Verdict.WRONG, 0.5, None), Grade.scored(0.0, "\0")])
 KEYS = st.tuples(st.sampled_from([P0, P1, P2, P3]), st.integers(0, 2))
 
 
-BROKEN = Graded.failed(Verdict.TOOL_ERROR, "no answer from http://sandbox")
+BROKEN = Grade.failed(Verdict.TOOL_ERROR, "no answer from http://sandbox")
 
 
 def test_a_response_drawn_again_has_no_verdict_of_the_one_that_was_broken_off(path: Path) -> None:
@@ -263,7 +263,7 @@ def test_a_response_drawn_again_has_no_verdict_of_the_one_that_was_broken_off(pa
         journal.add(sample(P0, 0, TRUNCATED, "length"))
     with Journal(path, A) as journal:
         journal.mark_unfinished()
-        assert journal.ungraded() == []
+        assert journal.find_ungraded() == []
         assert [one.graded for one in journal.samples()] == [TRUNCATED]
 
 
@@ -305,7 +305,7 @@ class VerdictsMachine(RuleBasedStateMachine):
         self.order = [P0, P1, P2, P3]
         self.journal.set_prompts(PROMPTS, [])
         self.reasons: dict[tuple[str, int], str] = {}
-        self.verdicts: dict[GraderRecord, dict[tuple[str, int], Graded]] = {grader: {} for grader in GRADERS}
+        self.verdicts: dict[GraderRecord, dict[tuple[str, int], Grade]] = {grader: {} for grader in GRADERS}
 
     @rule(
         key=KEYS,
@@ -313,7 +313,7 @@ class VerdictsMachine(RuleBasedStateMachine):
         reason=st.sampled_from(["stop", "length", "tool_error"]),
         others=st.dictionaries(st.sampled_from(GRADERS), VERDICTS),
     )
-    def add(self, key: tuple[str, int], graded: Graded, reason: str, others: dict[GraderRecord, Graded]) -> None:
+    def add(self, key: tuple[str, int], graded: Grade, reason: str, others: dict[GraderRecord, Grade]) -> None:
         if key not in self.reasons:
             others.pop(self.current, None)
             if reason == "tool_error":
@@ -325,7 +325,7 @@ class VerdictsMachine(RuleBasedStateMachine):
                 self.verdicts[grader][key] = verdict
 
     @rule(grader=st.none() | st.sampled_from(GRADERS), new=st.dictionaries(KEYS, VERDICTS, min_size=1))
-    def regrade(self, grader: GraderRecord | None, new: dict[tuple[str, int], Graded]) -> None:
+    def regrade(self, grader: GraderRecord | None, new: dict[tuple[str, int], Grade]) -> None:
         new = {key: graded for key, graded in new.items() if self.reasons.get(key, "tool_error") != "tool_error"}
         self.journal.regrade([(*key, graded) for key, graded in new.items()], grader)
         self.verdicts[grader or self.current].update(new)
@@ -363,17 +363,17 @@ class VerdictsMachine(RuleBasedStateMachine):
                 settled = OBSERVATIONS | {Verdict.GOLD_UNPARSEABLE}
                 whole = [key for key in keys if self.reasons[key] != "tool_error"]
                 assert sorted(whole) == sorted((pid, index) for pid, had in reader.done().items() for index in had)
-                assert reader.ungraded() == [k for k in whole if said.get(k, NOT_YET).verdict not in settled]
+                assert reader.find_ungraded() == [k for k in whole if said.get(k, NOT_YET).verdict not in settled]
                 failed = [k for k in whole if said.get(k, NOT_YET).verdict not in OBSERVATIONS]
-                assert reader.ungraded(bad_golds=True) == failed
+                assert reader.find_ungraded(bad_golds=True) == failed
                 for theirs in GRADERS:
                     self.compare(reader, said, self.verdicts[theirs], theirs)
 
     def compare(
         self,
         reader: Journal,
-        ours: dict[tuple[str, int], Graded],
-        theirs: dict[tuple[str, int], Graded],
+        ours: dict[tuple[str, int], Grade],
+        theirs: dict[tuple[str, int], Grade],
         other: GraderRecord,
     ) -> None:
         both = ours.keys() & theirs.keys()
@@ -383,7 +383,7 @@ class VerdictsMachine(RuleBasedStateMachine):
             for key in both
             if None not in (ours[key].score, theirs[key].score) and ours[key].score != theirs[key].score
         }
-        found = {(a.score, b.score, a.answer, b.answer, index) for _, index, a, b in reader.differing(other)}
+        found = {(a.score, b.score, a.answer, b.answer, index) for _, index, a, b in reader.find_differing(other)}
         assert found == differing
         scores: dict[str, list[float]] = {}
         unreadable: set[str] = set()
@@ -452,7 +452,7 @@ FIRST_PROMPTS = [
 FIRST_SAMPLES = [
     sample(P1, 0, WRONG),
     sample(P1, 3, LATE),
-    sample(P0, 0, Graded(Verdict.CORRECT, 0.1, "\0x", None)),
+    sample(P0, 0, Grade(Verdict.CORRECT, 0.1, "\0x", None)),
     sample(P2, 1, TRUNCATED, "length"),
     sample(FIRST_PROMPTS[4].prompt_id, 0, BAD_GOLD),
 ]
@@ -513,9 +513,9 @@ def check_as_it_was(path: Path, *, read_only: bool = True) -> None:
                 assert np.array_equal(getattr(one, name), getattr(other, name)), name
         assert list(journal.prompts()) == FIRST_PROMPTS
         assert journal.graders() == [A]
-        assert journal.ungraded() == [(P1, 3)]
+        assert journal.find_ungraded() == [(P1, 3)]
         assert journal.query("SELECT sample_index, error FROM failures") == [(2, "too long")]
-        assert [drop.row for drop in journal.dropped()] == [7]
+        assert [drop.row for drop in journal.read_dropped()] == [7]
         assert journal.query("PRAGMA user_version") == [(journal_schema.SCHEMA_VERSION,)]
         assert journal.query("PRAGMA integrity_check") == [("ok",)]
         assert not {"answer", "verdict", "score", "detail"} & {
@@ -560,7 +560,7 @@ def test_a_first_schema_journal_without_a_sample_opens(path: Path) -> None:
     database.close()
     with Journal(path, A, read_only=True) as journal:
         assert list(journal.samples()) == []
-        assert journal.ungraded() == []
+        assert journal.find_ungraded() == []
 
 
 STATEMENTS = journal_schema._FROM_FIRST_SCHEMA.split(";")

@@ -1,4 +1,4 @@
-"""The composed configuration: against verl's own schema and checks, and what is refused before Ray starts."""
+"""The composed configuration: checked against verl's own schema and checks, and what is refused before Ray starts."""
 
 import ast
 import importlib.util
@@ -68,7 +68,7 @@ def test_verl_accepts_it(method: Any, choice: Choice, on_cpu: bool) -> None:
 
 
 def test_the_reward_is_where_verl_looks_for_it() -> None:
-    """verl imports it only in its workers, minutes after the start."""
+    """verl imports the reward only in its workers, minutes after the start."""
     place = compose(PAPER).reward.reward_manager
     spec = importlib.util.find_spec(place.module.path.removeprefix("pkg://"))
     assert spec is not None
@@ -172,7 +172,7 @@ def test_an_override_that_verl_does_not_know_is_refused(override: str, says: str
         ),
         (PAPER, (f"{MINI}=4096",), "ppo_mini_batch_size 4,096 is more than"),
         (replace(PAPER, gpus_per_node=6), (), "a mini-batch of 256 responses cannot be split evenly among 3 workers"),
-        (PAPER, ("actor_rollout_ref.rollout.tensor_model_parallel_size=3",), "does not divide the 8 GPUs"),
+        (PAPER, ("actor_rollout_ref.rollout.tensor_model_parallel_size=3",), "must divide the 8 GPUs"),
         (PAPER, ("trainer.v1.trainer_mode=colocate_async",), "did you mean spo_colocate_async?"),
         (PAPER, ("trainer.v1.trainer_mode=asynchronous",), "did you mean spo_sync, spo_colocate_async"),
         (PAPER, ("trainer.v1.trainer_mode=spo_separate_async",), "actor_rollout_ref.rollout.nnodes=1"),
@@ -325,7 +325,7 @@ def test_parallel_sizes_divide_devices_and_heads(limit: int, devices: int, heads
 
 
 def test_all_weights_fit_into_one_bucket(tmp_path: Path) -> None:
-    """A tied `lm_head`, which is not in the files, went into a second bucket: the first weight sync hung."""
+    """A tied `lm_head`, which the model's files lack, went into a second bucket, and the first weight sync hung."""
     header = b'{"__metadata__":{},"a":{"shape":[1024,1024,32]},"b":{"shape":[3]}}'
     (tmp_path / "model-1.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     assert bucket_mib(tmp_path) == 258
@@ -363,7 +363,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "training.md"
 
 
 def documented() -> list[DictConfig]:
-    """What the columns of the document's table are."""
+    """The cells of the document's table."""
     demo = replace(DEMO, longest_prompt=64, response_tokens=96)
     return [compose(PAPER), compose(replace(PAPER, method="grpo")), compose(demo, on_cpu=True)]
 

@@ -1,4 +1,4 @@
-"""One stored response a prompt: which, from where, and how much of the samples is read for it."""
+"""One stored response per prompt: which sample, from which file, and how much of the samples is read to find it."""
 
 import io
 import json
@@ -30,7 +30,7 @@ SCORES: list[list[float | None]] = [[1.0, 0.0], [None, None, 0.5], [0.0], [None,
 DRAWN = list(zip(PROMPTS, SCORES, strict=True))
 N = 3
 EXPECTED: list[list[int] | None] = [[0, 1], [0, 1, 2, 3], [0, 1], [0, 1, 2], None]
-"""made_runs gives sample k the tokens 0 to k + 1; None is a sample that we failed to grade."""
+"""make_run gives sample k the tokens 0 to k + 1. A score of None is a sample that we failed to grade."""
 IDS = [*(prompt.prompt_id for prompt in PROMPTS), "of no prompt"]
 
 CLIENT = """
@@ -50,7 +50,7 @@ def found_in(place: Path) -> list[list[int] | None]:
 
 
 def test_the_first_sample_that_was_observed_stands_for_each_prompt(run: Path) -> None:
-    """A sample that our grader failed on says nothing of the policy."""
+    """A sample that our grader failed on says nothing about the policy, so the next one is used."""
     assert found_in(run) == EXPECTED
 
 
@@ -69,7 +69,7 @@ def test_the_lowest_index_wins_whatever_the_order_of_files_and_groups(run: Path)
 
 
 def masked(prompt: Prompt, index: int, verdict: Verdict, mask: list[bool] | None) -> Sample:
-    """A sample of four tokens of which some are tool output."""
+    """A sample of four tokens, some of which are tool output."""
     return Sample(
         prompt_id=prompt.prompt_id,
         sample_index=index,
@@ -87,7 +87,7 @@ def masked(prompt: Prompt, index: int, verdict: Verdict, mask: list[bool] | None
 
 @pytest.mark.parametrize("tabled", [True, False])
 def test_tool_output_in_a_response_is_masked(tmp_path: Path, tabled: bool) -> None:
-    """D is of the model's own tokens; and a response that the sandbox failed says nothing of the policy."""
+    """D counts only the model's own tokens. A response that failed in the sandbox says nothing about the policy."""
     run = make_run(tmp_path / "run", dict.fromkeys(PROMPTS[:2], ()), n=2)
     with Journal(run / "journal.sqlite", GRADER) as journal:
         journal.add(masked(PROMPTS[0], 0, Verdict.TOOL_ERROR, [True] * 4))
@@ -124,7 +124,7 @@ def test_values_alone_have_no_responses(run: Path, tmp_path: Path) -> None:
 
 
 def test_samples_without_token_ids_or_verdicts_are_passed_over(run: Path) -> None:
-    """What an import has of another maker's samples: the text, and no more."""
+    """An import of another maker's samples has only their text."""
     (path,) = (run / "samples").glob("*.parquet")
     table = pq.read_table(path)
     nulls = table.set_column(
@@ -143,7 +143,7 @@ def test_samples_that_cannot_be_read_are_one_line(run: Path) -> None:
 
 
 class Counted(io.BytesIO):
-    """A file that counts what is read of it."""
+    """A file that counts the bytes read from it."""
 
     read_bytes = 0
 
@@ -154,7 +154,7 @@ class Counted(io.BytesIO):
 
 
 def test_only_deciding_columns_and_needed_row_groups_are_read(tmp_path: Path) -> None:
-    """A full run has gigabytes of text, which a Hub dataset would have been downloaded for."""
+    """A full run has gigabytes of text, all of which would have been downloaded from a Hub dataset."""
     random = np.random.default_rng(0)
     groups, per_group, length = 20, 50, 1_000
     n = groups * per_group
@@ -175,12 +175,12 @@ def test_only_deciding_columns_and_needed_row_groups_are_read(tmp_path: Path) ->
         name: table.column("token_ids")[per_group * number].as_py() for name, number in (("p3", 3), ("p11", 11))
     }
     needed = {(group, name) for group in range(groups) for name in DECIDING} | {(3, TOKEN_IDS), (11, TOKEN_IDS)}
-    footer = pq.read_metadata(tmp_path / "samples.parquet").serialized_size + (1 << 16)  # and what it is searched in
+    footer = pq.read_metadata(tmp_path / "samples.parquet").serialized_size + (1 << 16)  # and the tail searched for it
     assert Counted.read_bytes <= size_of(tmp_path / "samples.parquet", needed) + footer < len(content) / 5
 
 
 def size_of(path: Path, chunks: set[tuple[int, str]]) -> int:
-    """The bytes of column chunks, (row group, first part of the column's path) each."""
+    """The total bytes of these column chunks, each given as (row group, first part of the column's path)."""
     metadata = pq.read_metadata(path)
     sizes = {
         (group, metadata.row_group(group).column(place).path_in_schema.partition(".")[0]): metadata.row_group(group)
@@ -194,7 +194,7 @@ def size_of(path: Path, chunks: set[tuple[int, str]]) -> int:
 
 @pytest.mark.slow
 def test_the_hub_s_samples_are_read_at_the_commit_of_the_values(run: Path, tmp_path: Path) -> None:
-    """A real client in a process of its own: it reads its environment when it is imported."""
+    """The real client runs in a separate process, because it reads its environment when imported."""
     with running_hub(tmp_path / "hub") as server:
         shutil.copytree(
             run, server.root / "datasets" / "org" / "values" / "main", ignore=shutil.ignore_patterns("*.sqlite")

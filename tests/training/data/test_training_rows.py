@@ -1,4 +1,4 @@
-"""From values to what the trainer reads, and the two files of it."""
+"""From values to the trainer's input, and the two files that hold it."""
 
 import json
 from dataclasses import replace
@@ -39,7 +39,7 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPat
 
 
 def ask(question: str, gold: str = "4", *, template: str = "boxed", system: str | None = None, **more: Any) -> Prompt:
-    """A prompt as an estimate words it."""
+    """A prompt worded as an estimate words it."""
     messages = load_template(template).apply((Message("user", question),))
     return Prompt(((Message("system", system),) if system else ()) + messages, gold, "sums", **more)
 
@@ -52,14 +52,14 @@ N = 3
 def values_of(
     tmp_path: Path, rows: list[dict[str, Any]], policy: dict[str, Any] | None = None, *, anonymous: bool = False
 ) -> ValueTable:
-    """Values in a parquet file; `anonymous` ones do not say what policy they belong to."""
+    """Values in a parquet file. `anonymous` values do not name their policy."""
     provenance = None if anonymous else make_manifest(policy=policy).provenance
     pq.write_table(make_table(rows).cast(values_schema(provenance)), tmp_path / "values.parquet")
     return load_values(tmp_path / "values.parquet")
 
 
 def published(tmp_path: Path, *texts: str) -> ValueTable:
-    """The published columns: a value of one half for each text."""
+    """The published columns, with a value of one half for each text."""
     pq.write_table(pa.table({"prompt": texts, "vhat": [[1.0, 0.0]] * len(texts)}), tmp_path / "published.parquet")
     return load_values(tmp_path / "published.parquet")
 
@@ -93,7 +93,7 @@ def totals(data: TrainingData) -> list[tuple[float, int]]:
 
 
 def test_a_run_is_trained_on_its_own_prompts_and_ground_truths(run: Path) -> None:
-    """A sample that we failed to grade is no score: its prompt has two, not three."""
+    """A sample that we failed to grade has no score, so its prompt has two scores, not three."""
     data = make_training_data(load_values(run))
     assert totals(data) == [(2.0, 3), (0.0, 2), (1.75, 3)]
     assert (data.score_totals.dtype, data.score_counts.dtype) == (np.float64, np.int64)
@@ -116,7 +116,7 @@ def test_a_run_is_trained_on_its_own_prompts_and_ground_truths(run: Path) -> Non
 
 
 def test_scores_between_0_and_1_are_summed_as_they_are_and_said(run: Path) -> None:
-    """The reference makes int(score > 0) of them, and a prompt at 0.25, 0.5, 1 certain."""
+    """The reference uses int(score > 0), and would treat a prompt with scores 0.25, 0.5 and 1 as always right."""
     data = make_training_data(load_values(run))
     assert data.score_totals[2] == 1.75
     assert "2 of 8 scores lie between 0 and 1 and are used unchanged" in data.notes
@@ -141,7 +141,7 @@ def test_values_without_any_ground_truth_want_training_data(tmp_path: Path, name
 
 
 def test_a_data_source_that_the_values_lack_is_what_they_were_loaded_from(tmp_path: Path) -> None:
-    """A null would be a group of its own in verl's metrics, or an error."""
+    """A null data source would form its own group in verl's metrics, or raise an error."""
     values = values_of(tmp_path, [make_value_row(replace(PROMPTS[0], data_source=""), [1.0])], anonymous=True)
     assert make_training_data(values).rows.column("data_source").to_pylist() == [values.source]
 
@@ -178,7 +178,7 @@ def test_training_files_are_worded_as_the_values_were_and_joined_by_id(tmp_path:
 
 
 def test_the_messages_are_those_that_were_sampled_to_the_last_space(tmp_path: Path, run: Path) -> None:
-    """Equal ids allow other white space around a message, and the model would have read other tokens."""
+    """Equal ids allow different white space around a message, and the model would have read different tokens."""
     options = verl_file(tmp_path / "train.parquet", [([user(f"{PROMPTS[1].text}\n\n")], "4")])
     data = make_training_data(load_values(run), options)
     assert totals(data) == [(0.0, 2)]
@@ -187,7 +187,7 @@ def test_the_messages_are_those_that_were_sampled_to_the_last_space(tmp_path: Pa
 
 
 def test_a_prompt_with_another_ground_truth_stays_and_has_no_scores(tmp_path: Path, run: Path) -> None:
-    """Its reward is another one: a baseline from the values' would be that of another task."""
+    """Another ground truth means another reward, so the values' baseline would be for a different task."""
     data = make_training_data(load_values(run), training(tmp_path, problems(QUESTIONS[0], gold="3")))
     assert totals(data) == [(0.0, 0)]
     assert data.coverage.reasons == {"other ground truth": 1}
@@ -229,7 +229,7 @@ def test_json_is_joined_by_text_to_problems_that_get_the_usual_instruction(tmp_p
 
 
 def test_a_text_that_two_training_prompts_share_is_nobodys_value(tmp_path: Path) -> None:
-    """One system prompt's value became the other's."""
+    """The value of a prompt with one system prompt was also used for the same text with another."""
     systems = ["Be brief.", "Think first."]
     rows = [([{"role": "system", "content": system}, user("a?")], "4") for system in systems]
     data = make_training_data(published(tmp_path, "a?"), verl_file(tmp_path / "train.parquet", rows))
@@ -245,7 +245,7 @@ def test_values_of_a_known_policy_are_never_joined_by_text(tmp_path: Path, run: 
 
 
 def test_a_policy_with_a_system_prompt_that_was_published_as_texts_is_joined_by_them(tmp_path: Path) -> None:
-    """An export for the reference trainer keeps the policy and loses the system prompts of its messages."""
+    """An export for the reference trainer records the policy but drops the system prompts from its messages."""
     row = make_value_row(ask(QUESTIONS[1]), [1.0, 0.0])
     values = values_of(tmp_path, [{**row, "ground_truth": None}], {"system": "Be brief."})
     data = make_training_data(values, training(tmp_path, problems(QUESTIONS[1])))
@@ -254,7 +254,7 @@ def test_a_policy_with_a_system_prompt_that_was_published_as_texts_is_joined_by_
 
 
 def test_dapo_s_own_messages_are_the_prompts_of_values_that_were_worded_like_them(tmp_path: Path) -> None:
-    """DAPO-Math-17k has its instruction in each message and repeats every prompt; its values are `--template dapo`."""
+    """DAPO-Math-17k has its instruction in each message and repeats every prompt. Its values use `--template dapo`."""
     values = values_of(tmp_path, [make_value_row(ask(QUESTIONS[1], template="dapo"), [1.0])], {"template": "dapo"})
     before, after = BUILT_IN["dapo"].split("{{ prompt }}")
     rows = [([user(f"{before}{QUESTIONS[1]}{after}")], "4")] * 3
@@ -275,7 +275,7 @@ def test_an_export_for_verl_can_be_the_training_data(tmp_path: Path, run: Path) 
 
 
 def test_what_a_generated_problem_s_grader_needs_is_kept(tmp_path: Path) -> None:
-    """Without `extra_info` reasoning-gym's own scorer cannot be asked, and every response would be our failure."""
+    """Without `extra_info`, reasoning-gym's own scorer cannot run, and every response would count as our failure."""
     dataset = PromptOptions(dataset="reasoning-gym:chain_sum?size=3&max_terms=2")
     values = published(tmp_path, "another")
     data = make_training_data(values, dataset)
@@ -287,7 +287,7 @@ def test_what_a_generated_problem_s_grader_needs_is_kept(tmp_path: Path) -> None
 
 
 def test_validation_keeps_repeats_and_is_named_after_its_file(tmp_path: Path, run: Path) -> None:
-    """AIME's 30 problems 32 times over are 960 rows; verl's metrics go by data source."""
+    """AIME's 30 problems, each repeated 32 times, are 960 rows. verl groups its metrics by data source."""
     (tmp_path / "aime.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems("a?", "b?", "a?", " ")))
     said: list[str] = []
     rows = make_validation_rows(PromptOptions(dataset=str(tmp_path / "aime.jsonl")), load_values(run), said.append)
@@ -299,7 +299,7 @@ def test_validation_keeps_repeats_and_is_named_after_its_file(tmp_path: Path, ru
 
 
 def test_validation_sets_with_different_fields_are_one_table(tmp_path: Path, run: Path) -> None:
-    """verl concatenates its validation files, and refuses those whose extra_info differ."""
+    """verl concatenates its validation files, and fails if their extra_info fields differ."""
     (tmp_path / "aime.jsonl").write_text(json.dumps(problems("a?")[0]) + "\n")
     generated = PromptOptions(dataset="reasoning-gym:chain_sum?size=1")
     rows = make_validation_rows([PromptOptions(dataset=str(tmp_path / "aime.jsonl")), generated], load_values(run))
@@ -352,7 +352,7 @@ def test_many_prompts_stay_aligned_over_row_groups_and_bytes_repeat(tmp_path: Pa
 
 
 def test_a_method_without_values_trains_on_its_files(tmp_path: Path) -> None:
-    """GRPO is given a table without rows."""
+    """GRPO gets a table without rows."""
     data = make_training_data(
         ValueTable(values_schema().empty_table(), "no values"), training(tmp_path, problems("a?", "b?"))
     )
@@ -381,7 +381,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, run: Path) 
 
 
 def test_a_mask_of_another_length_is_refused(tmp_path: Path) -> None:
-    """Read on, it would take some tokens of a tool for the model's own."""
+    """If it were accepted, some tool tokens would count as the model's own."""
     row = {"prompt_id": "p", "score_total": 1.0, "score_count": 1, "response_ids": [1, 2], "response_mask": [True]}
     data = make_training_data(ValueTable(values_schema().empty_table(), "none"), training(tmp_path, problems("a?")))
     write_training_data(data, [None], tmp_path / "out")
@@ -392,7 +392,7 @@ def test_a_mask_of_another_length_is_refused(tmp_path: Path) -> None:
 
 
 def test_own_prompts_may_be_told_of_tools_where_their_words_are_the_same(tmp_path: Path) -> None:
-    """`boxed` and `retool` word the same prompts: what tells of the interpreter is the chat's."""
+    """`boxed` and `retool` word prompts identically. Only the chat's wording mentions the interpreter."""
     boxed = values_of(tmp_path, [make_value_row(ask("What is 1?"), [1.0])])
     assert make_training_data(boxed).template == "boxed"
     assert make_training_data(boxed, template="retool").template == "retool"
@@ -404,7 +404,7 @@ def test_own_prompts_may_be_told_of_tools_where_their_words_are_the_same(tmp_pat
 
 
 def test_files_may_be_told_of_tools_where_the_values_prompts_were_not(tmp_path: Path, run: Path) -> None:
-    """Equal prompts stood for an equal template, and `--template retool` was lost without a word."""
+    """Equal prompts were taken to mean an equal template, so `--template retool` was silently ignored."""
     values = load_values(run)
     rows = problems(QUESTIONS[0], gold=GOLDS[0])
     told = make_training_data(values, training(tmp_path, rows, template="retool"))
@@ -414,7 +414,7 @@ def test_files_may_be_told_of_tools_where_the_values_prompts_were_not(tmp_path: 
 
 @pytest.mark.slow
 def test_verl_loads_the_rows_in_their_order(tmp_path: Path, run: Path) -> None:
-    """verl's own dataset class is what decides whether the file is one of its own."""
+    """verl's own dataset class decides whether it can load the file."""
     from omegaconf import OmegaConf
     from verl.utils.dataset.rl_dataset import RLHFDataset
 

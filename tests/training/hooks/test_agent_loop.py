@@ -1,4 +1,4 @@
-"""verl's agent loop around the estimate's sampling: its prompts, seeds, ends, and the same tokens with programs."""
+"""verl's agent loop samples as an estimate does: the same prompts, seeds, ends, and tokens with programs."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from spo_data.provenance import ToolsRecord
 from spo_data.sandbox.interpreter import SandboxError
 from support.tool_scripts import CASES, Case, ScriptedInterpreter, ScriptedTurns
 
-pytestmark = pytest.mark.slow  # verl takes ten seconds to import
+pytestmark = pytest.mark.slow  # importing verl takes ten seconds
 
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1? Put it into \\boxed{}."}]
 MESSAGES = [Message(**turn) for turn in TURNS]
@@ -34,7 +34,7 @@ def tokenizer() -> Any:
 
 
 class Server:
-    """verl's client of the rollout servers; `answer` has the tokens of each request, from its number and parameters."""
+    """Replaces verl's rollout client. `answer` maps a request's number and parameters to its tokens."""
 
     def __init__(self, answer: Callable[[int, dict[str, Any]], list[int]]) -> None:
         self.answer = answer
@@ -82,7 +82,7 @@ def always(*token_ids: int) -> Server:
 
 
 def test_the_prompt_is_the_estimates_to_the_token(tokenizer: Any) -> None:
-    """One rendering for both: a value belongs to these tokens."""
+    """Both render the prompt with the same code, because a value belongs to exactly these tokens."""
     server = always(5, tokenizer.eos_token_id)
     output = asyncio.run(make_loop(tokenizer, server, budget=8).run({"temperature": 1.0}, raw_prompt=TURNS))
     expected = Chat(tokenizer, {}, 0).tokenize([MESSAGES])[0].tolist()
@@ -94,7 +94,7 @@ def test_the_prompt_is_the_estimates_to_the_token(tokenizer: Any) -> None:
 
 
 def test_a_numbered_draw_is_sampled_with_its_own_seed(tokenizer: Any) -> None:
-    """The same draw of a resumed run is the same response; the sessions of a group differ."""
+    """A resumed run samples the same response for the same draw. The sessions of a group use different seeds."""
     import torch
 
     server = always(5, tokenizer.eos_token_id)
@@ -105,13 +105,13 @@ def test_a_numbered_draw_is_sampled_with_its_own_seed(tokenizer: Any) -> None:
     seeds = [request["sampling_params"]["seed"] for request in server.asked]
     asyncio.run(loop.run({}, raw_prompt=TURNS, spo_draw=torch.tensor(3), session_id=1))
     assert server.asked[-1]["sampling_params"]["seed"] == seeds[1] != seeds[0]
-    # With the estimate's own seeds the first draws were its samples again, compared with a mean that they are part of.
+    # With the estimate's seeds, the first draws would repeat samples that are part of the mean they are compared with.
     assert not {sample_seed(7, prompt_id(MESSAGES), index) for index in range(100)} & set(seeds)
     assert server.asked[0]["sampling_params"]["stop"] == ["<end>"]
 
 
 def test_truncated_is_what_the_budget_ended(tokenizer: Any) -> None:
-    """verl's finish reason is "completed" for both; an end token at the very end of the budget is an end."""
+    """verl's finish reason is "completed" for both. An end token as the last token of the budget is a regular end."""
     end = tokenizer.eos_token_id
     stop = tokenizer("<end>")["input_ids"]
     for tokens, truncated in (([5, 6, 7], True), ([5, 6, end], False), ([5, end], False)):
@@ -129,7 +129,7 @@ def tools_of(case: Case) -> ToolsRecord:
 def as_trained(
     tokenizer: Any, case: Case, monkeypatch: pytest.MonkeyPatch, **prompt: Any
 ) -> tuple[Any, Server, ScriptedInterpreter]:
-    """The case in verl's loop: its output, what the servers were asked, and what was run."""
+    """The case in verl's loop: its output, the servers with their requests, and the interpreter with its programs."""
     from spo_train.hooks import agent_loop
 
     interpreter = ScriptedInterpreter(case.outputs)
@@ -154,7 +154,7 @@ def as_trained(
 
 
 class ScriptedEngine:
-    """The estimate's engine in place of vLLM."""
+    """Stands in for vLLM in the estimate."""
 
     capacity = 1
     devices = Devices("none", 1)
@@ -172,8 +172,8 @@ class ScriptedEngine:
 
 
 def as_estimated(tokenizer: Any, case: Case, seed: int) -> tuple[Completion, ScriptedEngine, ScriptedInterpreter]:
-    """The case in the estimate's engine."""
-    from spo_data.engines.with_tools import ToolEngine
+    """The case as the estimate's engine samples it."""
+    from spo_data.engines.tool_use import ToolEngine
 
     prompt_ids = Chat(tokenizer, {}, 0, wording=TOOL_WORDING).tokenize([MESSAGES])[0]
     engine, interpreter = ScriptedEngine(tokenizer, case), ScriptedInterpreter(case.outputs)
@@ -191,7 +191,7 @@ FINISHED = [case for case in CASES if case.finish_reason != "tool_error"]
 def test_a_response_with_programs_is_the_estimates_to_the_token(
     tokenizer: Any, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A value is that of these tokens, asked for in the same way and graded by the same text."""
+    """A value holds only for these tokens, sampled from the same requests and graded on the same text."""
     output, server, ran = as_trained(tokenizer, case, monkeypatch, **DRAWN)
     estimated, engine, ran_there = as_estimated(tokenizer, case, SEED)
     assert output.prompt_ids == engine.asked[0].prompt_token_ids.tolist()
@@ -234,7 +234,7 @@ def test_what_verl_is_told_of_a_response_with_programs(
 
 
 def test_a_stop_string_in_output_ends_no_text(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The text was cut at the first stop string, which a program had printed: nothing of the answer was left."""
+    """The text was cut at the first stop string. Here a program had printed it, so the answer was lost."""
     case = named("a stop string that the output has too")
     output, _, _ = as_trained(tokenizer, case, monkeypatch)
     text = graded_text(tokenizer, output, case)
@@ -243,7 +243,7 @@ def test_a_stop_string_in_output_ends_no_text(tokenizer: Any, monkeypatch: pytes
 
 
 def test_the_loop_of_a_written_file_is_made_as_verl_makes_it(tokenizer: Any) -> None:
-    """verl passes each loop its own tools as `tools`: settings of that name would be lost."""
+    """verl passes its own tools to each loop as `tools`, so a setting with that name would be lost."""
     import hydra
     from omegaconf import OmegaConf
     from verl.experimental.agent_loop.agent_loop import DictConfigWrap, ToolListWrap
@@ -273,7 +273,7 @@ def test_the_loop_of_a_written_file_is_made_as_verl_makes_it(tokenizer: Any) -> 
 
 
 def test_without_a_draw_number_no_request_has_a_seed(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validation, and the modes in which weights change while a response is sampled."""
+    """This covers validation, and the modes in which weights change while a response is sampled."""
     _, server, _ = as_trained(tokenizer, named("two blocks"), monkeypatch)
     assert len(server.asked) == 3
     assert all("seed" not in request["sampling_params"] for request in server.asked)
@@ -283,7 +283,7 @@ def test_without_a_draw_number_no_request_has_a_seed(tokenizer: Any, monkeypatch
 def test_a_program_that_we_failed_to_run_fails_the_response(
     tokenizer: Any, monkeypatch: pytest.MonkeyPatch, uid: str, count: list[str]
 ) -> None:
-    """verl replaces it by another one. Scored 0, it would teach the model that programs are wrong."""
+    """verl replaces a failed response. A score of 0 instead would teach the model that programs are wrong."""
     from spo_train.hooks import failures
 
     counted: list[str] = []
@@ -294,7 +294,7 @@ def test_a_program_that_we_failed_to_run_fails_the_response(
 
 
 def test_verl_marks_a_response_whose_program_failed_as_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """verl's own code around the loop: the same mark as for a response that could not be graded."""
+    """verl's own code around the loop gives it the same mark as a response that could not be graded."""
     from verl.trainer.ppo.v1 import agent_loop_tq
 
     marks: list[dict[str, Any]] = []
@@ -320,7 +320,7 @@ def named(name: str) -> Case:
 
 
 def graded_text(tokenizer: Any, output: Any, case: Case) -> str:
-    """What the reward worker reads of a response."""
+    """The text of a response as the reward worker reads it."""
     import torch
     from omegaconf import OmegaConf
 

@@ -17,7 +17,7 @@ def test_what_is_saved_is_loaded_to_the_bit(tmp_path: Path) -> None:
 
 
 def test_a_try_that_was_killed_leaves_the_earlier_state(tmp_path: Path) -> None:
-    """The file is written beside the old one and renamed: half of it is never read."""
+    """The file is written beside the old one and then renamed, so a partial file is never read."""
     folder = checkpoint.folder_of(tmp_path, 1)
     checkpoint.save({"alpha": np.ones(3)}, folder)
     (folder / ".state.npz.new").write_bytes(b"half a fi")
@@ -32,7 +32,7 @@ def test_a_checkpoint_of_another_trainer_is_refused(tmp_path: Path) -> None:
 
 
 def test_old_state_goes_with_its_model(tmp_path: Path) -> None:
-    """verl keeps the newest models only, and would have left every tracker and memory behind."""
+    """verl keeps only the newest models, and would have left every older tracker and memory on disk."""
     for step in (1, 2, 3):
         checkpoint.save({"alpha": np.ones(3)}, checkpoint.folder_of(tmp_path, step))
     (tmp_path / "global_step_2" / "actor").mkdir()

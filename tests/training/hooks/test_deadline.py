@@ -1,4 +1,4 @@
-"""A hung call ends the process with one line."""
+"""A call that hangs ends the process with one line."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ with deadline(0.3, 'weight sync'):
 
 
 def test_a_hang_ends_with_its_line() -> None:
-    """A weight sync that lost its partner waits for ever in C code, which no exception reaches."""
+    """A weight sync that has lost its partner waits forever in C code, which no exception can interrupt."""
     done = run(HANG.format(30))
     assert done.returncode == 70
     assert done.stderr == "spo-train: weight sync did not finish in 0.3 s\n"

@@ -1,4 +1,4 @@
-"""Which finished samples make a batch."""
+"""Which finished samples form a batch."""
 
 from collections import Counter
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.slow  # verl takes ten seconds to import
+pytestmark = pytest.mark.slow  # importing verl takes ten seconds
 
 NO_EVICTIONS = (set(), set(), set(), Counter())
 
@@ -37,14 +37,14 @@ STATUSES = {"draw2": "finished", "draw10": "finished", "draw9": "running", "draw
 
 @pytest.mark.parametrize("kind", ["SyncInDrawOrder", "AsyncInDrawOrder"])
 def test_the_first_drawn_come_first(kind: str) -> None:
-    """verl sorts by the step alone, so that ties were in the order of a set, another one in each process."""
+    """verl sorts by step alone, so ties came in the order of a set, which differs from process to process."""
     buffer = make_buffer(kind, whole_cohorts=False, statuses=STATUSES)
     sampleable = buffer._sampleable_terminal_keys("train", NO_EVICTIONS)
     assert buffer._select_prompt_uids("train", sampleable, 3)[0] == ["draw1", "draw2", "draw10"]
 
 
 def test_whole_cohorts_wait_for_the_slow_ones() -> None:
-    """Whatever was drawn after a sample that is still running has to wait: short responses gain nothing."""
+    """A sample drawn after one that is still running has to wait, so short responses have no advantage."""
     buffer = make_buffer("AsyncInDrawOrder", whole_cohorts=True, statuses=STATUSES)
     assert buffer._sampleable_terminal_keys("train", NO_EVICTIONS) == {"draw1", "draw2"}
     buffer.running_keys["train"].clear()
@@ -52,7 +52,7 @@ def test_whole_cohorts_wait_for_the_slow_ones() -> None:
 
 
 def test_failed_prompts_are_replaced_in_every_mode() -> None:
-    """In verl's sync mode a group that lost responses stayed, and GRPO took a lone one's reward for its advantage."""
+    """In verl's sync mode a group that lost responses stayed. GRPO used a lone response's reward as its advantage."""
     for kind in ("SyncInDrawOrder", "AsyncInDrawOrder"):
         buffer = make_buffer(kind, whole_cohorts=False, statuses=STATUSES)
         buffer.failure_keys["train"].add("draw5")
@@ -64,7 +64,7 @@ def test_failed_prompts_are_replaced_in_every_mode() -> None:
 
 @pytest.mark.parametrize("kind", ["SyncInDrawOrder", "AsyncInDrawOrder"])
 def test_a_validation_without_a_sample_says_so(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """verl read a batch without keys, and the training ended with "Received an empty list as keys"."""
+    """verl read a batch without keys, and the training run ended with "Received an empty list as keys"."""
     from verl.trainer.ppo.v1 import replay_buffer
 
     from spo_train.hooks.draw_order import NothingGradedError
@@ -82,7 +82,7 @@ def test_a_validation_without_a_sample_says_so(kind: str, monkeypatch: pytest.Mo
 
 @given(st.permutations([f"draw{number}_{session}_0" for number in range(12) for session in range(3)]))
 def test_a_batch_is_in_one_order_whoever_finished_first(keys: list[str]) -> None:
-    """Mini-batches are cut from the batch as it lies: another order is another update."""
+    """Mini-batches are slices of the batch, so another order gives another update."""
     from spo_train.hooks.draw_order import sort_by_draw
 
     padded = [*keys[:5], "pad0123_0_0", *keys[5:]]

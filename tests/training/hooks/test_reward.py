@@ -1,4 +1,4 @@
-"""verl's reward manager around our graders: the estimate's verdicts, and never 0 for our own failures."""
+"""verl's reward manager uses our graders: it gives the estimate's verdicts, and never scores our own failures 0."""
 
 import asyncio
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow  # verl takes ten seconds to import
+pytestmark = pytest.mark.slow  # importing verl takes ten seconds
 
 SLOW = """
 import os, time
@@ -30,7 +30,7 @@ def tokenizer() -> Any:
 
 
 def make_item(tokenizer: Any, response: str, ground_truth: str, uid: str = "draw0", **extra_fields: Any) -> Any:
-    """What verl's agent loop hands to the reward worker for one response, padded as there."""
+    """The item for one response that verl's agent loop passes to the reward worker, padded in the same way."""
     import numpy as np
     import torch
     from tensordict import TensorDict
@@ -84,7 +84,7 @@ def test_verdicts_are_the_estimates(tokenizer: Any) -> None:
 
 
 def test_a_sample_that_failed_is_not_wrong_in_validation(tokenizer: Any) -> None:
-    """With an `acc` beside the reward, verl's validation fills failed samples up with 0: half of these were wrong."""
+    """With an `acc` beside the reward, verl's validation fills in 0 for failed samples: half of these were wrong."""
     from verl.trainer.ppo.metric_utils import process_validation_metrics
 
     (graded,) = grade(make_reward(tokenizer, "math-verify"), make_item(tokenizer, r"\boxed{4}", "4"))
@@ -95,7 +95,7 @@ def test_a_sample_that_failed_is_not_wrong_in_validation(tokenizer: Any) -> None
 
 
 def test_our_own_failure_is_no_reward(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """verl's own manager grades in a thread: a hang stops the worker, a crash ends it, and both count as wrong."""
+    """verl's own manager grades in a thread. A hang blocks the worker, a crash ends it, and both count as wrong."""
     from spo_train.hooks import failures
 
     counted: list[str] = []
@@ -112,11 +112,11 @@ def test_our_own_failure_is_no_reward(tokenizer: Any, tmp_path: Path, monkeypatc
     assert "grader_timeout" in str(hung)
     assert "grader_error" in str(crashed)
     assert right["reward_score"] == 1.0
-    assert counted == ["grader_error"]  # of the training prompt; the other one is a validation's
+    assert counted == ["grader_error"]  # from the training prompt; the other one is a validation prompt
 
 
 def test_text_after_a_stop_string_is_not_graded(tokenizer: Any) -> None:
-    """The engine leaves the stop string out of the text, and keeps its tokens."""
+    """The engine removes the stop string from the text but keeps its tokens."""
     reward = make_reward(tokenizer, "math-verify", stop=["<end>"])
     (graded,) = grade(reward, make_item(tokenizer, r"\boxed{4}<end> or \boxed{5}", "4"))
     assert graded["reward_score"] == 1.0

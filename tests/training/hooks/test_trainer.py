@@ -1,4 +1,4 @@
-"""Hooks of the trainer that need no engine: what they ask of verl's workers, with recorders in their place."""
+"""The trainer's hooks that need no engine: their calls to verl's workers, which are replaced by recorders."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,13 +9,13 @@ import pytest
 
 from spo_train.spo.settings import SPOSettings
 
-pytestmark = pytest.mark.slow  # verl takes ten seconds to import
+pytestmark = pytest.mark.slow  # importing verl takes ten seconds
 
 TOKENS = (np.array([1], np.int32), np.array([2], np.int32), np.array([True]))
 
 
 class Workers:
-    """A worker group that writes down what it is asked."""
+    """A worker group that records the calls it gets."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
@@ -67,7 +67,7 @@ def test_verl_finds_the_replay_buffer_of_each_mode(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_later_part_of_a_step_is_compared_with_the_steps_first_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """D is of the policy before its update; in part 2 of a step the weights had been updated once already."""
+    """D needs the policy before the step's update, but in part 2 the weights have already been updated once."""
     from spo_train.hooks import forward
 
     def log_probs(workers: Workers, sequences: Any, *_: Any) -> list[Any]:
@@ -86,7 +86,7 @@ def test_a_later_part_of_a_step_is_compared_with_the_steps_first_weights(monkeyp
         ("restore_model_from_cpu", 1),
         ("clear_cpu_model", 1),
     ]
-    assert reference.actor_rollout_wg.asked == [("forward", 1)]  # it measures after the update
+    assert reference.actor_rollout_wg.asked == [("forward", 1)]  # the reference measures after the update
 
 
 def test_with_bypass_the_first_weights_are_kept_by_us(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_validation_says_how_many_samples_failed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_validation_in_which_all_failed_is_its_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sandbox that was away for the time of a validation ended the training."""
+    """If the sandbox was unavailable during a validation, the training run ended."""
     from verl.trainer.ppo.v1 import PPOTrainer
 
     from spo_train.hooks.draw_order import NothingGradedError
@@ -144,7 +144,7 @@ def make_responses(**fields: Any) -> Any:
 
 
 def test_tools_have_metrics_where_there_are_tools() -> None:
-    """verl sums what has max, min, sum or total in its name, and averages the rest over a step's batches."""
+    """verl sums metrics whose names contain max, min, sum or total, and averages the rest over a step's batches."""
     from verl.trainer.ppo.v1.utils import MetricsAggregator
 
     from spo_train.hooks.responses import response_metrics
@@ -167,7 +167,7 @@ def test_tools_have_metrics_where_there_are_tools() -> None:
 def test_first_responses_are_remembered_with_their_masks_and_the_chats_wording(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Token ids of the estimate after a prompt without the wording would be compared with another policy's."""
+    """Without the wording in the prompt, the estimate's tokens would be scored under a different prompt."""
     from omegaconf import OmegaConf
     from transformers import AutoTokenizer
 
@@ -204,7 +204,7 @@ def test_first_responses_are_remembered_with_their_masks_and_the_chats_wording(
 
 
 def test_advantages_are_spread_over_their_own_responses_tokens() -> None:
-    """Rows that pad the batch have none, and tokens of a tool have none."""
+    """Padding rows and tool tokens have no advantage."""
     import torch
 
     trainer = make_trainer(0)

@@ -1,4 +1,4 @@
-"""The cause of a failure out of logs as Ray 2.60, verl 0.9.1 and vLLM write them."""
+"""The cause of a failure, found in logs as Ray 2.60, verl 0.9.1 and vLLM write them."""
 
 import pytest
 
@@ -66,7 +66,7 @@ def worker_log(text: str, pid: int = 12428) -> str:
 
 
 def failed(number: int, last: str) -> str:
-    """What verl's worker logs of a response that failed in a reward worker."""
+    """What verl's worker logs if a response fails in a reward worker."""
     return worker_log(f"""ERROR:2026-11-27 01:19:01,500:Error in _run_prompt for uid=draw{number}
 Traceback (most recent call last):
   File "/x/verl/experimental/agent_loop/agent_loop.py", line 1026, in _compute_score

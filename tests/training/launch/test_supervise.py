@@ -1,4 +1,4 @@
-"""The launcher with scripted children: what it reports, how it ends, and that nothing it started is left."""
+"""The launcher with scripted children: what it reports, how it ends, and that it leaves no process behind."""
 
 import json
 import os
@@ -25,13 +25,13 @@ METRICS = {
     "val-aux/aime/acc/best@16": 1.0,
 }
 STEADFAST = "import os, signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-"""A process that has to be killed."""
+"""A process that ignores SIGTERM, so it has to be killed."""
 PARENT = f"""
 import subprocess, sys
 quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
 print(subprocess.Popen([sys.executable, "-c", {STEADFAST!r}], start_new_session=True, **quiet).pid)
 """
-"""It ends before its child, which is an orphan then."""
+"""The parent ends before its child, which becomes an orphan."""
 FAMILY = f"""
 import os, subprocess, sys, time
 from pathlib import Path
@@ -46,8 +46,8 @@ import sys
 from pathlib import Path
 from spo_train.launch.supervise import launch
 class Watcher:
-    def stepped(self, step): print(step.step, flush=True)
-    def waiting(self): pass
+    def on_step(self, step): print(step.step, flush=True)
+    def on_wait(self): pass
 out = Path(sys.argv[1])
 ended = launch(out, {}, Watcher(), [sys.executable, str(out / "child.py"), str(out)], grace=0.5)
 print(ended, flush=True)
@@ -56,16 +56,16 @@ sys.exit(ended.status)
 
 
 class Watched:
-    """A watcher that remembers."""
+    """A watcher that records what it is told."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.waits = 0
 
-    def stepped(self, step: Step) -> None:
+    def on_step(self, step: Step) -> None:
         self.steps.append(step)
 
-    def waiting(self) -> None:
+    def on_wait(self) -> None:
         self.waits += 1
 
 

@@ -1,4 +1,4 @@
-"""Values' policy against the rollout's: what is shown, what is refused, and what allows it."""
+"""Comparing the values' policy with the rollout's: what is shown, what is refused, and what allows it."""
 
 from dataclasses import replace
 from typing import Any
@@ -45,7 +45,7 @@ def provenance_of(grader: GraderRecord | None = None, **policy: Any) -> Provenan
 
 
 def rollout_of(provenance: Provenance, **changed: Any) -> RolloutPolicy:
-    """What `spo-train` trains with the defaults of some values, and what was changed of it."""
+    """What `spo-train` trains with the values' defaults, and with the given changes."""
     defaults = rollout_defaults(provenance)
     policy = RolloutPolicy(
         model=str(defaults.model),
@@ -142,7 +142,7 @@ def test_each_difference_is_refused_with_both_values_and_allowed_by_its_name(
     ],
 )
 def test_other_tools_are_refused_with_the_options_that_differ(training: ToolsRecord | None, remedy: str) -> None:
-    """Where training has none, the limits of the values follow from `--tools python` alone."""
+    """If training has no tools, `--tools python` alone restores the values' limits."""
     provenance = provenance_of(tools=TOOLS)
     assert differing(compare_policies(provenance, rollout_of(provenance), COVERED)) == []
     rows = compare_policies(provenance, rollout_of(provenance, tools=training), COVERED)
@@ -176,7 +176,7 @@ def test_prompts_without_a_value_are_refused_with_their_reasons() -> None:
 
 
 def test_values_that_no_prompt_uses_are_refused_unless_allowed() -> None:
-    """No baseline is wrong with a part of the prompts, but the files may be another split than was meant."""
+    """Training on part of the prompts makes no baseline wrong, but the files may be the wrong split."""
     provenance = provenance_of()
     rows = compare_policies(provenance, rollout_of(provenance), replace(COVERED, n_values=40, unused=10))
     assert differing(rows) == ["coverage"]

@@ -1,4 +1,4 @@
-"""The tools of a training: whose they are, what refuses them, and one interpreter a process."""
+"""The tools of a training run: which ones it uses, what refuses them, and one shared interpreter per process."""
 
 import asyncio
 import re
@@ -58,7 +58,7 @@ def test_left_alone_the_tools_are_the_values() -> None:
 def test_values_that_say_nothing_are_those_of_the_papers_policy(
     model: str | None, tools: str | None, found: str | None
 ) -> None:
-    """Its model was taken, its interpreter was not: the published values were another policy's baseline, silently."""
+    """The paper's model was assumed but not its interpreter, so the published values silently served another policy."""
     notes: list[str] = []
     nothing = ValueTable(values_schema().empty_table(), "published")
     options = of_the_paper(asked(model=model, tools=tools), nothing, notes.append)
@@ -80,7 +80,7 @@ def test_what_is_asked_for_changes_that_alone() -> None:
         ({"tools": "none", "sandbox": "http://there"}, RECORDED, "--sandbox: responses have no interpreter"),
         ({"sandbox_unsafe": True}, None, "--sandbox-unsafe: responses have no interpreter"),
         ({"tools": "bash"}, None, "--tools bash: choose one of python, none"),
-        ({"tool_seconds": 0.0}, RECORDED, "--tool-seconds 0: above 0"),
+        ({"tool_seconds": 0.0}, RECORDED, "--tool-seconds 0: must be above 0"),
         ({"sandbox": "localhost:8080"}, RECORDED, "--sandbox localhost:8080: local, or http://HOST:PORT"),
     ],
 )
@@ -132,13 +132,13 @@ def test_workers_share_the_cores_of_their_node(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_workers_share_what_is_sent_to_an_address() -> None:
-    """Each of eight workers sent 64 programs at once, more in all than the server lets wait."""
+    """Each of eight workers sent 64 programs at once, which together exceeded the server's queue."""
     there = ToolOptions(tools="python", sandbox="http://there:1")
     assert [concurrency_of(there, workers, 1) for workers in (1, 8, 100)] == [64, 8, 1]
 
 
 class Opening:
-    """In place of `open_interpreter`; the first `failing` openings fail."""
+    """Replaces `open_interpreter`. The first `failing` attempts to open it fail."""
 
     def __init__(self, failing: int = 0) -> None:
         self.failing = failing
@@ -155,7 +155,7 @@ class Opening:
 
 
 def test_all_responses_of_a_process_share_one_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """verl makes an agent loop for each response: each with an interpreter of its own would start as many sandboxes."""
+    """verl makes an agent loop for each response. With its own interpreter, each would start its own sandboxes."""
     opening = Opening()
     monkeypatch.setattr(spo_data.sandbox.open, "open_interpreter", opening)
 
@@ -171,7 +171,7 @@ def test_all_responses_of_a_process_share_one_interpreter(monkeypatch: pytest.Mo
 
 
 def test_an_interpreter_that_could_not_be_opened_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who waited share the failure: one after the other, each would wait for an address that does not answer."""
+    """Everyone who waited gets the same failure. In turn, each would wait for an address that does not answer."""
     opening = Opening(failing=1)
     monkeypatch.setattr(spo_data.sandbox.open, "open_interpreter", opening)
 
@@ -187,7 +187,7 @@ def test_an_interpreter_that_could_not_be_opened_is_tried_again(monkeypatch: pyt
 
 
 class Away:
-    """An interpreter that is there from the ninth program on, on a clock of its own."""
+    """An interpreter, with its own clock, that is unavailable for the first eight programs."""
 
     concurrency = 4
 
@@ -207,7 +207,7 @@ class Away:
 @pytest.mark.parametrize(
     ("at_once", "patience", "is_training", "ends"),
     [
-        (8, 60.0, True, False),  # one outage that all of them met
+        (8, 60.0, True, False),  # all of them met the same outage
         (1, 60.0, True, True),
         (1, 90.0, True, False),
         (1, 60.0, False, False),
@@ -216,8 +216,11 @@ class Away:
 def test_an_interpreter_that_is_away_for_long_ends_the_training(
     monkeypatch: pytest.MonkeyPatch, at_once: int, patience: float, is_training: bool, ends: bool
 ) -> None:
-    """Responses were replaced four batches long: with a sandbox that does not answer, hours of sampling for nothing.
-    An outage of half a minute ends nothing, however many programs met it, and neither does one of a validation."""
+    """Responses were replaced for four batches: if the sandbox did not answer, hours of sampling were wasted.
+
+    An outage of half a minute ends nothing, no matter how many programs it hits. Nor does an outage during a
+    validation.
+    """
     said: list[str] = []
     away = Away()
     monkeypatch.setattr(failures, "give_up", said.append)
@@ -253,7 +256,7 @@ def test_why_a_training_was_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spo_train.hooks.shared_interpreter, "PATIENCE_SECONDS", 0.0)
 
     async def run_all() -> None:
-        watched = spo_train.hooks.shared_interpreter._Watched(Away(), concurrency=1)
+        watched = spo_train.hooks.shared_interpreter._WatchedInterpreter(Away(), concurrency=1)
         for _ in range(2):
             with pytest.raises(SandboxError):
                 await watched.run("", Limits())
@@ -295,7 +298,7 @@ def test_a_training_goes_on_with_its_own_tools(tmp_path: Path) -> None:
         refuse_another(with_tools, record)
     with pytest.raises(UserError, match=r"tools .there: none; now: python"):
         refuse_another(record, with_tools)
-    with pytest.raises(UserError, match=r"template .there: retool; now: tells of no tools"):
+    with pytest.raises(UserError, match=r"template .there: retool; now: mentions no tools"):
         refuse_another(with_tools, with_tools.model_copy(update={"wording": None}))
 
 

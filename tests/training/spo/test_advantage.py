@@ -13,14 +13,14 @@ UNIT = st.floats(0, 1)
 
 
 def test_advantages_of_hand_computed_numbers() -> None:
-    """r - v = 0.5, -0.5, 0.5, -0.5 has the unbiased deviation sqrt(1/3): plus and minus sqrt(3) / 2."""
+    """r - v = 0.5, -0.5, 0.5, -0.5 has the unbiased standard deviation sqrt(1/3): plus and minus sqrt(3) / 2."""
     result = compute_advantages([1, 0, 1, 0], [0.5, 0.5, 0.5, 0.5])
     np.testing.assert_allclose(result, np.array([1, -1, 1, -1]) * 3**0.5 / 2, rtol=1e-7)
     assert result.dtype == np.float64
 
 
 def test_the_baseline_is_taken_off_before() -> None:
-    """A sure prompt's success says little, a hard prompt's much: 0.1 and 0.9 around 0.5."""
+    """Success on an easy prompt says little, on a hard one much: 0.1 and 0.9 around 0.5."""
     np.testing.assert_allclose(compute_advantages([1, 1], [0.9, 0.1]), [-(0.5**0.5), 0.5**0.5], rtol=1e-7)
 
 
@@ -30,7 +30,7 @@ def test_the_baseline_is_taken_off_before() -> None:
     ids=["one", "none", "equal to rounding", "equal difference"],
 )
 def test_a_batch_that_does_not_vary_has_zeros(rewards: list[float], baselines: list[float]) -> None:
-    """torch's standard deviation of one number is NaN, and would end the run."""
+    """torch's standard deviation of a single number is NaN, which would end the run."""
     np.testing.assert_array_equal(compute_advantages(rewards, baselines), np.zeros(len(rewards)))
 
 

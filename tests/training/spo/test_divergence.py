@@ -1,4 +1,4 @@
-"""How far the policy moved, and how much is forgotten for it."""
+"""How far the policy has moved, and how much the tracker forgets because of it."""
 
 import math
 
@@ -36,7 +36,7 @@ def test_a_response_without_model_tokens_has_not_moved(estimator: Divergence) ->
 
 @given(PAIRS)
 def test_a_divergence_is_a_finite_number_and_not_negative(pairs: list[tuple[float, float]]) -> None:
-    """Log-probs that float16 clamped included: exp(65,504) would overflow."""
+    """This includes log-probs clamped to float16's range: exp(65,504) would overflow."""
     old, new = (np.array(side) for side in zip(*pairs, strict=True))
     for estimator in ESTIMATORS:
         assert 0 <= measure_divergence(old, new, estimator) < math.inf
@@ -45,7 +45,7 @@ def test_a_divergence_is_a_finite_number_and_not_negative(pairs: list[tuple[floa
 
 
 def test_k1_and_k3_estimate_the_kl_from_the_old_policy_to_the_new() -> None:
-    """Over tokens sampled from `old`; the other direction, KL(new || old), is 25 % more here."""
+    """The tokens are sampled from `old`. The opposite direction, KL(new || old), is 25 % larger here."""
     old, new = np.array([0.6, 0.3, 0.1]), np.array([0.3, 0.3, 0.4])
     forward = float((old * np.log(old / new)).sum())
     backward = float((new * np.log(new / old)).sum())
@@ -72,7 +72,7 @@ def test_log_probs_that_do_not_match_are_refused() -> None:
     ],
 )
 def test_rho_of_hand_computed_divergences(distance: float, rho: float) -> None:
-    """D = 0.06 halves; what is unknown was long ago, and forgets most."""
+    """D = 0.06 gives one half. An unknown divergence forgets the most, because the last visit was long ago."""
     assert forgetting_rate([distance], PAPER).rho == pytest.approx([rho], rel=1e-12)
 
 
@@ -82,7 +82,7 @@ def test_rho_without_clips_is_one_half_at_half_divergence() -> None:
 
 
 def test_clip_shares_count_what_was_beyond_the_clips() -> None:
-    """0 and 0.001 above 0.96; 0.06 below 0.875; 0.009 (0.901) between; the unknown one is in neither."""
+    """0 and 0.001 give more than 0.96, 0.06 less than 0.875, 0.009 lies between (0.901). Unknown ones do not count."""
     record = forgetting_rate([0, 0.001, 0.06, 0.009, math.nan], PAPER)
     assert (record.clipped_low, record.clipped_high) == (0.2, 0.4)
 
@@ -105,7 +105,7 @@ def test_rho_lies_between_its_clips(distances: list[float]) -> None:
 
 
 def test_the_references_rho_on_random_inputs() -> None:
-    """`compat: reference`: padded log-probs with a mask, and the current ones in place of a first visit's old ones."""
+    """`compat: reference` has padded log-probs with a mask, and on a first visit the current ones as the old ones."""
     settings = SPOSettings(compat="reference")
     generator = np.random.default_rng(1)
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""The memory of previous responses: what it gives back, what it takes, what it drops, how it is saved."""
+"""The memory of previous responses: what it returns, what it stores, what it drops, and how it is saved."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ ROOMY = 2**30
 
 
 def stored(memory: ResponseMemory, row: int, tokens: int = 100, step: int = 0) -> None:
-    """Keep a response of that length whose token ids tell its row."""
+    """Store a response of this length, whose token ids identify its row."""
     memory.store(row, [row], np.full(tokens, row), np.full(tokens, -0.5), np.ones(tokens, bool), step)
 
 
 def size_of(tokens: int) -> int:
-    """What one such response takes."""
+    """The bytes that one such response takes."""
     memory = ResponseMemory(1, ROOMY)
     stored(memory, 0, tokens)
     return memory.nbytes
@@ -39,7 +39,7 @@ RESPONSES = st.lists(
 
 @given(RESPONSES)
 def test_a_response_comes_back_as_it_was(responses: list[tuple[list[int], list[tuple[int, float, bool]], int]]) -> None:
-    """Token ids, mask and step exactly; log-probs within float16's eleven bits."""
+    """Token ids, mask and step come back exactly, and log-probs within float16's eleven bits."""
     memory = ResponseMemory(len(responses), ROOMY)
     for row, (prompt, tokens, step) in enumerate(responses):
         memory.store(row, prompt, [t for t, _, _ in tokens], [p for _, p, _ in tokens], [m for _, _, m in tokens], step)
@@ -56,7 +56,7 @@ def test_a_response_comes_back_as_it_was(responses: list[tuple[list[int], list[t
 
 
 def test_float16_moves_a_divergence_by_less_than_a_hundredth_of_what_halves_a_prompts_knowledge() -> None:
-    """Log-probs as a trained model has them (mean near -0.4) and a policy that has not moved at all: D should be 0."""
+    """The log-probs resemble a trained model's (mean near -0.4). The policy has not moved, so D should be 0."""
     log_probs = -np.random.default_rng(0).gamma(0.25, 1.6, 4096)
     memory = ResponseMemory(1, ROOMY)
     memory.store(0, [1], np.zeros(4096), log_probs, np.ones(4096, bool), 1)
@@ -98,17 +98,17 @@ def test_arrays_that_do_not_match_are_refused() -> None:
 def test_known_is_what_can_be_measured_against() -> None:
     memory = ResponseMemory(4, ROOMY)
     stored(memory, 2)
-    assert memory.known([0, 2, 2, 3]).tolist() == [False, True, True, False]
+    assert memory.has_responses([0, 2, 2, 3]).tolist() == [False, True, True, False]
     assert memory.get(0) is None
     assert not memory.was_dropped(0)
 
 
 def test_the_oldest_are_dropped_first_and_counted() -> None:
-    """Room for three: rows 0 to 3 leave 1 to 3; storing 1 again makes 2 the oldest."""
+    """The memory has room for three. Rows 0 to 3 leave 1 to 3, and storing 1 again makes 2 the oldest."""
     memory = ResponseMemory(6, 3 * size_of(100))
     for row in (0, 1, 2, 3, 1, 4):
         stored(memory, row)
-    assert memory.known(range(6)).tolist() == [False, True, False, True, True, False]
+    assert memory.has_responses(range(6)).tolist() == [False, True, False, True, True, False]
     assert [memory.was_dropped(row) for row in range(6)] == [True, False, True, False, False, False]
     assert (memory.dropped, len(memory), memory.nbytes) == (2, 3, 3 * size_of(100))
     assert memory.get(0) is None
@@ -132,13 +132,13 @@ def test_a_response_larger_than_the_memory_costs_no_other() -> None:
     stored(memory, 0)
     stored(memory, 1)
     stored(memory, 1, tokens=1000)
-    assert memory.known([0, 1]).tolist() == [True, False]
+    assert memory.has_responses([0, 1]).tolist() == [True, False]
     assert (memory.was_dropped(1), memory.dropped, memory.nbytes) == (True, 1, size_of(100))
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 300)), max_size=60), st.integers(0, 3000))
 def test_the_bound_holds_and_the_count_is_what_is_there(stores: list[tuple[int, int]], max_bytes: int) -> None:
-    """Against a plain list of (row, tokens), oldest first."""
+    """Compared with a plain list of (row, tokens), oldest first."""
     memory = ResponseMemory(10, max_bytes)
     kept: list[tuple[int, int]] = []
     for row, tokens in stores:
@@ -150,7 +150,7 @@ def test_the_bound_holds_and_the_count_is_what_is_there(stores: list[tuple[int, 
             del kept[0]
         assert memory.nbytes == sum(size_of(each) for _, each in kept) <= max_bytes
     assert memory.state()["rows"].tolist() == [row for row, _ in kept]
-    assert memory.known(np.arange(10)).tolist() == [row in dict(kept) for row in range(10)]
+    assert memory.has_responses(np.arange(10)).tolist() == [row in dict(kept) for row in range(10)]
 
 
 def through_npz(state: dict[str, npt.NDArray[Any]], folder: Any) -> dict[str, npt.NDArray[Any]]:
@@ -160,7 +160,7 @@ def through_npz(state: dict[str, npt.NDArray[Any]], folder: Any) -> dict[str, np
 
 
 def test_a_restored_memory_is_the_same_and_drops_the_same_next(tmp_path: Any) -> None:
-    """Through a file without pickle: responses, bytes, flags, count, and the order in which responses go."""
+    """Through a file without pickle: responses, bytes, flags, count, and the order in which responses are dropped."""
     original = ResponseMemory(8, 4 * size_of(100))
     for row in (5, 1, 4, 0, 5, 2):
         stored(original, row, step=row)
@@ -178,7 +178,7 @@ def test_a_restored_memory_is_the_same_and_drops_the_same_next(tmp_path: Any) ->
         for row in (3, 6):
             stored(original, row)
             stored(restored, row)
-    assert restored.known(range(8)).tolist() == original.known(range(8)).tolist()
+    assert restored.has_responses(range(8)).tolist() == original.has_responses(range(8)).tolist()
     response = restored.get(4)
     assert response is not None
     assert (response.prompt_ids.tolist(), response.mask.tolist(), response.step) == ([7, 8], [True, False, True], 9)
@@ -188,7 +188,7 @@ def test_an_empty_memory_is_saved_and_restored(tmp_path: Any) -> None:
     restored = ResponseMemory(3, ROOMY)
     stored(restored, 1)
     restored.restore(through_npz(ResponseMemory(3, ROOMY).state(), tmp_path))
-    assert (len(restored), restored.nbytes, restored.known([0, 1, 2]).tolist()) == (0, 0, [False] * 3)
+    assert (len(restored), restored.nbytes, restored.has_responses([0, 1, 2]).tolist()) == (0, 0, [False] * 3)
 
 
 def test_a_smaller_memory_keeps_the_youngest_of_a_checkpoint() -> None:

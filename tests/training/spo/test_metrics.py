@@ -1,4 +1,4 @@
-"""The metrics of a step: their numbers, and names that verl averages."""
+"""The metrics of a step: their numbers, and names for which verl takes the average."""
 
 import math
 from typing import Any
@@ -32,7 +32,7 @@ def full() -> dict[str, float]:
 
 
 def test_a_batch_of_hand_computed_numbers() -> None:
-    """r - v = 0.5, -0.5, 0.1, -0.1; its squares' sum is 0.52."""
+    """r - v = 0.5, -0.5, 0.1, -0.1. The sum of its squares is 0.52."""
     deviation = (0.52 / 3) ** 0.5
     rho = (0.875 + 0.96 + 0.875 + 2 ** (-0.009 / 0.06)) / 4
     expected = {
@@ -68,14 +68,14 @@ def test_a_batch_of_hand_computed_numbers() -> None:
 
 
 def test_names_are_ones_that_verl_averages() -> None:
-    """verl takes the largest, smallest or sum over steps of a metric whose name contains one of these anywhere."""
+    """If a metric's name contains one of these anywhere, verl takes the largest, smallest or sum over a step."""
     for name in full():
         assert name.startswith("spo/")
         assert not [part for part in ("max", "min", "sum", "total", "timing", "lr") if part in name]
 
 
 def test_values_are_python_floats() -> None:
-    """verl drops booleans, and loggers choke on numpy's scalars."""
+    """verl drops booleans, and loggers fail on numpy's scalars."""
     assert {type(value) for value in full().values()} == {float}
 
 
@@ -87,7 +87,7 @@ def test_what_was_not_measured_has_no_metrics() -> None:
 
 
 def test_shares_near_0_are_of_the_advantage_before_it_is_normalised() -> None:
-    """The paper's figure 3a; normalised, 0.01 would be far from 0 in a batch that varies little."""
+    """This is the paper's figure 3a. After normalisation, 0.01 would be far from 0 in a batch that varies little."""
     baselines = np.array([0.99, 0.00005, 0.5, 0.0])
     metrics = step_metrics(baselines=baselines, rewards=REWARDS, advantages=compute_advantages(REWARDS, baselines))
     assert (metrics["spo/advantage/within_0.02"], metrics["spo/advantage/within_1e-4"]) == (0.75, 0.5)
@@ -112,7 +112,7 @@ def test_a_batch_of_none_or_one_has_no_nan_and_warns_of_nothing(size: int) -> No
 
 @given(st.lists(st.floats(-2, 3), min_size=1, max_size=30))
 def test_every_draw_is_in_one_bin(baselines: list[float]) -> None:
-    """Values beyond [0, 1], which other rewards than 0 and 1 bring about, too."""
+    """This includes values beyond [0, 1], which rewards other than 0 and 1 can cause."""
     zeros = np.zeros(len(baselines))
     metrics = step_metrics(baselines=baselines, rewards=zeros, advantages=zeros)
     shares = [share for name, share in metrics.items() if name.startswith("spo/draws/")]

@@ -18,7 +18,7 @@ def make_stream(**settings: object) -> SingleStream:
 
 
 def train(stream: SingleStream, steps: range, batch: int = 8) -> list[tuple[int, float, float]]:
-    """What a trainer does, with rewards that depend on the draw alone."""
+    """Do what a trainer does, with rewards that depend only on the draw."""
     seen = []
     for step in steps:
         draws = stream.draw(batch, policy=step)
@@ -34,7 +34,7 @@ def train(stream: SingleStream, steps: range, batch: int = 8) -> list[tuple[int,
 
 @pytest.mark.parametrize("method", ["spo", "grpo", "no-baseline"])
 def test_a_restored_stream_continues_as_the_uninterrupted_one(method: str) -> None:
-    """The same prompts, baselines and advantages, and the same arrays, to the bit."""
+    """Prompts, baselines, advantages and arrays are identical to the bit."""
     whole = make_stream(method=method)
     expected = train(whole, range(12))
 
@@ -50,7 +50,7 @@ def test_a_restored_stream_continues_as_the_uninterrupted_one(method: str) -> No
 
 
 def test_prompts_in_flight_survive_a_restart_and_are_not_drawn_twice() -> None:
-    """Asynchronous modes checkpoint while prompts are being sampled: they come back with the baseline they had."""
+    """Asynchronous modes save while prompts are being sampled. A restart restores them with their baselines."""
     stream = make_stream()
     waiting = stream.draw(20, policy=3)
     again = make_stream()
@@ -72,7 +72,7 @@ def test_a_batch_that_is_larger_than_the_free_prompts_is_refused() -> None:
 
 
 def test_what_the_replay_buffer_lost_may_be_drawn_again() -> None:
-    """A prompt whose grading failed was evicted and stayed in flight for ever, so that it never came back."""
+    """If grading failed, the prompt was evicted but stayed in flight forever, so it was never drawn again."""
     stream = make_stream()
     draws = stream.draw(40, policy=0)
     assert stream.forget_lost({draw.uid for draw in draws[:30]}) == 10
@@ -96,7 +96,7 @@ def test_groups_have_one_draw_and_no_baseline() -> None:
 
 
 def test_the_length_bias_compares_a_batch_with_all_so_far() -> None:
-    """The first to finish are short; when the long ones come, the batch is longer than what was seen."""
+    """The first responses to finish are short. When the long ones arrive, the batch is longer than average."""
     stream = make_stream(method="grpo")
     biases = []
     for lengths in ([2, 4], [6, 12]):
@@ -106,7 +106,7 @@ def test_the_length_bias_compares_a_batch_with_all_so_far() -> None:
 
 
 def test_a_first_visit_without_a_response_has_no_divergence_and_a_dropped_one_is_unknown() -> None:
-    """A first visit's D was NaN, the sign of a dropped response, so that every prompt forgot as much as it could."""
+    """A first visit's D was NaN, which marks a dropped response, so every prompt forgot as much as possible."""
     stream = make_stream(memory_gib=1e-6)
     stream.memory.store(3, [1], np.arange(5000), np.zeros(5000), np.ones(5000, bool), 0)
     found = stream.unknown_divergences(np.array([2, 3]))
@@ -116,7 +116,7 @@ def test_a_first_visit_without_a_response_has_no_divergence_and_a_dropped_one_is
 
 @given(st.lists(st.integers(1, 17), min_size=1, max_size=12))
 def test_epochs_show_every_prompt_once_before_any_twice(sizes: list[int]) -> None:
-    """Methods without values walk shuffled epochs; a batch that spans two of them has no prompt twice."""
+    """Methods without values go through shuffled epochs. A batch that spans two epochs has no prompt twice."""
     stream = make_stream(method="grpo")
     rows: list[int] = []
     for step, size in enumerate(sizes):

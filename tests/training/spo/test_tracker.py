@@ -25,7 +25,7 @@ def tracker_of(values: npt.ArrayLike, settings: SPOSettings = PAPER, count: floa
 
 
 def test_the_mean_gives_alpha_and_beta_of_eight_observations() -> None:
-    """N_0 = 1 / (1 - 0.875) = 8, v_0 = 3/4: Beta(6, 2), whatever the number of scores."""
+    """N_0 = 1 / (1 - 0.875) = 8, v_0 = 3/4: Beta(6, 2), regardless of the number of scores."""
     tracker = ValueTracker.from_scores([3, 12], [4, 16], PAPER)
     np.testing.assert_array_equal(tracker.alpha, [6, 6])
     np.testing.assert_array_equal(tracker.beta, [2, 2])
@@ -60,7 +60,8 @@ def test_a_table_without_scores_is_one_half() -> None:
 
 
 def test_empirical_bayes_of_a_hand_computed_table() -> None:
-    """Means 0, 1/4, 3/4, 1 of 4 scores: mu = 1/2, Var = 5/24, h = 1/4, so V = (5/24 - 1/16) / (3/4) = 7/36.
+    """With 4 scores per prompt and the means 0, 1/4, 3/4, 1: mu = 1/2, Var = 5/24, h = 1/4, so V = (5/24 - 1/16) /
+    (3/4) = 7/36.
 
     a + b = (1/4) / (7/36) - 1 = 2/7, so a = b = 1/7 and v_0 = (total + 1/7) / (4 + 2/7).
     """
@@ -69,7 +70,7 @@ def test_empirical_bayes_of_a_hand_computed_table() -> None:
 
 
 def test_empirical_bayes_finds_the_prior_that_made_the_table_and_beats_the_mean() -> None:
-    """What it is for: values nearer to the true probabilities than the scores' means, with unequal counts too."""
+    """Its purpose: values closer to the true probabilities than the mean scores, even with unequal counts."""
     generator = np.random.default_rng(1)
     truth = generator.beta(2, 6, 20_000)
     counts = generator.integers(2, 9, len(truth))
@@ -139,7 +140,7 @@ def test_a_row_that_is_twice_in_a_batch_forgets_once_and_gains_both() -> None:
 
 @given(BATCH, st.randoms(use_true_random=False))
 def test_the_order_of_a_batch_does_not_matter_to_the_bit(batch: list[tuple[int, float, float]], random: object) -> None:
-    """Duplicates included, or a resumed run whose samples finish in another order would diverge."""
+    """Duplicates are included. Otherwise a resumed run whose samples finish in another order would diverge."""
     shuffled = batch.copy()
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     first, second = (tracker_of([0.1, 0.3, 0.5, 0.7, 0.9]) for _ in range(2))
@@ -175,7 +176,7 @@ def test_the_count_tends_to_its_bound(rho: float, bound: float) -> None:
 def test_the_papers_moving_average_for_other_rewards_is_the_same_update(
     start: float, steps: list[tuple[float, float]]
 ) -> None:
-    """v <- v + (r - v) / (rho N + 1), N <- rho N + 1, with rewards that are not binary: one code serves both."""
+    """v <- v + (r - v) / (rho N + 1), N <- rho N + 1, with rewards that are not binary: the same code serves both."""
     tracker = tracker_of([start])
     value, count = start, 8.0
     for reward, rho in steps:
@@ -194,7 +195,7 @@ def test_a_reward_that_is_no_number_is_refused_before_it_spoils_the_table(reward
 
 
 def test_the_references_table_on_random_inputs() -> None:
-    """`compat: reference`: eight scores a prompt, its dictionaries of alphas and betas, updated prompt by prompt."""
+    """`compat: reference`: eight scores per prompt, dictionaries of alphas and betas, updated prompt by prompt."""
     generator = np.random.default_rng(2)
     scores = generator.integers(0, 2, (50, 8))
     tracker = ValueTracker.from_scores(scores.sum(1), np.full(50, 8), SPOSettings(compat="reference"))
@@ -228,7 +229,7 @@ def test_a_draw_is_exactly_the_batch_distinct_and_never_busy(size: int, busy_row
 
 
 def successive(weights: list[float], order: tuple[int, ...]) -> float:
-    """The probability of drawing `order` one by one, each in proportion to weight among what is left."""
+    """The probability of drawing `order` one by one, each in proportion to its weight among those that are left."""
     probability, left = 1.0, sum(weights)
     for row in order:
         probability *= weights[row] / left
@@ -237,7 +238,7 @@ def successive(weights: list[float], order: tuple[int, ...]) -> float:
 
 
 def test_draws_are_as_frequent_as_successive_draws_without_replacement() -> None:
-    """Each of the 12 ordered pairs of four prompts, over 30,000 draws; a batch's order is the order of the draw."""
+    """Each of the 12 ordered pairs of four prompts, over 30,000 draws. The order within a batch is the draw order."""
     tracker = tracker_of([0.0, 0.1, 0.5, 0.95], SPOSettings(exploration=0.05))
     weights = tracker.weights(0.05).tolist()
     generator, draws = np.random.default_rng(3), 30_000
@@ -252,7 +253,7 @@ def test_draws_are_as_frequent_as_successive_draws_without_replacement() -> None
 
 
 def test_a_draw_of_all_is_in_the_order_of_the_race_too() -> None:
-    """With a batch of every prompt the heaviest still comes first most often: no order of rows shines through."""
+    """If the batch has every prompt, the heaviest still comes first most often, not the one with the lowest row."""
     tracker = tracker_of([0.0, 0.0, 0.5])
     generator = np.random.default_rng(4)
     first = [int(tracker.draw(3, generator)[0]) for _ in range(4000)]
@@ -275,7 +276,7 @@ def same_state(first: np.random.Generator, second: np.random.Generator) -> bool:
 
 
 def test_a_draw_depends_on_its_generator_alone_and_takes_one_number_a_prompt() -> None:
-    """Busy prompts and batch size leave the generator in the same state; numpy's global one is untouched."""
+    """Busy prompts and batch size do not change the generator's state. numpy's global generator is not used."""
     tracker = tracker_of(np.linspace(0, 1, 50))
     first, second = np.random.default_rng(6), np.random.default_rng(6)
     before = np.random.get_state()[1].tolist()  # type: ignore[index]

@@ -110,7 +110,7 @@ def _check_method(config: "DictConfig", choice: Choice) -> None:
             )
         if config.actor_rollout_ref.rollout.n != 1:
             raise UserError(
-                f"{RESPONSES_KEY}={config.actor_rollout_ref.rollout.n}: --method {choice.method} draws one response a"
+                f"{RESPONSES_KEY}={config.actor_rollout_ref.rollout.n}: --method {choice.method} draws one response per"
                 " prompt; --method grpo draws groups"
             )
     elif config.actor_rollout_ref.rollout.n < 2:
@@ -153,7 +153,7 @@ def _check_tokens(config: "DictConfig", choice: Choice, context_length: int | No
     if choice.longest_prompt > prompt:
         raise UserError(
             f"the longest prompt has {choice.longest_prompt:,} tokens, {PROMPT_TOKENS_KEY} is {prompt:,}:"
-            f" {PROMPT_TOKENS_KEY}={choice.longest_prompt} takes it"
+            f" {PROMPT_TOKENS_KEY}={choice.longest_prompt} makes room for it"
         )
     both = f"{PROMPT_TOKENS_KEY} {prompt:,} and {RESPONSE_TOKENS_KEY} {response:,} are {prompt + response:,} tokens"
     if context_length is not None and prompt + response > context_length:
@@ -184,7 +184,7 @@ def _check_devices(config: "DictConfig") -> None:
     }
     for key, (size, there) in parts.items():
         if there % size:
-            raise UserError(f"{key}={size}: does not divide the {there} GPUs (--nodes, --gpus-per-node)")
+            raise UserError(f"{key}={size}: must divide the {there} GPUs (--nodes, --gpus-per-node)")
 
 
 def _check_batch(config: "DictConfig", choice: Choice) -> None:

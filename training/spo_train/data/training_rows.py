@@ -41,7 +41,7 @@ class TrainingData:
     """The training prompts, and their scores before the first step."""
 
     rows: "pa.Table"
-    """verl's columns: data_source, prompt, ability, reward_model and extra_info; one row a prompt."""
+    """verl's columns: data_source, prompt, ability, reward_model and extra_info; one row per prompt."""
     prompts: tuple[Prompt, ...]
     """The prompts of `rows`, in the same order."""
     score_totals: np.ndarray

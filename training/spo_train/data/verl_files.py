@@ -93,7 +93,10 @@ def read_values_file(path: Path) -> ValuesFile:
             prompt_ids += batch.column("prompt_id").to_pylist()
             totals.append(batch.column("score_total").to_numpy())
             counts.append(batch.column("score_count").to_numpy())
-            responses += map(_read_response, batch.column("response_ids"), batch.column("response_mask"))
+            try:
+                responses += map(_read_response, batch.column("response_ids"), batch.column("response_mask"))
+            except ValueError as error:
+                raise UserError(f"{path} cannot be read as parquet: {first_line(error)}") from error
     return ValuesFile(tuple(prompt_ids), np.concatenate(totals), np.concatenate(counts), responses)
 
 

@@ -18,7 +18,7 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from spo_data.engines.tool_loop import response_text
-from spo_data.grading.verdict import TRUNCATED, Graded
+from spo_data.grading.verdict import TRUNCATED, Grade
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_train.hooks import failures
@@ -58,7 +58,7 @@ class GradedReward(RewardManagerBase):
             "reward_extra_info": {"verdict": str(graded.verdict)},
         }
 
-    async def _grade(self, item: Any) -> Graded:
+    async def _grade(self, item: Any) -> Grade:
         async with self._starting:
             if not self._started:
                 await self._pool.__aenter__()

@@ -57,28 +57,28 @@ class _Shared:
 
     options: ToolOptions
     concurrency: int
-    _opening: "asyncio.Task[_Watched] | None" = None
+    _opening: "asyncio.Task[_WatchedInterpreter] | None" = None
     _contexts: list[AbstractAsyncContextManager[Interpreter]] = field(default_factory=list)
     """References to the opened contexts, which would close the interpreter when garbage-collected."""
 
-    async def open(self) -> "_Watched":
+    async def open(self) -> "_WatchedInterpreter":
         """Open the interpreter, or wait for it; raises UserError if it cannot be opened."""
         if self._opening is None or _has_failed(self._opening):
             self._opening = asyncio.create_task(self._open())
         return await asyncio.shield(self._opening)  # a cancelled response must not cancel the opening for the others
 
-    async def _open(self) -> "_Watched":
+    async def _open(self) -> "_WatchedInterpreter":
         from spo_data.sandbox.open import open_interpreter
 
         # A remote address was checked before training started, and its programs are retried for longer than a check.
         context = open_interpreter(self.options, self.concurrency, check=self.options.sandbox == "local")
         interpreter = await context.__aenter__()
         self._contexts.append(context)
-        return _Watched(interpreter, self.concurrency)
+        return _WatchedInterpreter(interpreter, self.concurrency)
 
 
 @dataclass
-class _Watched:
+class _WatchedInterpreter:
     """An interpreter that ends training if it fails for too long."""
 
     interpreter: Interpreter
@@ -109,7 +109,7 @@ class _Watched:
 _shared: dict[tuple[asyncio.AbstractEventLoop, ToolOptions], _Shared] = {}
 
 
-def _has_failed(task: "asyncio.Task[_Watched]") -> bool:
+def _has_failed(task: "asyncio.Task[_WatchedInterpreter]") -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
 
 

@@ -205,7 +205,7 @@ class SPOMixin(ValidationMixin):
         if self.settings.fixed_rho is not None:
             return np.full(len(rows), np.nan)  # nothing depends on it
         found = self.stream.unknown_divergences(rows)
-        known = np.flatnonzero(self.stream.memory.known(rows))
+        known = np.flatnonzero(self.stream.memory.has_responses(rows))
         if not known.size:
             return found
         stored = [response for row in rows[known] if (response := self.stream.memory.get(int(row))) is not None]
@@ -241,7 +241,9 @@ class SPOMixin(ValidationMixin):
             return ValuesFile(tuple(prompt_ids), nothing, nothing.astype(np.int64), [None] * len(prompt_ids))
         values = read_values_file(Path(self.settings.values))
         if list(values.prompt_ids) != list(prompt_ids):
-            raise ValueError(f"{self.settings.values} has other prompts than data.train_files, or in another order")
+            raise ValueError(
+                f"{self.settings.values} and data.train_files must hold the same prompts in the same order"
+            )
         return values
 
 

@@ -66,7 +66,7 @@ class ProcessTree:
                 start_new_session=True,
             )
 
-    def living(self) -> list[psutil.Process]:
+    def find_living(self) -> list[psutil.Process]:
         """Return the processes that have not ended."""
         return [
             process
@@ -76,11 +76,11 @@ class ProcessTree:
 
     def end(self) -> None:
         """End all processes: SIGTERM, then SIGKILL for those left after the grace period."""
-        living = self.living()
+        living = self.find_living()
         for process in living:
             _send(process, signal.SIGTERM)
         psutil.wait_procs(living, timeout=self._grace)
-        while living := self.living():  # a process may start another while it ends
+        while living := self.find_living():  # a process may start another while it ends
             for process in living:
                 _send(process, signal.SIGKILL)
             psutil.wait_procs(living, timeout=self._grace)

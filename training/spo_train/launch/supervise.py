@@ -30,10 +30,10 @@ LOOKED_AT = 4 * 2**20
 class StepWatcher(Protocol):
     """Is called while training runs."""
 
-    def stepped(self, step: Step) -> None:
+    def on_step(self, step: Step) -> None:
         """A step has ended."""
 
-    def waiting(self) -> None:
+    def on_wait(self) -> None:
         """A poll has passed, with or without a step."""
 
 
@@ -67,7 +67,7 @@ def launch(
         child = family.start(command, {**ENVIRONMENT, **environment}, log)
         while child.poll() is None and not received:
             _report(metrics, watcher)
-            watcher.waiting()
+            watcher.on_wait()
             time.sleep(POLL_SECONDS)
     _report(metrics, watcher)
     if received:
@@ -87,7 +87,7 @@ def _keep_earlier(path: Path) -> None:
 
 def _report(metrics: MetricsFile, watcher: StepWatcher) -> None:
     for step in metrics.new_steps():
-        watcher.stepped(step)
+        watcher.on_step(step)
 
 
 @contextmanager

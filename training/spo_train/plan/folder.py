@@ -80,7 +80,7 @@ def _choose_environment(plan: "TrainPlan") -> dict[str, str]:
 def _download(model: "Model") -> Path:
     from huggingface_hub import snapshot_download
 
-    from spo_data.hub.messages import clear_hub_errors
+    from spo_data.hub.client_errors import clear_hub_errors
 
     patterns = ["*.json", "*.jinja", "*.safetensors", "*.bin", "*.model", "*.txt", "*.py"]
     with clear_hub_errors(f"--model {model.name}", absent="no such model", revision=model.revision):

@@ -115,14 +115,14 @@ def refuse_another(before: TrainRecord, now: TrainRecord) -> None:
         ("values", _show_values(before), _show_values(now)),
         ("verifier", _show_verifier(before), _show_verifier(now)),
         ("tools", before.tools or "none", now.tools or "none"),
-        ("template", before.wording or "tells of no tools", now.wording or "tells of no tools"),
+        ("template", before.wording or "mentions no tools", now.wording or "mentions no tools"),
     ):
         if old != new:
             differing.append(f"{name} (there: {old}; now: {new})")
     if differing:
         raise UserError(
-            f"the training run to resume differs: {'; '.join(differing)}; its own command resumes it"
-            f" ({before.commands[0]}), another --out starts a new one"
+            f"the training run to resume differs: {'; '.join(differing)}; resume it with its own command"
+            f" ({before.commands[0]}), or start a new one with another --out"
         )
 
 

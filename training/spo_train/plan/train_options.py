@@ -91,7 +91,7 @@ class TrainOptions:
             raise UserError(f"--method {self.method} needs --offline-values, or --train-files and --model")
         for option, number in (("--nodes", self.nodes), ("--gpus-per-node", self.gpus_per_node)):
             if number is not None and number < 1:
-                raise UserError(f"{option} {number}: at least 1")
+                raise UserError(f"{option} {number}: must be at least 1")
 
     def parsed_overrides(self) -> tuple[Override, ...]:
         """Parse the overrides; raises UserError for one that is malformed or has an option of its own."""

@@ -82,7 +82,7 @@ class ResponseMemory:
         blob = self._blobs.get(row)
         return None if blob is None else _unpack(blob)
 
-    def known(self, rows: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def has_responses(self, rows: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Whether each row has a stored response."""
         return self._known[np.asarray(rows, np.int64)]
 

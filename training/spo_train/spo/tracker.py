@@ -63,7 +63,9 @@ class ValueTracker:
         """
         total, count = np.asarray(totals, np.float64), np.asarray(counts, np.float64)
         if total.ndim != 1 or total.shape != count.shape:
-            raise ValueError(f"totals of shape {total.shape} and counts of shape {count.shape}: wanted one of each")
+            raise ValueError(
+                f"totals of shape {total.shape} and counts of shape {count.shape}: the shapes must be equal"
+            )
         if not np.isfinite(total).all() or not (np.isfinite(count) & (count >= 0)).all():
             raise ValueError("scores that are not finite, or counts below 0")
         scored = count > 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from spo_data.errors import UserError
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.verifiers.registry import load_verifier, verifier_version
 from spo_data.grading.verifiers.reward_function import (
     RewardFunction,
@@ -61,18 +61,18 @@ def test_extra_info_is_a_copy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "graded"),
     [
-        ("1", Graded(Verdict.CORRECT, 1.0, "5")),
-        ("0.5", Graded(Verdict.WRONG, 0.5, "5")),
-        ("False", Graded(Verdict.WRONG, 0.0, "5")),
-        ("{'acc': True, 'score': -1.0}", Graded(Verdict.CORRECT, 1.0, "5")),
-        ("{'acc': 0, 'score': 1.0}", Graded(Verdict.WRONG, 0.0, "5")),
-        ("{'score': 0.25, 'pred': '7'}", Graded(Verdict.WRONG, 0.25, "7")),
-        ("{'score': 1, 'pred': None}", Graded(Verdict.CORRECT, 1.0, "5")),
-        ("{'score': 1, 'pred': 7}", Graded(Verdict.CORRECT, 1.0, "5")),
+        ("1", Grade(Verdict.CORRECT, 1.0, "5")),
+        ("0.5", Grade(Verdict.WRONG, 0.5, "5")),
+        ("False", Grade(Verdict.WRONG, 0.0, "5")),
+        ("{'acc': True, 'score': -1.0}", Grade(Verdict.CORRECT, 1.0, "5")),
+        ("{'acc': 0, 'score': 1.0}", Grade(Verdict.WRONG, 0.0, "5")),
+        ("{'score': 0.25, 'pred': '7'}", Grade(Verdict.WRONG, 0.25, "7")),
+        ("{'score': 1, 'pred': None}", Grade(Verdict.CORRECT, 1.0, "5")),
+        ("{'score': 1, 'pred': 7}", Grade(Verdict.CORRECT, 1.0, "5")),
     ],
 )
 def test_acc_comes_before_score_and_pred_before_the_answer_that_is_read(
-    tmp_path: Path, value: str, graded: Graded
+    tmp_path: Path, value: str, graded: Grade
 ) -> None:
     result = returning(tmp_path, value).grade(r"so \boxed{5}", "5")
     assert result == graded

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from spo_data.errors import SpoError, UserError
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.verifiers.registry import load_verifier
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
@@ -49,7 +49,7 @@ def test_a_job_that_hangs_or_explodes_fails_alone_and_the_others_are_graded() ->
     wrong = GradeJob(r"\boxed{x+1}", "x+2")
     no_gold = GradeJob(r"\boxed{1/0}", r"\frac{1}{0}")
 
-    async def grade() -> list[Graded]:
+    async def grade() -> list[Grade]:
         async with GraderPool("math-verify", workers=2, seconds=2) as pool:
             jobs = [GradeJob(HANGS, "5"), *easy, GradeJob(HUGE, "5"), wrong, no_gold]
             return await asyncio.gather(*map(pool.grade, jobs))
@@ -70,7 +70,7 @@ def test_the_clock_starts_with_the_job_and_not_with_the_queue() -> None:
     limit = max(1.0, 5 * one)
     n_jobs = math.ceil(1.5 * limit / one)
 
-    async def grade() -> tuple[list[Graded], float]:
+    async def grade() -> tuple[list[Grade], float]:
         async with GraderPool("exact", workers=1, seconds=limit) as pool:
             await pool.grade(RIGHT)
             begun = time.monotonic()
@@ -83,7 +83,7 @@ def test_the_clock_starts_with_the_job_and_not_with_the_queue() -> None:
 
 
 def test_a_worker_killed_in_a_job_costs_that_job_alone() -> None:
-    async def grade() -> list[Graded]:
+    async def grade() -> list[Grade]:
         async with GraderPool("exact", workers=1, seconds=30) as pool:
             await pool.grade(RIGHT)
             (worker,) = workers()
@@ -100,7 +100,7 @@ def test_a_worker_killed_in_a_job_costs_that_job_alone() -> None:
 def test_a_worker_killed_while_it_waits_is_replaced() -> None:
     """An idle process that the out-of-memory killer took broke the pool for good: every later job raised SpoError."""
 
-    async def grade() -> Graded:
+    async def grade() -> Grade:
         async with GraderPool("exact", workers=2, seconds=10) as pool:
             await pool.grade(RIGHT)
             workers()[0].kill()
@@ -111,7 +111,7 @@ def test_a_worker_killed_while_it_waits_is_replaced() -> None:
 
 
 def test_a_cancelled_job_frees_its_process() -> None:
-    async def grade() -> tuple[Graded, float]:
+    async def grade() -> tuple[Grade, float]:
         async with GraderPool("exact", workers=1, seconds=30) as pool:
             await pool.grade(RIGHT)
             (worker,) = workers()
@@ -133,7 +133,7 @@ def test_a_job_gets_no_more_memory_than_its_process_may_have(memory_gb: float, v
     """The 24 MB of the response become half a GB of words."""
     greedy = GradeJob("<answer>" + "ab " * 8_000_000 + "</answer>", "b")
 
-    async def grade() -> tuple[Graded, Graded]:
+    async def grade() -> tuple[Grade, Grade]:
         async with GraderPool("exact", workers=1, seconds=30, memory_gb=memory_gb) as pool:
             return await pool.grade(greedy), await pool.grade(RIGHT)
 
@@ -163,7 +163,7 @@ def test_verdicts_do_not_depend_on_the_pool_or_the_order(n_workers: int) -> None
         Verdict.GOLD_UNPARSEABLE,
     }
 
-    async def grade() -> list[tuple[GradeJob, Graded]]:
+    async def grade() -> list[tuple[GradeJob, Grade]]:
         async with GraderPool("math-verify", workers=n_workers) as pool:
             graded = []
             for seed in (1, 2):
@@ -208,7 +208,7 @@ def test_a_pool_that_was_never_used_starts_no_process_and_closes() -> None:
 
 
 def test_a_closed_pool_raises_one_line_rather_than_a_verdict() -> None:
-    async def grade() -> Graded:
+    async def grade() -> Grade:
         async with GraderPool("exact", workers=1) as pool:
             pass
         return await pool.grade(RIGHT)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from spo_data.errors import UserError
-from spo_data.grading.verdict import Graded, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 
@@ -89,14 +89,14 @@ class Shared:
             "math-verify", "dapo", "exact", "choice", self.judge, self.later, workers=2, seconds=LIMIT, memory_gb=2
         )
 
-    def grade(self, response: str, gold: str = "5", verifier: str | None = None, **named: Any) -> Graded:
+    def grade(self, response: str, gold: str = "5", verifier: str | None = None, **named: Any) -> Grade:
         return run(self.pool.grade(GradeJob(response, gold, verifier=verifier, **named)))
 
     def works(self) -> None:
         """Both processes serve the next jobs."""
         jobs = [GradeJob("ok", "5", verifier=self.judge), GradeJob(r"\boxed{\frac{10}{2}}", "5")] * 4
 
-        async def grade() -> list[Graded]:
+        async def grade() -> list[Grade]:
             return await asyncio.gather(*map(self.pool.grade, jobs))
 
         assert [graded.verdict for graded in run(grade())] == [CORRECT] * len(jobs)
@@ -194,7 +194,7 @@ def test_a_reward_is_the_number_or_the_dict_that_verl_knows(shared: Shared, asyn
     verifier = shared.later if asynchronous else shared.judge
     for response, score, answer in REWARDS:
         graded = shared.grade(response, verifier=verifier)
-        assert graded == Graded(CORRECT if score == 1.0 else WRONG, score, answer), response
+        assert graded == Grade(CORRECT if score == 1.0 else WRONG, score, answer), response
     shared.works()
 
 
@@ -221,7 +221,7 @@ def test_what_only_the_reward_s_own_module_can_unpickle_does_not_break_the_paren
     under way waited for minutes."""
     name = f"{write(tmp_path, REWARD)}:judge"
 
-    async def grade() -> list[Graded]:
+    async def grade() -> list[Grade]:
         async with GraderPool(name, workers=2, seconds=LIMIT) as pool:
             jobs = [GradeJob(text, "5") for text in ("ok", response, *["ok"] * 10)]
             return await asyncio.gather(*map(pool.grade, jobs))
@@ -291,7 +291,7 @@ def test_each_job_is_graded_by_the_verifier_that_it_names(shared: Shared) -> Non
     assert shared.grade(half, r"\frac12", "math-verify").verdict is CORRECT
     assert shared.grade(half, r"\frac12", "dapo").verdict is WRONG
     assert shared.grade(half, r"\frac12", "exact").verdict is WRONG
-    assert shared.grade("0.25", r"\frac12", shared.judge) == Graded(WRONG, 0.25)
+    assert shared.grade("0.25", r"\frac12", shared.judge) == Grade(WRONG, 0.25)
     assert shared.grade(r"\boxed{B}", "B", "choice").verdict is CORRECT
     unknown = shared.grade(half, "5", "guess")
     assert (unknown.verdict, unknown.score) == (ERROR, None)
@@ -312,7 +312,7 @@ def test_thinking_that_the_prompt_opened_and_the_response_never_closes_holds_no_
 
 
 def test_the_time_in_the_queue_never_counts(tmp_path: Path) -> None:
-    async def grade() -> list[Graded]:
+    async def grade() -> list[Grade]:
         async with GraderPool(f"{write(tmp_path, REWARD)}:judge", workers=1, seconds=1) as pool:
             return await asyncio.gather(*(pool.grade(GradeJob("time.sleep(0.3) or 1.0", "5")) for _ in range(12)))
 
@@ -326,7 +326,7 @@ def test_the_import_of_a_reward_function_is_not_charged_to_the_first_job(tmp_pat
     the first job paid for the import: of six equal jobs two timed out."""
     source = "import time\ntime.sleep(1.2)\ndef judge(**_):\n    time.sleep(1)\n    return 1.0\n"
 
-    async def grade() -> list[Graded]:
+    async def grade() -> list[Grade]:
         async with GraderPool(f"{write(tmp_path, source)}:judge", workers=2, seconds=2) as pool:
             return await asyncio.gather(*(pool.grade(GradeJob("", "5")) for _ in range(4)))
 
@@ -359,7 +359,7 @@ def test_no_child_process_of_a_reward_outlives_the_pool(tmp_path: Path) -> None:
     mark = f"{1000 + random.SystemRandom().random():.9f}"
     responses = [f"subprocess.run(['sleep', '{mark}'])", f"both(subprocess.Popen(['sleep', '{mark}']), 1.0)"]
 
-    async def grade() -> list[Graded]:
+    async def grade() -> list[Grade]:
         async with GraderPool(f"{write(tmp_path, REWARD)}:judge", workers=1, seconds=1) as pool:
             return [await pool.grade(GradeJob(response, "5")) for response in responses]
 
@@ -381,7 +381,7 @@ def test_a_reward_that_changes_the_folder_hides_no_other_reward_s_file(
     write(tmp_path, "def judge(**_): return 0.5\n", "other.py")
     monkeypatch.chdir(tmp_path)
 
-    async def grade() -> list[Graded]:
+    async def grade() -> list[Grade]:
         async with GraderPool("reward.py:judge", "other.py:judge", workers=2, seconds=10) as pool:
             moves = [GradeJob("both(os.chdir('/'), time.sleep(0.4) or 1.0)", "5") for _ in range(4)]
             await asyncio.gather(*map(pool.grade, moves))
@@ -447,8 +447,8 @@ def test_verdicts_do_not_depend_on_the_workers_the_order_or_what_was_graded_befo
     jobs = [GradeJob(response, gold, verifier=name) for response in responses for gold in golds for name in verifiers]
     jobs = random.Random(0).sample(jobs, 200)
 
-    async def grade(workers: int, seed: int) -> dict[GradeJob, set[Graded]]:
-        seen: dict[GradeJob, set[Graded]] = {job: set() for job in jobs}
+    async def grade(workers: int, seed: int) -> dict[GradeJob, set[Grade]]:
+        seen: dict[GradeJob, set[Grade]] = {job: set() for job in jobs}
         async with GraderPool(*verifiers, workers=workers) as pool:
             shuffled = random.Random(seed).choices(jobs, k=100) + random.Random(seed).sample(jobs, len(jobs))
             for job, graded in zip(shuffled, await asyncio.gather(*map(pool.grade, shuffled)), strict=True):
