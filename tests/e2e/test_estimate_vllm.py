@@ -2,7 +2,7 @@
 
 One engine serves the whole session. The test of the command itself (signals and recovery) starts its own engines. All
 compute in float32, which is three times as fast as bfloat16 on a CPU without bfloat16 instructions.
-`test_the_embedded_model` in test_train_verl.py covers the default dtype.
+The estimate in test_train_verl.py's `work` fixture uses the default dtype.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Fixtures of the library's tests: a loopback hub with real clients, and Hypothesis without a clock."""
+"""Fixtures of the library's tests: a loopback hub with real clients, and Hypothesis without deadlines."""
 
 import json
 import socket
@@ -14,8 +14,8 @@ from hypothesis import settings
 
 from fake_hub.running import client_environment, running_hub
 
-# The clients read their environment when they are imported, so they run in a process of their own. Their pauses between
-# retries are cut out; a step {"remove": PATH} takes something off the hub between two calls.
+# The clients read their environment when they are imported, so they run in their own process. Pauses between retries
+# are skipped. A step {"remove": PATH} removes a folder from the hub between two calls.
 CLIENT = """
 import importlib, json, shutil, sys, time
 time.sleep = lambda seconds: None
@@ -49,7 +49,7 @@ class Hub:
     root: Path
     address: str
     home: Path
-    """HF_HOME of the clients: what one has downloaded, the next finds in its cache."""
+    """HF_HOME of the clients. Each client finds in its cache what earlier ones downloaded."""
 
     def write(self, repository: str, files: Mapping[str, str], branch: str = "main") -> None:
         """Put files on a branch of `datasets/ORG/NAME` or `models/ORG/NAME`."""
@@ -59,7 +59,7 @@ class Hub:
             path.write_text(text)
 
     def ask(self, steps: Mapping[str, Mapping[str, Any]], **environment: str) -> dict[str, dict[str, Any]]:
-        """Run labelled steps in one client process; an answer is the found object, a `user_error` or a `crash`."""
+        """Run labelled steps in one client process. Each answer is the found object, a `user_error` or a `crash`."""
         client = subprocess.run(
             [sys.executable, "-c", CLIENT],
             input=json.dumps(steps),
@@ -79,7 +79,7 @@ class Hub:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """An empty hub of this test module's own."""
+    """A separate, empty hub for each test module."""
     with running_hub(tmp_path_factory.mktemp("hub")) as server:
         yield Hub(server.root, server.address, tmp_path_factory.mktemp("home"))
 

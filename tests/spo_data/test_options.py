@@ -46,7 +46,7 @@ BAD: list[tuple[type, str, Any]] = [
 
 @pytest.mark.parametrize(("options", "name", "value"), BAD)
 def test_a_value_that_cannot_work_is_refused_by_its_options_name(options: type, name: str, value: Any) -> None:
-    """Infinity got through: as a temperature it made run.json unreadable, as a memory limit it raised OverflowError."""
+    """Infinity was accepted: it made run.json unreadable as a temperature or raised OverflowError as a memory limit."""
     with pytest.raises(UserError) as raised:
         options(**{name: value})
     message = str(raised.value)
@@ -59,7 +59,7 @@ def test_a_value_that_cannot_work_is_refused_by_its_options_name(options: type, 
     ("name", "value"), [("max_tool_turns", 4), ("sandbox", "http://there"), ("sandbox_unsafe", True)]
 )
 def test_what_only_an_interpreter_would_heed_is_refused_without_one(name: str, value: Any) -> None:
-    """Who forgot --tools python got values of another policy, in silence."""
+    """A user who forgot --tools python silently got the values of another policy."""
     with pytest.raises(UserError, match="responses have no interpreter; --tools python gives them one") as raised:
         ToolOptions(**{name: value})
     assert str(raised.value).startswith(f"--{name.replace('_', '-')}: ")
@@ -67,7 +67,7 @@ def test_what_only_an_interpreter_would_heed_is_refused_without_one(name: str, v
 
 
 def test_a_password_in_an_address_is_refused() -> None:
-    """The command is in run.json, which is published: so was the password in it."""
+    """The command is recorded in run.json, which is published, so the password was published too."""
     with pytest.raises(UserError, match=r"put user and password into ~/\.netrc") as raised:
         ToolOptions(tools="python", sandbox="http://me:secret@there:80")
     assert "secret" not in str(raised.value)

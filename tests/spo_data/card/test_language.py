@@ -1,4 +1,4 @@
-"""Which language prompts are in, as far as their script tells."""
+"""Which language prompts are in, if their script shows it."""
 
 import pytest
 

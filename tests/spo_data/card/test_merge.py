@@ -1,4 +1,4 @@
-"""A card of ours and a README that a user edited, together."""
+"""How our card is merged with a README that a user edited."""
 
 from typing import Any
 
@@ -59,7 +59,7 @@ def test_a_key_of_the_user_s_stays_with_its_comment_and_quotes_and_ours_are_adde
 
 
 def test_norwegian_is_not_false() -> None:
-    """PyYAML reads the language code `no` as False and would have written it back so."""
+    """PyYAML reads the language code `no` as False and would have written it back as `false`."""
     assert "language: no\n" in merge_ours("---\nlanguage: no\n---\n")
     assert "- no\n" in merge_ours("---\nlanguage:\n- no\n---\n")
 
@@ -84,14 +84,14 @@ def test_a_config_of_the_user_s_stays_and_ours_are_as_they_should_be() -> None:
 
 
 def test_only_one_config_is_the_default() -> None:
-    """`datasets` refuses a card with two default configs: nothing of it would have loaded."""
+    """`datasets` refuses a card with two default configs, so no part of the dataset would have loaded."""
     text = merge_ours("---\nconfigs:\n- config_name: mine\n  default: true\n  data_files: m.csv\n---\n")
     configs = header_of(text)["configs"]
     assert [config["config_name"] for config in configs if config.get("default")] == ["mine"]
 
 
 def test_the_card_of_the_first_release_is_replaced_though_it_has_no_marks() -> None:
-    """Its numbers would have stood above the new ones for ever, as words of the user's."""
+    """The old card would have counted as the user's text, and its numbers would have stayed above the new ones."""
     old = (
         "---\ntags:\n- spo\n---\n\n# Offline values of m\n\nThe success probability of `m` on each of"
         " 3 prompts of `d`,\nestimated from 8 samples each by spo-data, as offline values for\n| mean value | 0.1 |\n"
@@ -108,7 +108,7 @@ def there_and_here(there: str, here: str) -> tuple[str, list[str]]:
 
 
 def test_words_that_are_here_alone_are_published() -> None:
-    """A folder's words went along with the first push only: later ones were dropped in silence."""
+    """A user's text in a folder was published with the first push only. Later text was silently dropped."""
     there = merge_ours("---\nlicense: cc0-1.0\n---\n")
     text, notes = there_and_here(there, merge_ours("Words here.\n"))
     assert user_text(text) == "Words here."

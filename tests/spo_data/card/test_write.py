@@ -162,7 +162,7 @@ def test_the_same_run_gives_the_same_card_and_leaves_no_other_file(tmp_path: Pat
 
 
 def test_words_and_keys_of_a_user_survive_the_next_call(tmp_path: Path) -> None:
-    """Every call wrote the card anew: a user's own words in a run folder were gone."""
+    """Every call rewrote the card, so a user's own text in a run folder was lost."""
     write_card(tmp_path, card_of(tmp_path, BOTH))
     path = tmp_path / "README.md"
     edited = path.read_text().replace("license: unknown", "license: mit  # asked the authors") + "\nMy own words.\n"

@@ -35,7 +35,7 @@ def tools(max_turns: int = 8, output_chars: int = 2000) -> ToolsRecord:
 
 @dataclass
 class Scripted:
-    """An engine that answers with one script after the other, cut at `max_tokens`; and the interpreter."""
+    """Both the engine, which answers with one script after another, cut at `max_tokens`, and the interpreter."""
 
     turns: Sequence[Sequence[int] | str]
     outputs: Sequence[str | Exception] = ()
@@ -102,8 +102,8 @@ def test_the_output_comes_back_as_tokens_of_its_own_that_the_mask_leaves_out() -
 
 @pytest.mark.parametrize("end", [[*b"</code", 257], [*b"</code", 258], [259], [*b"</code", 260]])
 def test_the_token_that_ends_a_block_is_kept_and_resubmitted_whatever_it_holds_beside(end: list[int]) -> None:
-    """A token may hold the block's end and more, the first byte of a character (258) too: re-tokenized text would be
-    another context, and U+FFFD in place of that byte."""
+    """A token may hold more than the end of the block, such as the first byte of a character (258). Re-tokenized text
+    would change the context and turn that byte into U+FFFD."""
     call = [*b"<code>1", *end]
     script = Scripted([call, [*b"\xa9!", EOS]], ["1\n"])
     response = respond(script)
@@ -167,7 +167,7 @@ def test_the_last_program_may_be_followed_by_an_answer() -> None:
 
 
 def test_an_end_tag_without_a_block_asks_for_nothing_and_sampling_goes_on() -> None:
-    """The reference ends the response there, and what would have been an answer counts as none."""
+    """The reference implementation ends the response there, so an answer after the tag is lost."""
     script = Scripted(["I close with </code>", [*b" but had none: 4", EOS]])
     response = respond(script)
     assert response.text == "I close with </code> but had none: 4"
@@ -192,7 +192,7 @@ def decoded(script: Scripted, **settings: int) -> tuple[ToolResponse, int]:
 
 
 def test_end_tags_over_and_over_are_not_read_from_the_start_each_time() -> None:
-    """With a model that repeats the tag, one response held up every other for half a minute."""
+    """If the model repeated the tag, its response held up every other one for half a minute."""
     script = Scripted([*["</code>"] * 500, "<code>1</code>", [EOS]], ["1\n"])
     response, tokens = decoded(script)
     assert response.tool_turns == 1
@@ -201,7 +201,7 @@ def test_end_tags_over_and_over_are_not_read_from_the_start_each_time() -> None:
 
 
 def test_the_end_of_a_block_is_found_without_reading_all_that_follows_again_and_again() -> None:
-    """verl cuts a request in the middle of the tag, and the next one does not stop at what is left of it."""
+    """verl may cut a request in the middle of the end tag, and the next request does not stop at its remainder."""
     script = Scripted(["<code>1</code>" + "x" * 5_000, [EOS]], ["1\n"])
     response, tokens = decoded(script)
     assert response.text.startswith("<code>1</code>" + OUTPUT.format("1"))
@@ -209,7 +209,7 @@ def test_the_end_of_a_block_is_found_without_reading_all_that_follows_again_and_
 
 
 def test_a_block_whose_tag_two_turns_share_is_run() -> None:
-    """A token may hold an end tag and the beginning of the next block's."""
+    """A token may hold an end tag and the beginning of the next block's start tag."""
     assert respond(Scripted([[261], [*b"de>1</code>"], [EOS]], ["1\n"])).tool_turns == 1
     assert respond(Scripted([[*b"</code>", *b"<co"], [EOS]])).tool_turns == 0, "sampled beyond an end tag: dropped"
 
@@ -239,7 +239,7 @@ def test_output_is_cut_to_its_limit_before_it_is_tokenized() -> None:
 
 
 def test_a_program_that_prints_a_special_token_prints_text() -> None:
-    """It was a real one: the end of a turn in the middle of a response, which no text shows."""
+    """The text became a real special token, which ended a turn in the middle of a response and is invisible in text."""
     from spo_data.models.chat import load_chat
     from spo_data.models.names import resolve_model
 
@@ -278,7 +278,7 @@ def test_fences_are_what_one_expression_would_find(text: str) -> None:
 
 @pytest.mark.timeout(20)
 def test_a_program_with_a_long_run_of_blanks_is_read_at_once() -> None:
-    """An expression for the whole block took minutes, in which no other response went on."""
+    """One regular expression for the whole block took minutes, and no other response advanced meanwhile."""
     blanks = " " * 300_000
     assert code_of(f"<code>```py\n{blanks}1\n```</code>") == f"{blanks}1"
 
@@ -288,7 +288,7 @@ def test_a_program_with_a_long_run_of_blanks_is_read_at_once() -> None:
     ["</code>", "</code", "</", "<code>", "<code", "code>", "e", "\n</code>", "<", "\n<code", ">\n", "```", "```\n</"],
 )
 def test_a_stop_string_that_ends_a_response_at_its_program_is_refused(stop: str) -> None:
-    """`</code` and `>\\n` got through: every response ended before its first program and was graded as finished."""
+    """`</code` and `>\\n` were accepted. Every response ended before its first program and was graded as finished."""
     with pytest.raises(UserError, match="program, which --tools python expects between <code> and </code>; remove"):
         refuse_stops(["END", stop])
 

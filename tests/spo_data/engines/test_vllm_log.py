@@ -1,4 +1,4 @@
-"""The engine's output: in a file, and the cause of its death found there."""
+"""The engine's output goes to a file, and the cause of its death is found there."""
 
 import os
 import subprocess
@@ -60,7 +60,7 @@ def test_the_last_error_is_the_line_that_names_the_cause(tmp_path: Path, text: s
 
 
 def test_an_exception_without_a_more_precise_name_is_a_cause_too(tmp_path: Path) -> None:
-    """Only names that end in more than "Exception" were seen, so a bare `Exception: …` was passed over."""
+    """Only longer names that end in "Exception" were recognised, so a bare `Exception: …` was overlooked."""
     log = tmp_path / "engine.log"
     log.write_text("(EngineCore pid=2) Exception: no free port\n", encoding="utf-8")
     assert last_error(log) == "Exception: no free port"

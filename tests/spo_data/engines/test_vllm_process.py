@@ -44,7 +44,7 @@ def test_a_process_ends_when_its_killed_parent_does() -> None:
 
 @pytest.mark.parametrize(("starter", "printed"), [("77", ""), ("1", "alive\n"), (None, "alive\n")])
 def test_an_orphan_ends_at_once_but_not_below_process_1_of_a_container(starter: str | None, printed: str) -> None:
-    """`spo-data` as the command of a container is process 1: every engine process took itself for an orphan."""
+    """When `spo-data` ran as process 1 of a container, every engine process took itself for an orphan."""
     environment = {**os.environ, "SPO_DATA_ENGINE_STARTED_BY": starter or ""}
     if starter is None:
         del environment["SPO_DATA_ENGINE_STARTED_BY"]

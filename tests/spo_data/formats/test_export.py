@@ -1,4 +1,4 @@
-"""What trainers read of an export, with their own code where it is installed, and what is left out of it."""
+"""What trainers read from an export, using their own code if it is installed, and what an export leaves out."""
 
 import importlib.util
 import json
@@ -92,7 +92,7 @@ def test_the_reference_trainers_three_lines_read_the_dataset(run: Path) -> None:
 
 
 def test_prompts_that_share_their_first_message_are_all_left_out(tmp_path: Path) -> None:
-    """The trainer's dict kept the last of them, so one system prompt's value became the other's."""
+    """The trainer's dict kept only the last one, so a prompt got the value for another system prompt."""
     twins = [(ask("2 + 2?", system="A"), [1.0]), (ask("3 + 3?"), [0.0]), (ask(" 2 + 2? ", system="B"), [0.0])]
     run = make_run(tmp_path / "run", twins, n=1)
     exported = export(run, "spo-json")
@@ -148,7 +148,7 @@ def test_verl_rows_become_the_very_same_prompts_again(run: Path) -> None:
     }
 
 
-# In a process of its own: to import verl changes how rich measures the terminal.
+# This runs in its own process, because importing verl changes how rich measures the terminal.
 VERL = """
 import json, sys
 from omegaconf import OmegaConf
@@ -211,7 +211,7 @@ def test_a_reward_function_gets_the_extra_info_that_the_runs_grader_got(tmp_path
 
 
 def test_extra_info_keeps_its_types_over_many_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A field was typed by its first batch, so that a text in a later one ended the export."""
+    """A field took its type from the first batch, so text in a later batch ended the export."""
     monkeypatch.setattr("spo_data.values.verl_rows.BATCH", 2)
     prompts = [ask(f"q{k}", late=k if k < 3 else str(k), whole=k if k < 3 else k + 0.5) for k in range(5)]
     exported = export(make_run(tmp_path / "run", [(p, [1.0]) for p in prompts], n=1), "verl")
@@ -220,7 +220,7 @@ def test_extra_info_keeps_its_types_over_many_batches(tmp_path: Path, monkeypatc
 
 
 def test_a_value_of_an_earlier_export_gives_way_to_this_runs(tmp_path: Path) -> None:
-    """A run of another policy on an exported file carried the first policy's value into the next export."""
+    """If another policy was run on an exported file, the next export carried the first policy's value."""
     first = export(make_run(tmp_path / "run", [(PLAIN, [1.0, 1.0])], n=2), "verl")
     again = build_prompt_set(load_rows(str(first.path))).prompts
     assert again[0].extra_info is not None
@@ -262,7 +262,7 @@ def test_a_star_po_has_responses_rewards_and_v_star(run: Path) -> None:
 
 @pytest.mark.parametrize("beta", [1e-4, 1e-3, 0.5, 1e6])
 def test_v_star_is_stable_between_the_mean_and_the_best(beta: float) -> None:
-    """exp(1/0.001) is infinite."""
+    """exp(1/0.001) overflows."""
     value = v_star([0.0, 1.0, 0.0, 0.0], beta)
     assert 0.25 - 1e-6 <= value <= 1
     assert value == pytest.approx(0.25 if beta > 1 else 1 + beta * math.log(0.25) if beta < 0.1 else value, abs=1e-6)
@@ -291,7 +291,7 @@ def rewrite_samples(run: Path, change: Callable[[pa.Table], pa.Table]) -> None:
         (lambda table: table.take(list(range(len(table)))[::-1]), "not in the order of the values"),
         (lambda table: table.slice(3), "missing or not in the order of the values"),
         (lambda table: table.slice(0, 6), "has a value but no sample"),
-        (lambda table: table.slice(0, 11), "has a value but no sample"),  # of a prompt that is not even written
+        (lambda table: table.slice(0, 11), "has a value but no sample"),  # this prompt is not even written
         (
             lambda table: table.set_column(10, "score", pa.array([0.0] * len(table))),
             "of different versions: .*has different scores",
@@ -364,7 +364,7 @@ SCORE = st.floats(min_value=0, max_value=1)
 
 @given(st.dictionaries(TEXTS, st.tuples(SCORE, SCORE), min_size=1, max_size=5))
 def test_json_comes_back_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
-    """Any text, any scores: what an import makes of an export is exported as the same bytes."""
+    """For any text and scores, importing an export and exporting it again gives the same bytes."""
     from spo_data.formats.import_values import import_values
 
     folder = tmp_path_factory.mktemp("round")

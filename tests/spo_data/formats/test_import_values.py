@@ -1,4 +1,4 @@
-r"""What becomes of other people's values: round trips, verl's dump against a real chat template, and hostile files."""
+r"""How other people's values are imported: round trips, verl's dump against a real chat template, and hostile files."""
 
 import importlib.util
 import json
@@ -100,7 +100,7 @@ def test_the_folder_is_a_dataset_and_says_nothing_of_today(run: Path, tmp_path: 
 
 
 def write_dump(path: Path, lines: Sequence[Mapping[str, Any]]) -> Path:
-    """As verl's `_write_generations` writes it."""
+    """Write a dump as verl's `_write_generations` does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
     return path
@@ -183,7 +183,7 @@ def test_many_files_are_one_source(tmp_path: Path) -> None:
 
 
 def test_later_outputs_of_an_agent_loop_are_not_further_draws(tmp_path: Path) -> None:
-    """verl writes one line per output with the score of the whole draw: a draw of two turns counted twice."""
+    """verl writes one line per output, each with the score of the whole draw, so a draw of two turns counted twice."""
     lines = [line(uid="a-b_0_0"), line("user\nlater", uid="a-b_0_1"), line(score=0.0, uid="a-b_1_0")]
     imported = import_values(str(write_dump(tmp_path / "0.jsonl", lines)), tmp_path / "in")
     assert [row["vhat"] for row in rows(tmp_path / "in")] == [[1.0, 0.0]]
@@ -258,7 +258,7 @@ TRAINING = [
 
 
 def verl_input(messages: list[dict[str, str]]) -> str:
-    """As verl's trainer makes it: rendered and tokenized by transformers, left-padded, decoded."""
+    """The input as verl's trainer makes it: rendered and tokenized by transformers, left-padded, decoded."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(embedded_model())
@@ -281,7 +281,7 @@ def import_dump(tmp_path: Path, lines: Sequence[Mapping[str, Any]], training: Pr
 def test_inputs_are_recognised_as_the_training_prompts_that_they_render(
     tmp_path: Path, training: PromptOptions
 ) -> None:
-    """The recipe cuts at "user\\n" and "\\nassistant", which a prompt may contain."""
+    """The recipe cuts at "user\\n" and "\\nassistant", but a prompt may contain these strings too."""
     inputs = [verl_input(row["prompt"]) for row in TRAINING]
     assert inputs[2] == inputs[3]
     lines = [line(text, score, gts) for text, gts in zip(inputs, "3311", strict=True) for score in (1.0, 0.0)]
@@ -320,7 +320,7 @@ def test_a_system_prompt_is_part_of_what_is_recognised(tmp_path: Path, training:
 
 
 def test_the_chat_templates_arguments_are_part_of_what_is_recognised(tmp_path: Path, training: PromptOptions) -> None:
-    """A dump of Qwen3 without thinking matched no prompt: its template writes an empty thought."""
+    """A dump of Qwen3 without thinking matched no prompt, because its template writes an empty thinking block."""
     template = {"chat_template": "{{ messages[-1].content.strip() }} /no_think"}
     options = PromptOptions(dataset=training.dataset, chat_template_kwargs=template)
     text = TRAINING[0]["prompt"][-1]["content"].strip()
@@ -455,7 +455,7 @@ def test_what_a_dataset_cannot_say_is_refused(tmp_path: Path, given: list[Any], 
     ],
 )
 def test_hostile_json_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    """Half a surrogate pair ended in a traceback from pyarrow, an integer of 400 digits in one from `isfinite`."""
+    """A lone surrogate ended in a traceback from pyarrow, and an integer of 400 digits in one from `isfinite`."""
     (tmp_path / "v.json").write_text(text)
     with pytest.raises(UserError, match=message):
         import_values(str(tmp_path / "v.json"), tmp_path / "in")
@@ -483,7 +483,7 @@ def test_hostile_json_is_refused(tmp_path: Path, text: str, message: str) -> Non
     ],
 )
 def test_files_of_different_layouts_are_refused(tmp_path: Path, first: Any, second: Any, message: str) -> None:
-    """The first file's columns were read of all: further draws were lost in silence, absent columns were a KeyError."""
+    """All files were read with the first one's columns, so extra draws were lost and absent columns raised KeyError."""
     for number, row in enumerate((first, second)):
         write_rows(tmp_path / "given" / f"{number}.parquet", [row])
     with pytest.raises(UserError, match=message):
@@ -492,7 +492,7 @@ def test_files_of_different_layouts_are_refused(tmp_path: Path, first: Any, seco
 
 
 def test_a_file_without_rows_has_no_layout_of_its_prompts(tmp_path: Path) -> None:
-    """It was taken for text without a ground truth, and every row of the next file for no prompt."""
+    """An empty file counted as text prompts without ground truths, so no row of the next file counted as a prompt."""
     given = tmp_path / "given"
     table = pa.Table.from_pylist([rated()])
     write_rows(given / "1.parquet", [rated()])
@@ -502,7 +502,7 @@ def test_a_file_without_rows_has_no_layout_of_its_prompts(tmp_path: Path) -> Non
 
 
 def test_a_ground_truth_that_is_known_goes_before_none(tmp_path: Path) -> None:
-    """A line without `gts` beside one with it was refused as a second ground truth."""
+    """If only some lines of a prompt had `gts`, the import refused them as two ground truths."""
     lines = [line(gts=""), line(), line(gts=None)]
     import_values(str(write_dump(tmp_path / "0.jsonl", lines)), tmp_path / "in")
     assert [(row["vhat"], row["ground_truth"]) for row in rows(tmp_path / "in")] == [([1.0] * 3, "4")]
@@ -569,7 +569,7 @@ def with_score(table: pa.Table, score: float) -> pa.Table:
 def test_samples_of_another_run_are_refused(
     run: Path, tmp_path: Path, change: Callable[[pa.Table], pa.Table], message: str
 ) -> None:
-    """Whatever lay in samples/ was copied beside the values, as one dataset."""
+    """Any files in samples/ were copied next to the values as if they belonged to the same run."""
     put_samples(run, change)
     with pytest.raises(UserError, match=message):
         import_values(str(run), tmp_path / "in")
@@ -582,7 +582,7 @@ def test_samples_that_say_nothing_of_their_run_are_copied(run: Path, tmp_path: P
 
 
 def test_verls_training_rows_come_back_with_their_values(run: Path, tmp_path: Path) -> None:
-    """What `export --format verl` wrote was neither of the layouts, although it holds prompt ids and values."""
+    """The import did not recognise the output of `export --format verl`, although it holds prompt ids and values."""
     path = export_values(str(run), "verl", tmp_path / "train.parquet").path
     imported = import_values(str(path), tmp_path / "in")
     values, original = load_values(tmp_path / "in"), load_values(run)
@@ -631,7 +631,7 @@ def test_what_verls_rows_cannot_say_is_refused(tmp_path: Path, given: list[Any],
 
 
 def test_a_value_of_the_datasets_own_is_not_imported_as_ours(tmp_path: Path) -> None:
-    """An export kept the dataset's `value` beside our prompt id: an import could not tell it from ours."""
+    """An export kept the dataset's own `value` next to our prompt id, so an import could not tell it from ours."""
     prompt = Prompt((USER,), "4", "sums", {"value": 0.125})
     exported = export_values(str(make_run(tmp_path / "run", [(prompt, [1.0])], n=1)), "verl", tmp_path / "v.parquet")
     assert any("not ours; also not written: prompt_id, n_valid" in sentence for sentence in exported.written.lost)
@@ -640,7 +640,7 @@ def test_a_value_of_the_datasets_own_is_not_imported_as_ours(tmp_path: Path) -> 
 
 
 def test_the_working_folder_can_be_written_to(tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--out .` was a ValueError: the path has no name to write beside."""
+    """`--out .` raised ValueError, because the path has no name from which to name the temporary folder."""
     for name in ("in", "out"):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
@@ -649,7 +649,7 @@ def test_the_working_folder_can_be_written_to(tmp_path: Path, run: Path, monkeyp
             assert import_values(str(run), Path()).folder == Path()
         else:
             export_values(str(run), "spo-hf", Path(), n=2)
-        assert Path().stat().st_ino == before  # a shell that stands here does not end up in a removed folder
+        assert Path().stat().st_ino == before  # a shell in this folder does not end up in a removed one
         with pytest.raises(UserError, match=r"--out \. already exists"):
             import_values(str(run), Path())
     assert rows(tmp_path / "in") == rows(run)
@@ -657,7 +657,7 @@ def test_the_working_folder_can_be_written_to(tmp_path: Path, run: Path, monkeyp
 
 
 def test_a_link_is_taken_and_a_folder_that_loops_is_refused(tmp_path: Path, run: Path) -> None:
-    """A link that leads nowhere was replaced."""
+    """A dangling link was replaced."""
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(UserError, match="link already exists"):

@@ -74,7 +74,7 @@ def test_a_table_of_an_earlier_version_takes_its_provenance_from_the_manifest(tm
 
 
 def test_tables_that_a_regrading_left_behind_are_refused(tmp_path: Path) -> None:
-    """After a kill between run.json and the tables, the old grader's values were read as the new one's."""
+    """If a regrade was killed between run.json and the tables, the old grader's values were read as the new one's."""
     write(tmp_path / "values" / "train-00000-of-00001.parquet", rows_of_a_run())
     MANIFEST.model_copy(update={"grader": GraderRecord(verifier="dapo", version="1")}).write(tmp_path)
     with pytest.raises(UserError, match=r"verdicts of exact, but run\.json names dapo: .*run `spo-data regrade"):
@@ -105,7 +105,7 @@ def test_the_published_columns_are_read_from_a_folder_without_a_run(tmp_path: Pa
 
 
 def test_only_the_train_split_is_read_as_the_reference_reads_it(tmp_path: Path) -> None:
-    """The test split's prompts came among the training prompts."""
+    """Prompts of the test split were mixed with the training prompts."""
     for split, text in (("train", "a"), ("test", "b")):
         (tmp_path / "data").mkdir(exist_ok=True)
         path = tmp_path / "data" / f"{split}-00000-of-00001.parquet"
@@ -205,7 +205,7 @@ def test_foreign_columns_that_are_none_are_refused(tmp_path: Path, columns: dict
     ],
 )
 def test_json_that_is_no_table_of_scores_is_refused(tmp_path: Path, text: str, what: str) -> None:
-    """A dict kept the last of two equal keys in silence."""
+    """If a key occurred twice, a dict silently kept only the last one."""
     path = tmp_path / "v.json"
     path.write_text(text)
     with pytest.raises(UserError, match=what):

@@ -56,7 +56,7 @@ def _forget() -> None:
 def _said(case: Any) -> str:
     try:
         return load_verifier(case.verifier).grade(case.response, case.gold).verdict.value
-    except Exception as error:  # the pool's grader_error
+    except Exception as error:  # the pool reports this as grader_error
         return type(error).__name__
 
 

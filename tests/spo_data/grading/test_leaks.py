@@ -1,4 +1,4 @@
-r"""Leaks: a ground truth counts as given away where a prompt marks it as an answer, and nowhere else."""
+r"""Leaks: a ground truth counts as given away only if a prompt marks it as an answer."""
 
 import time
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_what_is_no_marked_answer_does_not_leak(text: str, gold: str) -> None:
 
 
 def test_the_answer_is_a_number_with_separators() -> None:
-    """The words after "the answer is" end at a comma, which may stand inside the number."""
+    """The words after "the answer is" end at a comma, but a number may contain commas."""
     assert find_leaked_answer("What is 10^3? The answer is 1,000.", "1000") == "1,000"
 
 
@@ -103,8 +103,8 @@ LONG = {
 
 @pytest.mark.parametrize("name", LONG)
 def test_a_long_text_is_searched_in_time_that_grows_with_its_length(name: str) -> None:
-    """This runs for every prompt in the command's own process, where nothing limits it: 60,000 blanks after "the
-    answer is", or as many `\\text{` on the last line, took minutes.
+    """The search runs for every prompt in the command's own process, without a time limit. It took minutes for 60,000
+    blanks after "the answer is", or for as many `\\text{` on the last line.
     """
     begun = time.process_time()
     find_leaked_answer(LONG[name], "42")
@@ -172,7 +172,7 @@ def test_a_file_template_that_says_the_problem_twice_leaves_the_text_whole(tmp_p
 
 
 def test_a_file_template_that_words_short_problems_otherwise_leaves_the_text_whole(tmp_path: Path) -> None:
-    """The probe is long: a template may say less of a short problem."""
+    """The probe is long, but a template may leave out part of its wording for a short problem."""
     (tmp_path / "either.jinja").write_text("{{ prompt }}{% if prompt|length > 99 %}\nBe brief.{% endif %}")
     template = load_template(str(tmp_path / "either.jinja"))
     (message,) = template.apply((Message("user", "What is 6 + 6?"),))

@@ -70,7 +70,7 @@ def test_three_answers_and_half_of_the_valid_samples_must_agree_and_none_be_corr
     ],
 )
 def test_the_same_answer_in_other_dressings_is_the_same_answer(answers: tuple[str, ...]) -> None:
-    """The example of the module's own docstring, 12, 12.0 and $12$, was taken for three answers."""
+    """The module docstring's own example, 12, 12.0 and $12$, counted as three answers."""
     assert find_agreed_answer(wrong(*answers)) == answers[0]
     assert find_agreed_answer(wrong(*reversed(answers))) == answers[-1]
 

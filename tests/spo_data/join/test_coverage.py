@@ -33,7 +33,7 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPat
 def values_of(
     tmp_path: Path, questions: list[str], golds: list[str] | None = None, policy: dict[str, Any] | None = None
 ) -> ValueTable:
-    """Values of questions worded by the boxed template."""
+    """Values of questions in the wording of the boxed template."""
     provenance = make_manifest(policy=policy).provenance
     rows = []
     for question, gold in zip(questions, golds or ["4"] * len(questions), strict=True):
@@ -97,7 +97,7 @@ def test_another_template_or_system_prompt_is_what_is_missing(tmp_path: Path) ->
 
 
 def test_a_prompt_with_another_ground_truth_has_no_value(tmp_path: Path) -> None:
-    """Its id is the same and its reward is another: the baseline would have been that of another task."""
+    """Its id is the same but its reward is not, so the baseline would have been that of another task."""
     values = values_of(tmp_path, ["a?", "b?"], ["4", "5"])
     joined = join(values, training(tmp_path, problems("a?", "b?")))
     assert (joined.with_value, joined.unused) == (1, 0)
@@ -115,7 +115,7 @@ def test_a_training_prompt_with_two_ground_truths_has_no_value(tmp_path: Path) -
 def test_the_nearest_prompt_is_looked_for_of_so_many_and_the_others_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hundreds of thousands of missing prompts took minutes and gigabytes to say the same thing of each."""
+    """Hundreds of thousands of missing prompts took minutes and gigabytes, only to find the same reason for each."""
     monkeypatch.setattr("spo_data.join.match.LOOKED_AT", 2)
     values = values_of(tmp_path, ["What is one and one?"])
     joined = join(values, training(tmp_path, problems("a?", "b?", "c?", "d?")))
@@ -146,7 +146,7 @@ def test_a_template_that_was_a_file_must_be_given(tmp_path: Path) -> None:
 
 
 def test_values_that_know_only_a_text_are_joined_by_it_and_this_is_said(tmp_path: Path) -> None:
-    """Published values have no system prompt: with an id of the text alone, no prompt that has one had a value."""
+    """Published values have no system prompt. By an id of the text alone, a prompt with one never had a value."""
     pq.write_table(pa.table({"prompt": ["a?", "b?"], "vhat": [[1.0], [0.0]]}), tmp_path / "v.parquet")
     rows = [
         {"prompt": [{"role": "system", "content": system}, {"role": "user", "content": text}], "answer": "4"}

@@ -86,7 +86,7 @@ def test_the_difference_is_named(ours: Prompt | str, theirs: Prompt, reason: str
     "ours", ["What is 7 squared, added to one!!", "What is 7", "Something else.", "What is 1 + 12?"]
 )
 def test_another_problem_is_no_near_miss(ours: str) -> None:
-    """A prompt that begins as another does is another problem, unless what follows is long enough to be wording."""
+    """A prompt that begins like another is a different problem, unless the rest is long enough to be an instruction."""
     found = NearMisses([*OTHERS, prompt("What is 1 + 1")]).find(prompt(ours))
     assert (found.reason, found.prompt_id) == ("not in the values", None) or len(ours) < 12
 
@@ -113,7 +113,7 @@ def test_an_affix_is_found_exactly_where_there_is_one(texts: list[str], ours: st
 
 
 def test_twenty_thousand_prompts_are_searched_in_seconds() -> None:
-    """Comparing each with each would be four hundred million comparisons."""
+    """Comparing every pair would take four hundred million comparisons."""
     values = [prompt(f"{QUESTION} Part {k}, in full.") for k in range(20_000)]
     begun = time.monotonic()
     finder = NearMisses(values)

@@ -1,4 +1,4 @@
-"""The one chat rendering, held against transformers itself with the embedded model's tokenizer."""
+"""Our chat rendering, compared with that of transformers for the embedded model's tokenizer."""
 
 import dataclasses
 import shutil
@@ -67,7 +67,7 @@ def test_a_batch_is_neither_padded_nor_reordered(chat: Chat) -> None:
 
 
 def test_no_conversation_gives_no_token_ids(chat: Chat) -> None:
-    """Where every ground truth was unverifiable, tokenizing nothing was an IndexError before "no prompt is left"."""
+    """If every ground truth was unverifiable, tokenizing nothing raised IndexError before "no prompt is left"."""
     assert chat.tokenize([]) == []
 
 

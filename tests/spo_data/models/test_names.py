@@ -126,7 +126,7 @@ def test_an_unknown_name_is_refused_with_suggestions(name: str, suggested: str) 
 
 @pytest.mark.parametrize("name", ["./missing", "../missing", "acme/tiny.git", "acme/--x", "-acme/tiny", "acme/a..b"])
 def test_a_name_that_no_hub_accepts_is_a_user_error(name: str) -> None:
-    """A missing `./folder` looked like org/name and ended in an HFValidationError's traceback."""
+    """A missing `./folder` looked like org/name and ended in an HFValidationError traceback."""
     with pytest.raises(UserError) as caught:
         resolve_model(name)
     assert name in str(caught.value)
@@ -148,7 +148,7 @@ def _resolve(*arguments: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def answers(hub: "Hub") -> dict[str, dict[str, Any]]:
-    """What the real client made of the hub, by the label of the step."""
+    """The real client's answers from the hub, by the label of the step."""
     hub.write("models/acme/tiny", {"config.json": '{"model_type": "llama"}'})
     hub.write("models/acme/tiny", {"config.json": '{"model_type": "qwen3"}'}, branch="v2")
     hub.write("models/acme/gated-tiny", {"config.json": "{}"})
@@ -204,7 +204,7 @@ def test_without_a_hub_a_cached_model_keeps_its_commit_and_another_is_refused(
 
 
 def test_offline_mode_is_named_as_the_reason(hub: "Hub") -> None:
-    """With HF_HUB_OFFLINE set the message said that the Hub did not answer, which it had not been asked."""
+    """With HF_HUB_OFFLINE set, the message said that the Hub did not answer, although no request was sent."""
     (answer,) = hub.ask({"other": _resolve("acme/other")}, HF_HUB_OFFLINE="1").values()
     assert "HF_HUB_OFFLINE" in answer["user_error"]
 
@@ -218,7 +218,7 @@ def test_the_embedded_model_is_known_by_its_name_not_its_cache_path(name: str) -
 
 @pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
 def test_the_embedded_model_ends_a_response_at_im_end(file: str) -> None:
-    """transformers' conversion from GGUF says eos is `<|im_start|>` (1), and no response ever ended."""
+    """transformers' conversion from GGUF sets eos to `<|im_start|>` (1), so no response ever ended."""
     config = json.loads((embedded_model.embedded_model() / file).read_text())
     assert (config["eos_token_id"], config["pad_token_id"]) == (2, 2)
 

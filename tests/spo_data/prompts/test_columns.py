@@ -253,7 +253,7 @@ def test_an_unknown_layout_names_the_columns_and_the_options(row: dict[str, Any]
 def test_a_dataset_with_worked_conversations_is_read_from_its_problem_column() -> None:
     """OpenR1-Math and NuminaMath have problem, answer and a finished conversation in `messages`.
 
-    The conversation won, and then every row was dropped because it ends in a response.
+    The conversation was read instead of the problem, and every row was dropped because it ends in a response.
     """
     row = {"problem": QUESTION, "answer": "4", "messages": [*CHAT, {"role": "assistant", "content": "It is 4."}]}
     assert _recognise(row) == Layout("problem", "problem", "answer", False)

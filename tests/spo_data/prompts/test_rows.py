@@ -191,7 +191,7 @@ def test_an_unknown_format_is_refused_with_the_known_ones(tmp_path: Path) -> Non
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, name: str, content: bytes) -> None:
-    """A text that is not UTF-8 passed when a .jsonl file was loaded and was a traceback when its row was read."""
+    """A .jsonl file that is not UTF-8 loaded without an error and ended in a traceback when its row was read."""
     path = tmp_path / name
     path.write_bytes(content)
     assert _refusal(path).startswith(f"--dataset {path} cannot be read: ")
@@ -199,7 +199,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, name: str, conte
 
 @pytest.mark.parametrize("name", ["empty.jsonl", "empty.csv", "empty.json"])
 def test_an_empty_file_is_said_to_be_empty(tmp_path: Path, name: str) -> None:
-    """An empty .jsonl file "cannot be read: StopIteration"."""
+    """The message for an empty .jsonl file was "cannot be read: StopIteration"."""
     path = tmp_path / name
     path.touch()
     said = _refusal(path)
@@ -248,7 +248,7 @@ def test_a_task_finds_the_same_problem_again() -> None:
 
 
 def test_a_generator_without_a_seed_gives_the_same_problems_every_time() -> None:
-    """reasoning-gym draws a random seed where none is given, and a run could not be resumed."""
+    """reasoning-gym draws a random seed if none is given, so a run could not be resumed."""
     one, again, other = (
         [row["question"] for row in load_rows(f"reasoning-gym:chain_sum?size=4{seed}").rows]
         for seed in ("", "", "&seed=1")
@@ -258,13 +258,13 @@ def test_a_generator_without_a_seed_gives_the_same_problems_every_time() -> None
 
 @pytest.mark.parametrize("seed", ["null", "abc", ""])
 def test_a_seed_that_is_not_an_integer_is_refused(seed: str) -> None:
-    """`seed=null` drew a random seed, and `seed=abc` was a TypeError's traceback when the first row was read."""
+    """`seed=null` drew a random seed, and `seed=abc` ended in a TypeError traceback when the first row was read."""
     assert "reasoning-gym:chain_sum" in _refusal(f"reasoning-gym:chain_sum?size=2&seed={seed}")
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "many", "3.5", ""])
 def test_a_size_that_is_not_a_positive_integer_is_refused(size: str) -> None:
-    """`size=3.5` was a TypeError's traceback."""
+    """`size=3.5` ended in a TypeError traceback."""
     assert "reasoning-gym:chain_sum refuses" in _refusal(f"reasoning-gym:chain_sum?size={size}")
 
 
@@ -288,7 +288,7 @@ def _load(dataset: str, **options: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def answers(hub: "Hub") -> dict[str, dict[str, Any]]:
-    """What the real clients made of the hub, by the label of the step."""
+    """The real clients' answers from the hub, by the label of the step."""
     hub.write("datasets/acme/math", {"train.jsonl": '{"question": "2 + 2?", "answer": "4"}\n'})
     hub.write("datasets/acme/math", {"train.jsonl": '{"question": "2 + 2?", "answer": "5"}\n'}, branch="wrong")
     hub.write("datasets/acme/gated-math", {"train.jsonl": '{"question": "2 + 2?", "answer": "4"}\n'})
@@ -372,7 +372,7 @@ def test_what_the_hub_refuses_is_one_line(answers: Mapping[str, Any], label: str
 
 
 def test_a_deleted_repository_is_not_served_from_the_cache(answers: Mapping[str, Any]) -> None:
-    """`datasets.load_dataset(id)` silently serves a stale cache where the repository is gone."""
+    """`datasets.load_dataset(id)` silently serves a stale cache if the repository is gone."""
     assert answers["before it goes"]["rows"]
     assert "no such file or folder, and not on the Hub" in answers["gone"]["user_error"]
 
@@ -380,7 +380,7 @@ def test_a_deleted_repository_is_not_served_from_the_cache(answers: Mapping[str,
 def test_an_unreachable_hub_is_one_line_though_the_cache_has_the_rows(
     hub: "Hub", answers: Mapping[str, Any], nowhere: str
 ) -> None:
-    """huggingface_hub 1.x raises httpx.ConnectError, neither an OSError nor its own: it ended in a traceback."""
+    """huggingface_hub 1.x raises httpx.ConnectError, neither an OSError nor its own. It ended in a traceback."""
     assert answers["default"]["rows"]
     (answer,) = hub.ask({"unreachable": _load("acme/math")}, HF_ENDPOINT=nowhere).values()
     assert f"the Hub at {nowhere} did not answer" in answer.get("user_error", answer)

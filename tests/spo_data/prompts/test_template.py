@@ -106,21 +106,21 @@ def test_a_broken_or_prompt_dropping_file_is_refused_in_one_line(tmp_path: Path,
     "source", ["{{ prompt[:60] }}", "{{ prompt | truncate(80) }}", "{{ prompt if prompt | length < 200 }}"]
 )
 def test_a_file_that_drops_part_of_a_long_problem_is_refused(tmp_path: Path, source: str) -> None:
-    """The probe was 24 characters long, so a template that cuts long problems off passed and cut them off silently."""
+    """The probe was 24 characters long, so a template that truncates long problems passed and cut them silently."""
     name = _file(tmp_path, source)
     with pytest.raises(UserError, match="drops the problem"):
         load_template(name).apply((Message("user", "A long problem. " * 2000),))
 
 
 def test_a_file_that_fails_on_one_problem_only_is_a_user_error(tmp_path: Path) -> None:
-    """A template that rendered the probe and failed on a row ended in jinja2's traceback."""
+    """A template that rendered the probe and failed on a row ended in a jinja2 traceback."""
     name = _file(tmp_path, "{{ prompt }}{% if '?' in prompt %}{{ prompt.nope }}{% endif %}")
     with pytest.raises(UserError, match=r"mine\.jinja"):
         load_template(name).apply((Message("user", "2 + 2?"),))
 
 
 def test_a_file_that_is_not_utf_8_is_a_user_error(tmp_path: Path) -> None:
-    """A Latin-1 file ended in a UnicodeDecodeError's traceback."""
+    """A Latin-1 file ended in a UnicodeDecodeError traceback."""
     path = tmp_path / "latin.jinja"
     path.write_bytes("{{ prompt }} Réponds.".encode("latin-1"))
     with pytest.raises(UserError, match=r"latin\.jinja"):

@@ -45,7 +45,7 @@ def texts(svg: str) -> list[str]:
 
 
 def boxes(svg: str, colour: str) -> Iterator[tuple[float, float]]:
-    """Width and height of the shapes that are filled with a colour."""
+    """Width and height of each shape that is filled with `colour`."""
     for path in ElementTree.fromstring(svg).iter("path"):
         if f"fill: var(--chart-{colour}" in path.get("style", ""):
             points = re.findall(r"(-?[\d.]+) (-?[\d.]+)", path.get("d", ""))

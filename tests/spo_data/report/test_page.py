@@ -1,4 +1,4 @@
-"""The report: its numbers are the summary's, nothing in it runs or loads, every cut is said, and the filters filter."""
+"""The report: numbers match the summary, hostile text neither runs nor loads, every cut is stated, and filters work."""
 
 import html
 import json
@@ -35,7 +35,7 @@ CUT, LATE = Grade(Verdict.TRUNCATED, 0.0), Grade(Verdict.GRADER_TIMEOUT, None, N
 
 @dataclass(frozen=True)
 class Row:
-    """A prompt and the verdicts of its samples; an error's text stands for a sample that was not drawn."""
+    """A prompt and the verdicts of its samples. A string is the error of a sample that was not drawn."""
 
     text: str
     samples: Sequence[Grade | str]
@@ -89,7 +89,7 @@ def page(report: Report) -> str:
 
 
 def words(text: str) -> str:
-    """What a reader reads of some HTML: no tags, white space as one space."""
+    """The text of some HTML as a reader sees it: no tags, and each run of white space as one space."""
     body = re.sub(r"<(style|script|svg)\b.*?</\1>", " ", text, flags=re.DOTALL)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split()).replace(" .", ".").replace(" ,", ",")
 
@@ -579,7 +579,7 @@ next();
 
 
 def seen(browser: Browser, path: Path, steps: Sequence[str]) -> list[tuple[list[str], str]]:
-    """The rows and the count after each step, each from the form as it was at first."""
+    """The rows and the count after each step. Each step starts from the initial state of the form."""
     script = DRIVER.replace("STEPS", ", ".join(f"() => {{ {step} }}" for step in steps))
     (found,) = re.findall(r'<pre id="seen">(.*?)</pre>', browser.dom(path, script), flags=re.DOTALL)
     return [(rows, count) for rows, count in json.loads(html.unescape(found))]

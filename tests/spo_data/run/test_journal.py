@@ -1,4 +1,4 @@
-"""The journal: what was added is there, whole, in order, whatever kills the writer."""
+"""The journal keeps what was added, complete and in order, whatever kills the writer."""
 
 import random
 import shutil
@@ -55,7 +55,7 @@ def make_sample(prompt: Prompt, index: int = 0, **fields: Any) -> Sample:
 
 
 def plain(sample: Sample) -> tuple[Any, ...]:
-    """Comparable, unlike arrays; NaN equals itself."""
+    """The sample as a tuple that `==` can compare. Arrays become bytes, so NaN equals itself."""
     logprobs = sample.token_logprobs
     return (
         *(sample.prompt_id, sample.sample_index, sample.seed, sample.response, sample.token_ids.tobytes()),
@@ -487,7 +487,7 @@ def test_each_batch_leaves_when_it_came_and_what_it_held(path: Path) -> None:
 
 
 def test_the_tokens_of_a_batch_are_those_that_the_model_sampled(journal: Journal) -> None:
-    """The output of tools counted as sampled: the report's tokens a second were too many by it."""
+    """Tool output counted as sampled tokens, so the report's tokens per second were too high."""
     mask = np.array([True, False, False])
     first, second, *_ = make_prompts(4)
     journal.add(make_sample(first, response_mask=mask))
@@ -499,7 +499,7 @@ def test_the_tokens_of_a_batch_are_those_that_the_model_sampled(journal: Journal
 
 
 def plans_of(journal: Journal, act: Callable[[], object]) -> dict[str, list[str]]:
-    """The statements that run meanwhile, with the steps of their plans."""
+    """The SQL statements that `act` runs, with the steps of their query plans."""
     statements: list[str] = []
     journal._db.set_trace_callback(statements.append)
     act()
@@ -509,8 +509,8 @@ def plans_of(journal: Journal, act: Callable[[], object]) -> dict[str, list[str]
 
 
 def test_a_commit_goes_through_no_table(journal: Journal) -> None:
-    """Each sample went through all the verdicts to find those of a broken-off response in its place: the time of a
-    commit grew with the run, and a million samples would have taken hours instead of minutes."""
+    """For each sample, a commit scanned all verdicts for those of an earlier response that an interpreter failure had
+    ended. Commits slowed down as the run grew, and a million samples would have taken hours instead of minutes."""
     first, second = make_prompts(2)
 
     def commit_another() -> None:
@@ -528,8 +528,8 @@ def test_a_commit_goes_through_no_table(journal: Journal) -> None:
 def test_what_goes_through_all_samples_reads_an_index_and_not_their_rows(
     journal: Journal, tools: ToolsRecord | None
 ) -> None:
-    """To see which responses were broken off, a call went through the rows of all samples, and so through their
-    responses and tokens, five times and more: twenty gigabytes each in a run of ten million samples."""
+    """To find responses that an interpreter failure had ended, a call scanned the rows of all samples, including
+    responses and tokens, five times or more. Each scan read twenty gigabytes in a run of ten million samples."""
     manifest = make_manifest({"tools": tools}, n=1)
     passes: list[Callable[[], object]] = [
         journal.done,
@@ -544,12 +544,12 @@ def test_what_goes_through_all_samples_reads_an_index_and_not_their_rows(
             step for plan in plans.values() for step in plan if step.startswith(("SCAN samples", "SEARCH samples"))
         ]
         assert through, "each of them goes through the samples"
-        # The broken-off ones are deleted by their row's number.
+        # Responses that an interpreter failure ended are deleted by rowid.
         assert [step for step in through if "COVERING INDEX" not in step and "(rowid=?)" not in step] == [], plans
 
 
 def test_a_journal_without_the_index_is_read_as_it_is_and_gets_it_from_a_writer(path: Path, journal: Journal) -> None:
-    """Journals of this schema from before the index have none: a writer makes it, and a reader waits for nothing."""
+    """Older journals of this schema have no index. A writer creates it, and a reader does without it."""
     indexes = "SELECT name FROM sqlite_master WHERE name = 'samples_without_responses'"
     journal.add(make_sample(make_prompts(1)[0]))
     journal.commit()

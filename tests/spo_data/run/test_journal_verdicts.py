@@ -1,4 +1,4 @@
-"""Several graders' verdicts on the samples of one journal, and journals of the schema that knew only one."""
+"""Several graders' verdicts on the samples of one journal, and journals of the first, one-grader schema."""
 
 import shutil
 import signal
@@ -60,7 +60,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def journal(path: Path) -> Iterator[Journal]:
-    """Four samples that A has judged, one of them cut off."""
+    """Four samples that A has judged, one of them truncated."""
     with Journal(path, A) as journal:
         journal.set_prompts(PROMPTS, [])
         journal.add(sample(P1, 0, WRONG))
@@ -72,7 +72,7 @@ def journal(path: Path) -> Iterator[Journal]:
 
 
 def seen(path: Path, grader: GraderRecord) -> dict[tuple[str, int], Grade]:
-    """The samples with a grader's verdicts."""
+    """A grader's verdict on each sample."""
     with Journal(path, grader, read_only=True) as reader:
         return {(one.prompt_id, one.sample_index): one.graded for one in reader.samples()}
 
@@ -121,7 +121,7 @@ def test_looking_through_another_graders_eyes_makes_it_no_grader(journal: Journa
 
 
 def test_graders_are_those_that_have_verdicts_the_first_one_first(journal: Journal, path: Path) -> None:
-    """A grader that was only asked what it has left to do has no verdicts here."""
+    """A grader that was only asked which samples it has left to grade is not among them."""
     assert journal.find_ungraded(C)
     with Journal(path, C):
         pass
@@ -220,7 +220,7 @@ def test_a_reward_function_is_the_same_grader_wherever_its_folder_lies(journal: 
 
 @pytest.mark.parametrize("text", ["\0", "a\0b", "\ud800", "x\udfff\0", "", "日本語 🙂", "'); DROP TABLE verdicts; --"])
 def test_any_answer_and_detail_can_be_stored(journal: Journal, path: Path, text: str) -> None:
-    """sqlite3 refuses lone surrogates, which json.loads makes of `\\ud800`: one answer ended a whole run."""
+    """sqlite3 refuses lone surrogates, which json.loads makes of `\\ud800`, so one answer ended a whole run."""
     stored = text.encode(errors="replace").decode()
     journal.regrade([(P0, 0, Grade(Verdict.WRONG, 0.0, text, text))], B)
     journal.add(sample(P3, 0, Grade(Verdict.GRADER_ERROR, None, text, text)), {B: Grade.failed(Verdict.WRONG, text)})
@@ -232,7 +232,7 @@ def test_any_answer_and_detail_can_be_stored(journal: Journal, path: Path, text:
 
 @pytest.mark.parametrize("read_only", [True, False])
 def test_samples_are_read_in_order_without_sorting_or_copying_them(journal: Journal, read_only: bool) -> None:
-    """A sort, or the view as a table of its own, would copy every response into a temporary file."""
+    """Sorting, or materializing the view, would copy every response into a temporary file."""
     with Journal(journal.path, A, read_only=read_only) as reader:
         plan = [detail for *_, detail in reader.query(f"EXPLAIN QUERY PLAN {SAMPLES_IN_ORDER}")]
     assert plan
@@ -241,7 +241,7 @@ def test_samples_are_read_in_order_without_sorting_or_copying_them(journal: Jour
     assert [step for step in plan if "verdicts" in step and "PRIMARY KEY" in step], plan
 
 
-# Any order of everything, against plain dicts.
+# Any order of operations, against plain dicts.
 
 VERDICTS = st.sampled_from([RIGHT, WRONG, LATE, BAD_GOLD, Grade(Verdict.WRONG, 0.5, None), Grade.scored(0.0, "\0")])
 KEYS = st.tuples(st.sampled_from([P0, P1, P2, P3]), st.integers(0, 2))
@@ -251,8 +251,8 @@ BROKEN = Grade.failed(Verdict.TOOL_ERROR, "no answer from http://sandbox")
 
 
 def test_a_response_drawn_again_has_no_verdict_of_the_one_that_was_broken_off(path: Path) -> None:
-    """An earlier grader's `tool_error` stayed: a redrawn response that a limit ended then went to that grader, and
-    could score 1 where it is truncated."""
+    """An earlier grader's `tool_error` verdict stayed. If the redrawn response reached the token limit, that grader
+    graded it, and it could score 1 instead of counting as truncated."""
     with Journal(path, A) as journal:
         journal.set_prompts(PROMPTS, [])
         journal.add(sample(P0, 0, BROKEN, "tool_error"))
@@ -268,8 +268,8 @@ def test_a_response_drawn_again_has_no_verdict_of_the_one_that_was_broken_off(pa
 
 
 def test_a_new_call_begins_without_what_was_broken_off(path: Path) -> None:
-    """A broken-off response whose place no later call drew again stayed: its prompt too, in a place that another prompt
-    had, and its verdicts."""
+    """A response that an interpreter failure ended stayed if no later call drew it again. Its verdicts stayed too, and
+    so did its prompt, at a position that another prompt already had."""
     with Journal(path, A) as journal:
         journal.set_prompts(PROMPTS, [])
         journal.add(sample(P0, 0, BROKEN, "tool_error"), {B: BROKEN})
@@ -284,7 +284,7 @@ def test_a_new_call_begins_without_what_was_broken_off(path: Path) -> None:
 
 
 def test_a_call_that_finds_only_what_was_broken_off_begins_a_run(path: Path) -> None:
-    """Such a folder is anybody's: the times of another policy's samples would have stood among those of the new one."""
+    """Another policy may use such a folder. The old policy's times would have been mixed with the new ones."""
     with Journal(path, A) as journal:
         journal.set_prompts(PROMPTS, [])
         journal.add(sample(P0, 0, BROKEN, "tool_error"))
@@ -459,7 +459,7 @@ FIRST_SAMPLES = [
 
 
 def write_first_schema(path: Path) -> sqlite3.Connection:
-    """What the code of the first schema wrote; the connection stays open, so that its log is not folded in."""
+    """Write a journal as the first schema's code did. The connection stays open, so the WAL is not checkpointed."""
     from spo_data.run.journal_rows import prompt_row, sample_row
 
     database = sqlite3.connect(path, isolation_level=None)
@@ -489,7 +489,7 @@ def write_first_schema(path: Path) -> sqlite3.Connection:
 
 @pytest.fixture(params=["folded", "in the log"])
 def first(path: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A journal of the first schema; or a copy of it while its writer was live, all of it in the WAL."""
+    """A journal of the first schema, or a copy made while its writer was live, with everything still in the WAL."""
     made = tmp_path / "made" / "journal.sqlite"
     made.parent.mkdir()
     database = write_first_schema(made)

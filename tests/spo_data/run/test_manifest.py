@@ -158,7 +158,7 @@ def test_a_manifest_that_cannot_be_read_is_a_one_line_error_naming_the_file(
 
 
 def test_a_newer_manifest_is_called_newer_although_it_has_fields_we_do_not_know(tmp_path: Path) -> None:
-    """The fields were checked before the version, so a newer run was "not a run manifest"."""
+    """The fields were checked before the version, so a newer run was refused as "not a run manifest"."""
     (tmp_path / "run.json").write_text(_changed(schema_version=SCHEMA_VERSION + 1, surprise=1), encoding="utf-8")
     with pytest.raises(UserError, match=f"has schema version {SCHEMA_VERSION + 1}"):
         read_manifest(tmp_path)

@@ -34,7 +34,7 @@ CORRECT, WRONG, TRUNCATED, FAILED = (Verdict.CORRECT, 1.0), (Verdict.WRONG, 0.0)
 
 
 def make_samples(logprobs: bool = False) -> list[Sample]:
-    """Prompt 0: right, wrong, truncated; 1: right and one that we failed to grade; 2: failed alone; 3: nothing."""
+    """Prompt 0: right, wrong, truncated. Prompt 1: not graded, right. Prompt 2: not graded. Prompt 3: no sample."""
     drawn = [(0, 0, CORRECT), (0, 1, WRONG), (0, 2, TRUNCATED), (1, 0, FAILED), (1, 1, CORRECT), (2, 0, FAILED)]
     samples = []
     for prompt, index, scored in drawn:
@@ -246,7 +246,7 @@ def test_a_file_that_does_not_say_what_it_belongs_to_or_says_nonsense_has_no_pro
 
 
 def test_what_a_reward_function_needs_is_in_the_table(tmp_path: Path) -> None:
-    """A published table was not enough to train from: reasoning-gym's verifier asks where a problem came from."""
+    """A published table was not enough for training, because reasoning-gym's verifier needs a problem's origin."""
     prompt = replace(PROMPTS[0], extra_info={"index": 3, "generator": "chain_sum"})
     (tmp_path / "run").mkdir()
     with Journal(tmp_path / "run" / "journal.sqlite", GRADER) as journal:

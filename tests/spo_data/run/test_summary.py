@@ -26,7 +26,7 @@ LETTERS = {
     "h": (Verdict.WRONG, 0.5),
     "g": (Verdict.GRADER_ERROR, None),
 }
-"""One letter a sample; `x` could not be drawn, `-` was not tried yet."""
+"""One letter per sample. `x` could not be drawn, and `-` was not tried yet."""
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_bounds_count_truncated_failed_and_undrawn_samples_but_not_those_still_t
 
 
 def test_prompts_without_a_value_are_in_no_mean_and_no_bin_but_widen_the_bounds(journal: Journal) -> None:
-    """The bounds left out prompts whose samples had all failed, as if nothing were unknown of them."""
+    """The bounds left out prompts whose samples had all failed, as if nothing about them were unknown."""
     summary = summary_of(journal, ["gg", "cw", "xx", "--"])
     assert summary.value_mean == 0.5
     assert (summary.value_low, summary.value_high) == (0.5 / 3, 2.5 / 3)
@@ -160,7 +160,7 @@ def test_speed_is_what_was_sampled_over_the_seconds_it_took(journal: Journal) ->
 
 
 def test_means_leave_out_what_the_interpreter_broke_off(journal: Journal) -> None:
-    """The mean length counted partial responses, that of programs beside it and the table of values did not."""
+    """The mean length counted partial responses, but the mean number of programs and the table of values did not."""
     (prompt,) = fill(journal, ["cw"])
     ids = np.zeros(40, dtype=np.int32)
     broken = Sample(prompt.prompt_id, 2, 0, "r", ids, "tool_error", None, Verdict.TOOL_ERROR, None, "503", tool_turns=4)

@@ -1,4 +1,4 @@
-"""No program leaves its sandbox, or takes more than its limits, and the next one is served."""
+"""No program escapes its sandbox or exceeds its limits, and the next program still runs."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the model is told of a program."""
+"""What the model is told about a program."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Programs run on this machine: what they may do, what stops them, and that nothing of them is left."""
+"""Programs run on this machine: what they may do, what stops them, and that they leave nothing behind."""
 
 import asyncio
 import gc
@@ -68,8 +68,8 @@ def test_each_limit_ends_a_program_and_what_it_wrote_is_kept(unsafe: bool) -> No
 
 
 def test_what_contains_a_program_writes_nothing_into_its_output() -> None:
-    """`unshare` complained on the program's stderr, more often than not, that its child had been killed before it: the
-    model read that, and only where the sandbox was made by root."""
+    """`unshare` often wrote to the program's stderr that its child had been killed, and the model read that message.
+    This happened only if root made the sandbox."""
 
     async def all_stopped() -> list[Execution]:
         async with LocalInterpreter() as interpreter:
@@ -79,7 +79,7 @@ def test_what_contains_a_program_writes_nothing_into_its_output() -> None:
 
 
 def test_a_sandbox_that_cannot_be_made_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the remote one was: a moment without a free file descriptor or thread was a `tool_error` at once."""
+    """Only remote sandboxes were retried. A brief lack of file descriptors or threads became a `tool_error` at once."""
     made, start = [], subprocess.Popen
 
     def failing(*arguments: Any, **named: Any) -> Any:
@@ -101,8 +101,8 @@ def test_a_sandbox_that_cannot_be_made_is_tried_again(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("unsafe", [False, True])
 def test_a_programs_name_can_be_any_bytes(unsafe: bool) -> None:
-    """Read as text, one that is no UTF-8 ended the whole estimate, and each time that it was resumed; one with a
-    carriage return and `VmRSS: -999999` switched the memory limit off."""
+    """A process name that is not UTF-8 ended the whole estimate, and ended it again after every resume. A name with a
+    carriage return and `VmRSS: -999999` disabled the memory limit."""
     name = "import ctypes, os, time\nassert ctypes.CDLL(None).prctl(15, {!r}) == 0\n"
     assert run(name.format(b"\xff\xfe") + "time.sleep(0.5)\nprint(1)", unsafe=unsafe).stdout == "1\n"
     forked = "for _ in range(3):\n    if os.fork() == 0: break\nx = b'x' * (110 << 20)\ntime.sleep(60)"
@@ -112,7 +112,7 @@ def test_a_programs_name_can_be_any_bytes(unsafe: bool) -> None:
 def test_an_error_that_nobody_expects_costs_one_program_and_no_further_attempts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever else was raised while a program ran ended the whole estimate, which drew the same program again."""
+    """Any other exception during a program ended the whole estimate, and resuming drew the same program again."""
     attempts = []
 
     def failing(*_: Any, **__: Any) -> int:
@@ -134,7 +134,7 @@ def test_an_error_that_nobody_expects_costs_one_program_and_no_further_attempts(
 @pytest.mark.parametrize("unsafe", [False, True])
 @pytest.mark.parametrize(("limits", "said"), [(Limits(1e20, 256), "CPU limit"), (Limits(30, 10**14), "AS limit")])
 def test_a_limit_that_cannot_be_set_is_our_failure(unsafe: bool, limits: Limits, said: str) -> None:
-    """`prlimit: failed to parse CPU limit` was what the model read, in place of its program's output."""
+    """The model read `prlimit: failed to parse CPU limit` instead of its program's output."""
 
     async def once() -> Execution:
         async with LocalInterpreter(1, unsafe, attempts=1) as interpreter:
@@ -146,13 +146,13 @@ def test_a_limit_that_cannot_be_set_is_our_failure(unsafe: bool, limits: Limits,
 
 @pytest.mark.parametrize("unsafe", [False, True])
 def test_a_status_above_128_is_no_time_limit_where_none_was_reached(unsafe: bool) -> None:
-    """The model read that its program was stopped after 30 seconds, within one."""
+    """The model read that its program was stopped after 30 seconds, although it had run for less than one."""
     execution = run("import sys\nsys.exit(152)", unsafe=unsafe)
     assert (execution.stopped, execution.return_code) == (None, -signal.SIGXCPU)
 
 
 def test_a_program_reads_the_same_with_and_without_a_sandbox() -> None:
-    """A traceback named a folder with a random name, so that the tokens of a response were others in every run."""
+    """A traceback named a folder with a random name, so the tokens of a response differed from run to run."""
     code = "import os, tempfile\nprint(os.getcwd(), __file__, os.environ['HOME'], tempfile.gettempdir())\nint('x')"
     contained, plain = run(code), run(code, unsafe=True)
     assert (contained.stdout, contained.stderr) == (plain.stdout, plain.stderr)
@@ -161,7 +161,7 @@ def test_a_program_reads_the_same_with_and_without_a_sandbox() -> None:
 
 
 def test_an_interpreter_may_open_as_many_files_as_its_machine_allows() -> None:
-    """With as many programs as a large machine has cores, 1,024 were too few, for whatever else the process opens."""
+    """On a large machine with one program per core, 1,024 files were too few, because the process opens others too."""
 
     async def opened() -> tuple[int, int, Execution]:
         async with LocalInterpreter(1) as interpreter:
@@ -185,7 +185,7 @@ def test_a_program_that_fills_its_output_exactly_is_not_stopped() -> None:
 
 
 def test_pages_that_processes_share_are_counted_once() -> None:
-    """A parent of 150 MB with seven children that only wait was taken for 1.2 GB."""
+    """A parent of 150 MB with seven idle children was counted as 1.2 GB."""
     code = "import os, time\nx = b'x' * (150 << 20)\nfor _ in range(7):\n    if os.fork() == 0: break\ntime.sleep(1)"
     assert run(code, Limits(20, 512)).return_code == 0
 
@@ -221,7 +221,7 @@ if __name__ == "__main__":
 
 
 def test_every_program_finds_an_empty_folder_and_the_same_hashes() -> None:
-    """Where the virtual environment lay in /tmp, a program found a part of its path beside itself."""
+    """If the virtual environment was in /tmp, a program found part of that path in its own folder."""
     code = "import os\nprint(os.listdir(), hash('x'))\nopen('left', 'w').close()\nopen('/dev/shm/left', 'w').close()"
     first, second = run(code), run(code)
     assert first.stdout == second.stdout
@@ -300,7 +300,7 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("moment", [0.0, 0.005, 0.02, 0.3])
 def test_a_killed_command_leaves_no_program_behind(place: Outside, moment: float) -> None:
-    """A bwrap that was killed while it made a sandbox left a child that waited for it for ever."""
+    """A bwrap that was killed while it made a sandbox left behind a child that waited for it forever."""
     if os.geteuid() != 0 and moment < 0.1:
         pytest.skip("only root's sandbox is in a namespace that ends with us from its first moment on")
     command = subprocess.Popen([sys.executable, "-c", PARENT, place.mark], start_new_session=True)
@@ -335,7 +335,7 @@ def test_any_loop_in_any_thread_can_wait_for_a_program(loops: str) -> None:
 
 
 def executions_leave_nothing(place: Outside, count: int, growth_mb: float) -> None:
-    """Runs programs of several kinds, two at once, and compares before and after."""
+    """Run several kinds of programs, two at once, and compare resources before and after."""
     kinds = [
         ("print(6 * 7)", "42\n"),
         (
@@ -428,7 +428,7 @@ def test_the_check_passes_with_the_smallest_limits(unsafe: bool) -> None:
     ],
 )
 def test_limits_that_cannot_be_set_are_refused_in_one_line(unsafe: bool, limits: Limits, said: str) -> None:
-    """The check had limits of its own: it passed, and every program of the run failed."""
+    """The check used its own limits, so it passed although every program of the run failed."""
     with pytest.raises(UserError) as refused:
         asyncio.run(check_sandbox(unsafe, limits))
     assert re.fullmatch(said, str(refused.value))
@@ -448,7 +448,7 @@ except UserError as error:
 
 
 def test_a_memory_limit_above_our_own_is_refused() -> None:
-    """The check's 1,024 MB could be set, and the run's could not: the model read what prlimit said of that."""
+    """The check could set its own 1,024 MB, but the run could not set its limit. The model read prlimit's error."""
     command = ["prlimit", f"--as={4 << 30}", sys.executable, "-c", CONFINED]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr == ""

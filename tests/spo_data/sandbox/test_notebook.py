@@ -1,4 +1,4 @@
-"""The last expression is shown: what is printed is what a notebook shows, and nothing else of the program changes."""
+"""The last expression is shown as in a notebook, and the program is otherwise unchanged."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from spo_data.sandbox.notebook import show_last
 
 
 def printed(code: str) -> str:
-    """What the program prints, its last expression shown."""
+    """The program's output, with its last expression shown."""
     done = subprocess.run([sys.executable, "-c", show_last(code)], capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 

@@ -31,7 +31,7 @@ def finished(status: str = "Failed", **changes: Any) -> str:
 
 @dataclass
 class Faulty:
-    """A server that answers with a script, its last line for ever."""
+    """A server that answers with the lines of a script in turn and then repeats the last one."""
 
     address: str
     script: Sequence["tuple[int, str] | str"]
@@ -43,7 +43,7 @@ class Faulty:
 
 @contextmanager
 def serving(*script: "tuple[int, str] | str", headers: dict[str, str] | None = None) -> Iterator[Faulty]:
-    """Answer with status and body; `hang` answers nothing, `cut` closes the connection."""
+    """Answer each request with a status and a body. `hang` sends no answer, and `cut` closes the connection."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -243,7 +243,7 @@ def test_no_more_programs_are_sent_at_once_than_it_says() -> None:
 
 
 def test_a_program_that_waits_for_its_next_attempt_is_in_nobodys_way() -> None:
-    """It kept its place while it waited, half a minute and more: with all places so taken nothing ran at all."""
+    """A program kept its slot for half a minute or more while it waited. If all slots were taken so, nothing ran."""
 
     async def both(interpreter: RemoteInterpreter) -> str:
         waiting = asyncio.create_task(interpreter.run("", Limits()))

@@ -1,4 +1,4 @@
-"""The sandbox server over real HTTP: what it refuses, how it waits, and what becomes of a program nobody waits for."""
+"""The sandbox server over real HTTP: what it refuses, how it waits, and when it kills a program."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ class Scripted:
 def serving(
     interpreter: Callable[[], Any], most: Limits | None = None, heartbeat_seconds: float = 5.0
 ) -> Iterator[str]:
-    """Serve what `interpreter` opens, in a thread; the address."""
+    """Serve what `interpreter` opens, in a thread, and yield the address."""
     listening = socket.create_server(("127.0.0.1", 0))
     server: list[uvicorn.Server] = []
     ready = threading.Event()
@@ -151,7 +151,7 @@ def test_a_programs_limits_are_the_clients(fields: Any, limits: Limits, stdin: s
 
 @pytest.mark.parametrize("fields", [{"run_timeout": 40.5}, {"memory_limit_MB": 2049}])
 def test_limits_beyond_the_servers_are_refused_and_not_made_smaller(fields: Any) -> None:
-    """The model was told of the limit that had been asked for, while another one held."""
+    """The model was told the limit that the client had requested, while a lower one applied."""
     with scripted() as (address, interpreter):
         answer = post(address, "x = 1", **fields)
     assert answer.status_code == 400
@@ -330,7 +330,7 @@ def test_the_server_passes_its_clients_check(real: str) -> None:
     asyncio.run(check_remote(real, Limits()))
 
 
-@pytest.mark.slow  # to import verl takes long
+@pytest.mark.slow  # importing verl is slow
 @pytest.mark.parametrize(
     ("code", "stdin", "expected", "result", "status"),
     [

@@ -13,7 +13,7 @@ Pair = tuple[Verdict, float | None]
 
 FAILURES = sorted(set(Verdict) - OBSERVATIONS)
 SINGLE_FAILURES = sorted({*FAILURES} - {Verdict.GOLD_UNPARSEABLE})
-"""Failures of one sample; an unparseable ground truth is the prompt's."""
+"""Failures of one sample. An unparseable ground truth is a failure of the whole prompt."""
 _BINARY = st.sampled_from(
     [(Verdict.CORRECT, 1.0), (Verdict.WRONG, 0.0), (Verdict.NO_ANSWER, 0.0), (Verdict.TRUNCATED, 0.0)]
 )
@@ -82,7 +82,7 @@ def test_a_truncated_sample_is_zero_in_the_value_and_one_in_the_upper_bound() ->
 
 @given(ANY, UNDRAWN, st.integers(0, 40))
 def test_a_prompt_with_an_unparseable_ground_truth_has_no_value(pairs: list[Pair], undrawn: int, where: int) -> None:
-    """Its truncated samples, which no grader had seen, scored 0 and gave it the value 0."""
+    """Its truncated samples scored 0 without any grading and gave the prompt the value 0."""
     value = estimate_value([*pairs[:where], (Verdict.GOLD_UNPARSEABLE, None), *pairs[where:]], undrawn)
     assert (value.value, value.vhat, value.n_valid) == (None, (), 0)
     assert value.n_failed == value.n == len(pairs) + 1 + undrawn

@@ -1,4 +1,4 @@
-"""What holds of every answer: dressed otherwise it is the same answer, and another answer is another."""
+"""Properties of every answer: another notation does not change it, and a different answer never equals it."""
 
 import random
 import time
@@ -19,7 +19,7 @@ from spo_data.grading.verifiers.math_verify import MathVerifier
 pytestmark = pytest.mark.slow
 
 SECONDS = 10
-"""A hang guard: the texts below take well under a second where every step is linear."""
+"""A hang guard: the texts below take well under a second if every step is linear."""
 
 Dress = Callable[[str], str]
 
@@ -61,7 +61,7 @@ def _small(text: str) -> str:
 
 
 def _sized(text: str) -> str:
-    """A comma within parentheses would make a pair."""
+    """Parentheses would turn text with a comma into a pair."""
     return rf"\left({text}\right)" if "," not in text else text
 
 
@@ -167,7 +167,7 @@ def _verdict(gold: str, response: str) -> Verdict:
 
 
 def _tell_apart(first: Fraction, second: Fraction) -> bool:
-    """Whether no rounding that the documentation allows makes them one."""
+    """Whether the numbers differ by more than the documented rounding allows."""
     difference = abs(first - second)
     return difference > ABSOLUTE_TOLERANCE or difference > RELATIVE_TOLERANCE * min(abs(first), abs(second))
 
@@ -272,7 +272,7 @@ _PLAIN = st.composite(_plain)()
 
 @st.composite
 def _pairs(draw: st.DrawFn) -> tuple[str, str]:
-    """Two plain numbers: unrelated, the same written otherwise, or a hair apart."""
+    """Two plain numbers: unrelated, equal but written differently, or very close."""
     value, first, second = draw(_written())
     kind = draw(st.sampled_from(("same", "near", "other")))
     if kind == "same":
@@ -301,7 +301,7 @@ def test_numbers_compared_without_sympy_are_equal_where_sympy_finds_them_equal(p
 @settings(max_examples=500, deadline=None)
 @given(pair=_pairs())
 def test_plain_numbers_are_equal_both_ways(pair: tuple[str, str]) -> None:
-    """But for the border of five significant digits, which is taken of the ground truth."""
+    """This excludes pairs at the border of five significant digits, which is relative to the ground truth."""
     gold, answer = read_number(pair[0]), read_number(pair[1])
     assert gold is not None
     assert answer is not None
@@ -357,7 +357,7 @@ def test_extraction_is_linear_in_hostile_text(scrap: str) -> None:
     ids=["a list without spaces", "a box of spaces", "a list with spaces", "a long hedge", "a box of control spaces"],
 )
 def test_grading_does_not_hang_on_a_response_that_repeats_itself(response: str) -> None:
-    """A search for hedges tried every way to part "1,1,1,…" into numbers: 22 of them took four seconds."""
+    """A search for hedges tried every way to split "1,1,1,…" into numbers, so 22 of them took four seconds."""
     started = time.monotonic()
     MathVerifier().grade(response, "5")
     assert time.monotonic() - started < SECONDS / 2

@@ -104,7 +104,7 @@ def test_an_answer_is_a_box_then_a_tag_then_a_marked_line(response: str, answer:
 
 @pytest.mark.parametrize("heading", ["#### Step 2: add the terms", "#### Conclusion", "##### Check"])
 def test_a_markdown_heading_with_text_below_it_is_not_an_answer(heading: str) -> None:
-    """A fourth-level heading was read as GSM8K's answer line, and a right answer below it graded wrong."""
+    """A fourth-level heading was read as GSM8K's answer line, so a right answer below it was graded wrong."""
     assert extract_answer(f"{heading}\nThe answer is $42$.") is None
 
 

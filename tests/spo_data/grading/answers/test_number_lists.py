@@ -1,4 +1,4 @@
-"""The fast path for lists of numbers says what math-verify says, or leaves it to math-verify."""
+"""The fast path for lists of numbers agrees with math-verify or leaves the decision to it."""
 
 import pytest
 from hypothesis import example, given, settings

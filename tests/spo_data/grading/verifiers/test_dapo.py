@@ -1,4 +1,4 @@
-"""`dapo` against verl's own file: what is trained with that reward is estimated with that reward."""
+"""`dapo` against verl's own file, so that values use the same reward as training."""
 
 import importlib.metadata
 import importlib.util
@@ -25,7 +25,7 @@ PIECES = (
 
 @lru_cache(maxsize=1)
 def _verl() -> Any:
-    """verl's file by itself: importing the package takes many seconds."""
+    """Load verl's file by itself, because importing the package takes many seconds."""
     try:
         distribution = importlib.metadata.distribution("verl")
     except importlib.metadata.PackageNotFoundError:
@@ -56,14 +56,14 @@ def _agree(response: str, gold: str) -> Verdict:
 
 
 def _near(gold: str, chance: random.Random) -> str:
-    """The gold, or what comes close to it."""
+    """The gold, or text close to it."""
     return chance.choice(
         (gold, gold, gold, f" {gold}", f"{gold} ", f"{gold}.", gold[:-1], f"{{{gold}}}", f"${gold}$", gold.upper())
     )
 
 
 def _tail(chance: random.Random, length: int) -> str:
-    """Long enough to put the box near the border of verl's 100 or 300 characters."""
+    """Text after the box, often long enough to put the box near verl's border of 100 or 300 characters."""
     border = chance.choice((0, 0, 1, 5, 100, 300))
     size = max(0, border + chance.randint(-length - 12, 12)) if border > 5 else border
     return "".join(chance.choice(("x", " ", "é", "\n")) for _ in range(size))

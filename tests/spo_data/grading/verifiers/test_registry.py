@@ -1,4 +1,4 @@
-"""Whether an answer equals the ground truth: one line a case, each with its reason."""
+"""Whether an answer equals the ground truth: one line per case, each with its reason."""
 
 import importlib.metadata
 import subprocess
@@ -171,7 +171,7 @@ def test_math_verify_judges_a_whole_response(gold: str, response: str, verdict: 
 
 @pytest.mark.parametrize(("gold", "response", "verdict", "reason"), FULL_STOPS, ids=_ids(FULL_STOPS))
 def test_math_verify_overlooks_a_full_stop(gold: str, response: str, verdict: Verdict, reason: str) -> None:
-    r"""math-verify parses nothing of `\boxed{42.}`, and extracted answer lines are boxed: right answers were wrong."""
+    r"""math-verify cannot parse `\boxed{42.}`. Extracted answer lines are boxed, so right answers were graded wrong."""
     del reason
     _check("math-verify", gold, response, verdict)
 
@@ -206,7 +206,7 @@ def test_a_gold_that_does_not_parse_is_named_unparseable(gold: str) -> None:
 
 @pytest.mark.parametrize("answer", [r"10\%", "10%", "10"])
 def test_a_gold_in_percent_is_a_gold(answer: str) -> None:
-    r"""Boxed, `10\%` parses as nothing (unboxed as 10), so every prompt with such a ground truth was dropped."""
+    r"""`10\%` in a box does not parse (unboxed, it is 10), so every prompt with such a ground truth was dropped."""
     verifier = load_verifier("math-verify")
     assert verifier.check_gold(r"10\%", None).verdict is CORRECT
     assert verifier.grade(f"\\boxed{{{answer}}}", r"10\%", None).verdict is CORRECT
@@ -309,7 +309,7 @@ def test_plain_numbers_are_told_from_other_answers(text: str, expected: bool) ->
 
 @pytest.mark.parametrize("error", [MemoryError, RecursionError])
 def test_a_parser_that_runs_out_is_no_wrong_answer(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    """math-verify takes every exception of its parser for "no expression", which scored 0."""
+    """math-verify treats every exception of its parser as "no expression", which scored 0."""
     import math_verify.parser
 
     math_equal._load_math_verify.cache_clear()

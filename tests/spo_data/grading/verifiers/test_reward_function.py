@@ -1,4 +1,4 @@
-"""A user's reward function as a verifier: what it is given, and what becomes of what it returns."""
+"""A user's reward function as a verifier: what it is given, and how its result is read."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The grading processes: what hangs, crashes or grows there stays there."""
+"""The grading processes: a hang, a crash or memory growth in one affects nothing else."""
 
 import asyncio
 import math
@@ -23,7 +23,7 @@ HUGE = r"\boxed{\prod_{k=1}^{1000000} (k^2+1)}"
 """math-verify would have to multiply a million numbers."""
 RIGHT = GradeJob("<answer>a</answer>", "a")
 SLOW = GradeJob("\\boxed{" + "a" * 3_000_000 + "}", "b")
-"""Some tenths of a second for `exact`, which walks through a box one character at a time."""
+"""Takes `exact` a few tenths of a second, because it reads a box one character at a time."""
 VERY_SLOW = GradeJob("\\boxed{" + "a" * 30_000_000 + "}", "b")
 
 
@@ -98,7 +98,7 @@ def test_a_worker_killed_in_a_job_costs_that_job_alone() -> None:
 
 
 def test_a_worker_killed_while_it_waits_is_replaced() -> None:
-    """An idle process that the out-of-memory killer took broke the pool for good: every later job raised SpoError."""
+    """If the out-of-memory killer took an idle process, the pool broke for good and every later job raised SpoError."""
 
     async def grade() -> Grade:
         async with GraderPool("exact", workers=2, seconds=10) as pool:
@@ -130,7 +130,7 @@ def test_a_cancelled_job_frees_its_process() -> None:
 
 @pytest.mark.parametrize(("memory_gb", "verdict"), [(0.4, Verdict.GRADER_ERROR), (4.0, Verdict.WRONG)])
 def test_a_job_gets_no_more_memory_than_its_process_may_have(memory_gb: float, verdict: Verdict) -> None:
-    """The 24 MB of the response become half a GB of words."""
+    """Splitting the response of 24 MB into words takes half a GB."""
     greedy = GradeJob("<answer>" + "ab " * 8_000_000 + "</answer>", "b")
 
     async def grade() -> tuple[Grade, Grade]:

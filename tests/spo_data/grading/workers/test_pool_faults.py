@@ -1,4 +1,4 @@
-"""The fault matrix: whatever a response or a reward function does, its job alone pays, and with a typed verdict."""
+"""The fault matrix: a response or a reward function that fails affects only its own job, which gets a typed verdict."""
 
 import asyncio
 import contextlib
@@ -28,9 +28,9 @@ TIMEOUT, ERROR = Verdict.GRADER_TIMEOUT, Verdict.GRADER_ERROR
 
 LIMIT = 2.0
 KILLING = 3.0
-"""pebble asks with SIGTERM first, and kills what does not end within three seconds."""
+"""pebble sends SIGTERM first and kills a process that does not end within three seconds."""
 MARGIN = 4.0
-"""For a busy machine."""
+"""Extra time for a busy machine."""
 
 REWARD = '''
 """Does what the response says."""
@@ -81,7 +81,7 @@ def write(folder: Path, source: str | bytes, name: str = "reward.py") -> str:
 
 
 class Shared:
-    """One pool for many cases: what one case breaks, the next one notices."""
+    """One pool for many cases, so that damage by one case shows in the next."""
 
     def __init__(self, file: str) -> None:
         self.judge, self.later = f"{file}:judge", f"{file}:later"
@@ -158,7 +158,7 @@ def test_a_reward_function_that_fails_fails_alone(shared: Shared, response: str,
 
 
 def test_a_process_that_leaves_with_status_0_is_no_verdict(shared: Shared) -> None:
-    """pebble takes status 0 for an orderly end, so that the time limit has to find the job: typed, though late."""
+    """pebble takes status 0 for a normal exit, so the job gets its typed verdict only at the time limit."""
     graded = shared.grade("os._exit(0)", verifier=shared.judge)
     assert graded.verdict in (ERROR, TIMEOUT)
     assert graded.score is None
@@ -216,9 +216,9 @@ def test_data_source_and_extra_info_arrive_as_they_are_and_no_job_sees_what_anot
 def test_what_only_the_reward_s_own_module_can_unpickle_does_not_break_the_parent(
     tmp_path: Path, response: str
 ) -> None:
-    """The module `spo_reward_…` exists in the grading process alone: an answer of a class that the reward's file
-    defines, or a BaseException of its own, ended the parent's thread that reads the results, and every job that was
-    under way waited for minutes."""
+    """The module `spo_reward_…` exists only in the grading process. An answer of a class from the reward's file, or a
+    BaseException defined there, ended the parent's thread that reads results. Every job under way then waited for
+    minutes."""
     name = f"{write(tmp_path, REWARD)}:judge"
 
     async def grade() -> list[Grade]:
@@ -267,7 +267,7 @@ INPUTS = [
 
 @pytest.mark.parametrize(("response", "verdicts"), [case[:2] for case in INPUTS], ids=[case[2] for case in INPUTS])
 def test_math_verify_outlives_a_response(shared: Shared, response: str, verdicts: tuple[Verdict, ...]) -> None:
-    """A score only where the answer was read and compared; what could not be read is no wrong answer."""
+    """A response gets a score only if its answer was read and compared. An unreadable answer is not a wrong one."""
     started = time.monotonic()
     graded = shared.grade(response)
     assert graded.verdict in verdicts, graded.detail
@@ -322,8 +322,8 @@ def test_the_time_in_the_queue_never_counts(tmp_path: Path) -> None:
 
 
 def test_the_import_of_a_reward_function_is_not_charged_to_the_first_job(tmp_path: Path) -> None:
-    """It is loaded in one process before the first job; in every other one, and in each that replaces a killed one,
-    the first job paid for the import: of six equal jobs two timed out."""
+    """Only one process loaded the function before its first job. In all others, including those that replace killed
+    ones, the first job's time included the import, and two of six equal jobs timed out."""
     source = "import time\ntime.sleep(1.2)\ndef judge(**_):\n    time.sleep(1)\n    return 1.0\n"
 
     async def grade() -> list[Grade]:
@@ -354,8 +354,8 @@ def test_what_a_reward_prints_reaches_nobody_s_stdout(tmp_path: Path) -> None:
 
 
 def test_no_child_process_of_a_reward_outlives_the_pool(tmp_path: Path) -> None:
-    """The children of a grading process that was killed at the limit went on: as rewards that run a response's code
-    start one each, they pile up, outside every memory limit."""
+    """The children of a grading process that was killed at the time limit kept running. A reward that runs a response's
+    code starts one child per job, so they piled up outside every memory limit."""
     mark = f"{1000 + random.SystemRandom().random():.9f}"
     responses = [f"subprocess.run(['sleep', '{mark}'])", f"both(subprocess.Popen(['sleep', '{mark}']), 1.0)"]
 
@@ -392,7 +392,7 @@ def test_a_reward_that_changes_the_folder_hides_no_other_reward_s_file(
 
 
 def test_two_reward_functions_of_different_folders_are_refused(tmp_path: Path) -> None:
-    """Both folders held a `helper.py`: the second function got the first one's, and its scores."""
+    """If both folders held a `helper.py`, the second function imported the first one's and gave its scores."""
     names = [f"{write(tmp_path / folder, 'def judge(**_): return 1')}:judge" for folder in ("a", "b")]
     with pytest.raises(UserError, match="must be in one folder"):
         GraderPool(*names)
