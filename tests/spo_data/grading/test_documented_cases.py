@@ -27,6 +27,6 @@ def test_a_documented_case_is_graded_as_it_says(gold: str, answer: str, verdict:
 
 
 def test_the_whole_table_was_read() -> None:
-    table = PAGE.read_text(encoding="utf-8").split("## What `math-verify` calls equal")[1].split("\n## ")[0]
+    table = PAGE.read_text(encoding="utf-8").split("## Which answers does `math-verify` call equal?")[1].split("\n## ")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert len(rows) == len(_ROW.findall(table)) > 25
