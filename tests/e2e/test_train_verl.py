@@ -29,7 +29,7 @@ VERIFIER = """
 import os
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None):
-    if solution_str and solution_str[0] in os.environ.get("CRASH_ON", ""):
+    if os.environ.get("CRASH_ON_ODD_LENGTH") and len(solution_str) % 2:
         os._exit(1)
     return float(ground_truth in solution_str)
 """
@@ -174,15 +174,16 @@ def check_tracker(work: Path, saved: dict[str, np.ndarray]) -> None:
 def test_grpo_on_two_workers_with_padding_validation_and_failing_graders(work: Path) -> None:
     """The paper's baseline on the same data, reward and trainer, from prompt files alone, without values.
 
-    Five prompts with two responses each do not divide into mini-batches, so verl pads. A response that begins with one
-    of nine characters crashes the grader, and another prompt replaces the failed one.
+    Five prompts with two responses each do not divide into mini-batches, so verl pads. A response of odd length crashes
+    the grader, and another prompt replaces the failed one. When nine first characters did, some validations had no
+    such response, and the test failed.
     """
     arguments = ["--method", "grpo", "--train-files", "prompts.jsonl", "--model", "model", "--template", "none"]
     arguments += ["--verifier", "verifier.py:compute_score", "--val-files", "prompts.jsonl", "--gpus-per-node", "2"]
     arguments += ["data.train_batch_size=5", "actor_rollout_ref.rollout.n=2", "trainer.total_training_steps=2"]
     arguments += ["actor_rollout_ref.actor.ppo_mini_batch_size=4", f"data.max_response_length={RESPONSE_TOKENS}"]
     arguments += ["trainer.test_freq=2"]
-    done = train(work, "grpo", *arguments, CRASH_ON="abcdefghi")
+    done = train(work, "grpo", *arguments, CRASH_ON_ODD_LENGTH="1")
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = steps(work, "grpo")
     assert sorted(metrics) == [1, 2]
@@ -194,7 +195,7 @@ def test_grpo_on_two_workers_with_padding_validation_and_failing_graders(work: P
     assert sum(data.get("spo/verdict_total/grader_error", 0) for data in metrics.values()) > 0
     (validation,) = [value for name, value in metrics[2].items() if name.startswith("val-core/")]
     assert metrics[2]["val-aux/failed_samples"] > 0
-    # The mean is over the graded samples. If failed samples counted as wrong, it would be a third lower.
+    # The mean is over the graded samples. If failed samples counted as wrong, it would be lower.
     graded = PROMPTS - metrics[2]["val-aux/failed_samples"]
     assert (validation * graded) == pytest.approx(round(validation * graded), abs=1e-6)
 

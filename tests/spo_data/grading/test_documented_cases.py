@@ -27,6 +27,7 @@ def test_a_documented_case_is_graded_as_it_says(gold: str, answer: str, verdict:
 
 
 def test_the_whole_table_was_read() -> None:
-    table = PAGE.read_text(encoding="utf-8").split("## Which answers does `math-verify` call equal?")[1].split("\n## ")[0]
+    heading = "## Which answers does `math-verify` call equal?"
+    table = PAGE.read_text(encoding="utf-8").split(heading)[1].split("\n## ")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert len(rows) == len(_ROW.findall(table)) > 25
