@@ -358,7 +358,7 @@ def test_suspect_ground_truths_are_printed(suspicious: Path, command: str, width
     lines = ended["stdout"].splitlines()
     start = lines.index("suspect ground truths: all answers agree on another answer")
     header, *rows = lines[start + 1 : start + 2 + len(suspects)]
-    assert header.split()[:4] == ["ground", "truth", "all", "answer"]
+    assert header.split()[:4] == ["ground", "truth", "answer", "of"]
     for line, suspect in zip(rows, suspects, strict=True):
         assert suspect["answer"] == "[red]1001"
         gold, answer, *rest = line.split()

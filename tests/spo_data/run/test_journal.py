@@ -533,7 +533,7 @@ def test_what_goes_through_all_samples_reads_an_index_and_not_their_rows(
     manifest = make_manifest({"tools": tools}, n=1)
     passes: list[Callable[[], object]] = [
         journal.done,
-        journal.ungraded,
+        journal.find_ungraded,
         journal.mark_unfinished,
         lambda: summarize(journal, manifest),
         lambda: journal.set_prompts(make_prompts(4), []),
