@@ -37,3 +37,11 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if hasattr(request.module, "DRAWN"):
         return make_run(tmp_path / "run", request.module.DRAWN, n=request.module.N)
     return Path(shutil.copytree(request.getfixturevalue("finished"), tmp_path / "run"))
+
+
+@pytest.fixture
+def datasets_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Files that `datasets` makes of local data go into the session's folder, not into the user's cache."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")

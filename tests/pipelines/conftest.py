@@ -8,12 +8,9 @@ from support import scripted
 
 
 @pytest.fixture(autouse=True)
-def _cheap(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _cheap(monkeypatch: pytest.MonkeyPatch, datasets_cache: None) -> None:  # noqa: ARG001 # wanted for its effect
     """Load one tokenizer for all tests, and write no file to the user's cache."""
-    import datasets
-
     scripted.cheap_chat(monkeypatch)
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
 
 
 @pytest.fixture

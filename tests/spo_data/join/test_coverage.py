@@ -20,14 +20,9 @@ from spo_data.values.scores import make_value_row
 from spo_data.values.table import ValueTable
 from support.records import make_manifest
 
+pytestmark = pytest.mark.usefixtures("datasets_cache")
+
 BOXED = load_template("boxed")
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
 
 
 def values_of(

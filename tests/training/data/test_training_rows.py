@@ -26,16 +26,11 @@ from spo_train.data.validation_rows import make_validation_rows
 from spo_train.data.verl_files import read_values_file, write_training_data
 from support.records import make_manifest
 
+pytestmark = pytest.mark.usefixtures("datasets_cache")
+
 QUESTIONS = ("What is one and one?", "What is two and two?", "What is three and three?")
 GOLDS = ("2", "4", "6")
 SCORES = ([1.0, 0.0, 1.0], [0.0, 0.0, None], [0.25, 1.0, 0.5])
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
 
 
 def ask(question: str, gold: str = "4", *, template: str = "boxed", system: str | None = None, **more: Any) -> Prompt:
