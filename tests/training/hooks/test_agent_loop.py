@@ -17,8 +17,6 @@ from spo_data.provenance import ToolsRecord
 from spo_data.sandbox.interpreter import SandboxError
 from support.tool_scripts import CASES, Case, ScriptedInterpreter, ScriptedTurns
 
-pytestmark = pytest.mark.slow  # importing verl takes ten seconds
-
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1? Put it into \\boxed{}."}]
 MESSAGES = [Message(**turn) for turn in TURNS]
 LOGPROB = -0.5

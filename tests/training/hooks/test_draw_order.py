@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.slow  # importing verl takes ten seconds
-
 NO_EVICTIONS = (set(), set(), set(), Counter())
 
 

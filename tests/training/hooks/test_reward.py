@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.slow  # importing verl takes ten seconds
-
-SLOW = """
+FUNCTION = """
 import os, time
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None):
@@ -94,25 +92,49 @@ def test_a_sample_that_failed_is_not_wrong_in_validation(tokenizer: Any) -> None
     assert metrics["sums"] == {"reward": {"mean@1": 1.0}}
 
 
-def test_our_own_failure_is_no_reward(tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """verl's own manager grades in a thread. A hang blocks the worker, a crash ends it, and both count as wrong."""
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The failures that the trainer is told of."""
     from spo_train.hooks import failures
 
-    counted: list[str] = []
-    monkeypatch.setattr(failures, "count", counted.append)
+    verdicts: list[str] = []
+    monkeypatch.setattr(failures, "count", verdicts.append)
+    return verdicts
+
+
+def test_our_own_failure_is_no_reward(tokenizer: Any, tmp_path: Path, counted: list[str]) -> None:
+    """verl's own manager grades in a thread: a crash of the grader ends its worker and counts as wrong."""
+    from spo_train.hooks.reward import UngradedError
+
     function = tmp_path / "mine.py"
-    function.write_text(SLOW)
+    function.write_text(FUNCTION)
     reward = make_reward(tokenizer, f"{function}:compute_score")
-    hung, crashed, right = grade(
+    crashed, in_validation, right = grade(
         reward,
-        make_item(tokenizer, "sleep", "x", uid="5fb1"),
         make_item(tokenizer, "crash", "x", uid="draw7"),
+        make_item(tokenizer, "crash", "x", uid="5fb1"),
         make_item(tokenizer, "x", "x"),
     )
-    assert "grader_timeout" in str(hung)
-    assert "grader_error" in str(crashed)
-    assert right["reward_score"] == 1.0
-    assert counted == ["grader_error"]  # from the training prompt; the other one is a validation prompt
+    for failed in (crashed, in_validation):
+        assert isinstance(failed, UngradedError)
+        assert str(failed).startswith("grader_error: ")
+    assert right == {"reward_score": 1.0, "reward_extra_info": {"verdict": "correct"}}
+    assert counted == ["grader_error"]  # of the training prompt alone
+
+
+@pytest.mark.slow  # each attempt waits until its time is over
+def test_a_grading_that_hangs_is_no_reward(tokenizer: Any, tmp_path: Path, counted: list[str]) -> None:
+    """A hang blocked verl's reward worker."""
+    from spo_train.hooks.reward import UngradedError
+
+    function = tmp_path / "mine.py"
+    function.write_text(FUNCTION)
+    (hung,) = grade(
+        make_reward(tokenizer, f"{function}:compute_score"), make_item(tokenizer, "sleep", "x", uid="draw7")
+    )
+    assert isinstance(hung, UngradedError)
+    assert str(hung).startswith("grader_timeout: ")
+    assert counted == ["grader_timeout"]
 
 
 def test_text_after_a_stop_string_is_not_graded(tokenizer: Any) -> None:

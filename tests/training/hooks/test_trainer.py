@@ -9,8 +9,6 @@ import pytest
 
 from spo_train.spo.settings import SPOSettings
 
-pytestmark = pytest.mark.slow  # importing verl takes ten seconds
-
 TOKENS = (np.array([1], np.int32), np.array([2], np.int32), np.array([True]))
 
 
