@@ -15,7 +15,7 @@ PARALLEL := -n 2 --dist worksteal
 DEMO := --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo \
 	--limit 32 --max-tokens 96 --dtype float32 --enforce-eager
 
-.PHONY: demo test test-fast test-long lint format bench clean
+.PHONY: demo test test-fast test-long lint format bench clean programs
 
 demo: .venv/ready
 	$(BIN)/spo-data estimate $(DEMO)
@@ -24,14 +24,14 @@ demo: .venv/ready
 	@echo "the card: runs/demo/README.md; again: $(BIN)/spo-data show runs/demo"
 
 # An engine takes the whole machine, so those tests run one after another.
-test: .venv/ready
+test: programs .venv/ready
 	$(BIN)/python -m pytest -m "not long and not engine" $(PARALLEL)
 	$(BIN)/python -m pytest -m "not long and engine"
 
-test-fast: .venv/ready
+test-fast: programs .venv/ready
 	$(BIN)/python -m pytest -m "not long and not engine and not slow" -q $(PARALLEL)
 
-test-long: .venv/ready
+test-long: programs .venv/ready
 	$(BIN)/python -m pytest -m "long and not engine" $(PARALLEL)
 	$(BIN)/python -m pytest -m "long and engine"
 
@@ -50,6 +50,9 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/sandbox.py
 	$(BIN)/python benchmarks/tracker.py
 	$(BIN)/python benchmarks/batch_assembly.py
+
+programs:
+	@bash requirements/programs.sh
 
 clean:
 	rm -rf .venv runs

@@ -97,36 +97,51 @@ def verl_processes(folder: Path) -> list[str]:
     return found
 
 
-def test_spo_from_a_run_of_our_own_killed_and_resumed(work: Path) -> None:
-    """Train from values just estimated with the same policy, SIGKILL every process at once, and resume.
+TRAINING = ["--offline-values", "run", "data.train_batch_size=7", "actor_rollout_ref.actor.optim.lr=1e-3"]
+TRAINING += ["trainer.save_freq=1", "trainer.max_actor_ckpt_to_keep=4"]
+
+
+def test_spo_from_a_run_of_our_own(work: Path) -> None:
+    """Train from values just estimated with the same policy; the tracker is the paper's, step by step."""
+    done = train(work, "spo", *TRAINING, "trainer.total_training_steps=3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "coverage" in done.stdout
+    assert "no accelerator" in done.stdout + done.stderr
+    assert "step 3/3" in done.stderr
+    check_metrics(steps(work, "spo"), 3)
+    check_tracker(work, "spo", 3)
+    assert verl_processes(work / "spo") == []
+
+
+@pytest.mark.long
+def test_a_killed_training_resumes_as_itself(work: Path) -> None:
+    """SIGKILL every process of a training at once, and resume.
 
     The resumed run is compared with the killed run's own later steps. It resumes from the checkpoint of step 2 and
     repeats steps 3 and 4. Prompts, baselines and trackers must be identical, and the model equal within rounding.
     """
-    arguments = ["--offline-values", "run", "data.train_batch_size=7", "trainer.save_freq=1"]
-    arguments += ["trainer.max_actor_ckpt_to_keep=4", "actor_rollout_ref.actor.optim.lr=1e-3"]
-    printed, checkpoints = work / "printed", work / "spo" / "checkpoints"
-    with printed.open("w") as output:
-        command = [str(BIN / "spo-train"), "--out", "spo", *arguments, "trainer.total_training_steps=6"]
+    checkpoints = work / "killed" / "checkpoints"
+    command = [str(BIN / "spo-train"), "--out", "killed", *TRAINING, "trainer.total_training_steps=6"]
+    with (work / "printed").open("w") as output:
         process = subprocess.Popen(command, cwd=work, stdout=output, stderr=output)
-        wait_for(lambda: (checkpoints / "global_step_4" / "actor").exists() and len(steps(work, "spo")) >= 4, process)
-        kill_all(process, work / "spo")
-    assert "coverage" in printed.read_text()
-    assert "no accelerator" in printed.read_text()
-    before, at_four = steps(work, "spo"), state(work, "spo", 4)
+        wait_for(
+            lambda: (checkpoints / "global_step_4" / "actor").exists() and len(steps(work, "killed")) >= 4, process
+        )
+        kill_all(process, work / "killed")
+    before, at_four = steps(work, "killed"), state(work, "killed", 4)
     model_before = load_weights(checkpoints)
-    check_metrics(before)
-    check_tracker(work, at_four)
+    check_metrics(before, 4)
+    check_tracker(work, "killed", 4)
 
     # As if the run had been killed during step 3: no later checkpoint exists, and the marker names step 2.
     for step in (3, 4, 5, 6):
         shutil.rmtree(checkpoints / f"global_step_{step}", ignore_errors=True)
     (checkpoints / "latest_checkpointed_iteration.txt").write_text("2")
-    arguments[4] = "trainer.max_actor_ckpt_to_keep=1"
-    done = train(work, "spo", "--resume", *arguments, "trainer.total_training_steps=4")
+    fewer = [*TRAINING, "trainer.max_actor_ckpt_to_keep=1", "trainer.total_training_steps=4"]
+    done = train(work, "killed", "--resume", *fewer)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "step 4/4" in done.stderr
-    after, again = steps(work, "spo"), state(work, "spo", 4)
+    after, again = steps(work, "killed"), state(work, "killed", 4)
     for name in at_four.keys() - {"memory.blobs"}:  # log-probs match only within rounding
         np.testing.assert_array_equal(at_four[name], again[name], err_msg=name)
     for step in (3, 4):
@@ -137,11 +152,12 @@ def test_spo_from_a_run_of_our_own_killed_and_resumed(work: Path) -> None:
         np.testing.assert_allclose(tensor, model_before[name], rtol=1e-3, atol=1e-5, err_msg=name)
     # verl kept only the resumed run's last model, and the older tracker was deleted with the older model.
     assert not (checkpoints / "global_step_3" / "spo").exists()
-    assert verl_processes(work / "spo") == []
+    assert verl_processes(work / "killed") == []
 
 
-def check_metrics(metrics: dict[int, dict[str, Any]]) -> None:
-    """The metrics of the first four steps are consistent."""
+def check_metrics(metrics: dict[int, dict[str, Any]], last: int) -> None:
+    """The metrics of the first steps are consistent."""
+    assert sorted(metrics)[:last] == list(range(1, last + 1))
     first = metrics[1]
     assert first["spo/visits"] == 0
     assert first["spo/n_eff"] == pytest.approx(8)
@@ -158,16 +174,45 @@ def check_metrics(metrics: dict[int, dict[str, Any]]) -> None:
         assert data["training/rollout_probs_diff_mean"] < 1e-4
 
 
-def check_tracker(work: Path, saved: dict[str, np.ndarray]) -> None:
-    """The tracker matches the paper's formulas applied to the draws, starting from the run's values."""
-    from spo_train.data.verl_files import read_values_file
+def check_tracker(work: Path, out: str, last: int) -> None:
+    """The tracker is the run's values and then, step by step, the paper's update with the rewards of the responses.
 
-    values = read_values_file(work / "spo" / "values.parquet")
-    assert saved["tracker.visits"].sum() == 28
-    untouched = saved["tracker.visits"] == 0
-    np.testing.assert_allclose(saved["tracker.alpha"][untouched], 8 * (values.totals / values.counts)[untouched])
-    np.testing.assert_allclose((saved["tracker.alpha"] + saved["tracker.beta"])[untouched], 8)
-    assert len(saved["memory.rows"]) == PROMPTS  # one response for each prompt: the estimate's, or a newer one
+    It used to compare the prompts that were never drawn, so the tracker could learn anything of the others.
+    """
+    from transformers import AutoTokenizer
+
+    from spo_train.data.verl_files import read_values_file
+    from spo_train.spo.memory import ResponseMemory
+
+    values = read_values_file(work / out / "values.parquet")
+    tokenizer = AutoTokenizer.from_pretrained(work / "model")
+    alpha, total = 8 * values.totals / values.counts, np.full(PROMPTS, 8.0)
+    visits, metrics = np.zeros(PROMPTS, np.int64), steps(work, out)
+    for step in range(1, last + 1):
+        saved = state(work, out, step)
+        memory = ResponseMemory(PROMPTS, 1 << 30)
+        memory.restore({name.removeprefix("memory."): saved[name] for name in saved if name.startswith("memory.")})
+        drawn = saved["tracker.visits"] - visits
+        assert (drawn.sum(), drawn.max()) == (7, 1)
+        rewards = np.zeros(PROMPTS)
+        for row in np.flatnonzero(drawn).tolist():
+            response = memory.get(row)
+            assert response is not None
+            assert response.step == step
+            text = tokenizer.decode(response.response_ids, skip_special_tokens=True)
+            ended = response.response_ids[-1] == tokenizer.eos_token_id  # a truncated response is worth 0
+            rewards[row] = ended and chr(ord("a") + row) in text
+        now = saved["tracker.alpha"] + saved["tracker.beta"]
+        rho = np.where(drawn, (now - 1) / total, 1.0)
+        assert metrics[step]["spo/baseline"] == pytest.approx((alpha / total)[drawn > 0].mean())
+        assert metrics[step]["spo/reward"] == pytest.approx(rewards.sum() / 7)
+        assert metrics[step]["spo/rho"] == pytest.approx(rho[drawn > 0].mean())
+        assert rho.min() >= 0.875 - 1e-9
+        assert rho[drawn > 0].max() <= 0.96 + 1e-9
+        alpha, total, visits = rho * alpha + rewards, rho * total + drawn, saved["tracker.visits"]
+        np.testing.assert_allclose(saved["tracker.alpha"], alpha, rtol=1e-12, err_msg=f"step {step}")
+        np.testing.assert_allclose(now, total, rtol=1e-12, err_msg=f"step {step}")
+        assert len(saved["memory.rows"]) == PROMPTS  # one response for each prompt: the estimate's, or a newer one
 
 
 @pytest.mark.long
