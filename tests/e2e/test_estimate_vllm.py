@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -99,6 +100,15 @@ def complete_run(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     """A finished run of 16 rows, n = 8."""
     out = tmp_path_factory.mktemp("complete") / "run"
     return out, run(out, limit=16, n=8, also="dapo")
+
+
+@pytest.fixture(scope="session")
+def reference() -> Any:
+    """The same model in transformers; both compute in float32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(resolve_model("smollm2-135m").path, dtype=torch.float32)
 
 
 def samples(out: Path) -> list[dict[str, object]]:
@@ -233,6 +243,7 @@ def test_the_commands_publish_load_report_join_and_export_a_real_run(
         assert (out / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_two_runs_with_one_seed_have_the_same_seeds_and_another_seed_has_none_of_them(run: Run, tmp_path: Path) -> None:
     seeds = {}
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
@@ -261,17 +272,13 @@ def test_a_finished_run_is_a_hugging_face_dataset(complete_run: tuple[Path, Esti
     assert len(datasets.load_dataset(str(out), "samples", cache_dir=str(tmp_path))["train"]) == len(samples(out))
 
 
-def test_logprobs_are_those_that_transformers_gives_the_same_tokens(run: Run, tmp_path: Path) -> None:
-    """Both compute in float32."""
+def test_logprobs_are_those_that_transformers_gives_the_same_tokens(run: Run, reference: Any, tmp_path: Path) -> None:
     import torch
-    from transformers import AutoModelForCausalLM
 
     from spo_data.models.chat import load_chat
 
     run(tmp_path / "run", limit=3, n=2, logprobs=True)
-    model = resolve_model("smollm2-135m")
-    chat = load_chat(model)
-    reference = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32)
+    chat = load_chat(resolve_model("smollm2-135m"))
     prompts = {row["prompt_id"]: row["messages"] for row in values(tmp_path / "run")}
     for row in samples(tmp_path / "run"):
         (prompt,) = chat.tokenize([[Message(**turn) for turn in prompts[row["prompt_id"]]]])  # type: ignore[index, attr-defined]
@@ -393,9 +400,10 @@ def test_prompt_ids_join_the_values_to_freshly_generated_problems(complete_run: 
         assert table[prompt_id([Message("user", problem["question"] + suffix)])] == problem["answer"]
 
 
-def test_a_real_model_writes_programs_that_really_run_and_its_own_tokens_are_its_own(run: Run, tmp_path: Path) -> None:
+def test_a_real_model_writes_programs_that_really_run_and_its_own_tokens_are_its_own(
+    run: Run, reference: Any, tmp_path: Path
+) -> None:
     import torch
-    from transformers import AutoModelForCausalLM
 
     out, shots = tmp_path / "run", write_shots(tmp_path / "shots.jsonl")
     outcome = run(out, dataset=str(shots), tools=True, logprobs=True, n=8, max_tokens=96)
@@ -422,7 +430,6 @@ def test_a_real_model_writes_programs_that_really_run_and_its_own_tokens_are_its
     ran = next(row for row in rows if not all(row["response_mask"]))  # type: ignore[call-overload]
     prompt, mask = outcome.plan.token_ids[str(ran["prompt_id"])], np.asarray(ran["response_mask"])
     response = torch.tensor(ran["token_ids"])
-    reference = AutoModelForCausalLM.from_pretrained(resolve_model("smollm2-135m").path, dtype=torch.float32)
     with torch.no_grad():
         logits = reference(torch.cat([torch.tensor(prompt, dtype=torch.long), response])[None]).logits[0]
     expected = logits[len(prompt) - 1 : -1].log_softmax(-1).gather(1, response[:, None])[:, 0].numpy()

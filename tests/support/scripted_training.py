@@ -89,6 +89,8 @@ class ScriptedWorkers:
     """What the last update got for each row's response, one number per token."""
     padding: list[list[float]] = field(default_factory=list)
     """The same for the responses that only pad the batch."""
+    passes: int = 0
+    """Forward passes so far."""
     learnt: int = 0
     """Responses that the tracker had learnt from when the actor was last updated."""
     trainer: Any = None
@@ -98,6 +100,7 @@ class ScriptedWorkers:
         """Put the log-probs of prompt and response, each at the place before its token as verl's models do."""
         import torch
 
+        self.passes += 1
         for key in batch.keys:
             row = self.queue.fields[batch.partition_id][key]
             ids = row["input_ids"].tolist()

@@ -132,6 +132,7 @@ def test_three_steps_are_those_computed_by_hand(
             assert stored.log_probs.tolist() == [-number for number in moved]
         assert not trainer.stream.in_flight
     assert evicted == [1, 0, 0]
+    assert trainer.actor_rollout_wg.passes == 1 + 2 + 2, "verl's over the batch, and ours over the previous responses"
     assert trainer.stream.memory.get(4) is None
 
 
