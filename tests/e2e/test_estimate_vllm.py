@@ -243,16 +243,6 @@ def test_the_commands_publish_load_report_join_and_export_a_real_run(
         assert (out / "report.html").stat().st_size > 10_000
 
 
-@pytest.mark.long
-def test_two_runs_with_one_seed_have_the_same_seeds_and_another_seed_has_none_of_them(run: Run, tmp_path: Path) -> None:
-    seeds = {}
-    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        run(tmp_path / name, limit=4, n=2, seed=seed, max_tokens=8)
-        seeds[name] = {(row["prompt_id"], row["sample_index"]): row["seed"] for row in samples(tmp_path / name)}
-    assert seeds["a"] == seeds["b"]
-    assert not set(seeds["a"].values()) & set(seeds["c"].values())
-
-
 def test_raising_n_from_4_to_8_leaves_the_first_four_rows_of_each_prompt_as_they_were(run: Run, tmp_path: Path) -> None:
     run(tmp_path / "run", limit=3, n=4)
     first = pq.read_table(tmp_path / "run" / "samples")
