@@ -1,4 +1,7 @@
-"""Turn the errors of the Hub's client into messages of one line, with the fix."""
+"""Turn the errors of the Hub's client into messages of one line, with the fix.
+
+huggingface_hub 1.x raises httpx's errors and 2.x httpx2's; `huggingface_hub.utils.httpx` is the one that it uses.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +18,6 @@ def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iter
 
     Messages begin with `subject`, which the user asked for; `absent` says what it is not, as in "no such folder".
     """
-    import httpx
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -26,6 +28,7 @@ def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iter
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import httpx
 
     try:
         yield
@@ -51,8 +54,8 @@ class UploadError(SpoError):
 
 def passes(error: BaseException) -> bool:
     """Return whether an error of the Hub's client may pass before the next try."""
-    import httpx
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.utils import httpx
 
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in PASSING
@@ -62,7 +65,6 @@ def passes(error: BaseException) -> bool:
 @contextmanager
 def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
     """Raise SpoError, in one line with the fix, for the Hub's errors during a push."""
-    import httpx
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -72,6 +74,7 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import httpx
 
     hub = f"the Hub at {constants.ENDPOINT}"
     try:

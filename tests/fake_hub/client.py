@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import datasets
-import httpx
 from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile, hf_hub_download
+from huggingface_hub.utils import httpx
 
 
 @dataclass(frozen=True)

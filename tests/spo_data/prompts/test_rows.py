@@ -380,7 +380,7 @@ def test_a_deleted_repository_is_not_served_from_the_cache(answers: Mapping[str,
 def test_an_unreachable_hub_is_one_line_though_the_cache_has_the_rows(
     hub: "Hub", answers: Mapping[str, Any], nowhere: str
 ) -> None:
-    """huggingface_hub 1.x raises httpx.ConnectError, neither an OSError nor its own. It ended in a traceback."""
+    """huggingface_hub raises its HTTP library's ConnectError, no OSError and not its own. It ended in a traceback."""
     assert answers["default"]["rows"]
     (answer,) = hub.ask({"unreachable": _load("acme/math")}, HF_ENDPOINT=nowhere).values()
     assert f"the Hub at {nowhere} did not answer" in answer.get("user_error", answer)
