@@ -52,7 +52,9 @@ def find_resume_point(plan: SamplingPlan, run: ExistingRun | None) -> ResumePoin
         regrade = (
             f"\n  to grade that run again:  {_suggest_regrade(plan)}" if differences.keys() <= _GRADER_FIELDS else ""
         )
-        raise UserError(f"{out} was made with {named}\n{_suggest_commands(plan, old)}{regrade}")
+        # If only the grader's version differs, the run's own command is refused too.
+        commands = _suggest_commands(plan, old, own=differences.keys() != {"version"})
+        raise UserError(f"{out} was made with {named}\n{commands}{regrade}")
     drawn = 1 + max(max(indices) for indices in done.values())
     if plan.manifest.n < drawn:
         raise UserError(
@@ -90,11 +92,12 @@ def _compare_dataset(journal: Journal, done: Mapping[str, set[int]], plan: Sampl
     return None
 
 
-def _suggest_commands(plan: SamplingPlan, old: Manifest) -> str:
+def _suggest_commands(plan: SamplingPlan, old: Manifest, *, own: bool = True) -> str:
     out = plan.options.out
     other = next(path for number in range(2, 10_000) if not (path := out.with_name(f"{out.name}-{number}")).exists())
     words = set_option(plan.options.command, "--out", str(other))
-    return f"  to continue that run:   {old.command}\n  to start another:       {shlex.join(words)}"
+    another = f"  to start another:       {shlex.join(words)}"
+    return f"  to continue that run:   {old.command}\n{another}" if own else another
 
 
 def _suggest_regrade(plan: SamplingPlan) -> str:

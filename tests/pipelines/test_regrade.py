@@ -391,11 +391,13 @@ def test_the_commands_that_a_refusal_prints_work(made: tuple[Path, Path], run: P
 def test_a_changed_reward_function_is_refused_by_estimate_and_accepted_by_regrade(
     made: tuple[Path, Path], run: Path, tmp_path: Path
 ) -> None:
+    """The refusal also printed the run's own command "to continue that run", which was refused in the same way."""
     dataset, reward = made[0], function(tmp_path, HALF)
     first = regrade(run, reward)
     function(tmp_path, HALF.replace("0.5", "0.25"))
-    with pytest.raises(UserError, match=r"(?s)version 'compute_score sha256 .*to grade that run again"):
+    with pytest.raises(UserError, match=r"(?s)version 'compute_score sha256 .*to grade that run again") as refused:
         estimate(options(dataset, run, seed=SEED, n=N, verifier=reward))
+    assert "to continue that run" not in str(refused.value)
     second = regrade(run, reward)
     assert (second.before, second.before.verifier) == (first.after, second.after.verifier)
     assert second.before.version != second.after.version

@@ -28,6 +28,12 @@ from spo_data.grading.verifiers.reward_function import RewardFunction, is_reward
 
 RULES = 2
 """Part of a grader's version; counts changes of our own rules (extraction, fast paths) that can change a verdict."""
+_PACKAGES = {
+    # math-verify reads a formula with latex2sympy2-extended, whose grammar two releases of antlr4 read differently.
+    "math-verify": ("math-verify", "latex2sympy2-extended", "antlr4-python3-runtime", "sympy"),
+    "reasoning-gym": ("reasoning-gym", "sympy"),
+}
+"""The packages that decide a verifier's verdicts."""
 
 
 class Verifier(Protocol):
@@ -65,5 +71,5 @@ def verifier_version(name: str) -> str:
     """What a verdict depends on: the versions of the libraries and of our own rules, or of the function's file."""
     if is_reward_function(name):
         return reward_function_version(name)
-    packages = {"math-verify": ("math-verify", "sympy"), "reasoning-gym": ("reasoning-gym",)}.get(name, ())
-    return " ".join([*(f"{package} {importlib.metadata.version(package)}" for package in packages), f"rules {RULES}"])
+    packages = (f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES.get(name, ()))
+    return " ".join([*packages, f"rules {RULES}"])

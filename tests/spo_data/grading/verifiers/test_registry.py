@@ -11,7 +11,7 @@ from spo_data.errors import UserError
 from spo_data.grading.answers import math_equal
 from spo_data.grading.answers.numbers import is_number
 from spo_data.grading.verdict import Verdict
-from spo_data.grading.verifiers.registry import VERIFIERS, load_verifier, verifier_version
+from spo_data.grading.verifiers.registry import RULES, VERIFIERS, load_verifier, verifier_version
 from spo_data.prompts.rows import reasoning_gym_dataset
 
 CORRECT, WRONG, NO_ANSWER = Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER
@@ -293,10 +293,13 @@ def test_an_unknown_verifier_is_refused_with_the_names_there_are(name: str) -> N
 
 @pytest.mark.parametrize("name", sorted(VERIFIERS))
 def test_a_version_names_the_libraries_behind_a_verdict_and_our_rules(name: str) -> None:
-    version = verifier_version(name)
-    assert "rules " in version
-    if name in ("math-verify", "reasoning-gym"):
-        assert f"{name} {importlib.metadata.version(name)}" in version
+    """Some verdicts differ between antlr4 4.9 and 4.13, which the version did not name: two equal runs differed."""
+    behind = {
+        "math-verify": ["math-verify", "latex2sympy2-extended", "antlr4-python3-runtime", "sympy"],
+        "reasoning-gym": ["reasoning-gym", "sympy"],
+    }
+    named = [f"{package} {importlib.metadata.version(package)}" for package in behind.get(name, [])]
+    assert verifier_version(name) == " ".join([*named, f"rules {RULES}"])
 
 
 @pytest.mark.parametrize(
