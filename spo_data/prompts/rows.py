@@ -103,8 +103,10 @@ def reasoning_gym_dataset(name: str, parameters: Mapping[str, Any]) -> Any:
     """Return the generator `name` of reasoning-gym with its parameters; raises UserError if it refuses them."""
     import dataclasses
     import difflib
+    import warnings
 
-    from reasoning_gym.factory import DATASETS, create_dataset
+    with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # cellpylib's, when Python compiles it
+        from reasoning_gym.factory import DATASETS, create_dataset
 
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=3) or sorted(DATASETS)[:5]

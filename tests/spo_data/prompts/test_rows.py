@@ -1,6 +1,9 @@
 """Rows of a dataset: local files of every format, generators, and a loopback hub with the real clients."""
 
 import json
+import os
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -245,6 +248,25 @@ def test_a_task_finds_the_same_problem_again() -> None:
         task = row["task"]
         entry = reasoning_gym_dataset(task["generator"], task["parameters"])[task["index"]]
         assert (entry["question"], entry["answer"]) == (row["question"], row["answer"])
+
+
+def test_the_first_use_of_reasoning_gym_shows_no_warning_of_its_packages(tmp_path: Path) -> None:
+    """cellpylib compares with `is "..."`: a new installation's first command began with eight lines of warnings."""
+    (tmp_path / "reasoning_gym").mkdir()
+    (tmp_path / "reasoning_gym" / "__init__.py").touch()
+    (tmp_path / "reasoning_gym" / "factory.py").write_text("DATASETS, create_dataset = {}, 'a' is 'b'\n")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from spo_data.prompts.rows import reasoning_gym_dataset"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}; reasoning_gym_dataset('sums', {{}})"],
+        env={name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "UserError: reasoning-gym has no generator 'sums'" in done.stderr
+    assert "Warning" not in done.stderr
 
 
 def test_a_generator_without_a_seed_gives_the_same_problems_every_time() -> None:
