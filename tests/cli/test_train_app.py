@@ -16,6 +16,8 @@ import pytest
 import yaml
 from click.testing import Result
 from filelock import FileLock
+
+pytest.importorskip("omegaconf", reason="verl is not installed")
 from omegaconf import OmegaConf
 from typer.testing import CliRunner
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+pytest.importorskip("omegaconf", reason="verl is not installed")
 from omegaconf import DictConfig, OmegaConf
 
 from spo_data.errors import UserError

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+pytest.importorskip("ray", reason="verl is not installed")
 import spo_data.sandbox.open
 import spo_train.hooks.shared_interpreter
 from spo_data.errors import UserError
