@@ -14,5 +14,6 @@ class CPUWorkerExtension(vLLMColocateWorkerExtension):
 
     def __new__(cls, **kwargs: Any) -> "CPUWorkerExtension":
         # The CPU build repacks linear weights after loading; a weight update then finds no `weight_loader`.
-        LinearBase.skip_weight_relayout = True
+        LinearBase.skip_weight_relayout = True  # in vLLM 0.30
+        LinearBase._cpu_skip_gemm_dispatch = True  # since 0.31
         return super().__new__(cls, **kwargs)  # type: ignore[no-untyped-call,no-any-return] # verl's is not typed
