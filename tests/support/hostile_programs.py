@@ -4,10 +4,13 @@
 a dollar sign ($PORT) with what exists outside: a listener, a canary, a secret, a process.
 """
 
+import sys
 from dataclasses import dataclass
 
 from spo_data.sandbox.interpreter import Stopped
 
+DEEP_IN_C = -11 if sys.version_info < (3, 12) else 1
+"""The status of a recursion through C: Python 3.12 raises RecursionError, 3.11 is killed by a segmentation fault."""
 PRELUDE = """
 import ctypes, os, resource, signal, socket, subprocess, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -294,7 +297,7 @@ ENDS = [
     _ends("deleting itself", "os.remove('main.py')\nprint('gone')\nraise ValueError('no source')", 1, "gone"),
     _ends("recursion", "def f(): f()\nf()", 1),
     _ends("recursion without a limit", "sys.setrecursionlimit(10 ** 9)\nf = lambda: repr(x)\nx = []\n"
-          "for _ in range(60_000): x = [x]\nf()", -11),
+          "for _ in range(60_000): x = [x]\nf()", DEEP_IN_C),
     _ends("a status that looks like a limit's", "sys.exit(128 + signal.SIGXCPU)", -24),
     _ends("a large status", "sys.exit(2 ** 40 + 7)", 7),
 ]  # fmt: skip
