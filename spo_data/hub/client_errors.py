@@ -59,7 +59,10 @@ def passes(error: BaseException) -> bool:
 
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in PASSING
-    return isinstance(error, (httpx.TransportError, LocalEntryNotFoundError, UploadError))
+    # ConnectionError and TimeoutError are those of hf-xet, which uploads large files.
+    return isinstance(
+        error, (httpx.TransportError, LocalEntryNotFoundError, UploadError, ConnectionError, TimeoutError)
+    )
 
 
 @contextmanager
@@ -106,7 +109,7 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
         wait = "" if asked is None else f" and asks to wait {asked:.0f} s"
         more = f"{wait}; run the same command again" if passes(error) else ""
         raise SpoError(f"{repo_id} was not pushed: {hub} answered {status} ({said}){more}") from error
-    except (httpx.HTTPError, LocalEntryNotFoundError) as error:
+    except (httpx.HTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
         raise SpoError(
             f"{repo_id} was not pushed: {hub} did not answer ({first_line(error)}); run the same command again"
         ) from error

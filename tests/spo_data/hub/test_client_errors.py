@@ -34,6 +34,15 @@ def test_a_push_is_tried_again_after_a_lost_connection(http: ModuleType, kind: s
         raise error
 
 
+def test_a_push_is_tried_again_after_a_lost_upload() -> None:
+    """hf-xet, which uploads large files, raises Python's own ConnectionError. A push ended in its traceback."""
+    error = ConnectionError("Network error: lost")
+    assert passes(error)
+    said = r"^org/name was not pushed: the Hub at .* did not answer \(Network error: lost\)"
+    with pytest.raises(SpoError, match=said), clear_push_errors("org/name", None):
+        raise error
+
+
 def test_a_download_without_an_answer_is_one_line(http: ModuleType) -> None:
     """With huggingface_hub 2.x, which raises httpx2's errors, it ended in a traceback."""
     said = r"^org/name: no such file, and the Hub at .* did not answer \(lost\)$"
