@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 
 from support.made_runs import make_run
 from support.scripted import hash_the_embedded_model_once
+
+# How long one example takes depends on what else the machine does, so no example has a deadline.
+settings.register_profile("spo", deadline=None, derandomize=True, database=None)
+settings.load_profile("spo")
 
 
 @pytest.fixture(scope="session", autouse=True)

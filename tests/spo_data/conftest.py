@@ -1,4 +1,4 @@
-"""Fixtures of the library's tests: a loopback hub with real clients, and Hypothesis without deadlines."""
+"""Fixtures of the library's tests: a loopback hub with real clients."""
 
 import json
 import socket
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from fake_hub.running import client_environment, running_hub
 
@@ -37,9 +36,6 @@ for label, step in json.load(sys.stdin).items():
         answers[label] = {**vars(found), "rows": [dict(row) for row in getattr(found, "rows", ())]}
 json.dump(answers, sys.stdout)
 """
-
-settings.register_profile("spo", deadline=None, derandomize=True, database=None)
-settings.load_profile("spo")
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from fake_hub.running import Server, client_environment, running_hub
-from support import scripted
+from fake_hub.running import Hub, client_environment, clients_of, running_hub
+from support import command_client, scripted
+from support.command_client import Ended
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as server:
-        yield server
+def hub(tmp_path_factory: pytest.TempPathFactory, place: Path) -> Iterator[Hub]:
+    with (
+        running_hub(tmp_path_factory.mktemp("hub")) as server,
+        clients_of(server.address, place / "home", command_client.prepare) as clients,
+    ):
+        yield Hub(server, clients)
 
 
 @pytest.fixture(scope="module")
@@ -30,21 +35,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def spo_data(
-    place: Path, hub: Server | str, *words: str, token: str | None = "hf_writer", **environment: str
-) -> "subprocess.CompletedProcess[str]":
-    address = hub if isinstance(hub, str) else hub.address
-    known = client_environment(address, place / "home") | environment | ({"HF_TOKEN": token} if token else {})
-    program = Path(sys.executable).with_name("spo-data")
-    return subprocess.run(
-        [str(program), *words], cwd=place, env=known, capture_output=True, text=True, check=False, timeout=120
-    )
+def spo_data(place: Path, hub: Hub, *words: str, token: str | None = "hf_writer") -> Ended:
+    """The command in the process that all tests of this module share."""
+    return cast(Ended, hub.ask(command_client.spo_data, place, words, {"HF_TOKEN": token} if token else {}))
 
 
-def test_the_only_run_is_pushed_and_the_next_push_says_that_nothing_changed(place: Path, hub: Server) -> None:
+def fresh_spo_data(place: Path, address: str, *words: str, **environment: str) -> Ended:
+    """The installed command in its own process."""
+    known = client_environment(address, place / "home") | {"HF_TOKEN": "hf_writer"} | environment
+    command = [str(Path(sys.executable).with_name("spo-data")), *words]
+    done = subprocess.run(command, cwd=place, env=known, capture_output=True, text=True, check=False, timeout=120)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_the_only_run_is_pushed_and_the_next_push_says_that_nothing_changed(place: Path, hub: Hub) -> None:
     first = spo_data(place, hub, "push", "me/published")
     assert first.returncode == 0, first.stderr
-    assert f"{hub.address}/datasets/me/published (public)" in first.stdout
+    assert f"{hub.server.address}/datasets/me/published (public)" in first.stdout
     assert "uploading 5 files" in first.stderr
     assert 'load_dataset("me/published", revision="' in first.stdout
     again = spo_data(place, hub, "push", "me/published", "runs/one", "--json")
@@ -54,7 +61,7 @@ def test_the_only_run_is_pushed_and_the_next_push_says_that_nothing_changed(plac
     assert said["commit"] in first.stdout
 
 
-def test_of_several_runs_one_must_be_named(hub: Server, tmp_path: Path) -> None:
+def test_of_several_runs_one_must_be_named(hub: Hub, tmp_path: Path) -> None:
     for name in ("a", "b c"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "run.json").write_text("{}")
@@ -64,22 +71,22 @@ def test_of_several_runs_one_must_be_named(hub: Server, tmp_path: Path) -> None:
     assert "`spo-data push ORG/NAME 'runs/b c'`" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("token", "environment", "message"),
-    [
-        (None, {}, "error: no Hub token: `hf auth login`, or set HF_TOKEN, or give --token\n"),
-        ("hf_writer", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set; unset it\n"),
-        ("hf_nobody", {}, "refuses the token"),
-    ],
-)
-def test_a_push_that_cannot_be_ends_with_one_line_and_status_1(
-    place: Path, hub: Server, token: str | None, environment: dict[str, str], message: str
-) -> None:
-    done = spo_data(place, hub, "push", "me/refused", token=token, **environment)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert [line for line in done.stderr.splitlines() if line.startswith("error:")] == done.stderr.splitlines()[-1:]
+def refused(done: Ended, message: str) -> bool:
+    """Whether the command ended with status 1 and one line that has the message."""
+    lines = done.stderr.splitlines()
+    errors = [line for line in lines if line.startswith("error:")]
+    return done.returncode == 1 and errors == lines[-1:] and message in errors[0] and "Traceback" not in done.stderr
+
+
+def test_a_push_that_cannot_be_ends_with_one_line_and_status_1(place: Path, hub: Hub) -> None:
+    push = ("push", "me/refused")
+    assert refused(
+        spo_data(place, hub, *push, token=None),
+        "error: no Hub token: `hf auth login`, or set HF_TOKEN, or give --token",
+    )
+    assert refused(spo_data(place, hub, *push, token="hf_nobody"), "refuses the token")
+    offline = fresh_spo_data(place, hub.server.address, *push, HF_HUB_OFFLINE="1")
+    assert refused(offline, "HF_HUB_OFFLINE is set; unset it")
 
 
 def test_an_unreachable_hub_is_said_and_tried_again(place: Path, tmp_path: Path) -> None:
@@ -90,13 +97,15 @@ def test_an_unreachable_hub_is_said_and_tried_again(place: Path, tmp_path: Path)
         address = f"http://127.0.0.1:{probe.getsockname()[1]}"
     patched = tmp_path / "sitecustomize.py"
     patched.write_text("import time\ntime.sleep = lambda seconds: None\n")
-    done = spo_data(place, address, "push", "me/lost", PYTHONPATH=str(tmp_path))
+    done = fresh_spo_data(
+        place, address, "push", "me/lost", PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
+    )
     assert done.returncode == 1
     assert done.stderr.count("trying again in") == 5
     assert f"the Hub at {address} did not answer" in done.stderr.splitlines()[-1]
 
 
-def test_a_second_push_at_the_same_time_is_refused(place: Path, hub: Server) -> None:
+def test_a_second_push_at_the_same_time_is_refused(place: Path, hub: Hub) -> None:
     from filelock import FileLock
 
     with FileLock(place / "runs" / "one" / ".lock"):
@@ -105,7 +114,7 @@ def test_a_second_push_at_the_same_time_is_refused(place: Path, hub: Server) -> 
     assert "another spo-data is writing to runs/one" in done.stderr
 
 
-def test_join_counts_and_ends_with_2_below_the_coverage_that_is_asked_for(place: Path, hub: Server) -> None:
+def test_join_counts_and_ends_with_2_below_the_coverage_that_is_asked_for(place: Path, hub: Hub) -> None:
     rows = [json.loads(line) for line in (place / "sums.jsonl").read_text().splitlines()]
     more = [*rows, {"question": "What is  0 + 3?", "answer": "3"}, {"question": "Name a prime.", "answer": "2"}]
     (place / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in more))
@@ -121,9 +130,10 @@ def test_join_counts_and_ends_with_2_below_the_coverage_that_is_asked_for(place:
     assert json.loads(allowed.stdout)["with_value"] == 6
 
 
-def test_join_takes_values_from_the_hub(place: Path, hub: Server) -> None:
+def test_join_takes_values_from_the_hub(place: Path, hub: Hub) -> None:
     assert spo_data(place, hub, "push", "me/joined").returncode == 0
-    done = spo_data(place, hub, "join", "me/joined", "sums.jsonl", "--values-revision", "main", "--json")
+    words = ("join", "me/joined", "sums.jsonl", "--values-revision", "main", "--json")
+    done = fresh_spo_data(place, hub.server.address, *words)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["coverage"], len(said["revision"])) == (1.0, 40)
@@ -137,7 +147,7 @@ def test_join_takes_values_from_the_hub(place: Path, hub: Server) -> None:
         (("runs/one", "sums.jsonl", "--min-coverage", "1.5"), "--min-coverage 1.5: between 0 and 1"),
     ],
 )
-def test_join_refuses_wrong_input_in_one_line(place: Path, hub: Server, words: tuple[str, ...], message: str) -> None:
+def test_join_refuses_wrong_input_in_one_line(place: Path, hub: Hub, words: tuple[str, ...], message: str) -> None:
     done = spo_data(place, hub, "join", *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")

@@ -188,11 +188,11 @@ class JournalMachine(RuleBasedStateMachine):
 
 
 TestJournalMachine = JournalMachine.TestCase
-TestJournalMachine.settings = settings(max_examples=50, stateful_step_count=12, deadline=None)
+TestJournalMachine.settings = settings(max_examples=50, stateful_step_count=12)
 
 
 @given(st.lists(samples(), max_size=5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_samples_read_back_equal_to_those_written(written: list[Sample]) -> None:
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.sqlite", GRADER) as journal:
         journal.set_prompts(PROMPTS, [])

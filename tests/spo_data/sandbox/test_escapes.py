@@ -17,17 +17,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outside]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[LocalInterpreter]:
+    """One place for one program at a time, so each program also shows that the one before it left the place free."""
+    interpreter = LocalInterpreter(1)
+    yield interpreter
+    asyncio.run(interpreter.__aexit__())
+
+
 @pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
-def test_a_hostile_program_is_contained(hostile: Hostile, place: Outside) -> None:
-    limits = Limits(hostile.seconds, hostile.memory_mb)
+def test_a_hostile_program_is_contained(hostile: Hostile, place: Outside, interpreter: LocalInterpreter) -> None:
+    async def run(code: str, limits: Limits) -> Execution:
+        return await asyncio.wait_for(interpreter.run(code, limits), 120)
 
-    async def both() -> tuple[Execution, list[int], Execution]:
-        async with LocalInterpreter(1) as interpreter:
-            execution = await interpreter.run(place.filled(PRELUDE + hostile.code), limits)
-            remaining = left(place.mark)
-            return execution, remaining, await interpreter.run("print(6 * 7)", Limits(20, 256))
-
-    execution, remaining, following = asyncio.run(both())
+    execution = asyncio.run(run(place.filled(PRELUDE + hostile.code), Limits(hostile.seconds, hostile.memory_mb)))
+    remaining = left(place.mark)
     said = f"{execution.stdout[-2000:]}\n{execution.stderr[-2000:]}"
     assert "ESCAPED" not in execution.stdout, said
     assert SECRET not in execution.stdout + execution.stderr
@@ -35,10 +39,10 @@ def test_a_hostile_program_is_contained(hostile: Hostile, place: Outside) -> Non
     assert hostile.printed is None or hostile.printed in execution.stdout, said
     assert len(execution.stdout) <= CAPTURED_BYTES
     assert len(execution.stderr) <= CAPTURED_BYTES
-    assert execution.seconds < hostile.seconds + 1
     assert remaining == []
     assert place.untouched()
-    assert following.stdout == "42\n"
+    if hostile.stopped is not None:
+        assert asyncio.run(run("print(6 * 7)", Limits(20, 256))).stdout == "42\n"
 
 
 def test_there_is_a_program_for_each_way_out() -> None:

@@ -22,7 +22,7 @@ _LISTS = st.builds(
 
 
 @given(_LISTS, _LISTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example("(1, 2)", r"\{1, 2\}")
 @example("(1, 2)", r"\{2, 1\}")
 @example("1, 2", "(2, 1)")

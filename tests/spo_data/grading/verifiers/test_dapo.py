@@ -105,7 +105,7 @@ def test_a_box_of_long_ago_is_no_answer_for_either(size: int) -> None:
     assert _agree(r"\boxed{42}" + "x" * size, "42") is Verdict.NO_ANSWER
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(
     response=st.one_of(
         st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=40).map("".join),
@@ -117,7 +117,7 @@ def test_any_response_is_judged_as_verl_judges_it(response: str, gold: str) -> N
     _agree(response, gold)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(gold=st.sampled_from(GOLDS) | st.text(max_size=20), before=st.text(max_size=20), after=st.text(max_size=120))
 def test_a_boxed_gold_is_judged_as_verl_judges_it(gold: str, before: str, after: str) -> None:
     _agree(f"{before}\\boxed{{{gold}}}{after}", gold)

@@ -1,10 +1,9 @@
 """The grading processes: a hang, a crash or memory growth in one affects nothing else."""
 
 import asyncio
-import math
 import random
-import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
@@ -22,9 +21,8 @@ HANGS = "\\boxed{" + "(" * 3000 + "1" + ")" * 3000 + "}"
 HUGE = r"\boxed{\prod_{k=1}^{1000000} (k^2+1)}"
 """math-verify would have to multiply a million numbers."""
 RIGHT = GradeJob("<answer>a</answer>", "a")
-SLOW = GradeJob("\\boxed{" + "a" * 3_000_000 + "}", "b")
-"""Takes `exact` a few tenths of a second, because it reads a box one character at a time."""
-VERY_SLOW = GradeJob("\\boxed{" + "a" * 30_000_000 + "}", "b")
+SLOW = GradeJob("\\boxed{" + "a" * 30_000_000 + "}", "b")
+"""Takes `exact` some seconds, because it reads a box one character at a time."""
 
 
 def run(coroutine: Coroutine[None, None, T]) -> T:
@@ -50,12 +48,12 @@ def test_a_job_that_hangs_or_explodes_fails_alone_and_the_others_are_graded() ->
     no_gold = GradeJob(r"\boxed{1/0}", r"\frac{1}{0}")
 
     async def grade() -> list[Grade]:
-        async with GraderPool("math-verify", workers=2, seconds=2) as pool:
+        async with GraderPool("math-verify", workers=2, seconds=1) as pool:
             jobs = [GradeJob(HANGS, "5"), *easy, GradeJob(HUGE, "5"), wrong, no_gold]
             return await asyncio.gather(*map(pool.grade, jobs))
 
     hung, *right, huge, differs, undefined = run(grade())
-    assert (hung.verdict, hung.score, hung.detail) == (Verdict.GRADER_TIMEOUT, None, "over 2 s")
+    assert (hung.verdict, hung.score, hung.detail) == (Verdict.GRADER_TIMEOUT, None, "over 1 s")
     assert [graded.verdict for graded in right] == [Verdict.CORRECT] * len(easy)
     assert huge.verdict in (Verdict.GRADER_TIMEOUT, Verdict.GRADER_ERROR)
     assert huge.score is None
@@ -63,23 +61,14 @@ def test_a_job_that_hangs_or_explodes_fails_alone_and_the_others_are_graded() ->
     assert (undefined.verdict, undefined.score) == (Verdict.GOLD_UNPARSEABLE, None)
 
 
-def test_the_clock_starts_with_the_job_and_not_with_the_queue() -> None:
-    started = time.monotonic()
-    load_verifier("exact").grade(str(SLOW.response), SLOW.ground_truth, None)
-    one = time.monotonic() - started
-    limit = max(1.0, 5 * one)
-    n_jobs = math.ceil(1.5 * limit / one)
+def test_the_clock_starts_with_the_job_and_not_with_the_queue(tmp_path: Path) -> None:
+    (tmp_path / "reward.py").write_text("import time\ndef judge(**_): return time.sleep(0.3) or 1.0\n")
 
-    async def grade() -> tuple[list[Grade], float]:
-        async with GraderPool("exact", workers=1, seconds=limit) as pool:
-            await pool.grade(RIGHT)
-            begun = time.monotonic()
-            graded = await asyncio.gather(*(pool.grade(SLOW) for _ in range(n_jobs)))
-            return graded, time.monotonic() - begun
+    async def grade() -> list[Grade]:
+        async with GraderPool(f"{tmp_path}/reward.py:judge", workers=1, seconds=1) as pool:
+            return await asyncio.gather(*(pool.grade(RIGHT) for _ in range(5)))
 
-    graded, elapsed = run(grade())
-    assert {one_graded.verdict for one_graded in graded} == {Verdict.WRONG}
-    assert elapsed > limit, "the jobs were too quick to tell"
+    assert [graded.verdict for graded in run(grade())] == [Verdict.CORRECT] * 5, "the last one waits for 1.2 s"
 
 
 def test_a_worker_killed_in_a_job_costs_that_job_alone() -> None:
@@ -87,7 +76,7 @@ def test_a_worker_killed_in_a_job_costs_that_job_alone() -> None:
         async with GraderPool("exact", workers=1, seconds=30) as pool:
             await pool.grade(RIGHT)
             (worker,) = workers()
-            jobs = [asyncio.create_task(pool.grade(job)) for job in (VERY_SLOW, RIGHT, RIGHT, RIGHT)]
+            jobs = [asyncio.create_task(pool.grade(job)) for job in (SLOW, RIGHT, RIGHT, RIGHT)]
             await until_busy(worker)
             worker.kill()
             return [*await asyncio.gather(*jobs), await pool.grade(RIGHT)]
@@ -111,7 +100,7 @@ def test_a_worker_killed_while_it_waits_is_replaced() -> None:
 
 
 def test_a_cancelled_job_frees_its_process() -> None:
-    async def grade() -> tuple[Grade, float]:
+    async def grade() -> tuple[Grade, bool]:
         async with GraderPool("exact", workers=1, seconds=30) as pool:
             await pool.grade(RIGHT)
             (worker,) = workers()
@@ -120,15 +109,17 @@ def test_a_cancelled_job_frees_its_process() -> None:
             slow.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await slow
-            begun = time.monotonic()
-            return await pool.grade(RIGHT), time.monotonic() - begun
+            return await pool.grade(RIGHT), worker.is_running()
 
-    graded, elapsed = run(grade())
+    graded, still_runs = run(grade())
     assert graded.verdict is Verdict.CORRECT
-    assert elapsed < 5
+    assert not still_runs, "the next job waited for the cancelled one"
 
 
-@pytest.mark.parametrize(("memory_gb", "verdict"), [(0.4, Verdict.GRADER_ERROR), (4.0, Verdict.WRONG)])
+@pytest.mark.parametrize(
+    ("memory_gb", "verdict"),
+    [(0.4, Verdict.GRADER_ERROR), pytest.param(4.0, Verdict.WRONG, marks=pytest.mark.slow)],
+)
 def test_a_job_gets_no_more_memory_than_its_process_may_have(memory_gb: float, verdict: Verdict) -> None:
     """Splitting the response of 24 MB into words takes half a GB."""
     greedy = GradeJob("<answer>" + "ab " * 8_000_000 + "</answer>", "b")
@@ -143,8 +134,7 @@ def test_a_job_gets_no_more_memory_than_its_process_may_have(memory_gb: float, v
     assert after.verdict is Verdict.CORRECT
 
 
-@pytest.mark.parametrize("n_workers", [1, 2])
-def test_verdicts_do_not_depend_on_the_pool_or_the_order(n_workers: int) -> None:
+def test_verdicts_do_not_depend_on_the_pool_or_the_order() -> None:
     answers = ["4", "4.0", r"\frac{8}{2}", "5", "x+1", "1+x", r"\{1,2\}", "2,1", "(1,2)", "yes", "", "2^{2}"]
     golds = ["4", "x+1", r"\{1,2\}", "(1,2)", "yes", "?"]
     jobs = [GradeJob(f"\\boxed{{{answer}}}", gold) for answer in answers for gold in golds]
@@ -164,7 +154,7 @@ def test_verdicts_do_not_depend_on_the_pool_or_the_order(n_workers: int) -> None
     }
 
     async def grade() -> list[tuple[GradeJob, Grade]]:
-        async with GraderPool("math-verify", workers=n_workers) as pool:
+        async with GraderPool("math-verify", workers=2) as pool:
             graded = []
             for seed in (1, 2):
                 shuffled = random.Random(seed).sample(jobs, len(jobs))
@@ -183,7 +173,7 @@ def test_the_processes_are_gone_after_the_pool_closes_even_when_busy(error: Exce
         async with GraderPool("exact", workers=2, seconds=60) as pool:
             await pool.grade(RIGHT)
             seen.extend(workers())
-            job = asyncio.create_task(pool.grade(VERY_SLOW))
+            job = asyncio.create_task(pool.grade(SLOW))
             await asyncio.sleep(0.3)
             if error is not None:
                 raise error
