@@ -1,7 +1,6 @@
 """`spo-data sandbox` as a user starts and stops it."""
 
 import asyncio
-import os
 import re
 import signal
 import socket
@@ -17,7 +16,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from spo_cli.data_app import app
 from spo_data.sandbox.interpreter import Execution, Limits
 from spo_data.sandbox.remote import RemoteInterpreter
 
@@ -45,17 +46,10 @@ def sandbox(*words: str) -> Iterator[tuple["subprocess.Popen[str]", str, str]]:
             process.kill()
 
 
-def refused(*words: str, **environment: str) -> str:
+def refused(*words: str) -> str:
     """The error of a server that does not start."""
-    done = subprocess.run(
-        [SPO_DATA, "sandbox", *words],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
+    done = CliRunner().invoke(app, ["sandbox", *words])
+    assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     return done.stderr
@@ -73,8 +67,7 @@ def test_it_answers_a_ping_and_runs_programs() -> None:
     assert (answer["status"], answer["run_result"]["stdout"]) == ("Success", "42\n")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_well_and_leaves_no_process(number: signal.Signals) -> None:
+def test_a_signal_ends_it_well_and_leaves_no_process() -> None:
     with sandbox("--concurrency", "2") as (process, address, _):
         answers: list[httpx.Response] = []
         programs = [
@@ -90,10 +83,8 @@ def test_a_signal_ends_it_well_and_leaves_no_process(number: signal.Signals) -> 
             time.sleep(0.1)
         time.sleep(1)  # by now the server has read what it accepted
         children = server.children(recursive=True)
-        began = time.monotonic()
-        process.send_signal(number)
-        assert process.wait(timeout=20) == 0
-        assert time.monotonic() - began < 10
+        process.terminate()
+        assert process.wait(timeout=30) == 0, "it waits neither for the programs, which have 60 s, nor for the request"
         for program in programs:
             program.join(10)
         half.close()
@@ -105,24 +96,17 @@ def test_a_signal_ends_it_well_and_leaves_no_process(number: signal.Signals) -> 
     assert {answer.json()["detail"] for answer in answers} == {"the server is ending"}
 
 
-def test_a_program_whose_answer_has_begun_is_told_of_as_the_sandboxs_fault_when_it_ends() -> None:
-    with sandbox("--concurrency", "1") as (process, address, _):
-        body = {"language": "python", "code": "while True: pass", "run_timeout": 60}
-        with httpx.stream("POST", f"{address}/run_code", json=body, timeout=30) as answer:
-            assert answer.status_code == 200  # sent with the first heartbeat
-            process.terminate()
-            answer.read()
-        assert process.wait(timeout=20) == 0
-    assert (answer.json()["status"], answer.json()["message"]) == ("SandboxError", "the server is ending")
-
-
 def test_a_program_whose_client_has_gone_is_killed() -> None:
     with sandbox("--concurrency", "1") as (_, address, _):
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{address}/run_code", json={"language": "python", "code": "while True: pass"}, timeout=1)
-        began = time.monotonic()
-        assert run_code(address, "print(1)").json()["status"] == "Success"
-        assert time.monotonic() - began < 5
+            httpx.post(
+                f"{address}/run_code",
+                json={"language": "python", "code": "while True: pass", "run_timeout": 600},
+                timeout=1,
+            )
+        assert run_code(address, "print(1)").json()["status"] == "Success", (
+            "it waits for the first one, which has ten minutes"
+        )
 
 
 def test_a_port_in_use_is_refused_in_one_line() -> None:
@@ -136,8 +120,11 @@ def test_an_address_that_is_not_of_this_machine_is_refused_in_one_line() -> None
     assert "--host a..b --port 0: " in refused("--host", "a..b", "--port", "0")
 
 
-def test_without_bubblewrap_it_is_refused_in_one_line_that_says_what_to_do(tmp_path: Path) -> None:
-    error = refused("--port", "0", PATH=str(tmp_path))
+def test_without_bubblewrap_it_is_refused_in_one_line_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    error = refused("--port", "0")
     assert "bubblewrap" in error
     assert "--sandbox-unsafe" in error
 
@@ -145,14 +132,16 @@ def test_without_bubblewrap_it_is_refused_in_one_line_that_says_what_to_do(tmp_p
 def test_without_a_sandbox_it_says_who_may_do_what() -> None:
     with sandbox("--sandbox-unsafe") as (process, address, _):
         assert run_code(address, "import os; os.getppid() > 0").json()["run_result"]["stdout"] == "True\n"
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
 
 
 def test_a_client_outlasts_a_restart() -> None:
     async def through(address: str) -> Execution:
         async with RemoteInterpreter(address) as interpreter:
-            return await interpreter.run("import time; time.sleep(2); print(42)", Limits())
+            return await interpreter.run("import time; time.sleep(1); print(42)", Limits())
 
     with sandbox("--concurrency", "1") as (process, address, _), ThreadPoolExecutor(1) as thread:
         running = thread.submit(asyncio.run, through(address))

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
@@ -40,6 +41,8 @@ class Scripted:
     concurrency: int = 2
     seen: list[tuple[str, Limits, str]] = field(default_factory=list)
     killed: int = 0
+    end_programs: Callable[[], object] = lambda: None
+    """Ends all programs, as the command does on a signal. `serving` sets it."""
 
     async def run(self, code: str, limits: Limits, stdin: str = "") -> Execution:
         self.seen.append((code, limits, stdin))
@@ -67,6 +70,7 @@ def serving(
     async def go() -> None:
         async with interpreter() as opened:
             app = make_app(opened, most or Limits(40.0, 2048), heartbeat_seconds)
+            opened.end_programs = partial(asyncio.get_running_loop().call_soon_threadsafe, app.state.runs.end)
             server.append(uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off")))
             serve = asyncio.create_task(server[0].serve(sockets=[listening]))
             ready.set()
@@ -246,6 +250,19 @@ def test_a_program_that_takes_long_outlasts_its_clients_patience() -> None:
     assert len(interpreter.seen) == 2
 
 
+def test_when_the_server_ends_each_program_is_told_so() -> None:
+    """A program whose answer has begun cannot get the status 503 any more, so its answer says it."""
+    with scripted(heartbeat_seconds=0.05) as (address, interpreter):
+        body = {"language": "python", "code": "hang = 1"}
+        with httpx.stream("POST", f"{address}/run_code", json=body, timeout=30) as answer:
+            assert answer.status_code == 200  # sent with the first heartbeat
+            interpreter.end_programs()
+            answer.read()
+        refused = post(address, "x = 1")
+    assert (answer.json()["status"], answer.json()["message"]) == ("SandboxError", "the server is ending")
+    assert (refused.status_code, refused.json()["detail"]) == (503, "the server is ending")
+
+
 def test_where_far_too_many_wait_more_are_told_to_come_back() -> None:
     async def crowd(address: str, interpreter: Scripted) -> httpx.Response:
         most = 65 * interpreter.concurrency + 257
@@ -304,13 +321,14 @@ def test_a_traceback_is_the_same_here_and_there(real: str) -> None:
     ],
 )
 def test_a_program_ends_there_as_it_would_here(real: str, code: str, stdin: str, execution: Execution) -> None:
-    limits = Limits(4.0, 256)
+    limits = Limits(1.0 if execution.stopped == "time" else 10.0, 256)
 
-    async def local() -> Execution:
-        async with open_interpreter(ToolOptions()) as interpreter:
-            return await interpreter.run(code, limits, stdin)
+    async def both() -> tuple[Execution, Execution]:
+        async with open_interpreter(ToolOptions()) as local, RemoteInterpreter(real, wait=wait_none()) as remote:
+            here, there = await asyncio.gather(*(each.run(code, limits, stdin) for each in (local, remote)))
+            return here, there
 
-    here, there = asyncio.run(local()), remote(real, code, limits, stdin)
+    here, there = asyncio.run(both())
     assert (there.return_code, there.stopped) == (here.return_code, here.stopped)
     assert there.stopped == execution.stopped
     if execution.stopped is None:
