@@ -66,6 +66,8 @@ ARROWS = {
 GROUND = "spo_data"
 """The package that holds the library's single modules."""
 HEAVY = ("vllm", "torch", "ray", "verl", "datasets", "sympy", "transformers", "matplotlib", "pyarrow", "hydra")
+HEAVY_FOR_HELP = ("jinja2", "fastapi", "uvicorn", "starlette")
+COMMAND_LINE = ("typer", "rich")
 TEXTS = [
     *(path for folder in PACKAGES.values() for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".jinja")),
     *(path for path in sorted(ROOT.glob("*.md")) if path.name != "CHANGELOG.md"),  # it mentions former names
@@ -210,44 +212,43 @@ def _python(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=60)
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
+IMPORTS_NOTHING_HEAVY = {
+    "the library": (
         "import spo_data",
-        "import spo_data, spo_data.run.journal, spo_data.run.parquet_tables, spo_data.run.manifest",
+        "spo_data.load_values",
+        "import spo_data.run.journal, spo_data.run.parquet_tables, spo_data.run.manifest",
         "import spo_data.grading.workers.pool",
-        "import spo_cli.data_app",
-        "help('--help')",
-        "help('estimate', '--help')",
-        "help('show', '--help')",
-        "help('push', '--help')",
-        "help('join', '--help')",
-        "help('report', '--help')",
-        "help('export', '--help')",
-        "help('import', '--help')",
-        "from spo_cli import data_app, train_app; data_app.app = train_app.app; help('--help')",
-    ],
-)
-def test_neither_the_library_nor_help_imports_anything_heavy(program: str) -> None:
+    ),
+    "spo-data": (
+        "from spo_cli.data_app import app",
+        "help()",
+        *(f"help({name!r})" for name in ("estimate", "show", "report", "push", "join", "export", "import", "sandbox")),
+    ),
+    "spo-train": ("from spo_cli.train_app import app", "help()"),
+}
+"""Statements for one process each. The help prints the usage."""
+
+
+@pytest.mark.parametrize("name", IMPORTS_NOTHING_HEAVY)
+def test_neither_the_library_nor_help_imports_anything_heavy(name: str) -> None:
+    heavy = (*HEAVY, *(COMMAND_LINE if name == "the library" else HEAVY_FOR_HELP))
     prelude = (
         "import sys\n"
-        "def help(*arguments):\n"
-        "    from spo_cli.data_app import app\n"
+        "def help(*command):\n"
         "    try:\n"
-        "        app(list(arguments))\n"
+        "        app([*command, '--help'])\n"
         "    except SystemExit as end:\n"
         "        assert end.code == 0, end.code\n"
     )
-    report = f"\nprint('HEAVY', *(name for name in {HEAVY!r} if name in sys.modules))"
-    done = _python("-c", prelude + program + report)
+    statements = IMPORTS_NOTHING_HEAVY[name]
+    report = f"\nprint('HEAVY', *(name for name in {heavy!r} if name in sys.modules))\n"
+    done = _python("-c", prelude + report.join((*statements, "")))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].split() == ["HEAVY"]
-    assert ("Usage" in done.stdout) == ("help" in program)
-
-
-def test_the_library_imports_no_command_line() -> None:
-    done = _python("-c", "import sys, spo_data; print('typer' in sys.modules, 'rich' in sys.modules)")
-    assert done.stdout.split() == ["False", "False"]
+    lines = done.stdout.splitlines()
+    heard = dict(zip(statements, (line for line in lines if line.startswith("HEAVY")), strict=True))
+    assert heard == dict.fromkeys(statements, "HEAVY")
+    helps = sum(statement.startswith("help") for statement in statements)
+    assert sum("Usage:" in line for line in lines) == helps
 
 
 @pytest.mark.parametrize("command", ["spo-data", "spo-train"])

@@ -41,6 +41,7 @@ from spo_train.launch.supervise import LaunchOutcome
 from spo_train.plan.assemble import plan_training
 from spo_train.plan.folder import write_folder
 from spo_train.plan.train_options import TrainOptions
+from support import scripted
 from support.made_runs import make_run
 from support.records import make_manifest
 
@@ -61,6 +62,11 @@ SCRIPT = Path(__file__).parents[2] / "training" / "run_spo.sh"
 
 def ask(number: int) -> Prompt:
     return Prompt((Message("user", f"What is {number} + {number}?"),), str(2 * number), "sums")
+
+
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spo_data.models.chat.load_chat", scripted.shared_chat(load_chat))
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 @pytest.fixture(scope="module", autouse=True)
 def _one_tokenizer() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(check_module, "load_chat", scripted._shared_chat(check_module.load_chat))
+        patch.setattr(check_module, "load_chat", scripted.shared_chat(check_module.load_chat))
         yield
 
 

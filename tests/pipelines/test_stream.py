@@ -201,7 +201,7 @@ def test_stopping_aborts_what_is_generated_and_keeps_what_is_finished(tmp_path: 
     run.script.hook = lambda number: run.stop.set() if number == 20 else None
     started = time.monotonic()
     assert asyncio.run(run.go()) is None
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 300, "it waited for the slow one, which takes ten minutes"
     assert EVERYTHING[0] not in run.journaled()
     assert set(run.journaled()) == set(run.script.finished)
     assert len(run.script.submitted) < 30

@@ -262,12 +262,13 @@ def cheap_chat(patch: Any) -> None:
     """Load each tokenizer once in this process, and keep the datasets' cache out of the user's."""
     import spo_pipelines.sampling_plan as plan_module
 
-    patch.setattr(plan_module, "load_chat", _shared_chat(plan_module.load_chat))
+    patch.setattr(plan_module, "load_chat", shared_chat(plan_module.load_chat))
     patch.setenv("TOKENIZERS_PARALLELISM", "false")
 
 
 @functools.cache
-def _shared_chat(load: Callable[..., Any]) -> Callable[..., Any]:
+def shared_chat(load: Callable[..., Any]) -> Callable[..., Any]:
+    """`load_chat`, but each model's tokenizer is loaded once in this process."""
     return _once_per_model(load)
 
 

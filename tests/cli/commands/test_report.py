@@ -1,7 +1,5 @@
-"""`spo-data report`: what it prints, what it refuses, and that its help imports nothing heavy."""
+"""`spo-data report`: what it prints and what it refuses."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -84,16 +82,3 @@ def test_a_page_that_cannot_be_written_is_one_line(run: Path) -> None:
     assert done.exit_code == 1
     (line,) = done.stderr.splitlines()
     assert "report.html cannot be written: Is a directory" in line
-
-
-def test_help_imports_nothing_heavy() -> None:
-    program = (
-        "import sys, typer\n"
-        "from spo_cli.commands.report import report\n"
-        "app = typer.Typer(); app.command()(report)\n"
-        "try:\n    app(['--help'])\nexcept SystemExit: pass\n"
-        "print(*(name for name in ('matplotlib', 'jinja2', 'pyarrow') if name in sys.modules), 'END')"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert "--compare" in done.stdout
-    assert done.stdout.splitlines()[-1] == "END"

@@ -152,14 +152,3 @@ def test_a_client_outlasts_a_restart() -> None:
         with sandbox("--port", address.rpartition(":")[2]):
             execution = running.result(timeout=60)
     assert (execution.stdout, execution.return_code) == ("42\n", 0)
-
-
-def test_its_server_is_not_imported_by_help() -> None:
-    program = (
-        "import sys\nfrom spo_cli.data_app import app\n"
-        "try:\n    app(['sandbox', '--help'])\nexcept SystemExit as end:\n    assert end.code == 0\n"
-        "print({'fastapi', 'uvicorn', 'starlette'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert "--concurrency" in done.stdout
-    assert done.stdout.splitlines()[-1] == "set()"

@@ -1,8 +1,6 @@
 """Values read from run folders, parquet and JSON, and what is refused."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -257,11 +255,3 @@ def test_rows_become_a_table_in_batches(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(spo_data.values.scores, "BATCH", 2)
     table = make_table(rows_of_a_run())
     assert (table.num_rows, table.column("value").num_chunks) == (3, 2)
-
-
-def test_the_package_offers_load_values_without_importing_anything_heavy() -> None:
-    program = (
-        "import sys, spo_data; spo_data.load_values; print([n for n in ('pyarrow', 'datasets') if n in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -115,8 +115,8 @@ def test_an_affix_is_found_exactly_where_there_is_one(texts: list[str], ours: st
 def test_twenty_thousand_prompts_are_searched_in_seconds() -> None:
     """Comparing every pair would take four hundred million comparisons."""
     values = [prompt(f"{QUESTION} Part {k}, in full.") for k in range(20_000)]
-    begun = time.monotonic()
+    begun = time.process_time()
     finder = NearMisses(values)
     reasons = {finder.find(prompt(f"{QUESTION} Part {k}.")).reason for k in range(20_000)}
     assert reasons == {"not in the values"}
-    assert time.monotonic() - begun < 60
+    assert time.process_time() - begun < 60

@@ -578,15 +578,23 @@ next();
 """
 
 
-def seen(browser: Browser, path: Path, steps: Sequence[str]) -> list[tuple[list[str], str]]:
-    """The rows and the count after each step. Each step starts from the initial state of the form."""
+def seen(
+    browser: Browser, path: Path, steps: Sequence[str], several_sources: bool = False
+) -> list[tuple[list[str], str]]:
+    """The rows and the count after each step. Each step starts from the initial state of the form.
+
+    Without a second source there is no choice of one.
+    """
     script = DRIVER.replace("STEPS", ", ".join(f"() => {{ {step} }}" for step in steps))
-    (found,) = re.findall(r'<pre id="seen">(.*?)</pre>', browser.dom(path, script), flags=re.DOTALL)
+    dom = browser.dom(path, script)
+    (found,) = re.findall(r'<pre id="seen">(.*?)</pre>', dom, flags=re.DOTALL)
+    (label,) = re.findall('<label id="source-label".*?>', dom)
+    assert ("hidden" in label) != several_sources
     return [(rows, count) for rows, count in json.loads(html.unescape(found))]
 
 
 def test_filters_filter_and_columns_sort(mixed: Path, browser: Browser) -> None:
-    found = seen(browser, write_report(mixed).path, [step for step, _ in FILTERS])
+    found = seen(browser, write_report(mixed).path, [step for step, _ in FILTERS], several_sources=True)
     for (step, expected), (rows, count) in zip(FILTERS, found, strict=True):
         assert rows == expected, step
         assert count == f"{len(expected)} of 5 prompts", step
@@ -618,42 +626,35 @@ def test_pages_turn_and_a_row_opens_by_itself_and_closes(tmp_path: Path, browser
 
 
 @pytest.mark.slow
-def test_without_a_second_source_there_is_no_choice_of_one(tmp_path: Path, mixed: Path, browser: Browser) -> None:
-    single = write_report(make_run(tmp_path / "run", [Row("?", [RIGHT, RIGHT])])).path
-    assert re.search(r'<label id="source-label" hidden="">', browser.dom(single))
-    assert re.search(r'<label id="source-label">', browser.dom(write_report(mixed).path))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dark", [False, True])
-def test_the_page_is_drawn_in_both_schemes_and_fits_a_phone(mixed: Path, browser: Browser, dark: bool) -> None:
+@pytest.mark.parametrize(("width", "dark"), [(1280, True), (420, False)])
+def test_the_page_is_drawn_in_both_schemes_and_fits_a_phone(
+    mixed: Path, browser: Browser, width: int, dark: bool
+) -> None:
     from matplotlib.image import imread
 
-    path = write_report(mixed).path
-    for width in (1280, 420):
-        image = browser.screenshot(path, browser.folder / f"{width}.png", width=width, height=2400, dark=dark)
-        pixels = (imread(image)[:, :, :3] * 255).astype(np.uint32)
-        assert pixels.shape[:2] == (2400, width)
-        colours = np.unique(pixels @ np.array([65536, 256, 1], dtype=np.uint32))
-        assert len(colours) > 500
-        assert (pixels[0, 0].mean() < 60) == dark
-        right = pixels[:, -8:].reshape(-1, 3)
-        assert len(np.unique(right, axis=0)) == 1, "something runs over the right edge"
+    image = browser.screenshot(
+        write_report(mixed).path, browser.folder / f"{width}.png", width=width, height=2400, dark=dark
+    )
+    pixels = (imread(image)[:, :, :3] * 255).astype(np.uint32)
+    assert pixels.shape[:2] == (2400, width)
+    colours = np.unique(pixels @ np.array([65536, 256, 1], dtype=np.uint32))
+    assert len(colours) > 500
+    assert (pixels[0, 0].mean() < 60) == dark
+    right = pixels[:, -8:].reshape(-1, 3)
+    assert len(np.unique(right, axis=0)) == 1, "something runs over the right edge"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_of_20_000_prompts_stays_small_quick_and_usable(tmp_path: Path, browser: Browser) -> None:
     text = "Let us see. " * 100
     rows = [Row(f"Problem {k}: " + "what is it? " * 30, [RIGHT, WRONG] * 2, response=text) for k in range(20_050)]
     run = make_run(tmp_path / "run", rows, n=4)
-    started = time.monotonic()
+    began = time.process_time()
     report = write_report(run)
-    assert time.monotonic() - started < 60
+    assert time.process_time() - began < 60
     assert report.size < 26_000_000
     assert "The first 20,000 of 20,050 prompts; 50 are left out" in words(
         page(report).partition('id="data"')[0] + "</script>"
     )
-    started = time.monotonic()
     ((found, count),) = seen(browser, report.path, ["set('search', 'problem 19999')"])
-    assert time.monotonic() - started < 30
     assert (len(found), count) == (1, "1 of 20,000 prompts")

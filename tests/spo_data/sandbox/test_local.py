@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,12 @@ def test_a_program_prints_reads_its_input_and_fails_with_a_traceback(unsafe: boo
 @pytest.mark.parametrize("unsafe", [False, True])
 def test_each_limit_ends_a_program_and_what_it_wrote_is_kept(unsafe: bool) -> None:
     limits = Limits(seconds=1, memory_mb=256)
-    slept = run("print('a')\nimport time\ntime.sleep(60)", limits, unsafe=unsafe)
+    sleeping = "print('a')\nimport time\ntime.sleep(60)"
+    slept = run(sleeping, limits, unsafe=unsafe)
     assert (slept.stdout, slept.stderr, slept.stopped, slept.return_code) == ("a\n", "", "time", None)
-    assert 1 <= slept.seconds < 2
+    assert slept.seconds >= 1
+    again = (run(sleeping, limits, unsafe=unsafe) for _ in range(4))
+    assert any(each.seconds < 2 for each in chain([slept], again)), "one that a busy machine slows down shows nothing"
     flooded = run("import os\nwhile True: os.write(1, b'x' * 4096)", LIMITS, unsafe=unsafe)
     assert (len(flooded.stdout), flooded.stopped, flooded.return_code) == (CAPTURED_BYTES, "output", None)
     assert flooded.stderr == ""
@@ -239,14 +243,14 @@ def test_waiting_for_a_turn_is_not_on_the_clock() -> None:
     async def several() -> list[Execution]:
         async with LocalInterpreter(2) as interpreter:
             assert interpreter.concurrency == 2
-            code = "import time\ntime.sleep(0.7)\nprint('done')"
+            code = "import time\ntime.sleep(0.3)\nprint('done')"
             return await asyncio.gather(*(interpreter.run(code, Limits(5, 256)) for _ in range(6)))
 
     began = time.monotonic()
     executions = asyncio.run(several())
-    assert time.monotonic() - began > 2
+    elapsed = time.monotonic() - began
     assert [execution.stdout for execution in executions] == ["done\n"] * 6
-    assert max(execution.seconds for execution in executions) < 2
+    assert max(execution.seconds for execution in executions) < elapsed - 0.6, "two others had the same place"
     assert LocalInterpreter().concurrency == len(os.sched_getaffinity(0))
 
 
@@ -376,8 +380,8 @@ def test_a_hundred_executions_leave_nothing(place: Outside) -> None:
 
 
 @pytest.mark.long
-def test_five_thousand_executions_two_at_once_leave_nothing(place: Outside) -> None:
-    executions_leave_nothing(place, count=5000, growth_mb=20)
+def test_three_thousand_executions_two_at_once_leave_nothing(place: Outside) -> None:
+    executions_leave_nothing(place, count=3000, growth_mb=12)
 
 
 def test_unsafe_leaves_no_folder_and_no_process_of_its_session() -> None:

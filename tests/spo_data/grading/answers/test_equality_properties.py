@@ -19,7 +19,7 @@ from spo_data.grading.verifiers.math_verify import MathVerifier
 pytestmark = pytest.mark.slow
 
 SECONDS = 10
-"""A hang guard: the texts below take well under a second if every step is linear."""
+"""Of this process's own time: the texts below take well under a second if every step is linear."""
 
 Dress = Callable[[str], str]
 
@@ -345,10 +345,10 @@ def test_extraction_never_fails_and_never_gives_an_empty_answer(text: str) -> No
 )
 def test_extraction_is_linear_in_hostile_text(scrap: str) -> None:
     text = scrap * (200_000 // len(scrap))
-    started = time.monotonic()
+    started = time.process_time()
     for hostile in (text, text + r"\boxed{42}", "Answer:" + text, "<answer>" + text, r"\boxed{" + text + "}"):
         extract_answer(hostile)
-    assert time.monotonic() - started < SECONDS
+    assert time.process_time() - started < SECONDS
 
 
 @pytest.mark.parametrize(
@@ -358,6 +358,6 @@ def test_extraction_is_linear_in_hostile_text(scrap: str) -> None:
 )
 def test_grading_does_not_hang_on_a_response_that_repeats_itself(response: str) -> None:
     """A search for hedges tried every way to split "1,1,1,…" into numbers, so 22 of them took four seconds."""
-    started = time.monotonic()
+    started = time.process_time()
     MathVerifier().grade(response, "5")
-    assert time.monotonic() - started < SECONDS / 2
+    assert time.process_time() - started < SECONDS / 2
