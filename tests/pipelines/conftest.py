@@ -9,8 +9,9 @@ from support import scripted
 
 @pytest.fixture(autouse=True)
 def _cheap(monkeypatch: pytest.MonkeyPatch, datasets_cache: None) -> None:  # noqa: ARG001 # wanted for its effect
-    """Load one tokenizer for all tests, and write no file to the user's cache."""
+    """Load one tokenizer and the graders' imports for all tests, and write no file to the user's cache."""
     scripted.cheap_chat(monkeypatch)
+    scripted.fork_graders(monkeypatch)
 
 
 @pytest.fixture

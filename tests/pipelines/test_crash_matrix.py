@@ -247,7 +247,7 @@ def test_a_reader_of_a_killed_run_sees_what_was_committed(dataset: Path, tmp_pat
 def test_the_grading_processes_of_a_killed_run_end(dataset: Path, tmp_path: Path) -> None:
     """Orphaned processes would hold memory on the machine where the user resumes."""
     psutil = pytest.importorskip("psutil")
-    ended = call(dataset, tmp_path / "run", WHOLE, kill={"at": f"{JOURNAL}add", "nth": 9})
+    ended = call(dataset, tmp_path / "run", WHOLE, kill={"at": f"{JOURNAL}add", "nth": 9}, spawn_graders=True)
     assert ended["status"] == -9
 
     def orphans() -> list[Any]:

@@ -509,14 +509,17 @@ def argv(dataset: Path, run: Path, *more: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("group", [False, True], ids=["to-the-process", "to-its-group"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "group"),
+    [(signal.SIGTERM, False), (signal.SIGINT, True)],
+    ids=["SIGTERM-to-the-process", "SIGINT-to-its-group"],
+)
 def test_a_signal_ends_the_run_cleanly_and_the_same_command_completes_it(
     number: signal.Signals, group: bool, dataset: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     engine = {"signal": int(number), "signal_after": 13, "signal_group": group}
-    ended = scripted.server().run({"argv": argv(dataset, run), "engine": engine})
+    ended = scripted.server().run({"argv": argv(dataset, run), "engine": engine, "spawn_graders": group})
     assert ended["status"] == 128 + number
     assert ended["stderr"].splitlines()[-1].startswith("interrupted: nothing that was sampled is lost")
     assert "Traceback" not in ended["stderr"]

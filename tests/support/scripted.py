@@ -5,7 +5,8 @@ r"""A scripted engine, and a server that runs estimates with it, each in its own
     ended["status"]                               # the exit status, or minus the signal that killed the process
 
 The server (`python scripted.py`) imports everything once and forks a process per job, so a job takes only tenths of a
-second. A job runs the real command line with the scripted engine instead of vLLM. It can SIGKILL itself before or after
+second. A job runs the real command line with the scripted engine instead of vLLM, and forks its grading processes from
+one that has imported everything too, unless the job says `spawn_graders`. It can SIGKILL itself before or after
 the n-th call of a function, or of an SQL statement of the journal.
 """
 
@@ -15,6 +16,8 @@ import functools
 import importlib
 import itertools
 import json
+import multiprocessing
+import multiprocessing.forkserver
 import os
 import random
 import signal
@@ -272,6 +275,19 @@ def shared_chat(load: Callable[..., Any]) -> Callable[..., Any]:
     return _once_per_model(load)
 
 
+def fork_graders(patch: Any) -> None:
+    """Fork grading processes from one that has imported everything. Each new interpreter would import it again, which
+    takes longer than the rest of a test. They are no children of this process then, nor in its session."""
+    patch.setattr("spo_data.grading.workers.processes.multiprocessing", SimpleNamespace(get_context=_forking))
+
+
+@functools.cache
+def _forking(_method: str) -> Any:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["spo_data.grading.workers.job", "sympy", "math_verify"])
+    return context
+
+
 class Server:
     """Runs jobs one at a time, each in a process forked from one that has imported everything."""
 
@@ -331,6 +347,8 @@ def main() -> None:
     import spo_pipelines.sampling_plan as plan_module
     from spo_cli import data_app  # noqa: F401
 
+    _forking("")
+    multiprocessing.forkserver.ensure_running()
     hash_the_embedded_model_once(SimpleNamespace(setattr=setattr))
     plan_module.load_chat = _once_per_model(plan_module.load_chat)
     plan_module.load_chat(plan_module.resolve_model(MODEL), {})
@@ -401,6 +419,11 @@ def _prepare(job: Mapping[str, Any], script: Script) -> None:
     import spo_pipelines.estimate as module
 
     module.estimate = functools.partial(module.estimate, start_engine=starter(script))
+    if not job.get("spawn_graders"):
+        import spo_data.grading.workers.processes
+
+        multiprocessing.forkserver._forkserver.ensure_running = lambda: None  # it is our parent's child, and it runs
+        spo_data.grading.workers.processes.multiprocessing = SimpleNamespace(get_context=_forking)
     spo_data.run.journal.COMMIT_SAMPLES = job.get("commit_samples", spo_data.run.journal.COMMIT_SAMPLES)
     if job.get("grader_fails"):
         _fail_grading(int(job["grader_fails"]))
