@@ -18,7 +18,7 @@ from spo_data.grading.verifiers.math_verify import MathVerifier
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 10
+SECONDS = 5
 """Of this process's own time: the texts below take well under a second if every step is linear."""
 
 Dress = Callable[[str], str]
@@ -172,14 +172,14 @@ def _tell_apart(first: Fraction, second: Fraction) -> bool:
     return difference > ABSOLUTE_TOLERANCE or difference > RELATIVE_TOLERANCE * min(abs(first), abs(second))
 
 
-@settings(max_examples=250)
+@settings(max_examples=100)
 @given(written=_written(), dress=_dressings(scalar=True))
 def test_a_number_is_itself_in_any_dress(written: tuple[Fraction, str, str], dress: Dress) -> None:
     _, gold, answer = written
     assert _verdict(gold, dress(answer)) is Verdict.CORRECT
 
 
-@settings(max_examples=250)
+@settings(max_examples=100)
 @given(gold=_written(), answer=_written(), dress=_dressings(scalar=True))
 def test_another_number_is_never_right_in_any_dress(
     gold: tuple[Fraction, str, str], answer: tuple[Fraction, str, str], dress: Dress
@@ -188,7 +188,7 @@ def test_another_number_is_never_right_in_any_dress(
     assert _verdict(gold[1], dress(answer[1])) is Verdict.WRONG
 
 
-@settings(max_examples=250)
+@settings(max_examples=100)
 @given(number=_INTEGERS, off=st.sampled_from((-1, 1, 10, -10)), dress=_dressings(scalar=True))
 def test_a_near_miss_is_never_right_in_any_dress(number: int, off: int, dress: Dress) -> None:
     assert _verdict(str(number), dress(str(number + off))) is Verdict.WRONG
@@ -202,7 +202,7 @@ def _polynomial(coefficients: list[int], order: list[int]) -> str:
     return " + ".join(terms)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(coefficients=_POLYNOMIALS, chance=st.randoms(use_true_random=False), dress=_dressings(scalar=False))
 def test_a_polynomial_is_itself_in_any_order_and_dress(
     coefficients: list[int], chance: random.Random, dress: Dress
@@ -212,7 +212,7 @@ def test_a_polynomial_is_itself_in_any_order_and_dress(
     assert _verdict(_polynomial(coefficients, order), dress(_polynomial(coefficients, shuffled))) is Verdict.CORRECT
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(coefficients=_POLYNOMIALS, place=st.integers(0, 3), off=st.integers(1, 3), dress=_dressings(scalar=False))
 def test_a_polynomial_with_another_coefficient_is_never_right(
     coefficients: list[int], place: int, off: int, dress: Dress
@@ -230,14 +230,14 @@ def _set(elements: list[int], left: str = r"\{", right: str = r"\}") -> str:
     return left + ", ".join(map(str, elements)) + right
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(elements=_ELEMENTS, chance=st.randoms(use_true_random=False), dress=_dressings(scalar=False))
 def test_a_set_is_itself_in_any_order_and_dress(elements: list[int], chance: random.Random, dress: Dress) -> None:
     shuffled = chance.sample(elements, len(elements))
     assert _verdict(_set(elements), dress(_set(shuffled, r"\left\{", r"\right\}"))) is Verdict.CORRECT
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(elements=_ELEMENTS, place=st.integers(0, 4), dress=_dressings(scalar=False))
 def test_a_set_with_another_element_is_never_right(elements: list[int], place: int, dress: Dress) -> None:
     other = list(elements)
@@ -246,7 +246,7 @@ def test_a_set_with_another_element_is_never_right(elements: list[int], place: i
     assert _verdict(_set(elements), dress(_set([*elements, 1000]))) is Verdict.WRONG
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     low=st.integers(-99, 99),
     length=st.integers(1, 99),
@@ -292,13 +292,15 @@ def _fast(first: str, second: str) -> bool:
     return equal_numbers(gold, answer)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(pair=_pairs())
 def test_numbers_compared_without_sympy_are_equal_where_sympy_finds_them_equal(pair: tuple[str, str]) -> None:
+    """Of decimals sympy compares fifteen digits, so it takes 5999999.9999994 for 6000000. We compare all of them."""
+    assume(not any("." in text and sum(map(str.isdigit, text)) > 13 for text in pair))
     assert _fast(*pair) == math_equal(*pair)
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(pair=_pairs())
 def test_plain_numbers_are_equal_both_ways(pair: tuple[str, str]) -> None:
     """This excludes pairs at the border of five significant digits, which is relative to the ground truth."""
@@ -311,7 +313,7 @@ def test_plain_numbers_are_equal_both_ways(pair: tuple[str, str]) -> None:
     assert _fast(*pair) == _fast(*reversed(pair))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(first=_ELEMENTS, second=_ELEMENTS)
 def test_finite_sets_are_equal_both_ways(first: list[int], second: list[int]) -> None:
     there, back = math_equal(_set(first), _set(second)), math_equal(_set(second), _set(first))
@@ -327,7 +329,7 @@ _SCRAPS = st.sampled_from(
 )
 
 
-@settings(max_examples=1000)
+@settings(max_examples=400)
 @given(text=st.lists(_SCRAPS | st.text(max_size=3), max_size=60).map("".join))
 def test_extraction_never_fails_and_never_gives_an_empty_answer(text: str) -> None:
     answer = extract_answer(text)
@@ -344,7 +346,7 @@ def test_extraction_never_fails_and_never_gives_an_empty_answer(text: str) -> No
     ],
 )
 def test_extraction_is_linear_in_hostile_text(scrap: str) -> None:
-    text = scrap * (200_000 // len(scrap))
+    text = scrap * (100_000 // len(scrap))
     started = time.process_time()
     for hostile in (text, text + r"\boxed{42}", "Answer:" + text, "<answer>" + text, r"\boxed{" + text + "}"):
         extract_answer(hostile)
@@ -360,4 +362,4 @@ def test_grading_does_not_hang_on_a_response_that_repeats_itself(response: str) 
     """A search for hedges tried every way to split "1,1,1,…" into numbers, so 22 of them took four seconds."""
     started = time.process_time()
     MathVerifier().grade(response, "5")
-    assert time.process_time() - started < SECONDS / 2
+    assert time.process_time() - started < SECONDS

@@ -425,19 +425,19 @@ def test_verdicts_do_not_depend_on_the_workers_the_order_or_what_was_graded_befo
     responses = [*(rf"\boxed{{{answer}}}" for answer in answers), "", "The answer is 5."]
     golds = ["5", "A", "x+1", r"\{1,2\}"]
     jobs = [GradeJob(response, gold, verifier=name) for response in responses for gold in golds for name in verifiers]
-    jobs = random.Random(0).sample(jobs, 200)
+    jobs = random.Random(0).sample(jobs, 150)
 
     async def grade(workers: int, seed: int) -> dict[GradeJob, set[Grade]]:
         seen: dict[GradeJob, set[Grade]] = {job: set() for job in jobs}
         async with GraderPool(*verifiers, workers=workers) as pool:
-            shuffled = random.Random(seed).choices(jobs, k=100) + random.Random(seed).sample(jobs, len(jobs))
+            shuffled = random.Random(seed).choices(jobs, k=80) + random.Random(seed).sample(jobs, len(jobs))
             for job, graded in zip(shuffled, await asyncio.gather(*map(pool.grade, shuffled)), strict=True):
                 seen[job].add(graded)
         return seen
 
-    one, two, four = (run(grade(workers, seed)) for workers, seed in ((1, 1), (2, 2), (4, 3)))
+    one, three = (run(grade(workers, seed)) for workers, seed in ((1, 1), (3, 2)))
     assert {len(graded) for graded in one.values()} == {1}
-    assert one == two == four
+    assert one == three
     found = {graded.verdict for several in one.values() for graded in several}
     assert found >= {CORRECT, WRONG, NO_ANSWER, ERROR}
     assert all(graded.score is None or math.isfinite(graded.score) for several in one.values() for graded in several)
