@@ -300,7 +300,9 @@ def test_a_run_with_other_tools_is_refused_with_both(dataset: Path, tmp_path: Pa
     assert "tools python (8 turns, 30 s, 1,024 MB, 2,000 characters) (now python (4 turns" in str(refusal.value)
 
 
-@pytest.mark.parametrize(("nth", "when"), [(1, "before"), (5, "after"), (14, "before")])
+@pytest.mark.parametrize(
+    ("nth", "when"), [(5, "after"), *(pytest.param(nth, "before", marks=pytest.mark.slow) for nth in (1, 14))]
+)
 def test_a_run_that_is_killed_between_the_turns_of_its_responses_goes_on(
     nth: int, when: str, dataset: Path, tmp_path: Path
 ) -> None:

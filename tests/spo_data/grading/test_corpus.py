@@ -61,6 +61,7 @@ def _judge(case: Case) -> Grade:
     return load_verifier(case.verifier).grade(case.response, case.gold)
 
 
+@pytest.mark.slow
 def test_the_order_of_grading_does_not_matter() -> None:
     """The caches of math-verify, sympy and our own first know nothing, and then all cases. The cases are graded
     backwards here and forwards above, so each one comes before and after each other one."""

@@ -601,10 +601,10 @@ Journal(Path(sys.argv[2]), GraderRecord(verifier="exact", version="rules 1"), re
 @pytest.mark.parametrize(
     ("at", "when"),
     [
-        ("sql:CREATE TABLE IF NOT EXISTS verdicts", "after"),
+        pytest.param("sql:CREATE TABLE IF NOT EXISTS verdicts", "after", marks=pytest.mark.slow),
         ("sql:DROP COLUMN verdict", "after"),
-        ("sql:PRAGMA user_version =", "after"),
-        ("sql:COMMIT", "before"),
+        pytest.param("sql:PRAGMA user_version =", "after", marks=pytest.mark.slow),
+        pytest.param("sql:COMMIT", "before", marks=pytest.mark.slow),
         ("sql:COMMIT", "after"),
     ],
 )

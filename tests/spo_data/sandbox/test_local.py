@@ -375,6 +375,7 @@ def executions_leave_nothing(place: Outside, count: int, growth_mb: float) -> No
     assert not [name for name in set(os.listdir("/tmp")) - temporary if name.startswith("spo-data-program")]
 
 
+@pytest.mark.slow
 def test_a_hundred_executions_leave_nothing(place: Outside) -> None:
     executions_leave_nothing(place, count=100, growth_mb=10)
 

@@ -225,6 +225,7 @@ def test_an_override_that_verl_does_not_know_is_refused(override: str, says: str
         (PAPER, ("trainer.val_only=true",), "trainer.val_only=true: there are no validation prompts"),
     ],
 )
+@pytest.mark.slow
 def test_settings_that_do_not_fit_are_refused(choice: Choice, overrides: tuple[str, ...], says: str) -> None:
     with pytest.raises(UserError) as refused:
         check_config(compose(choice, *overrides), choice, context_length=40_960)
@@ -259,6 +260,7 @@ def test_settings_that_do_not_fit_are_refused(choice: Choice, overrides: tuple[s
         ("data.filter_overlong_prompts=true", "to leave out long prompts, use --train-files"),
     ],
 )
+@pytest.mark.slow
 def test_a_setting_that_would_be_ignored_is_refused(override: str, says: str) -> None:
     with pytest.raises(UserError) as refused:
         check_config(compose(PAPER, override), PAPER)

@@ -134,6 +134,7 @@ def test_a_job_gets_no_more_memory_than_its_process_may_have(memory_gb: float, v
     assert after.verdict is Verdict.CORRECT
 
 
+@pytest.mark.slow
 def test_verdicts_do_not_depend_on_the_pool_or_the_order() -> None:
     answers = ["4", "4.0", r"\frac{8}{2}", "5", "x+1", "1+x", r"\{1,2\}", "2,1", "(1,2)", "yes", "", "2^{2}"]
     golds = ["4", "x+1", r"\{1,2\}", "(1,2)", "yes", "?"]
@@ -165,7 +166,7 @@ def test_verdicts_do_not_depend_on_the_pool_or_the_order() -> None:
         assert graded == expected[job.response, job.ground_truth], job
 
 
-@pytest.mark.parametrize("error", [None, KeyError("leaves the block")])
+@pytest.mark.parametrize("error", [pytest.param(None, marks=pytest.mark.slow), KeyError("leaves the block")])
 def test_the_processes_are_gone_after_the_pool_closes_even_when_busy(error: Exception | None) -> None:
     seen: list[psutil.Process] = []
 
