@@ -188,7 +188,7 @@ class JournalMachine(RuleBasedStateMachine):
 
 
 TestJournalMachine = JournalMachine.TestCase
-TestJournalMachine.settings = settings(max_examples=50, stateful_step_count=12)
+TestJournalMachine.settings = settings(max_examples=30, stateful_step_count=12)
 
 
 @given(st.lists(samples(), max_size=5))

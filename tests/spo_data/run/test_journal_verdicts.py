@@ -403,7 +403,7 @@ class VerdictsMachine(RuleBasedStateMachine):
 
 
 TestVerdictsMachine = VerdictsMachine.TestCase
-TestVerdictsMachine.settings = settings(max_examples=30, stateful_step_count=10)
+TestVerdictsMachine.settings = settings(max_examples=20, stateful_step_count=10)
 
 
 # Journals of the first schema.

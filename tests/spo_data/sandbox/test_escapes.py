@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,13 @@ def interpreter() -> Iterator[LocalInterpreter]:
     asyncio.run(interpreter.__aexit__())
 
 
-@pytest.mark.parametrize("hostile", HOSTILE, ids=lambda hostile: hostile.name)
+def _param(hostile: Hostile) -> Any:
+    """Of the programs that run for a whole second, one is enough for every day."""
+    slow = hostile.stopped == "time" and hostile.name != "ignoring signals"
+    return pytest.param(hostile, id=hostile.name, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize("hostile", [_param(hostile) for hostile in HOSTILE])
 def test_a_hostile_program_is_contained(hostile: Hostile, place: Outside, interpreter: LocalInterpreter) -> None:
     async def run(code: str, limits: Limits) -> Execution:
         return await asyncio.wait_for(interpreter.run(code, limits), 120)
