@@ -206,6 +206,7 @@ def test_regrade_that_leaves_samples_without_a_verdict_exits_with_1(run: Path) -
     assert ended["status"] == 1
     rows = [row for row in scripted.journal_rows(run) if row[3] == "gold_unparseable"]
     assert ended["stderr"].splitlines()[-1] == f"incomplete: {len(rows)} samples have no verdict from choice"
+    assert re.search(r"^[01]\.\d{4}  none  ", ended["stdout"], re.MULTILINE), "a value that is lost is not 0"
     assert re.search(r"no value +5 prompts whose ground truth does not verify against itself", ended["stdout"])
 
 

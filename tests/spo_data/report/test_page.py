@@ -62,7 +62,8 @@ def make_run(
                 reason = "length" if graded.verdict is Verdict.TRUNCATED else "stop"
                 ids = np.zeros(row.tokens + index, dtype=np.int32)
                 judged = (graded.answer, graded.verdict, graded.score, graded.detail)
-                sample = Sample(prompt.prompt_id, index, index, row.response, ids, reason, *judged)
+                response = row.response.replace("NUMBER", str(index))
+                sample = Sample(prompt.prompt_id, index, index, response, ids, reason, *judged)
                 journal.add(sample, {} if also is None else {ALSO: also})
     return folder
 
@@ -185,6 +186,7 @@ def test_suspect_ground_truths_are_listed(tmp_path: Path) -> None:
     text = words(page(report))
     assert "In 1 prompt all answers agree" in text
     assert f"Suspect? 7 5 {report.summary.suspects[0].prompt_id}" in text
+    assert "5 · 83.3%" in page(report), "a suspect prompt's wrong answers count as any others"
 
 
 def test_the_same_journal_gives_the_same_bytes_and_no_other_file(mixed: Path) -> None:
@@ -257,6 +259,11 @@ def test_of_a_long_response_the_end_is_shown_and_the_rest_counted(tmp_path: Path
     (sample,) = data(text)["rows"][0][14]
     assert sample[6:] == [4607, response[-400:]]
     assert "the last 400 characters" in words(text)
+
+
+def test_each_sample_has_its_own_response(tmp_path: Path) -> None:
+    text = page(write_report(make_run(tmp_path / "run", [Row("?", [RIGHT, WRONG], response="sample NUMBER")])))
+    assert [sample[-1] for sample in data(text)["rows"][0][14]] == ["sample 0", "sample 1"]
 
 
 def test_prompts_over_the_limit_are_left_out_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
