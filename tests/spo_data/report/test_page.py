@@ -181,12 +181,15 @@ def test_the_second_opinion_is_shown(tmp_path: Path) -> None:
 
 
 def test_suspect_ground_truths_are_listed(tmp_path: Path) -> None:
-    rows = [Row("Suspect?", [WRONG, WRONG, WRONG], truth="7"), Row("Fine?", [RIGHT, WRONG, WRONG])]
+    rows = [
+        Row("Suspect?", [WRONG, WRONG, WRONG], truth="7", source="odd sums"),
+        Row("Fine?", [RIGHT, WRONG, WRONG]),
+    ]
     report = write_report(make_run(tmp_path / "run", rows, n=3))
     text = words(page(report))
     assert "In 1 prompt all answers agree" in text
     assert f"Suspect? 7 5 {report.summary.suspects[0].prompt_id}" in text
-    assert "5 · 83.3%" in page(report), "a suspect prompt's wrong answers count as any others"
+    assert re.search("<text[^>]*>odd sums</text>", page(report)), "a suspect prompt is in the charts as any other"
 
 
 def test_the_same_journal_gives_the_same_bytes_and_no_other_file(mixed: Path) -> None:

@@ -339,19 +339,25 @@ def test_no_child_process_of_a_reward_outlives_the_pool(tmp_path: Path) -> None:
     mark = f"{1000 + random.SystemRandom().random():.9f}"
     responses = [f"subprocess.run(['sleep', '{mark}'])", f"both(subprocess.Popen(['sleep', '{mark}']), 1.0)"]
 
-    async def grade() -> list[Grade]:
-        async with GraderPool(f"{write(tmp_path, REWARD)}:judge", workers=1, seconds=1) as pool:
-            return [await pool.grade(GradeJob(response, "5")) for response in responses]
+    def killed_by_us() -> int:
+        left = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.cmdline()[-1:] == [mark]:
+                    left.append(process)
+        for process in left:
+            process.kill()
+        return len(left)
 
-    assert [graded.verdict for graded in run(grade())] == [TIMEOUT, CORRECT]
-    left = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.cmdline()[-1:] == [mark]:
-                left.append(process)
-    for process in left:
-        process.kill()
-    assert len(left) == 0
+    async def grade() -> tuple[Grade, int, Grade]:
+        async with GraderPool(f"{write(tmp_path, REWARD)}:judge", workers=1, seconds=1) as pool:
+            hung = await pool.grade(GradeJob(responses[0], "5"))
+            return hung, killed_by_us(), await pool.grade(GradeJob(responses[1], "5"))
+
+    hung, left, right = run(grade())
+    assert (hung.verdict, right.verdict) == (TIMEOUT, CORRECT)
+    assert left == 0, "it ends with its parent, not with the pool"
+    assert killed_by_us() == 0
 
 
 def test_a_reward_that_changes_the_folder_hides_no_other_reward_s_file(
