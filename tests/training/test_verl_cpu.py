@@ -140,8 +140,8 @@ def test_verl_runs_on_the_platform() -> None:
     assert found["reduced"] == [1.0, 1.0, 1.0]
     assert found["engine"] == "FSDPEngineWithLMHead"
     assert str(found["vllm"]).endswith("+cpu")
-    # vLLM's CPU build packs linear weights and drops their loader, unless the worker extension's switch is set. vLLM 0.31
-    # renamed the switch: a weight update would have found no loader.
+    # vLLM's CPU build packs linear weights and drops their loader, unless the worker extension's switch is set. When
+    # vLLM 0.31 renamed the switch, a weight update found no loader.
     assert found["loadable"] == {"False": False, "True": True}
 
 
