@@ -76,7 +76,7 @@ def serving(
             ready.set()
             await serve
 
-    thread = threading.Thread(target=lambda: asyncio.run(go()))
+    thread = threading.Thread(target=lambda: asyncio.run(go()), daemon=True)
     thread.start()
     try:
         assert ready.wait(30)
