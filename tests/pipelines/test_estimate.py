@@ -108,6 +108,27 @@ def test_a_higher_limit_adds_prompts_and_keeps_the_old_ones(dataset: Path, tmp_p
     assert scripted.tables(tmp_path / "run") == scripted.tables(tmp_path / "at-once")
 
 
+@pytest.mark.parametrize(
+    ("also", "says"),
+    [
+        ("exact", "--also exact: that is already the verifier"),
+        ("{}/mine.py:nothing", "--also {}/mine.py:nothing does not load"),
+    ],
+)
+def test_a_second_verifier_that_cannot_be_is_refused_before_the_engine_starts(
+    dataset: Path, tmp_path: Path, also: str, says: str
+) -> None:
+    """The run's verifier is `exact` by its first call, or by --verifier; options alone do not know it."""
+    estimate(options(dataset, tmp_path / "run", limit=1, n=1))
+    (tmp_path / "mine.py").write_text("def compute_score(*_): return 1.0\n")
+    script = Script()
+    given = options(dataset, tmp_path / "run", also=also.format(tmp_path), verifier=None)
+    with pytest.raises(UserError) as refused:
+        estimate(given, script)
+    assert str(refused.value).startswith(says.format(tmp_path))
+    assert script.seen is None
+
+
 # What is refused for an existing run.
 
 REFUSED = [

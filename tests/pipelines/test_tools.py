@@ -95,6 +95,17 @@ def test_each_turn_is_a_request_with_a_seed_of_its_own(dataset: Path, tmp_path: 
         assert {first, turn_seed(first, 1), turn_seed(first, 2)} <= set(seeds)
 
 
+def test_a_stop_string_ends_the_text_of_a_response_with_programs(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine stops at it, but the text of all turns is made of their tokens, which hold it."""
+    with_interpreter(Failing(every=0), monkeypatch)
+    estimate(options(dataset, tmp_path / "run", n=1, limit=2, stop=("so ",), **TOOLS), Script(code=CODE))
+    rows = rows_of(tmp_path / "run", "samples")
+    assert [(row["tool_turns"], row["verdict"]) for row in rows] == [(2, "no_answer")] * 2
+    assert not any("so " in row["response"] for row in rows)
+
+
 def test_a_prompt_has_one_id_with_and_without_an_interpreter_and_the_model_is_told_of_it(
     dataset: Path, tmp_path: Path
 ) -> None:

@@ -124,6 +124,7 @@ def test_join_counts_and_ends_with_2_below_the_coverage_that_is_asked_for(place:
     short = spo_data(place, hub, "join", "runs/one", "train.jsonl")
     assert short.returncode == 2
     assert "6 of 8 prompts (75.00%)" in short.stdout
+    assert "without a value: 2 (2 not in the values)" in short.stdout
     assert short.stderr.endswith("2 have none; --min-coverage 0.75 accepts this\n")
     allowed = spo_data(place, hub, "join", "runs/one", "train.jsonl", "--min-coverage", "0.75", "--json")
     assert allowed.returncode == 0, allowed.stderr

@@ -9,6 +9,7 @@ With v the baselines, a = (r - v - mean) / (std + 1e-8), std with n - 1 (equatio
 previous response: 0 in the first step, one update in the others.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,18 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> ScriptedQueue:
     return queue
 
 
-def start(out: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Any:
+def start(
+    out: Path,
+    queue: ScriptedQueue,
+    monkeypatch: pytest.MonkeyPatch,
+    *overrides: str,
+    responses: Mapping[int, Sequence[Scripted]] = RESPONSES,
+) -> Any:
     settings = ["trainer.spo.exploration=0", "trainer.spo.first_visit=none", "data.train_batch_size=4"]
     settings += ["actor_rollout_ref.actor.ppo_mini_batch_size=3", "trainer.resume_mode=auto"]
     if not (out / "values.parquet").exists():
         write_values(out / "values.parquet", TOTALS, count=8)
-    trainer = make_trainer(out, queue, RESPONSES, monkeypatch, *settings, *overrides)
+    trainer = make_trainer(out, queue, responses, monkeypatch, *settings, *overrides)
     trainer._load_checkpoint()
     return trainer
 
@@ -165,6 +172,18 @@ def test_a_training_continues_from_its_checkpoint_as_if_it_had_not_stopped(
     check_step(second, 3, train(second, 3))
     for name, array in first.stream.state().items():
         np.testing.assert_array_equal(array, second.stream.state()[name], err_msg=name)
+
+
+def test_a_step_whose_responses_all_fail_ends_the_training(
+    tmp_path: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each failed response is replaced, four times the batch at most, and the next step counts anew."""
+    failing = {row: [Scripted([SLOW], None)] * 9 for row in RESPONSES}
+    trainer = start(tmp_path, queue, monkeypatch, responses=failing)
+    with pytest.raises(RuntimeError, match="20 responses of one step failed or grew stale"):
+        train(trainer, 1)
+    trainer.on_step_begin()
+    assert trainer._next_train_batch(1)["uid"] == ["draw20"]
 
 
 def test_the_reference_learns_after_the_update(
