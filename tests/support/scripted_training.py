@@ -2,11 +2,11 @@
 
     queue = ScriptedQueue()
     queue.install(monkeypatch)                    # verl's and our `transfer_queue` calls go to it
-    trainer = make_trainer(tmp_path, queue, script, monkeypatch)
+    trainer = make_trainer(tmp_path, queue, responses, monkeypatch)
     trainer.step(metrics, timing)                 # verl's own step, around our hooks
 
-The trainer, its replay buffer, its padding and its advantages are verl's. The policy's log-prob of a token is -1 at
-first, and each update of the actor lowers it by the token's `MOVES`.
+The trainer, its replay buffer, its padding and its advantages are verl's, for three ranks. The policy's log-prob of a
+token is -1 at first, and each update of the actor lowers it by the token's `MOVES`.
 """
 
 from collections import defaultdict
@@ -26,6 +26,12 @@ from spo_data.prompts.identity import Message, prompt_id
 SLOW, FAST, LEAP, TOOL = 2, 3, 5, 1000
 MOVES = {SLOW: 1 / 256, FAST: 1 / 128, LEAP: 1 / 16, TOOL: 8.0}
 """How far one update moves a token's log-prob; float16 holds each exactly."""
+SETTINGS = ("actor_rollout_ref.rollout.temperature=0.5", "trainer.spo.exploration=0", "data.train_batch_size=4")
+SETTINGS += ("actor_rollout_ref.actor.ppo_mini_batch_size=3", "trainer.resume_mode=auto")
+RANKS = 3
+TEMPERATURE = 0.5
+ENGINE_LOG_PROB = -1.25
+"""What the engine says of each token; the trainer's forward pass says something else."""
 FIRST_PROMPT = 90
 """The first token of row 0's prompt; row 1's is one more."""
 
@@ -36,13 +42,14 @@ class Scripted:
 
     tokens: Sequence[int]
     reward: float | None
+    truncated: bool = False
 
 
 class ScriptedQueue:
     """TransferQueue's key-value calls over dictionaries in this process."""
 
     def __init__(self) -> None:
-        self.fields: dict[str, dict[str, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
+        self.fields: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
         self.tags: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,18 +64,21 @@ class ScriptedQueue:
         for name in () if fields is None else fields.keys():
             column = fields.get(name)
             for key, row in zip(keys, column.unbind() if _is_tensor(column) else column.tolist(), strict=True):
-                self.fields[partition_id][key][name] = row
+                self.fields[partition_id].setdefault(key, {})[name] = row
         for key, tag in zip(keys, tags or (), strict=tags is not None):
             self.tags[partition_id].setdefault(key, {}).update(tag)
         kept = self.tags[partition_id]
         return KVBatchMeta(partition_id=partition_id, keys=list(keys), tags=[kept[key] for key in keys])
 
     def kv_batch_get(self, keys: Sequence[str], partition_id: str, select_fields: Sequence[str] | None = None) -> Any:
-        from verl.utils.tensordict_utils import list_of_dict_to_tensordict
+        from tensordict import TensorDict
 
         rows = [self.fields[partition_id][key] for key in keys]
-        names = rows[0].keys() if select_fields is None else [name for name in select_fields if name in rows[0]]
-        return list_of_dict_to_tensordict([{name: row[name] for name in names} for row in rows])
+        known = {name for row in rows for name in row}
+        names = [name for name in (known if select_fields is None else select_fields) if name in known]
+        if empty := [name for name in names if any(name not in row for row in rows)]:
+            raise ValueError(f"some of {keys} have no {empty}")
+        return TensorDict({name: _pack([row[name] for row in rows]) for name in names}, batch_size=len(rows))
 
     def kv_list(self, partition_id: str | None = None) -> dict[str, dict[str, Any]]:
         return {name: dict(tags) for name, tags in self.tags.items() if partition_id in (None, name) and tags}
@@ -94,13 +104,15 @@ class ScriptedWorkers:
     learnt: int = 0
     """Responses that the tracker had learnt from when the actor was last updated."""
     trainer: Any = None
-    _dispatch_info: dict[str, list[int]] = field(default_factory=lambda: {"actor": [0]})
+    _dispatch_info: dict[str, list[int]] = field(default_factory=lambda: {"actor": list(range(RANKS))})
 
     def compute_log_prob(self, batch: Any) -> Any:
         """Put the log-probs of prompt and response, each at the place before its token as verl's models do."""
         import torch
 
         self.passes += 1
+        assert len(batch.keys) % RANKS == 0
+        assert batch.extra_info["temperature"] == TEMPERATURE
         for key in batch.keys:
             row = self.queue.fields[batch.partition_id][key]
             ids = row["input_ids"].tolist()
@@ -131,7 +143,7 @@ class ScriptedWorkers:
 
 @dataclass
 class ScriptedRollouts:
-    """verl's agent loops: each prompt gets its next scripted response at once, and the prompt's status says if."""
+    """verl's agent loops: each prompt gets its next scripted response at once, the last prompt first."""
 
     queue: ScriptedQueue
     responses: Mapping[int, Sequence[Scripted]]
@@ -139,7 +151,11 @@ class ScriptedRollouts:
     asked: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     def generate_sequences(self, batch: Any) -> None:
-        for uid, row in zip(batch["uid"], batch["index"], strict=True):
+        from spo_train.hooks.agent_loop import DRAW
+
+        draws = list(zip(batch["uid"], batch["index"], batch[DRAW].tolist(), strict=True))
+        for uid, row, number in reversed(draws):
+            assert uid == f"draw{number}"
             scripted = self.responses[row][self.asked[row]]
             self.asked[row] += 1
             graded = scripted.reward is not None
@@ -165,10 +181,10 @@ class ScriptedRollouts:
             "input_ids": ids,
             "position_ids": torch.arange(len(ids)),
             "rm_scores": scores,
-            "rollout_log_probs": torch.full((len(responses),), -1.0),
+            "rollout_log_probs": torch.full((len(responses),), ENGINE_LOG_PROB),
             "multi_modal_inputs": {},
             "extra_fields": {
-                "truncated": False,
+                "truncated": scripted.truncated,
                 "reward_extra_info": {"verdict": "correct" if scripted.reward else "wrong"},
             },
         }
@@ -194,8 +210,12 @@ def make_trainer(
     responses: Mapping[int, Sequence[Scripted]],
     monkeypatch: pytest.MonkeyPatch,
     *overrides: str,
+    method: Any = "spo",
 ) -> Any:
-    """Make verl's sync trainer with SPO for the prompts of `values.parquet` in `out`; nothing is started."""
+    """Make verl's sync trainer with SPO for the prompts of `values.parquet` in `out`; nothing is started.
+
+    In its first step one grading failure was counted.
+    """
     from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
     from verl.trainer.ppo.v1 import PPOTrainerSync
 
@@ -205,12 +225,13 @@ def make_trainer(
     from spo_train.hooks.trainer import SPOTrainerSync
     from spo_train.plan.assemble import compose_choice
 
-    choice = Choice("spo", "demo", "none", out, len(responses), longest_prompt=2, gpus_per_node=1, attention_heads=1)
+    choice = Choice(method, "demo", "none", out, len(responses), longest_prompt=2, gpus_per_node=1, attention_heads=1)
+    counted = [{"grader_error": 1}]
     monkeypatch.setattr(failures, "start", lambda: None)
-    monkeypatch.setattr(failures, "take", dict)
+    monkeypatch.setattr(failures, "take", lambda: counted.pop() if counted else {})
     monkeypatch.setattr(PPOTrainerSync, "_init_dataloader", lambda _: None)
     monkeypatch.delitem(ADV_ESTIMATOR_REGISTRY, "spo", raising=False)  # verl takes one of a name in a process
-    trainer = SPOTrainerSync(compose_choice(choice, parse_overrides(overrides), on_cpu=True))
+    trainer = SPOTrainerSync(compose_choice(choice, parse_overrides((*SETTINGS, *overrides)), on_cpu=True))
     trainer.train_dataset = ScriptedDataset(len(responses))
     trainer.train_dataloader = SimpleNamespace(state_dict=dict, load_state_dict=lambda _: None)
     trainer.tokenizer = SimpleNamespace(eos_token_id=0)
@@ -237,6 +258,16 @@ def write_values(path: Path, totals: Sequence[float], count: int) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path)
+
+
+def _pack(values: list[Any]) -> Any:
+    """Tensors become a jagged one, as in TransferQueue, even if all have the same length."""
+    import torch
+    from tensordict import NonTensorStack
+
+    if not _is_tensor(values[0]):
+        return NonTensorStack(*values)
+    return torch.nested.as_nested_tensor(values, layout=torch.jagged) if values[0].dim() else torch.stack(values)
 
 
 def _is_tensor(value: Any) -> bool:

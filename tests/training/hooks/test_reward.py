@@ -14,6 +14,9 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None):
         time.sleep(60)
     if "crash" in solution_str:
         os._exit(1)
+    if "once" in solution_str and not os.path.exists(__file__ + ".tried"):
+        open(__file__ + ".tried", "w").close()
+        os._exit(1)
     return {"score": float(solution_str.strip() == ground_truth), "extra": extra_info["index"]}
 """
 
@@ -120,6 +123,21 @@ def test_our_own_failure_is_no_reward(tokenizer: Any, tmp_path: Path, counted: l
         assert str(failed).startswith("grader_error: ")
     assert right == {"reward_score": 1.0, "reward_extra_info": {"verdict": "correct"}}
     assert counted == ["grader_error"]  # of the training prompt alone
+
+
+def test_a_grading_that_fails_once_is_tried_again(tokenizer: Any, tmp_path: Path, counted: list[str]) -> None:
+    function = tmp_path / "mine.py"
+    function.write_text(FUNCTION)
+    (graded,) = grade(make_reward(tokenizer, f"{function}:compute_score"), make_item(tokenizer, "once", "once"))
+    assert graded["reward_score"] == 1.0
+    assert counted == []
+
+
+def test_an_answer_inside_unfinished_thinking_is_none(tokenizer: Any) -> None:
+    """A chat template may open the thinking block, so that the response alone does not show it."""
+    item = make_item(tokenizer, r"Is it \boxed{4}?", "4")
+    found = [grade(make_reward(tokenizer, "math-verify", thinking=each), item)[0] for each in (True, False)]
+    assert [each["reward_extra_info"]["verdict"] for each in found] == ["no_answer", "correct"]
 
 
 @pytest.mark.slow  # each attempt waits until its time is over

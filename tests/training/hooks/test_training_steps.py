@@ -9,11 +9,13 @@ With v the baselines, a = (r - v - mean) / (std + 1e-8), std with n - 1 (equatio
 previous response: 0 in the first step, one update in the others.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from support.scripted_training import FAST, LEAP, MOVES, SLOW, TOOL, Scripted, ScriptedQueue, make_trainer, write_values
@@ -21,7 +23,7 @@ from support.scripted_training import FAST, LEAP, MOVES, SLOW, TOOL, Scripted, S
 TOTALS = [2, 4, 6, 4, 0]
 """Of eight scores each, so alpha and beta begin as these and as the rest of eight."""
 RESPONSES = {
-    0: [Scripted([SLOW, SLOW], 1), Scripted([FAST], 0), Scripted([SLOW], 1)],
+    0: [Scripted([SLOW, SLOW], 1), Scripted([FAST], 0, truncated=True), Scripted([SLOW], 1)],
     1: [
         Scripted([FAST, TOOL, TOOL, FAST], 0),
         Scripted([SLOW, TOOL, SLOW], 1),
@@ -58,9 +60,38 @@ REWARDS = [[1, 0, 0.5, 1], [0, 1, 1, 0.5], [1, 1, 0, 0]]
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> ScriptedQueue:
+    from spo_train.hooks import forward
+
     queue = ScriptedQueue()
     queue.install(monkeypatch)
+    monkeypatch.setattr(forward, "ROWS", 3)  # the previous responses of a batch take two passes
     return queue
+
+
+@pytest.fixture(autouse=True)
+def remembered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps at which a trainer took the estimate's responses into its memory; there are none here."""
+    from spo_train.hooks.trainer import SPOMixin
+
+    steps: list[int] = []
+    monkeypatch.setattr(SPOMixin, "_remember_first_responses", lambda trainer: steps.append(trainer.global_steps))
+    return steps
+
+
+@pytest.fixture
+def orders(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The keys of each batch that verl balanced, in the order it got them."""
+    from verl.trainer.ppo.v1 import PPOTrainer
+
+    given: list[list[str]] = []
+    balance = PPOTrainer._balance_batch
+
+    def note(trainer: Any, batch: Any, *more: Any, **named: Any) -> Any:
+        given.append(list(batch.keys))
+        return balance(trainer, batch, *more, **named)
+
+    monkeypatch.setattr(PPOTrainer, "_balance_batch", note)
+    return given
 
 
 def start(
@@ -69,13 +100,14 @@ def start(
     monkeypatch: pytest.MonkeyPatch,
     *overrides: str,
     responses: Mapping[int, Sequence[Scripted]] = RESPONSES,
+    method: str = "spo",
 ) -> Any:
-    settings = ["trainer.spo.exploration=0", "trainer.spo.first_visit=none", "data.train_batch_size=4"]
-    settings += ["actor_rollout_ref.actor.ppo_mini_batch_size=3", "trainer.resume_mode=auto"]
+    """A trainer that verl has set up."""
     if not (out / "values.parquet").exists():
         write_values(out / "values.parquet", TOTALS, count=8)
-    trainer = make_trainer(out, queue, responses, monkeypatch, *settings, *overrides)
+    trainer = make_trainer(out, queue, responses, monkeypatch, *overrides, method=method)
     trainer._load_checkpoint()
+    trainer.on_init_end()
     return trainer
 
 
@@ -113,16 +145,19 @@ def check_step(trainer: Any, step: int, metrics: dict[str, Any]) -> None:
     assert metrics["spo/baseline"] == pytest.approx(np.mean(BASELINES[at]), abs=2e-6)
     assert metrics["spo/rho"] == pytest.approx(np.mean(RHOS[at]), abs=2e-6)
     assert metrics["spo/divergence"] == pytest.approx(np.mean(DIVERGENCES[at]), abs=1e-9)
+    assert metrics["spo/truncated"] == (0.25 if step == 2 else 0)
     assert sum(metrics[f"spo/verdict_total/{verdict}"] for verdict in ("correct", "wrong")) == 4
+    assert metrics.get("spo/verdict_total/grader_error", 0) == (step == 1)
+    assert not trainer.agent_loop_manager.queue.fields["spo"], "what our forward passes put there"
 
 
 def test_three_steps_are_those_computed_by_hand(
-    tmp_path: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, queue: ScriptedQueue, orders: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fourteen mutations of the code that carries numbers between verl and SPO survived the tests.
+    """What carries the numbers between verl and SPO could be wrong while the numbers of each part were right.
 
-    Among them: advantages without a baseline, a tracker that learns 1 - r or the advantage, or ignores rho; D over tool
-    tokens, or always 0; padding that is learnt from; learning twice, or after the actor's update.
+    Advantages without a baseline; a tracker that learns 1 - r or the advantage, or ignores rho; D over tool tokens, or
+    always 0; padding that is learnt from; learning twice, or after the actor's update.
     """
     trainer = start(tmp_path, queue, monkeypatch)
     evicted = []
@@ -139,12 +174,14 @@ def test_three_steps_are_those_computed_by_hand(
             assert stored.log_probs.tolist() == [-number for number in moved]
         assert not trainer.stream.in_flight
     assert evicted == [1, 0, 0]
-    assert trainer.actor_rollout_wg.passes == 1 + 2 + 2, "verl's over the batch, and ours over the previous responses"
+    assert trainer.actor_rollout_wg.passes == 1 + 3 + 3, "verl's over the batch, and ours over the previous responses"
+    assert len(orders) == 3
+    assert all(order == sorted(order, key=lambda key: int(key[4:].split("_")[0])) for order in orders)
     assert trainer.stream.memory.get(4) is None
 
 
 def test_a_training_continues_from_its_checkpoint_as_if_it_had_not_stopped(
-    tmp_path: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, queue: ScriptedQueue, remembered: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """verl takes a checkpoint as complete once its marker names it, so SPO's state must be there before."""
     first = start(tmp_path, queue, monkeypatch)
@@ -166,12 +203,22 @@ def test_a_training_continues_from_its_checkpoint_as_if_it_had_not_stopped(
     assert marker.read_text() == "2"
     train(first, 3)
 
-    second = start(tmp_path, queue, monkeypatch)
-    second.agent_loop_manager.asked.update({0: 2, 1: 2, 2: 3, 3: 2})
-    assert second.global_steps == 2
-    check_step(second, 3, train(second, 3))
-    for name, array in first.stream.state().items():
-        np.testing.assert_array_equal(array, second.stream.state()[name], err_msg=name)
+    elsewhere = ("trainer.resume_mode=resume_path", f"trainer.resume_from_path={checkpoints / 'global_step_2'}")
+    for out, overrides in ((tmp_path / "elsewhere", elsewhere), (tmp_path, ())):
+        second = start(out, queue, monkeypatch, *overrides)
+        assert second.global_steps == 2
+        second.agent_loop_manager.asked.update({0: 2, 1: 2, 2: 3, 3: 2})
+        metrics = train(second, 3)
+        metrics["spo/verdict_total/grader_error"] = 0  # each trainer is told of one in its first step
+        check_step(second, 3, metrics)
+        for name, array in first.stream.state().items():
+            np.testing.assert_array_equal(array, second.stream.state()[name], err_msg=name)
+    assert remembered == [0]
+
+    shutil.rmtree(checkpoints / "global_step_2" / "actor")  # verl keeps the newest models alone
+    second._save_checkpoint()
+    assert not state.exists()
+    assert (checkpoints / "global_step_3" / "spo" / "state.npz").exists()
 
 
 def test_a_step_whose_responses_all_fail_ends_the_training(
@@ -197,3 +244,41 @@ def test_the_reference_learns_after_the_update(
     for row in trainer.actor_rollout_wg.advantages:
         stored = trainer.stream.memory.get(row)
         assert stored.log_probs.tolist() == [-1 - MOVES[token] for token in stored.response_ids.tolist()]
+
+
+def test_a_response_that_the_memory_dropped_counts_as_old(
+    tmp_path: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = start(tmp_path, queue, monkeypatch, "trainer.spo.memory_gib=1e-9")
+    assert [train(trainer, step)["spo/rho"] for step in (1, 2)] == pytest.approx([0.96, 0.875])
+
+
+def test_the_engines_log_probs_are_not_what_is_remembered(
+    tmp_path: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With bypass verl takes the engine's for its own; half of D_half lies between them and the trainer's."""
+    trainer = start(tmp_path, queue, monkeypatch, "algorithm.rollout_correction.bypass_mode=true")
+    train(trainer, 1)
+    assert [trainer.stream.memory.get(row).log_probs.tolist() for row in (0, 2)] == [[-1, -1], [-1, -1]]
+
+
+def test_other_methods_have_no_baseline_and_measure_nothing(
+    tmp_path: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = start(tmp_path, queue, monkeypatch, method="no-baseline")
+    metrics = train(trainer, 1)
+    assert metrics["spo/baseline"] == 0
+    assert "spo/rho" not in metrics
+    assert trainer.actor_rollout_wg.passes == 1
+    assert len(trainer.stream.memory) == 0
+
+
+def test_values_in_another_order_are_refused(
+    tmp_path: Path, queue: ScriptedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are joined by their order: each prompt would have had another's value."""
+    write_values(tmp_path / "values.parquet", TOTALS, count=8)
+    table = pq.read_table(tmp_path / "values.parquet")
+    pq.write_table(table.take([1, 0, 2, 3, 4]), tmp_path / "values.parquet")
+    with pytest.raises(ValueError, match="must hold the same prompts in the same order"):
+        start(tmp_path, queue, monkeypatch)
