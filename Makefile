@@ -17,7 +17,7 @@ PARALLEL := -n 2 --dist worksteal
 DEMO := --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo \
 	--limit 32 --max-tokens 96 --dtype float32 --enforce-eager
 
-.PHONY: demo test test-fast test-long test-latest lint format bench clean programs
+.PHONY: demo test test-fast test-long test-latest lint format bench clean programs python
 
 demo: .venv/ready
 	$(BIN)/spo-data estimate $(DEMO)
@@ -37,9 +37,9 @@ test-long: programs .venv/ready
 	$(BIN)/python -m pytest -m "long and not engine" $(PARALLEL)
 	$(BIN)/python -m pytest -m "long and engine"
 
-# What a user installs today (.venv has the pinned set): resolve every combination, then test the estimate side.
+# What a user installs today (.venv has the pinned set): resolve every combination, then test the newest packages for estimating.
 # torch comes first so that pip may choose its CPU build; of two --out the last one counts.
-test-latest: programs
+test-latest: programs python
 	$(PYTHON) -m venv --clear .venv-latest
 	$(LATEST)/python -m pip install -qq uv $$(grep '^torch==' requirements/overrides.txt)
 	for extras in "gpu" "train" "gpu --extra train" "cpu $(OVERRIDES)" "cpu --extra train $(OVERRIDES)"; do \
@@ -71,6 +71,9 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/tracker.py
 	$(BIN)/python benchmarks/batch_assembly.py
 
+python:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 with venv found: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+
 programs:
 	@bash requirements/programs.sh
 
@@ -78,8 +81,7 @@ clean:
 	rm -rf .venv .venv-latest runs
 
 # torch comes first and with its dependencies: a torch already in .venv (the smaller CPU build, see README) is kept.
-.venv/ready: requirements/cpu.txt requirements/dev.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 with venv found: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+.venv/ready: requirements/cpu.txt requirements/dev.txt pyproject.toml | python
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -qq $$(grep '^torch==' requirements/cpu.txt)
 	$(BIN)/python -m pip install -qq --no-deps -r requirements/cpu.txt -r requirements/dev.txt
