@@ -62,8 +62,9 @@ def _judge(case: Case) -> Grade:
 
 @pytest.mark.slow
 def test_the_order_of_grading_does_not_matter() -> None:
-    """The caches of math-verify, sympy and our own first know nothing, and then all cases. The cases are graded backwards
-    and then forwards, so each one comes before and after each other one.
+    """The caches of math-verify, sympy and our own first know nothing, and then all cases.
+
+    The cases are graded backwards and then forwards, so each one comes before and after each other one.
     """
     _forget()
     assert _misjudged(reversed(CASES)) == []
