@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -409,6 +410,29 @@ def test_a_training_is_resumed_as_itself_or_not_at_all(
     assert config.trainer.resume_mode == "auto"
     assert len(json.loads((out / "run_train.json").read_text())["commands"]) == 2
     assert (out / "metrics.2.jsonl").exists(), "the metrics of the calls before are kept"
+
+
+def test_a_training_run_from_before_an_upgrade_is_resumed_with_the_command_that_is_printed(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    """Its values are from before the upgrade too, but grading them again would make it another training run."""
+    provenance = load_values(values).provenance
+    assert provenance is not None
+    grader = provenance.grader.model_copy(update={"version": "rules 1"})
+    metadata = values_schema(provenance.model_copy(update={"grader": grader})).metadata
+    pq.write_table(load_values(values).table.replace_schema_metadata(metadata), tmp_path / "old.parquet")
+    out = tmp_path / "out"
+    given = ("--offline-values", tmp_path / "old.parquet", "--out", out)
+    child(STEPS)
+    assert call(monkeypatch, *given, "--allow-mismatch", "verifier").exit_code == 0
+    record = json.loads((out / "run_train.json").read_text())
+    (out / "run_train.json").write_text(json.dumps(record | {"verifier_version": "rules 1", "allowed_mismatches": []}))
+    said = refusal(call(monkeypatch, *given, "--resume"))
+    assert "began with another version of the verifier (there: exact (rules 1); now: exact (rules 2))" in said
+    program, *command = shlex.split(said.rpartition(": ")[2])
+    assert program == "spo-train"
+    assert call(monkeypatch, *command).exit_code == 0
+    assert json.loads((out / "run_train.json").read_text())["verifier_version"] == "rules 2"
 
 
 def test_a_folder_that_is_something_else_is_refused(

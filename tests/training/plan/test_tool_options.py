@@ -294,13 +294,13 @@ def test_a_training_goes_on_with_its_own_tools(tmp_path: Path) -> None:
     with_tools = record.model_copy(update={"tools": RECORDED, "wording": "retool"})
     with_tools.write(tmp_path)
     assert read_record(tmp_path) == with_tools
-    refuse_another(with_tools, with_tools)
+    refuse_another(with_tools, with_tools, ())
     with pytest.raises(UserError, match=r"tools .there: python .4 turns, 5 s, 512 MB, 300 characters.; now: none"):
-        refuse_another(with_tools, record)
+        refuse_another(with_tools, record, ())
     with pytest.raises(UserError, match=r"tools .there: none; now: python"):
-        refuse_another(record, with_tools)
+        refuse_another(record, with_tools, ())
     with pytest.raises(UserError, match=r"template .there: retool; now: mentions no tools"):
-        refuse_another(with_tools, with_tools.model_copy(update={"wording": None}))
+        refuse_another(with_tools, with_tools.model_copy(update={"wording": None}), ())
 
 
 def test_a_record_from_before_there_were_tools_is_read(tmp_path: Path) -> None:

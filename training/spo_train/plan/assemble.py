@@ -82,6 +82,9 @@ class TrainPlan:
         from spo_train.plan.record import refuse_another
         from spo_train.plan.tool_options import check_interpreter
 
+        # Before the parity of the values: values that are graded again, as that would advise, are other values.
+        if self.before is not None and self.options.resume:
+            refuse_another(self.before, self.record, self.options.allowed)
         # Only SPO has a baseline, which could belong to a different policy.
         refuse_mismatches(self.parity if self.options.method == "spo" else (), self.options.allowed)
         tool_wording(self.data.template, with_tools=self.tools.enabled)
@@ -89,8 +92,6 @@ class TrainPlan:
             refuse_stops(self.choice.stop)
         refuse_device(self.config, on_cpu=self.devices.on_cpu)
         check_config(self.config, self.choice, self.chat.context_length)
-        if self.before is not None and self.options.resume:
-            refuse_another(self.before, self.record)
         check_interpreter(self.tools)
         check_with_verl(self.config)
         if not self.devices.on_cpu:

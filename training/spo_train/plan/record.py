@@ -1,15 +1,17 @@
 """`run_train.json`: what a training run belongs to, so that only the same run can continue.
 
     refuse_folder(out, checkpoints, resume=False, again="spo-train …")     # before anything is written
-    refuse_another(read_record(out), record)                               # with --resume
+    refuse_another(read_record(out), record, options.allowed)              # with --resume
     record.write(out)
 
-Method, model, prompts, values, verifier and tools must not change; settings of verl may.
+Method, model, prompts, values, verifier and tools must not change; settings of verl may. The user can allow another
+version of the same verifier, because an upgrade changes it.
 """
 
 import hashlib
 import importlib.metadata
-from collections.abc import Sequence
+import shlex
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from spo_train.plan.train_options import TrainOptions
 
 SCHEMA_VERSION = 1
+_ALLOW = "--allow-mismatch verifier"
 
 
 class ValuesRecord(Record):
@@ -103,9 +106,12 @@ def refuse_folder(out: Path, checkpoints: Path, *, resume: bool, again: str) -> 
     return record
 
 
-def refuse_another(before: TrainRecord, now: TrainRecord) -> None:
-    """Raise UserError if the training run to resume differs from the one in the folder."""
-    differing = []
+def refuse_another(before: TrainRecord, now: TrainRecord, allowed: Collection[str]) -> None:
+    """Raise UserError if the training run to resume differs from the one in the folder.
+
+    If "verifier" is allowed, the verifier's version may differ, but the verifier may not.
+    """
+    differing = {}
     moved = before.revision == now.revision  # the same model files in another folder
     for name, old, new in (
         ("method", before.method, now.method),
@@ -118,11 +124,19 @@ def refuse_another(before: TrainRecord, now: TrainRecord) -> None:
         ("template", before.wording or "mentions no tools", now.wording or "mentions no tools"),
     ):
         if old != new:
-            differing.append(f"{name} (there: {old}; now: {new})")
+            differing[name] = f"{name} (there: {old}; now: {new})"
+    if before.verifier == now.verifier:
+        if "verifier" in allowed:
+            differing.pop("verifier", None)
+        if differing.keys() == {"verifier"}:
+            raise UserError(
+                f"the training run began with another version of the {differing['verifier']}, which may grade some"
+                f" responses differently; to continue it with this version: {now.commands[-1]} {_ALLOW}"
+            )
     if differing:
         raise UserError(
-            f"the training run to resume differs: {'; '.join(differing)}; resume it with its own command"
-            f" ({before.commands[0]}), or start a new one with another --out"
+            f"the training run to resume differs: {'; '.join(differing.values())}; {_suggest_own_command(before)},"
+            " or start a new one with another --out"
         )
 
 
@@ -187,3 +201,19 @@ def _show_values(record: TrainRecord) -> Any:
 def _show_verifier(record: TrainRecord) -> str:
     name = "FILE.py:FUNCTION" if ".py:" in record.verifier else record.verifier
     return f"{name} ({record.verifier_version})"
+
+
+def _suggest_own_command(record: TrainRecord) -> str:
+    """Return the command that resumes the training run, or why there is none; the last command is known to start."""
+    from spo_data.grading.verifiers.registry import verifier_version
+
+    try:
+        is_current = record.verifier_version == verifier_version(record.verifier)
+    except UserError as error:
+        return f"make its verifier readable ({error})"
+    command = record.commands[-1]
+    if "--resume" not in shlex.split(command):
+        command += " --resume"
+    if not is_current and "verifier" not in record.allowed_mismatches:
+        command += f" {_ALLOW}"
+    return f"resume it with its own command ({command})"
