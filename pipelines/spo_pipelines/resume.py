@@ -3,14 +3,17 @@
     point = find_resume_point(plan, find_run(out))        # raises UserError if the run differs from the plan
     point.manifest, point.done
 
-The error names what differs, with both values, and the commands that would be right.
+The error names what differs, with both values, and the commands that would be right. If the grader's version has
+changed since, the run's own command would be refused too, until the run is graded again.
 """
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from spo_data.errors import UserError
+from spo_data.grading.verifiers.registry import verifier_version
 from spo_data.provenance import GraderRecord, grader_differs
 from spo_data.run.existing import ExistingRun
 from spo_data.run.journal import Journal
@@ -49,12 +52,7 @@ def find_resume_point(plan: SamplingPlan, run: ExistingRun | None) -> ResumePoin
     differences = policy_differences(old, plan.manifest)
     if differences:
         named = ", ".join(f"{name} {before!r} (now {after!r})" for name, (before, after) in differences.items())
-        regrade = (
-            f"\n  to grade that run again:  {_suggest_regrade(plan)}" if differences.keys() <= _GRADER_FIELDS else ""
-        )
-        # If only the grader's version differs, the run's own command is refused too.
-        commands = _suggest_commands(plan, old, own=differences.keys() != {"version"})
-        raise UserError(f"{out} was made with {named}\n{commands}{regrade}")
+        raise UserError(f"{out} was made with {named}\n{_suggest_commands(plan, old, differences.keys())}")
     drawn = 1 + max(max(indices) for indices in done.values())
     if plan.manifest.n < drawn:
         raise UserError(
@@ -92,13 +90,25 @@ def _compare_dataset(journal: Journal, done: Mapping[str, set[int]], plan: Sampl
     return None
 
 
-def _suggest_commands(plan: SamplingPlan, old: Manifest, *, own: bool = True) -> str:
+def _suggest_commands(plan: SamplingPlan, old: Manifest, differing: Collection[str] = ()) -> str:
+    """Return the commands that would be right, one a line, if these fields differ."""
     out = plan.options.out
+    lines = []
+    try:
+        is_current = old.grader.version == verifier_version(old.grader.verifier)
+    except UserError as error:
+        lines.append(f"  that run's command fails: {error}")
+    else:
+        if is_current:
+            lines.append(f"  to continue that run:   {old.command}")
+        elif set(differing) != {"version"}:  # else the last line is the same
+            lines.append(f"  to continue that run:   {_regrade_command(out, old.grader)} && {old.command}")
     other = next(path for number in range(2, 10_000) if not (path := out.with_name(f"{out.name}-{number}")).exists())
-    words = set_option(plan.options.command, "--out", str(other))
-    another = f"  to start another:       {shlex.join(words)}"
-    return f"  to continue that run:   {old.command}\n{another}" if own else another
+    lines.append(f"  to start another:       {shlex.join(set_option(plan.options.command, '--out', str(other)))}")
+    if differing and set(differing) <= _GRADER_FIELDS:
+        lines.append(f"  to grade that run again:  {_regrade_command(out, plan.manifest.grader)}")
+    return "\n".join(lines)
 
 
-def _suggest_regrade(plan: SamplingPlan) -> str:
-    return shlex.join(["spo-data", "regrade", str(plan.options.out), "--verifier", plan.manifest.grader.verifier])
+def _regrade_command(run: Path, grader: GraderRecord) -> str:
+    return shlex.join(["spo-data", "regrade", str(run), "--verifier", grader.verifier])

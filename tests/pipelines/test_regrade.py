@@ -406,6 +406,22 @@ def test_a_changed_reward_function_is_refused_by_estimate_and_accepted_by_regrad
     assert estimate(options(dataset, run, seed=SEED, n=N, verifier=reward)).summary.complete
 
 
+def test_the_commands_that_continue_a_run_of_an_earlier_version_work(
+    made: tuple[Path, Path], run: Path, tmp_path: Path
+) -> None:
+    """If another option differed too, the run's own command was printed alone, and refused for the version."""
+    dataset, reward = made[0], function(tmp_path, HALF)
+    regrade(run, reward)
+    function(tmp_path, HALF.replace("0.5", "0.25"))
+    with pytest.raises(UserError, match=r"temperature 1.0 .now 0.5., version 'compute_score sha256") as refused:
+        estimate(options(dataset, run, seed=SEED, n=N, verifier=reward, temperature=0.5))
+    title, _, commands = str(refused.value).splitlines()[1].partition(":")
+    assert title.strip() == "to continue that run"
+    for command in commands.split(" && "):
+        ended = spo_data(shlex.split(command)[1:])
+        assert (ended["status"], ended["submitted"]) == (0, []), ended["stderr"]
+
+
 def test_a_reward_function_may_move_to_another_folder(made: tuple[Path, Path], run: Path, tmp_path: Path) -> None:
     regrade(run, function(tmp_path, HALF))
     moved = function(run.parent, HALF, "elsewhere.py")
