@@ -71,6 +71,7 @@ def test_each_limit_ends_a_program_and_what_it_wrote_is_kept(unsafe: bool) -> No
     assert (together.stderr, together.stopped, together.return_code) == ("", "memory", None)
 
 
+@pytest.mark.slow
 def test_what_contains_a_program_writes_nothing_into_its_output() -> None:
     """`unshare` often wrote to the program's stderr that its child had been killed, and the model read that message.
     This happened only if root made the sandbox."""
@@ -104,6 +105,7 @@ def test_a_sandbox_that_cannot_be_made_is_tried_again(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("unsafe", [False, True])
+@pytest.mark.slow
 def test_a_programs_name_can_be_any_bytes(unsafe: bool) -> None:
     """A process name that is not UTF-8 ended the whole estimate, and ended it again after every resume. A name with a
     carriage return and `VmRSS: -999999` disabled the memory limit."""
@@ -188,6 +190,7 @@ def test_a_program_that_fills_its_output_exactly_is_not_stopped() -> None:
     assert run(f"print('x' * {CAPTURED_BYTES})").stopped == "output"
 
 
+@pytest.mark.slow
 def test_pages_that_processes_share_are_counted_once() -> None:
     """A parent of 150 MB with seven idle children was counted as 1.2 GB."""
     code = "import os, time\nx = b'x' * (150 << 20)\nfor _ in range(7):\n    if os.fork() == 0: break\ntime.sleep(1)"
@@ -254,6 +257,7 @@ def test_waiting_for_a_turn_is_not_on_the_clock() -> None:
     assert LocalInterpreter().concurrency == len(os.sched_getaffinity(0))
 
 
+@pytest.mark.slow
 def test_cancelling_kills_the_whole_tree_at_any_moment(place: Outside) -> None:
     code = "import os, time\nos.fork()\nos.fork()\nos.setsid() if os.getpid() > 2 else None\ntime.sleep(60)"
 

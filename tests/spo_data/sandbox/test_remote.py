@@ -257,6 +257,7 @@ def test_a_program_that_waits_for_its_next_attempt_is_in_nobodys_way() -> None:
         assert ask(server.address, both, concurrency=1, wait=wait_fixed(60)) == "42\n"
 
 
+@pytest.mark.slow
 def test_64_programs_at_once_are_all_answered() -> None:
     async def many(interpreter: RemoteInterpreter) -> list[Execution]:
         return list(await asyncio.gather(*(interpreter.run(str(i), Limits()) for i in range(200))))

@@ -263,6 +263,7 @@ def test_when_the_server_ends_each_program_is_told_so() -> None:
     assert (refused.status_code, refused.json()["detail"]) == (503, "the server is ending")
 
 
+@pytest.mark.slow
 def test_where_far_too_many_wait_more_are_told_to_come_back() -> None:
     async def crowd(address: str, interpreter: Scripted) -> httpx.Response:
         most = 65 * interpreter.concurrency + 257
@@ -335,6 +336,7 @@ def test_a_program_ends_there_as_it_would_here(real: str, code: str, stdin: str,
         assert (there.stdout, there.return_code) == (execution.stdout, execution.return_code)
 
 
+@pytest.mark.slow
 def test_many_programs_at_once_are_each_answered_with_their_own_output(real: str) -> None:
     async def many() -> list[Execution]:
         options = ToolOptions(tools="python", sandbox=real)

@@ -151,6 +151,7 @@ def test_the_metrics_of_an_earlier_call_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["raise RuntimeError('a worker died')", "pass", "os.kill(os.getpid(), 9)"])
+@pytest.mark.slow
 def test_a_dead_child_leaves_no_process(tmp_path: Path, how: str) -> None:
     bystander = subprocess.Popen([sys.executable, "-c", STEADFAST])
     try:
@@ -165,6 +166,7 @@ def test_a_dead_child_leaves_no_process(tmp_path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.slow
 def test_a_signal_ends_all_of_it(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "child.py").write_text(FAMILY + STEADFAST)
     with subprocess.Popen(

@@ -61,6 +61,7 @@ def test_a_job_that_hangs_or_explodes_fails_alone_and_the_others_are_graded() ->
     assert (undefined.verdict, undefined.score) == (Verdict.GOLD_UNPARSEABLE, None)
 
 
+@pytest.mark.slow
 def test_the_clock_starts_with_the_job_and_not_with_the_queue(tmp_path: Path) -> None:
     (tmp_path / "reward.py").write_text("import time\ndef judge(**_): return time.sleep(0.3) or 1.0\n")
 
