@@ -288,7 +288,7 @@ print(json.dumps({item['prompt']: item['vhat'] for item in dataset['train']}))
 
 COMMAND = [
     *(sys.executable, "-c", "from spo_cli.data_app import main; main()", "estimate"),
-    *("--model", "smollm2-135m", "--dataset", DATASET, "--limit", "16", "--max-tokens", str(MAX_TOKENS)),
+    *("--model", "smollm2-135m", "--dataset", DATASET, "--limit", "8", "--max-tokens", str(MAX_TOKENS)),
     *("--max-num-seqs", "8", "--enforce-eager", "--max-model-len", "512", "--dtype", "float32"),
 ]
 
@@ -307,7 +307,7 @@ def test_the_real_command_ends_cleanly_at_sigterm_and_is_finished_later(run: Run
     assert len(samples(out)) == len(kept) >= 10
     wait_until_gone(stopped.pid, out)
     # Finish the run as the command would, on the session's engine.
-    summary = run(out, limit=16, n=8).summary
+    summary = run(out, limit=8, n=8).summary
     assert summary is not None
     assert summary.complete
     check_finished(out, kept)
@@ -323,7 +323,7 @@ def test_the_real_command_loses_nothing_at_sigkill_and_continues(tmp_path: Path)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     kept = journaled(out)
-    assert 10 <= len(kept) < 8 * 16
+    assert 10 <= len(kept) < 8 * 8
     wait_until_gone(killed.pid, out)
     continued = subprocess.run(command, capture_output=True, text=True, check=False)
     assert continued.returncode == 0, continued.stderr
