@@ -102,17 +102,16 @@ TRAINING = ["--offline-values", "run", "data.train_batch_size=7", "actor_rollout
 TRAINING += ["trainer.save_freq=1", "trainer.max_actor_ckpt_to_keep=4"]
 
 
-def test_spo_from_a_run_of_our_own_and_on(work: Path) -> None:
-    """Train from values just estimated with the same policy, and resume; the tracker is the paper's, step by step."""
-    for last, more in ((2, ()), (3, ("--resume",))):
-        done = train(work, "spo", *TRAINING, *more, f"trainer.total_training_steps={last}")
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "coverage" in done.stdout
-        assert "no accelerator" in done.stdout + done.stderr
-        assert f"step {last}/{last}" in done.stderr
-        assert verl_processes(work / "spo") == []
+def test_spo_from_a_run_of_our_own(work: Path) -> None:
+    """Train from values just estimated with the same policy; the tracker is the paper's, step by step."""
+    done = train(work, "spo", *TRAINING, "trainer.total_training_steps=3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "coverage" in done.stdout
+    assert "no accelerator" in done.stdout + done.stderr
+    assert "step 3/3" in done.stderr
     check_metrics(steps(work, "spo"), 3)
     check_tracker(work, "spo", 3)
+    assert verl_processes(work / "spo") == []
 
 
 @pytest.mark.long
