@@ -217,3 +217,7 @@ _NOT_AN_ENGINE_ARG = {
 def _require(holds: bool, otherwise: str) -> None:
     if not holds:
         raise UserError(otherwise)
+
+
+PUBLISHED_PROMPTS = PromptOptions(dataset="open-r1/DAPO-Math-17k-Processed", dataset_config="en")
+"""With the answer instruction of `boxed`, these are the prompts of the published values."""

@@ -15,6 +15,8 @@ Exit status: 0 if every prompt has its n valid samples, 1 if something is missin
 128 + the signal's number after SIGINT or SIGTERM.
 """
 
+from typing import Annotated
+
 import typer
 
 from spo_cli.commands.check import check
@@ -27,15 +29,22 @@ from spo_cli.commands.regrade import regrade
 from spo_cli.commands.report import report
 from spo_cli.commands.sandbox import sandbox
 from spo_cli.commands.show import show
+from spo_cli.terminal.parameters import HELP_NAMES, VERSION
 
 app = typer.Typer(
     name="spo-data",
-    help="Offline values for RL with verifiable rewards: a model's success probability on every training prompt.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings=HELP_NAMES,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+@app.callback()
+def start(*, version: Annotated[bool, VERSION] = False) -> None:  # Typer calls VERSION's callback
+    """Offline values for RL with verifiable rewards: a model's success probability on every training prompt."""
+
+
 for command in (check, estimate, show, report, regrade, push, join, export):
     app.command(no_args_is_help=True)(command)
 app.command("import", no_args_is_help=True)(import_values)

@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from spo_cli.terminal.exits import clean_exit
-from spo_cli.terminal.parameters import PROMPTS, TOOLS, GivenOptions, parse_json, takes
+from spo_cli.terminal.parameters import HELP_NAMES, PROMPTS, TOOLS, VERSION, GivenOptions, parse_json, takes
 from spo_data.errors import UserError
+from spo_data.run.folders import find_only_run
 
 if TYPE_CHECKING:
     from spo_train.plan.assemble import TrainPlan
 
-app = typer.Typer(name="spo-train", add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = typer.Typer(
+    name="spo-train", context_settings=HELP_NAMES, pretty_exceptions_enable=False, rich_markup_mode="rich"
+)
 
 FILES_PANEL = "Training files"
 
@@ -38,7 +41,7 @@ FILES = replace(
 VALUES_TOOLS = replace(TOOLS, leaves_out_defaults=True, shown_default="the values'")
 
 
-@app.command(no_args_is_help=True)
+@app.command()
 @takes(files=FILES, tools=VALUES_TOOLS)
 def train(
     *,
@@ -49,7 +52,10 @@ def train(
         ),
     ] = None,
     offline_values: Annotated[
-        str | None, typer.Option(help="Run folder, parquet or JSON file, or Hub id.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Run folder, parquet or JSON file, or Hub id (default: the one run in runs/).", show_default=False
+        ),
     ] = None,
     revision: Annotated[
         str | None, typer.Option(help="Branch, tag or commit of values on the Hub.", show_default=False)
@@ -124,6 +130,7 @@ def train(
         typer.Option(help="As for estimate (default: the values').", rich_help_panel="Policy", show_default=False),
     ] = None,
     tools: GivenOptions,
+    version: Annotated[bool, VERSION] = False,  # noqa: ARG001 # Typer calls VERSION's callback
 ) -> None:
     """Train a model by SPO on verl: each response is compared with its prompt's offline value.
 
@@ -138,6 +145,9 @@ def train(
             raise UserError(
                 "--dataset-config, --split and the columns say how to read --train-files or --val-files: give one"
             )
+        if offline_values is None and method == "spo":
+            offline_values = str(find_only_run("spo-train --offline-values {run}"))
+            sys.stderr.write(f"note: the values are those of {offline_values}, the only run in runs/\n")
         options = TrainOptions(
             offline_values=offline_values,
             revision=revision,

@@ -27,8 +27,6 @@ from spo_pipelines.signals import raise_on_signals
 
 OWNED = re.compile(r"(values|samples)/train-\d{5}-of-\d{5}\.parquet")
 """Files with these names are from an earlier push if a commit does not write them, and are deleted."""
-RUNS = Path("runs")
-"""The folder that the documentation uses for runs; if it has just one, that run is pushed by default."""
 
 
 @dataclass(frozen=True)
@@ -96,19 +94,6 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
         readme = _Readme(card, (options.run / README).read_text(encoding="utf-8"), say)
         committed = commit_files(api, target, files, OWNED, readme, say)
     return PushOutcome(committed, committed.pr_url or f"{api.endpoint}/datasets/{options.repo_id}", summary)
-
-
-def find_only_run() -> Path:
-    """Return the only run in `runs/`; raises UserError, with the right commands, if there is none or several."""
-    runs = sorted(
-        (path.parent for path in RUNS.glob(f"*/{MANIFEST}")), key=lambda run: run.stat().st_mtime, reverse=True
-    )
-    if not runs:
-        raise UserError(f"no run in {RUNS}/: name its folder, as in `spo-data push ORG/NAME RUN`")
-    if len(runs) > 1:
-        commands = " or ".join(f"`spo-data push ORG/NAME {shlex.quote(str(run))}`" for run in runs[:3])
-        raise UserError(f"{len(runs)} runs in {RUNS}/: name the one to push, as in {commands}")
-    return runs[0]
 
 
 @dataclass

@@ -32,7 +32,7 @@ from spo_data.formats.load import load_values
 from spo_data.grading.verifiers.registry import verifier_version
 from spo_data.models.chat import load_chat
 from spo_data.models.names import resolve_model
-from spo_data.options import PromptOptions, ToolOptions
+from spo_data.options import PUBLISHED_PROMPTS, PromptOptions, ToolOptions
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.prompts.template import TOOL_WORDING
 from spo_data.provenance import ToolsRecord
@@ -556,7 +556,7 @@ def test_the_recipe_s_script_starts_spo_train(values: Path, tmp_path: Path) -> N
 
 def test_published_values_stand_for_the_papers_model_interpreter_and_prompts(tmp_path: Path) -> None:
     """`spo-train --offline-values ORG/NAME` with the published prompt/vhat table, which names no model or tools."""
-    from spo_train.plan.train_options import PAPER_PROMPTS, TrainOptions, of_the_paper
+    from spo_train.plan.train_options import TrainOptions, of_the_paper
 
     file = tmp_path / "published.parquet"
     pq.write_table(pa.table({"prompt": ["What is 1 + 1?"], "vhat": [[1.0, 0.0]]}), file)
@@ -564,7 +564,7 @@ def test_published_values_stand_for_the_papers_model_interpreter_and_prompts(tmp
     options = of_the_paper(TrainOptions(offline_values=str(file)), load_values(str(file)), notes.append)
     assert options.model == "Qwen/Qwen3-8B"
     assert options.tools == "python"
-    assert options.train == PAPER_PROMPTS
+    assert options.train == PUBLISHED_PROMPTS
     assert len(notes) == 3
     asked = TrainOptions(offline_values=str(file), model="mine", train=PromptOptions(dataset="mine.jsonl"))
     assert of_the_paper(asked, load_values(str(file)), notes.append) == asked

@@ -11,14 +11,15 @@ import typer
 from spo_cli.terminal.exits import INTERRUPTED, clean_exit
 from spo_cli.terminal.parameters import ENGINE, GRADER, PROMPTS, SAMPLING, SKIP_CHECK, TOOLS, GivenOptions, takes
 from spo_data.errors import UserError
-from spo_data.options import PRESETS, Sampling
+from spo_data.options import PRESETS, PUBLISHED_PROMPTS, PromptOptions, Sampling, help_of
+from spo_data.run.folders import default_folder
 
 if TYPE_CHECKING:
     from spo_pipelines.estimate import EstimateOutcome
 
 
 @takes(
-    prompts=PROMPTS,
+    prompts=PROMPTS.without("dataset"),
     sampling=SAMPLING,
     tools=TOOLS,
     verifiers=GRADER.only("verifier", "also"),
@@ -28,8 +29,23 @@ if TYPE_CHECKING:
 def estimate(
     *,
     model: Annotated[str, typer.Option(help="A folder, org/name on the Hub, or a short name such as Qwen3-8B.")],
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help=f"{help_of(PromptOptions, 'dataset')} (default: the published values'"
+            f" {PUBLISHED_PROMPTS.dataset}, configuration {PUBLISHED_PROMPTS.dataset_config})",
+            rich_help_panel=PROMPTS.panel,
+            show_default=False,
+        ),
+    ] = None,
     prompts: GivenOptions,
-    out: Annotated[Path, typer.Option(help="Run folder; the same command continues an existing run.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder; the same command continues an existing run (default: runs/MODEL-DATASET).",
+            show_default=False,
+        ),
+    ] = None,
     model_revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub model.")] = None,
     preset: Annotated[
         str | None,
@@ -57,8 +73,12 @@ def estimate(
     The same command continues a run that ended early; a higher --n or --limit adds to it.
     """
     with clean_exit(INTERRUPTED):
+        asked = prompts.make(dataset=dataset) if dataset is not None else _take_published(prompts)
+        run = default_folder(model, asked.dataset) if out is None else out
+        if out is None:
+            sys.stderr.write(f"note: the run folder is {run} (--out names another)\n")
         groups = {
-            "prompts": prompts.make(),
+            "prompts": asked,
             "engine": engine.make(),
             "grader": verifiers.make(**pool.collect()),
             "sampling": Sampling(**{**_find_preset(preset), **sampling.collect()}),
@@ -71,7 +91,7 @@ def estimate(
 
         options = EstimateOptions(
             model=model,
-            out=out,
+            out=run,
             model_revision=model_revision,
             skip_check=skip_check,
             command=("spo-data", *sys.argv[1:]),
@@ -79,7 +99,7 @@ def estimate(
         )
         with EstimateDisplay() as display:
             outcome = asyncio.run(run_estimate(options, display, dry_run=dry_run))
-        raise typer.Exit(_print(outcome, out, allow_missing=allow_missing, as_json=as_json))
+        raise typer.Exit(_print(outcome, run, allow_missing=allow_missing, as_json=as_json))
 
 
 def _print(outcome: "EstimateOutcome", out: Path, *, allow_missing: bool, as_json: bool) -> int:
@@ -108,6 +128,17 @@ def _print(outcome: "EstimateOutcome", out: Path, *, allow_missing: bool, as_jso
         sys.stderr.write(f"incomplete: {' and '.join(reasons)}; --allow-missing accepts this\n")
         return 1
     return 0
+
+
+def _take_published(given: GivenOptions) -> PromptOptions:
+    """Return the prompts of the published values, with what the user gives besides."""
+    published = {"dataset": PUBLISHED_PROMPTS.dataset, "dataset_config": PUBLISHED_PROMPTS.dataset_config}
+    taken: PromptOptions = given.group.options(**{**published, **given.collect()})
+    sys.stderr.write(
+        f"note: the prompts are those of the published values, {taken.dataset}, configuration {taken.dataset_config}"
+        " (--dataset names others)\n"
+    )
+    return taken
 
 
 def _find_preset(name: str | None) -> dict[str, Any]:

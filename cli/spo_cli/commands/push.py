@@ -40,12 +40,13 @@ def push(
     Exit status: 0 if the Hub has the run, 1 if the Hub refuses it, 2 for wrong input or an incomplete run.
     """
     with clean_exit("interrupted: the Hub has all of it or nothing; the same command pushes again"):
-        from spo_pipelines.push import PushOptions, find_only_run
+        from spo_data.run.folders import find_only_run
+        from spo_pipelines.push import PushOptions
         from spo_pipelines.push import push as run_push
 
         options = PushOptions(
             repo_id=repo_id,
-            run=find_only_run() if run is None else run,
+            run=find_only_run(f"spo-data push {repo_id} {{run}}") if run is None else run,
             private=private,
             revision=revision,
             create_pr=create_pr,

@@ -24,6 +24,19 @@ SKIP_CHECK: Any = typer.Option(
     help="Trust the ground truths: do not check that each verifies against itself.",
     rich_help_panel="Grading",
 )
+HELP_NAMES: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and exit, if it is asked for."""
+    if asked:
+        from spo_data import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+VERSION: Any = typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit.")
 _REPEATED = ("engine_arg",)
 """Dictionaries that are given as KEY=VALUE, several times; the others are JSON."""
 _PLACES = ("sandbox", "sandbox_unsafe")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError
 from spo_data.models.names import full_name
-from spo_data.options import PromptOptions
+from spo_data.options import PUBLISHED_PROMPTS, PromptOptions
 from spo_train.config.compose import Override, parse_overrides
 from spo_train.config.keys import (
     GPUS_KEY,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from spo_data.values.table import ValueTable
 
 PAPER_MODEL = "Qwen/Qwen3-8B"
-PAPER_PROMPTS = PromptOptions(dataset="open-r1/DAPO-Math-17k-Processed", dataset_config="en")
-"""With the answer instruction of `boxed`, these are the prompts of the published values."""
 OWN_OPTIONS = {
     MODEL_PATH_KEY: "--model",
     TRAIN_FILES_KEY: "--train-files",
@@ -125,9 +123,9 @@ def of_the_paper(options: TrainOptions, values: "ValueTable", note: Callable[[st
         options = replace(options, tools="python")
         note("--tools python: the paper's policy runs programs, and the values do not say otherwise (--tools none)")
     if options.train is None and not pc.any(pc.not_equal(values.table.column("ground_truth"), "")).as_py():
-        options = replace(options, train=replace(PAPER_PROMPTS, template=options.template))
+        options = replace(options, train=replace(PUBLISHED_PROMPTS, template=options.template))
         note(
-            f"--train-files {PAPER_PROMPTS.dataset} --dataset-config {PAPER_PROMPTS.dataset_config}: the paper's"
-            " prompts, since the values have no ground truths"
+            f"--train-files {PUBLISHED_PROMPTS.dataset} --dataset-config {PUBLISHED_PROMPTS.dataset_config}:"
+            " the paper's prompts, since the values have no ground truths"
         )
     return options
