@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spo_cli.terminal.config_file import CONFIG
 from spo_cli.terminal.exits import INTERRUPTED, clean_exit
 from spo_cli.terminal.parameters import ENGINE, GRADER, PROMPTS, SAMPLING, SKIP_CHECK, TOOLS, GivenOptions, takes
 from spo_data.errors import UserError
@@ -67,6 +68,7 @@ def estimate(
         bool, typer.Option("--allow-missing", help="Exit with 0 even if prompts or samples are missing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
+    config: Annotated[Path | None, CONFIG] = None,  # noqa: ARG001 # its callback makes the file's options defaults
 ) -> None:
     """Estimate a model's success probability on every prompt of a dataset, into a run folder.
 

@@ -1,0 +1,68 @@
+"""Options from a YAML file.
+
+    # options.yaml, for `spo-data estimate --config options.yaml`
+    model: Qwen3-8B
+    max-tokens: 8192
+    stop: ["</answer>"]
+    chat-template-kwargs: {enable_thinking: false}
+
+The names are those of the command line, and an option on the command line wins over the file's.
+"""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from spo_data.errors import first_line
+
+
+def read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make a file's options the defaults of a command; raises BadParameter for a file that does not fit it."""
+    if path is None:
+        return None
+    import yaml
+
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path} is not YAML: {first_line(error)}") from error
+    if not isinstance(given, dict):
+        raise typer.BadParameter(f"{path} has no options, as in `model: Qwen3-8B`")
+    known = {
+        option.removeprefix("--"): parameter
+        for parameter in context.command.params
+        for option in parameter.opts
+        if option not in ("--config", "--help", "-h")
+    }
+    defaults: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in known:
+            near = difflib.get_close_matches(str(name).replace("_", "-"), known, n=1)
+            raise typer.BadParameter(f"{path}: no option {name}{f'; did you mean {near[0]}?' if near else ''}")
+        if value is not None:
+            defaults[str(known[name].name)] = _as_typed(value, repeated=bool(getattr(known[name], "multiple", False)))
+    context.default_map = {**(context.default_map or {}), **defaults}
+    return path
+
+
+CONFIG: Any = typer.Option(
+    "--config",
+    callback=read_config,
+    is_eager=True,
+    help="YAML file of options, named as here; the command line wins.",
+    show_default=False,
+)
+
+
+def _as_typed(value: Any, *, repeated: bool) -> Any:
+    """Return a value as the command line gives it: mappings as JSON, or as KEY=VALUE if the option may be repeated."""
+    if isinstance(value, dict):
+        return [f"{key}={json.dumps(each)}" for key, each in value.items()] if repeated else json.dumps(value)
+    if repeated and not isinstance(value, list):
+        return [value]
+    return value
