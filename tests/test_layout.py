@@ -21,10 +21,10 @@ PACKAGES = {
 ARROWS = {
     # Top floor first. Each line lists what a room may import: rooms below it. Every room may also import the single
     # modules of spo_data (options, provenance, files, errors, ...), which import no room.
-    "spo_cli": "spo_cli.commands spo_cli.terminal spo_train.plan spo_train.launch spo_train",
+    "spo_cli": "spo_cli.commands spo_cli.terminal spo_train.plan spo_train.launch spo_train spo_data.run",
     "spo_cli.commands": """
-        spo_cli.terminal spo_pipelines spo_data.formats spo_data.report spo_data.join spo_data.run spo_data.sandbox
-        spo_data.grading""",
+        spo_cli.terminal spo_pipelines spo_train.plan spo_train.launch spo_train spo_data.formats spo_data.report
+        spo_data.join spo_data.run spo_data.sandbox spo_data.grading""",
     "spo_cli.terminal": "spo_pipelines spo_train.launch spo_train spo_data.engines",
     "spo_pipelines": """
         spo_data.card spo_data.report spo_data.run spo_data.engines spo_data.sandbox spo_data.grading.workers

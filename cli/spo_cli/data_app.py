@@ -2,6 +2,7 @@
 
     spo-data check 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --limit 32 --model smollm2-135m
     spo-data estimate --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo
+    spo-data list
     spo-data show runs/demo
     spo-data report runs/demo
     spo-data regrade runs/demo --verifier dapo
@@ -24,6 +25,7 @@ from spo_cli.commands.estimate import estimate
 from spo_cli.commands.export import export
 from spo_cli.commands.import_values import import_values
 from spo_cli.commands.join import join
+from spo_cli.commands.list_runs import list_runs
 from spo_cli.commands.push import push
 from spo_cli.commands.regrade import regrade
 from spo_cli.commands.report import report
@@ -49,6 +51,8 @@ for command in (check, estimate, show, report, regrade, push, join, export):
     app.command(no_args_is_help=True)(command)
 app.command("import", no_args_is_help=True)(import_values)
 app.command()(sandbox)  # all of its options have defaults
+app.command("list")(list_runs)
+app.command("ls", hidden=True)(list_runs)
 
 
 def main() -> None:

@@ -207,14 +207,15 @@ def test_wrong_input_is_one_line_and_status_2(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "--method spo starts from --offline-values: a run folder, a file or a Hub id"),
+        ((), "no run in runs/: name its folder, as in `spo-train --offline-values RUN`"),
         (("--method", "grpo"), "--method grpo needs --offline-values, or --train-files and --model"),
         (("--offline-values", "absent.json"), "absent.json: no such file or folder"),
     ],
 )
 def test_a_training_starts_from_something(
-    monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], says: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...], says: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     assert says in refusal(call(monkeypatch, "--out", "runs/nowhere", *arguments))
 
 

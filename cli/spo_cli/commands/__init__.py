@@ -1,4 +1,4 @@
 """The commands of `spo-data`, one per file: each parses its options, calls the library or a pipeline, and prints.
 
-They never import spo_train, nor each other, except that `estimate` and `regrade` print with `show`.
+They never import each other, except that `estimate` and `regrade` print with `show`. Only `list` imports spo_train.
 """

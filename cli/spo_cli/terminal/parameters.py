@@ -8,6 +8,7 @@ A field's sentence is the option's help, its annotation the option's type, and i
 """
 
 import functools
+import importlib.metadata
 import inspect
 import json
 from collections.abc import Callable, Mapping
@@ -30,9 +31,7 @@ HELP_NAMES: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 def print_version(asked: bool) -> None:
     """Print the version and exit, if it is asked for."""
     if asked:
-        from spo_data import __version__
-
-        print(__version__)
+        print(importlib.metadata.version("spo-data"))
         raise typer.Exit
 
 

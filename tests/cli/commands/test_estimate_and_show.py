@@ -167,13 +167,10 @@ def test_a_wrong_value_is_one_clear_line_and_status_2(
         assert says.replace("{}", folder) in line
 
 
-@pytest.mark.parametrize("missing", ["--model", "--dataset", "--out"])
-def test_a_missing_option_is_named(missing: str) -> None:
-    given = {"--model": scripted.MODEL, "--dataset": "x.jsonl", "--out": "runs/x"}
-    words = ["estimate", *(word for name, value in given.items() if name != missing for word in (name, value))]
-    ended = scripted.server().run({"argv": words})
+def test_a_missing_model_is_named() -> None:
+    ended = scripted.server().run({"argv": ["estimate", "--dataset", "x.jsonl", "--out", "runs/x"]})
     assert ended["status"] == 2
-    assert f"Missing option '{missing}'" in ended["stderr"]
+    assert "Missing option '--model'" in ended["stderr"]
 
 
 @pytest.mark.parametrize("command", ["bogus", "--bogus"])

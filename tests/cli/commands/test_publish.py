@@ -67,8 +67,8 @@ def test_of_several_runs_one_must_be_named(hub: Hub, tmp_path: Path) -> None:
         (tmp_path / "runs" / name / "run.json").write_text("{}")
     done = spo_data(tmp_path, hub, "push", "me/x")
     assert done.returncode == 2
-    assert "2 runs in runs/: name the one to push" in done.stderr
-    assert "`spo-data push ORG/NAME 'runs/b c'`" in done.stderr
+    assert "2 runs in runs/: name the one that you mean" in done.stderr
+    assert "`spo-data push me/x 'runs/b c'`" in done.stderr
 
 
 def refused(done: Ended, message: str) -> bool:

@@ -68,9 +68,7 @@ class TrainPlan:
     @property
     def steps(self) -> int:
         """The number of training steps."""
-        steps = self.config.trainer.total_training_steps
-        an_epoch = self.choice.prompts // int(self.config.data.train_batch_size)
-        return int(steps or an_epoch * self.config.trainer.total_epochs)
+        return count_steps(self.config, self.choice.prompts)
 
     def check(self) -> None:
         """Raise UserError for the first problem of the plan."""
@@ -96,6 +94,12 @@ class TrainPlan:
         check_with_verl(self.config)
         if not self.devices.on_cpu:
             check_attention(self.config)
+
+
+def count_steps(config: "DictConfig", prompts: int) -> int:
+    """Return the number of training steps that a configuration asks for, with so many training prompts."""
+    an_epoch = prompts // int(config.data.train_batch_size)
+    return int(config.trainer.total_training_steps or an_epoch * config.trainer.total_epochs)
 
 
 def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _: None) -> TrainPlan:

@@ -1,0 +1,107 @@
+"""`spo-data list`: the runs and trainings in a folder."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spo_cli.terminal.exits import clean_exit
+from spo_data.run.folders import RUNS, find_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One folder of the list."""
+
+    folder: str
+    kind: str
+    """`run`, or the method of a training."""
+    model: str
+    source: str
+    """A run's dataset, or a training's values or training files."""
+    done: str
+    """Valid samples of those asked for, or steps of those planned."""
+    mean: float | None
+    """A run's mean value, or the mean reward of a training's last step."""
+    changed: str
+    """When the folder's record was last written, in local time."""
+
+
+def list_runs(
+    folder: Annotated[Path, typer.Argument(help="Folder of runs and trainings.")] = RUNS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List the runs and trainings in a folder: model, dataset, how complete they are, mean value, when."""
+    with clean_exit():
+        from spo_data.errors import UserError
+
+        if not folder.is_dir() and folder != RUNS:
+            raise UserError(f"{folder} is not a folder")
+        listed = [*map(_read_run, find_runs(folder)), *_read_trainings(folder)]
+        if as_json:
+            print(json.dumps([asdict(each) for each in listed], indent=2, ensure_ascii=False))
+        elif listed:
+            _print(listed)
+        else:
+            print(f"no run or training in {folder}")
+
+
+def _read_run(run: Path) -> Listed:
+    from spo_data.run.existing import read_run
+    from spo_data.run.manifest import MANIFEST
+    from spo_data.run.summary import summarize
+
+    found = read_run(run)
+    with found.open_journal() as journal:
+        summary = summarize(journal, found.manifest)
+    done = f"{summary.asked - summary.missing:,} of {summary.asked:,} samples"
+    if summary.dropped:
+        done += f", {sum(summary.dropped.values()):,} rows dropped"
+    return Listed(str(run), "run", summary.model, summary.dataset, done, summary.value_mean, _when(run / MANIFEST))
+
+
+def _read_trainings(folder: Path) -> "Iterable[Listed]":
+    from omegaconf import OmegaConf
+
+    from spo_train.filenames import CONFIG, METRICS, RECORD
+    from spo_train.launch.steps import MetricsFile
+    from spo_train.plan.assemble import count_steps
+    from spo_train.plan.record import read_record
+
+    found = sorted(folder.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in found:
+        record = read_record(path.parent)
+        assert record is not None
+        steps = MetricsFile(path.parent / METRICS).new_steps()
+        taken = f"{steps[-1].step if steps else 0:,}"
+        if (config := path.parent / CONFIG).is_file():  # written after the record
+            taken += f" of {count_steps(OmegaConf.load(config), record.prompts):,}"  # type: ignore[arg-type]
+        yield Listed(
+            str(path.parent),
+            record.method,
+            record.model,
+            record.values.source if record.values else "training files",
+            f"{taken} steps",
+            steps[-1].reward if steps else None,
+            _when(path),
+        )
+
+
+def _print(listed: list[Listed]) -> None:
+    from spo_cli.terminal.printing import add_row, make_console, make_table
+
+    table = make_table("folder", "kind", "model", "from", "done", "mean", "changed", flexible=4)
+    for each in listed:
+        mean = "-" if each.mean is None else f"{each.mean:.4f}"
+        add_row(table, each.folder, each.kind, each.model, each.source, each.done, mean, each.changed)
+    make_console().print(table)
+
+
+def _when(path: Path) -> str:
+    return datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat(sep=" ", timespec="minutes")
