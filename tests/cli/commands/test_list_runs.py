@@ -1,0 +1,79 @@
+"""`spo-data list`: the runs and trainings of a folder."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from spo_cli.commands.list_runs import list_runs
+from spo_data.prompts.identity import Message, Prompt
+from support.made_runs import make_run
+
+PROMPT = Prompt((Message("user", "1 + 1?"),), "2", "sums")
+
+
+def call(*arguments: object) -> Result:
+    app = typer.Typer()
+    app.command()(list_runs)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_runs_say_how_complete_they_are_and_their_mean(tmp_path: Path) -> None:
+    make_run(tmp_path / "whole", [(PROMPT, [1.0, 0.0])], n=2)
+    make_run(tmp_path / "half", [(PROMPT, [1.0])], n=2)
+    (tmp_path / "notes").mkdir()
+    done = call(tmp_path, "--json")
+    assert done.exit_code == 0, done.output
+    listed = {Path(each["folder"]).name: each for each in json.loads(done.stdout)}
+    assert {name: (each["kind"], each["done"], each["mean"]) for name, each in listed.items()} == {
+        "whole": ("run", "2 of 2 samples", 0.5),
+        "half": ("run", "1 of 2 samples", 1.0),
+    }
+    printed = call(tmp_path).stdout.splitlines()
+    assert printed[0].split() == ["folder", "kind", "model", "from", "done", "mean", "changed"]
+    assert len(printed) == 3
+
+
+def test_a_training_says_its_steps_and_its_last_reward(tmp_path: Path) -> None:
+    pytest.importorskip("omegaconf", reason="verl is not installed")
+    from spo_train.plan.record import TrainRecord
+
+    folder = tmp_path / "train-x-spo"
+    folder.mkdir()
+    TrainRecord(
+        method="spo",
+        model="Qwen/Qwen3-8B",
+        revision="c0ffee",
+        prompts=40,
+        prompts_fingerprint="",
+        verifier="exact",
+        verifier_version="rules 2",
+        values=None,
+        allowed_mismatches=(),
+        commands=("spo-train",),
+        packages={},
+    ).write(folder)
+    done = json.loads(call(tmp_path, "--json").stdout)
+    assert [(each["kind"], each["done"], each["mean"]) for each in done] == [("spo", "0 steps", None)]
+    settings = "data: {train_batch_size: 8}\ntrainer: {total_training_steps: null, total_epochs: 2}\n"
+    (folder / "config.yaml").write_text(settings)
+    steps = [{"step": step, "data": {"spo/reward": step / 4}} for step in (1, 2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    (listed,) = json.loads(call(tmp_path, "--json").stdout)
+    assert (listed["model"], listed["source"]) == (
+        "Qwen/Qwen3-8B",
+        "training files",
+    )
+    assert (listed["done"], listed["mean"]) == ("2 of 10 steps", 0.5)
+
+
+def test_an_empty_place_is_said_and_what_is_no_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call().stdout == "no run or training in runs\n"
+    refused = call(tmp_path / "absent")
+    assert refused.exit_code == 2
+    assert refused.stderr == f"error: {tmp_path / 'absent'} is not a folder\n"
