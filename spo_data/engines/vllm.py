@@ -32,7 +32,7 @@ async def start_vllm(
     model: Model, sampling: Sampling, options: EngineOptions, *, max_model_len: int, log: Path
 ) -> AsyncIterator["VllmEngine"]:
     """Start AsyncLLM, its output in `log`; raises UserError for bad arguments, EngineError if it does not start."""
-    os.environ.setdefault("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     if options.deterministic:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"
     offset = log.stat().st_size if log.exists() else 0
