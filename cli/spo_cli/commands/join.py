@@ -56,10 +56,11 @@ def join(
         else:
             _print(joined)
         if joined.coverage < min_coverage:
+            least = int(joined.coverage * 10_000) / 10_000
+            advice = f"--min-coverage {least:g} accepts this" if least else "these are the values of other prompts"
             sys.stderr.write(
                 f"error: {joined.coverage:.2%} of the training prompts have a value, below --min-coverage"
-                f" {min_coverage:g}: {len(joined.missing):,} have none; --min-coverage"
-                f" {int(joined.coverage * 10_000) / 10_000:g} accepts this\n"
+                f" {min_coverage:g}: {len(joined.missing):,} have none; {advice}\n"
             )
             raise typer.Exit(2)
 

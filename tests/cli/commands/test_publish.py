@@ -126,6 +126,9 @@ def test_join_counts_and_ends_with_2_below_the_coverage_that_is_asked_for(place:
     assert "6 of 8 prompts (75.00%)" in short.stdout
     assert "without a value: 2 (2 not in the values)" in short.stdout
     assert short.stderr.endswith("2 have none; --min-coverage 0.75 accepts this\n")
+    (place / "other.jsonl").write_text(json.dumps({"question": "Name a prime.", "answer": "2"}) + "\n")
+    none = spo_data(place, hub, "join", "runs/one", "other.jsonl")
+    assert none.stderr.endswith("1 have none; these are the values of other prompts\n")
     allowed = spo_data(place, hub, "join", "runs/one", "train.jsonl", "--min-coverage", "0.75", "--json")
     assert allowed.returncode == 0, allowed.stderr
     assert json.loads(allowed.stdout)["with_value"] == 6
