@@ -161,7 +161,7 @@ def check_metrics(metrics: dict[int, dict[str, Any]], last: int) -> None:
     assert sorted(metrics)[:last] == list(range(1, last + 1))
     first = metrics[1]
     assert first["spo/visits"] == 0
-    assert first["spo/n_eff"] == pytest.approx(8)
+    assert first["spo/n_eff"] == pytest.approx(4)  # the estimate's samples
     # On a first visit the divergence is measured on the estimate's own response, under the weights that sampled it.
     assert first["spo/divergence"] == pytest.approx(0, abs=2e-3)
     assert first["spo/rho"] == pytest.approx(0.96)
@@ -187,7 +187,8 @@ def check_tracker(work: Path, out: str, last: int) -> None:
 
     values = read_values_file(work / out / "values.parquet")
     tokenizer = AutoTokenizer.from_pretrained(work / "model")
-    alpha, total = 8 * values.totals / values.counts, np.full(PROMPTS, 8.0)
+    assert set(values.counts.tolist()) == {4}
+    alpha, total = values.totals.copy(), np.full(PROMPTS, 4.0)
     visits, metrics = np.zeros(PROMPTS, np.int64), steps(work, out)
     for step in range(1, last + 1):
         saved = state(work, out, step)

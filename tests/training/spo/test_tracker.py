@@ -25,13 +25,20 @@ def tracker_of(values: npt.ArrayLike, settings: SPOSettings = PAPER, count: floa
 
 
 def test_the_mean_gives_alpha_and_beta_of_eight_observations() -> None:
-    """N_0 = 1 / (1 - 0.875) = 8, v_0 = 3/4: Beta(6, 2), regardless of the number of scores."""
-    tracker = ValueTracker.from_scores([3, 12], [4, 16], PAPER)
+    """N_0 = 1 / (1 - 0.875) = 8, v_0 = 3/4: Beta(6, 2), even from more scores."""
+    tracker = ValueTracker.from_scores([6, 12], [8, 16], PAPER)
     np.testing.assert_array_equal(tracker.alpha, [6, 6])
     np.testing.assert_array_equal(tracker.beta, [2, 2])
     np.testing.assert_array_equal(tracker.visits, [0, 0])
     arrays = (tracker.alpha, tracker.beta, tracker.visits)
     assert [array.dtype.name for array in arrays] == ["float64", "float64", "int64"]
+
+
+def test_a_value_is_worth_no_more_observations_than_it_has_scores() -> None:
+    """One right score weighed as eight, so that its prompt stayed near 1 for many steps."""
+    tracker = ValueTracker.from_scores([1, 3], [1, 4], PAPER)
+    np.testing.assert_array_equal(tracker.counts, [1, 4])
+    np.testing.assert_array_equal(tracker.values, [1, 0.75])
 
 
 def test_jeffreys_never_starts_at_0_or_1() -> None:

@@ -18,6 +18,8 @@ are not equivalent.) Rewards below 0 or above 1 may move v out of [0, 1]; its we
 
 If a prompt occurs once per batch, N never exceeds the larger of N_0 and 1 / (1 - rho_max), since N' = rho N + 1.
 
+N_0 = 1 / (1 - rho_min) = 8, but at most the number of the prompt's scores: a single score is not worth eight.
+
 The reference code (verl-recipe, spo/spo_ray_trainer.py) deviates from the paper, and from this module:
 
 * It starts from (successes + 0.5) / (8 + 1): it draws eight scores with `random.sample` if there are more, and counts
@@ -75,7 +77,7 @@ class ValueTracker:
         if scored.any():
             value[scored] = _choose_first_values(total[scored], count[scored], settings)
             value[~scored] = value[scored].mean()
-        observations = np.where(scored, settings.initial_count, 1.0)
+        observations = np.where(scored, np.minimum(count, settings.initial_count), 1.0)
         return cls(observations * value, observations * (1 - value), np.zeros(len(total), np.int64), settings)
 
     def __len__(self) -> int:
