@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("omegaconf", reason="verl is not installed")
 from omegaconf import DictConfig, OmegaConf
 
-from spo_data.errors import UserError
+from spo_data.errors import SpoError, UserError
+from spo_train.config import compose as compose_module
 from spo_train.config.checks import check_config, check_with_verl
 from spo_train.config.compose import compose_config, list_keys, parse_overrides, verl_defaults
 from spo_train.config.preset import parallel_size, preset_overrides
@@ -44,6 +45,12 @@ def compose(choice: Choice, *overrides: str, on_cpu: bool = False) -> DictConfig
 
 def get(config: DictConfig, key: str) -> Any:
     return OmegaConf.select(config, key)
+
+
+def test_without_verl_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(SpoError, match="spo-train needs verl, which is not installed: pip install"):
+        compose_module._read_defaults.__wrapped__()
 
 
 @pytest.mark.parametrize("method", METHODS)
