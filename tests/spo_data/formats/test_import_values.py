@@ -278,6 +278,7 @@ def import_dump(tmp_path: Path, lines: Sequence[Mapping[str, Any]], training: Pr
     return import_values(str(path), tmp_path / "in", training=training, model="smollm2-135m")
 
 
+@pytest.mark.slow
 def test_inputs_are_recognised_as_the_training_prompts_that_they_render(
     tmp_path: Path, training: PromptOptions
 ) -> None:

@@ -27,8 +27,8 @@ def interpreter() -> Iterator[LocalInterpreter]:
 
 
 def _param(hostile: Hostile) -> Any:
-    """Of the programs that run for a whole second, one is enough for every day."""
-    slow = hostile.stopped == "time" and hostile.name != "ignoring signals"
+    """Of the programs that run into a limit, one is enough for every day."""
+    slow = hostile.stopped is not None and hostile.name != "ignoring signals"
     return pytest.param(hostile, id=hostile.name, marks=[pytest.mark.slow] if slow else [])
 
 

@@ -321,6 +321,7 @@ def test_a_traceback_is_the_same_here_and_there(real: str) -> None:
         (f"while True: print('x' * {CAPTURED_BYTES})", "", Execution("", "", None, "output")),
     ],
 )
+@pytest.mark.slow
 def test_a_program_ends_there_as_it_would_here(real: str, code: str, stdin: str, execution: Execution) -> None:
     limits = Limits(1.0 if execution.stopped == "time" else 10.0, 256)
 
