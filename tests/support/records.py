@@ -59,3 +59,13 @@ def journal_of(run: Path) -> Journal:
     manifest = read_manifest(run)
     assert manifest is not None
     return Journal(run / "journal.sqlite", manifest.grader, read_only=True)
+
+
+def make_train_record(**changed: Any) -> Any:
+    """The record of a training run (`TrainRecord`), with some of its fields changed."""
+    from spo_train.plan.record import TrainRecord
+
+    fields = {"method": "spo", "model": "m", "revision": "r", "prompts": 1, "prompts_fingerprint": "f"}
+    grader = {"verifier": "exact", "verifier_version": "rules 1"}
+    rest = {"values": None, "allowed_mismatches": (), "commands": ("spo-train",), "packages": {}}
+    return TrainRecord.model_validate({**fields, **grader, **rest, **changed})

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,8 +135,7 @@ def _print(outcome: "EstimateOutcome", out: Path, *, allow_missing: bool, as_jso
 
 def _take_published(given: GivenOptions) -> PromptOptions:
     """Return the prompts of the published values, with what the user gives besides."""
-    published = {"dataset": PUBLISHED_PROMPTS.dataset, "dataset_config": PUBLISHED_PROMPTS.dataset_config}
-    taken: PromptOptions = given.group.options(**{**published, **given.collect()})
+    taken = replace(PUBLISHED_PROMPTS, **given.collect())
     sys.stderr.write(
         f"note: the prompts are those of the published values, {taken.dataset}, configuration {taken.dataset_config}"
         " (--dataset names others)\n"

@@ -67,8 +67,6 @@ def _read_run(run: Path) -> Listed:
 
 
 def _read_trainings(folder: Path) -> "Iterable[Listed]":
-    from omegaconf import OmegaConf
-
     from spo_train.filenames import CONFIG, METRICS, RECORD
     from spo_train.launch.steps import MetricsFile
     from spo_train.plan.assemble import count_steps
@@ -81,6 +79,8 @@ def _read_trainings(folder: Path) -> "Iterable[Listed]":
         steps = MetricsFile(path.parent / METRICS).new_steps()
         taken = f"{steps[-1].step if steps else 0:,}"
         if (config := path.parent / CONFIG).is_file():  # written after the record
+            from omegaconf import OmegaConf  # where only estimates are made, there is none
+
             taken += f" of {count_steps(OmegaConf.load(config), record.prompts):,}"  # type: ignore[arg-type]
         yield Listed(
             str(path.parent),

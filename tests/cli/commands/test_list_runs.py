@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from spo_cli.commands.list_runs import list_runs
 from spo_data.prompts.identity import Message, Prompt
 from support.made_runs import make_run
+from support.records import make_train_record
 
 PROMPT = Prompt((Message("user", "1 + 1?"),), "2", "sums")
 
@@ -38,23 +39,9 @@ def test_runs_say_how_complete_they_are_and_their_mean(tmp_path: Path) -> None:
 
 def test_a_training_says_its_steps_and_its_last_reward(tmp_path: Path) -> None:
     pytest.importorskip("omegaconf", reason="verl is not installed")
-    from spo_train.plan.record import TrainRecord
-
     folder = tmp_path / "train-x-spo"
     folder.mkdir()
-    TrainRecord(
-        method="spo",
-        model="Qwen/Qwen3-8B",
-        revision="c0ffee",
-        prompts=40,
-        prompts_fingerprint="",
-        verifier="exact",
-        verifier_version="rules 2",
-        values=None,
-        allowed_mismatches=(),
-        commands=("spo-train",),
-        packages={},
-    ).write(folder)
+    make_train_record(model="Qwen/Qwen3-8B", prompts=40).write(folder)
     done = json.loads(call(tmp_path, "--json").stdout)
     assert [(each["kind"], each["done"], each["mean"]) for each in done] == [("spo", "0 steps", None)]
     settings = "data: {train_batch_size: 8}\ntrainer: {total_training_steps: null, total_epochs: 2}\n"

@@ -7,25 +7,14 @@ import pytest
 from spo_data.errors import UserError
 from spo_data.grading.verifiers.registry import verifier_version
 from spo_train.plan.record import TrainRecord, refuse_another
+from support.records import make_train_record
 
 OWN = "spo-train --offline-values runs/demo"
 
 
 def make_record(**changed: object) -> TrainRecord:
-    record = TrainRecord(
-        method="spo",
-        model="m",
-        revision="r",
-        prompts=1,
-        prompts_fingerprint="f",
-        verifier="math-verify",
-        verifier_version=verifier_version("math-verify"),
-        values=None,
-        allowed_mismatches=(),
-        commands=(OWN,),
-        packages={},
-    )
-    return record.model_copy(update=changed)
+    own = {"verifier": "math-verify", "verifier_version": verifier_version("math-verify"), "commands": (OWN,)}
+    return make_train_record(**{**own, **changed})  # type: ignore[no-any-return]
 
 
 OLD = make_record(verifier_version="math-verify 0.9.0 rules 2")

@@ -24,9 +24,10 @@ from spo_data.values.table import ValueTable
 from spo_train.data.loop_file import make_loop_settings, read_loop_options, read_loop_wording
 from spo_train.hooks import failures
 from spo_train.hooks.shared_interpreter import concurrency_of, share_interpreter
-from spo_train.plan.record import TrainRecord, read_record, refuse_another
+from spo_train.plan.record import read_record, refuse_another
 from spo_train.plan.tool_options import check_interpreter, choose_tools, choose_wording, note_tools
 from spo_train.plan.train_options import TrainOptions, of_the_paper
+from support.records import make_train_record
 from support.tool_scripts import ScriptedInterpreter
 
 RECORDED = ToolsRecord(interpreter="python", max_turns=4, seconds=5.0, memory_mb=512, output_chars=300)
@@ -278,19 +279,7 @@ def test_an_interpreter_that_is_not_to_be_had_is_refused_at_the_start(monkeypatc
 
 
 def test_a_training_goes_on_with_its_own_tools(tmp_path: Path) -> None:
-    record = TrainRecord(
-        method="spo",
-        model="m",
-        revision="r",
-        prompts=1,
-        prompts_fingerprint="f",
-        verifier="exact",
-        verifier_version="1",
-        values=None,
-        allowed_mismatches=(),
-        commands=("spo-train …",),
-        packages={},
-    )
+    record = make_train_record()
     with_tools = record.model_copy(update={"tools": RECORDED, "wording": "retool"})
     with_tools.write(tmp_path)
     assert read_record(tmp_path) == with_tools
