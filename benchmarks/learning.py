@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("part", nargs="?", choices=("tune", "run", "table", "plot"), help="only this part")
     parser.add_argument("--out", type=Path, default=Path("runs/learning"), help="folder of results")
     parser.add_argument("--images", type=Path, help="folder of plots, if not that of results")
+    parser.add_argument("--model-seed", type=int, default=0, help="another starting model; give it another --out")
     parser.add_argument("--steps", type=int, default=150, help="training steps, 256 samples each")
     parser.add_argument("--seeds", type=int, default=5, help="seeds of the three methods")
     parser.add_argument("--ablation-seeds", type=int, default=3, help="seeds of each ablation")
@@ -44,15 +45,17 @@ def main() -> None:
         tuning = arguments.out / "tuning.jsonl"
         for rate in GRID:
             for method in METHODS:
-                run_once(method, TUNING_SEED, rate, arguments.steps, tuning)
+                start = prepare(TUNING_SEED, arguments.out, arguments.model_seed)
+                run_once(method, start, rate, arguments.steps, tuning)
         print_tuning(read(tuning))
     if arguments.part in (None, "run"):
-        print_start(prepare(0, arguments.out))
+        print_start(prepare(0, arguments.out, arguments.model_seed))
         for variants, seeds in ((METHODS, arguments.seeds), (ABLATIONS, arguments.ablation_seeds)):
             for seed in range(seeds):
+                start = prepare(seed, arguments.out, arguments.model_seed)
                 for variant in variants:
                     run_once(
-                        variant, seed, LEARNING_RATES.get(variant, LEARNING_RATES["spo"]), arguments.steps, results
+                        variant, start, LEARNING_RATES.get(variant, LEARNING_RATES["spo"]), arguments.steps, results
                     )
     if arguments.part in (None, "table"):
         print_tables(read(results))
@@ -68,21 +71,21 @@ def print_start(start: Start) -> None:
     print(f"{parameters:,} parameters; values: mean {chances.mean():.3f}, by tenths {', '.join(map(str, tenths))}")
 
 
-def run_once(variant: str, seed: int, learning_rate: float, steps: int, results: Path) -> None:
+def run_once(variant: str, start: Start, learning_rate: float, steps: int, results: Path) -> None:
     """Run, and append the record to the results, unless they have one of the same variant, seed, rate and steps."""
-    wanted = (variant, seed, learning_rate, steps)
+    wanted = (variant, start.seed, learning_rate, steps)
     if any(
         wanted == tuple(line[key] for key in ("variant", "seed", "learning_rate", "steps")) for line in read(results)
     ):
         return
-    record = train(variant, prepare(seed, results.parent), learning_rate, steps)
+    record = train(variant, start, learning_rate, steps)
     with results.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
     change = ", ".join(
         f"{name} {record['evaluations'][0][name]:.3f} to {record['evaluations'][-1][name]:.3f}"
         for name in ("train", "held_out")
     )
-    print(f"{variant:<24} seed {seed}  rate {learning_rate:g}  {record['seconds']:4.0f} s  {change}", flush=True)
+    print(f"{variant:<24} seed {start.seed}  rate {learning_rate:g}  {record['seconds']:4.0f} s  {change}", flush=True)
 
 
 def read(results: Path) -> list[Record]:

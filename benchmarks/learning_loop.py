@@ -38,7 +38,7 @@ from spo_train.spo.settings import SPOSettings
 from spo_train.spo.tracker import ValueTracker
 
 BATCH, GROUP, UPDATES = 256, 8, 4
-MODEL_SEED = 0
+PROBLEMS_SEED = 0
 WARM_UP_STEPS = 20
 CLIP_LOW, CLIP_HIGH = 0.2, 0.28
 ESTIMATE_SAMPLES = 8
@@ -75,10 +75,10 @@ class Start:
     """The estimate's first response to each training prompt."""
 
 
-def prepare(seed: int, folder: Path) -> Start:
+def prepare(seed: int, folder: Path, model_seed: int = 0) -> Start:
     """Return the start of a seed. The model, the same for all seeds, and the estimate are kept in `folder`."""
-    problems = make_problems(MODEL_SEED)
-    model = _load_or_make(folder / "model.pt", lambda: supervised(problems, MODEL_SEED))
+    problems = make_problems(PROBLEMS_SEED)
+    model = _load_or_make(folder / "model.pt", lambda: supervised(problems, model_seed))
 
     def estimate() -> tuple[Floats, Responses]:
         generator = torch.Generator().manual_seed(seed)
@@ -206,9 +206,10 @@ class Run:
     def _learn(self, rows: Ints, responses: Responses, scores: Floats, baselines: Floats, advantage: Floats) -> None:
         self._note("reward", float(scores.mean()))
         self._note("reward_variance", float(scores.var()))
-        self._note("advantage_variance", float((scores - baselines).var()))
-        self._note("within_0.02", share_below(advantage, 0.02))
-        self._note("within_1e-4", share_below(advantage, 1e-4))
+        raw = scores - baselines
+        self._note("advantage_variance", float(raw.var()))
+        self._note("within_0.02", share_below(raw, 0.02))
+        self._note("within_1e-4", share_below(raw, 1e-4))
         prompts, each = self.problems.train_prompts[torch.from_numpy(rows)], torch.from_numpy(advantage).float()
         for part in torch.randperm(BATCH, generator=self.sampler).chunk(UPDATES):
             new = response_log_probs(self.model, prompts[part], responses.ids[part])

@@ -1,13 +1,14 @@
-"""`spo-data` in a process that has imported it already, which saves the two seconds that each fresh process needs.
+"""The commands in a process that has imported them already, which saves the seconds that each fresh process needs.
 
 The Hub's clients read their environment when imported, so that process is one of `clients_of`.
 """
 
 import contextlib
+import functools
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +34,37 @@ def spo_data(place: Path, words: tuple[str, ...], environment: Mapping[str, str]
     """Run `spo-data WORDS` in the folder `place`."""
     from spo_cli.data_app import main
 
+    return _run(main, place, ("spo-data", *words), environment)
+
+
+def spo_train(place: Path, words: tuple[str, ...], environment: Mapping[str, str]) -> Ended:
+    """Run `spo-train WORDS` in the folder `place`."""
+    from spo_cli.train_app import main
+
+    return _run(main, place, ("spo-train", *words), environment)
+
+
+def pretend_gpus(count: int) -> None:
+    """Let `spo-train` find GPUs and flash-attn from now on, neither of which this machine needs to have."""
+    from spo_train.plan import assemble
+    from spo_train.plan.accelerators import Accelerators
+
+    assemble.find_accelerators = lambda: Accelerators(on_cpu=False, name="NVIDIA H100 80GB HBM3", count=count)
+    assemble.check_attention = lambda _config: None
+
+
+def script_engine() -> None:
+    """Let `spo-data estimate` sample from a scripted engine from now on."""
+    import spo_pipelines.estimate as module
+    from support import scripted
+
+    module.estimate = functools.partial(module.estimate, start_engine=scripted.starter(scripted.Script(delay=0)))
+
+
+def _run(main: Callable[[], None], place: Path, words: tuple[str, ...], environment: Mapping[str, str]) -> Ended:
     status = 0
     with _redirected(place) as (out, err), contextlib.chdir(place), _with_environment(environment):
-        sys.argv = ["spo-data", *words]
+        sys.argv = list(words)
         try:
             main()
         except SystemExit as end:

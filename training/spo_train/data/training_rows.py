@@ -20,7 +20,7 @@ import numpy as np
 
 from spo_data.errors import UserError
 from spo_data.join.match import Match, match, read_training_prompts
-from spo_data.options import PromptOptions
+from spo_data.options import PUBLISHED_PROMPTS, PromptOptions
 from spo_data.prompts.build import PromptSet
 from spo_data.prompts.identity import Prompt
 from spo_data.prompts.template import load_template, tool_wording
@@ -113,8 +113,9 @@ def _take_from_values(values: ValueTable, template: str | None) -> TrainingData:
     table = values.table.filter(pc.not_equal(ground_truths, ""))
     if not len(table):
         raise UserError(
-            f"{values.source} has no ground truths to train on: give the data that the values were estimated on with"
-            " --train-files"
+            f"{values.source} has no ground truths to train on: give the data that the values were estimated on; for"
+            f" the published values it is --train-files {PUBLISHED_PROMPTS.dataset}"
+            f" --dataset-config {PUBLISHED_PROMPTS.dataset_config}"
         )
     n_dropped = len(values) - len(table)
     coverage = Coverage(

@@ -7,6 +7,7 @@ count_attention_heads(model), find_longest_prompt(data, None, load_chat(model))
 from typing import TYPE_CHECKING
 
 from spo_data.errors import UserError
+from spo_train.plan.train_options import PAPER_MODEL
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +28,10 @@ def choose_model(options: "TrainOptions", defaults: "RolloutDefaults") -> "Model
 
     if options.model is None:
         if defaults.model is None:
-            raise UserError(f"{options.offline_values} does not name the model of its values: give --model")
+            raise UserError(
+                f"{options.offline_values} does not name the model of its values: give --model, or --preset paper,"
+                f" which trains {PAPER_MODEL}"
+            )
         return resolve_model(defaults.model, options.model_revision or defaults.model_revision)
     model = resolve_model(options.model, options.model_revision)
     if model.name == defaults.model and options.model_revision is None and defaults.model_revision is not None:
