@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from spo_cli.terminal.config_file import CONFIG
+from spo_cli.terminal.config_file import CONFIG, spell_out
 from spo_cli.terminal.exits import INTERRUPTED, clean_exit
 from spo_cli.terminal.parameters import ENGINE, GRADER, PROMPTS, SAMPLING, SKIP_CHECK, TOOLS, GivenOptions, takes
 from spo_data.errors import UserError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 )
 def estimate(
     *,
+    context: typer.Context,
     model: Annotated[str, typer.Option(help="A folder, org/name on the Hub, or a short name such as Qwen3-8B.")],
     dataset: Annotated[
         str | None,
@@ -97,7 +98,7 @@ def estimate(
             out=run,
             model_revision=model_revision,
             skip_check=skip_check,
-            command=("spo-data", *sys.argv[1:]),
+            command=spell_out(("spo-data", *sys.argv[1:]), context),
             **groups,
         )
         with EstimateDisplay() as display:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spo_cli.terminal.config_file import print_config
 from spo_cli.terminal.exits import clean_exit
 
 if TYPE_CHECKING:
@@ -20,8 +21,12 @@ SHOWN = 10
 
 
 def show(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    as_config: Annotated[
+        bool, typer.Option("--config", help="Print the run's options as a file for `estimate --config`.")
+    ] = False,
 ) -> None:
     """Show a run: verdicts, values, bounds, speed, the hardest and the easiest prompts."""
     with clean_exit():
@@ -29,6 +34,9 @@ def show(
         from spo_data.run.summary import summarize
 
         found = read_run(run)
+        if as_config:
+            print_config(found.manifest.command, context)
+            return
         with found.open_journal() as journal:
             summary = summarize(journal, found.manifest)
         if as_json:

@@ -6,17 +6,20 @@
     stop: ["</answer>"]
     chat-template-kwargs: {enable_thinking: false}
 
-The names are those of the command line, and an option on the command line wins over the file's.
+The names are those of the command line, and an option on the command line wins over the file's. `spo-data show
+RUN --config` makes such a file from a run.
 """
 
 import difflib
 import json
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from spo_data.errors import first_line
+from spo_data.errors import UserError, first_line
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -57,6 +60,42 @@ CONFIG: Any = typer.Option(
     help="YAML file of options, named as here; the command line wins.",
     show_default=False,
 )
+
+
+def spell_out(command: Sequence[str], context: typer.Context) -> tuple[str, ...]:
+    """Return the running command with the options of its `--config` file in place of the file, which may change."""
+    if context.params.get("config") is None:
+        return tuple(command)
+    words = list(command[:2])
+    for name, value in _list_given(context).items():
+        for each in value if isinstance(value, list) else [value]:
+            words += [f"--{name}"] if each is True else [f"--{name}", str(each)]
+    return tuple(words)
+
+
+def print_config(command: str, context: typer.Context) -> None:
+    """Print a run's recorded command as a file for `--config`; raises UserError if it is no `estimate`."""
+    import yaml
+
+    words = shlex.split(command)
+    if words[1:2] != ["estimate"]:
+        raise UserError(f"the run was not made by `spo-data estimate`, but by `{command}`")
+    program: Any = context.find_root().command
+    given = _list_given(program.commands["estimate"].make_context("estimate", words[2:]))
+    print(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), end="")
+
+
+def _list_given(context: typer.Context) -> dict[str, Any]:
+    """The options that the command line or the file gives, by their names on the command line."""
+    given: dict[str, Any] = {}
+    for parameter in context.command.params:
+        source, value = context.get_parameter_source(str(parameter.name)), context.params.get(str(parameter.name))
+        name = max(parameter.opts, key=len).removeprefix("--")
+        is_given = source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP")
+        if is_given and value not in (None, False) and name != "config":
+            several = isinstance(value, tuple | list)
+            given[name] = list(value) if several else str(value) if isinstance(value, Path) else value
+    return given
 
 
 def _as_typed(value: Any, *, repeated: bool) -> Any:

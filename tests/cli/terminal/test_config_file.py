@@ -1,5 +1,7 @@
 """Options from a YAML file."""
 
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import spo_pipelines.estimate
 from spo_cli.data_app import main as spo_data
 from spo_data.errors import SpoError
+from support.records import make_manifest
 
 FILE = """
 model: Qwen3-8B
@@ -105,3 +108,32 @@ def test_what_every_program_answers(
 ) -> None:
     assert run(monkeypatch, *words) == 0
     assert says in capfd.readouterr().out
+
+
+def test_a_run_can_be_turned_into_a_file_and_records_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: list[Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A run recorded `--config options.yaml`, so the command in run.json said something else once the file changed."""
+    file = tmp_path / "options.yaml"
+    file.write_text(FILE)
+    run(monkeypatch, "estimate", "--config", str(file), "--top-k", "-1", "--out", "runs/here", "--dry-run")
+    recorded = asked[0].command
+    assert str(file) not in recorded
+    make_manifest(command=shlex.join(recorded)).write(tmp_path)
+    (tmp_path / "journal.sqlite").touch()
+    capfd.readouterr()
+    assert run(monkeypatch, "show", str(tmp_path), "--config") == 0
+    file.write_text(capfd.readouterr().out)
+    assert "\nmax-tokens: 512\n" in file.read_text()
+    run(monkeypatch, "estimate", "--config", str(file))
+    assert replace(asked[1], command=()) == replace(asked[0], command=())
+    assert asked[1].command == recorded
+
+
+def test_only_an_estimate_can_be_turned_into_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make_manifest(command="spo-data import x.json").write(tmp_path)
+    (tmp_path / "journal.sqlite").touch()
+    assert run(monkeypatch, "show", str(tmp_path), "--config") == 2
+    assert "not made by `spo-data estimate`" in capfd.readouterr().err
