@@ -84,3 +84,21 @@ def test_sampled_log_probs_and_success_are_what_a_forward_says() -> None:
     assert model.forgets_to_carry(42, 17, "-") == 35
     assert model.forgets_to_carry(17, 42, "-") == -35
     assert model.forgets_to_carry(63, 7, "*") == 421
+
+
+def test_a_sample_teaches_nothing_if_its_value_predicted_the_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The share was measured on normalised advantages, whose size depends on the other samples of the batch."""
+    import torch
+
+    torch.set_num_threads(1)
+    model, loop = load("learning_model"), load("learning_loop")
+    monkeypatch.setattr(loop, "BATCH", 8)
+    problems = model.make_problems(0, n_train=8, n_held_out=8)
+    policy, rows = model.supervised(problems, 0, steps=1), np.arange(8)
+    drawn = model.sample(policy, problems.train_prompts, torch.Generator().manual_seed(0))
+    run = loop.Run("spo", loop.Start(0, problems, policy, np.full(8, 4.0), drawn), learning_rate=1e-4)
+    rewards = np.array([1.0, 0.0] * 4)
+    baselines = np.array([0.99, 0.01, 0.99, 0.01, 0.99, 0.01, 0.5, 0.0])
+    run._learn(rows, drawn, rewards, baselines, loop.compute_advantages(rewards, baselines))
+    assert run.by_step["within_0.02"] == [7 / 8]
+    assert run.by_step["within_1e-4"] == [1 / 8]
