@@ -25,7 +25,7 @@ METHODS = ("spo", "grpo", "no-baseline")
 WITHOUT_ESTIMATE, UNIFORM, DRAWS_ONLY = "spo, no offline values", "spo, uniform draws", "spo, draws only"
 DIFFERENCES = ((UNIFORM, "no-baseline"), (DRAWS_ONLY, "no-baseline"), (WITHOUT_ESTIMATE, "grpo"))
 """The effect of values alone, the effect of draws alone, and SPO against GRPO with every sample counted."""
-COLORS = {"spo": "#4477aa", "grpo": "#ee7733", "no-baseline": "#777777"}
+COLORS = {"spo": "#4477aa", "grpo": "#ee7733", "no-baseline": "#777777", UNIFORM: "#66ccee"}
 WINDOW = 20
 """Steps at either end of a run that are averaged, and the window of smoothed curves."""
 
@@ -135,8 +135,8 @@ def count_estimate(record: Record, accuracy: Floats) -> tuple[Floats, Floats]:
 
 
 def print_advantages(runs: dict[str, dict[int, Record]]) -> None:
-    """Print the advantages' variance and the share of samples with almost none, in the first and last steps."""
-    names = ("variance ratio", "|A| <= 1e-4", "|A| <= 0.02", "reward")
+    """Print the variance of r - v and the share of samples that the baseline predicted, in the first and last steps."""
+    names = ("variance ratio", "|r - v| <= 1e-4", "|r - v| <= 0.02", "reward")
     print(f"\n{f'first, last {WINDOW} steps':<24}" + "".join(f"{name:>18}" for name in names))
     for method in (method for method in (*METHODS, UNIFORM) if method in runs):
         curves = [variance_ratio(runs[method]), *(by_step(runs[method], f"within_{near}") for near in ("1e-4", "0.02"))]
@@ -217,9 +217,10 @@ def draw_plots(records: list[Record], folder: Path) -> None:
     axes[0].set(ylabel="accuracy at temperature 1")
     save(figure, axes, "accuracy", "samples")
 
-    figure, axes = panels(("share of samples with |A| <= 1e-4", "variance of r - v / variance of r"))
-    for method, found in methods.items():
-        for axis, curve in zip(axes, (by_step(found, "within_1e-4"), variance_ratio(found)), strict=True):
+    figure, axes = panels(("share of samples with |r - v| <= 0.02", "variance of r - v / variance of r"))
+    # Without a baseline r - v is r: there is nothing to show.
+    for method in (each for each in ("spo", "grpo", UNIFORM) if each in runs):
+        for axis, curve in zip(axes, (by_step(runs[method], "within_0.02"), variance_ratio(runs[method])), strict=True):
             smooth = np.array([np.convolve(row, np.ones(WINDOW) / WINDOW, "valid") for row in curve])
             _draw_band(axis, np.arange(smooth.shape[1], dtype=np.float64) + WINDOW / 2, smooth, COLORS[method], method)
     save(figure, axes, "advantages", f"step (mean of {WINDOW})")
