@@ -103,6 +103,7 @@ async def estimate(
             grading.verifier,
             run_verifier=existing.manifest.grader.verifier if existing else None,
             instruction="retool" if options.tools.enabled else "boxed",
+            also=grading.also or (existing.manifest.also.verifier if existing and existing.manifest.also else None),
         )
         also = _resolve_second_opinion(options, loaded.grader, existing)
         with output_to(Path(os.devnull)):  # silences Python's resource tracker, which would report killed engines
@@ -153,7 +154,8 @@ async def _run(
         manifest.write(out)
         with Journal(out / JOURNAL, manifest.grader) as journal:
             journal.set_prompts(plan.prompt_set.prompts, plan.prompt_set.dropped)
-            prompts = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
+            # As stored: a sample that is added is graded by the same row as the earlier ones.
+            prompts = {prompt.prompt_id: prompt for prompt in journal.prompts()}
             for grader in (graders.current, *graders.others):
                 if ungraded := journal.find_ungraded(grader):
                     watcher.on_stage(f"grading {len(ungraded):,} stored responses again with {grader.verifier}")

@@ -7,7 +7,7 @@ loaded.prompt_set, loaded.grader
 from dataclasses import dataclass
 
 from spo_data.grading.answers.numbers import is_number
-from spo_data.grading.verifiers.registry import load_verifier, verifier_version
+from spo_data.grading.verifiers.registry import load_verifier, reading, verifier_version
 from spo_data.options import PromptOptions
 from spo_data.prompts.build import PromptSet, read_prompt_set
 from spo_data.prompts.rows import Rows
@@ -25,15 +25,25 @@ class LoadedPrompts:
 
 
 def read_prompts(
-    wanted: PromptOptions, verifier: str | None, run_verifier: str | None = None, instruction: str = "boxed"
+    wanted: PromptOptions,
+    verifier: str | None,
+    run_verifier: str | None = None,
+    instruction: str = "boxed",
+    also: str | None = None,
 ) -> LoadedPrompts:
     """Read the prompts and add the answer instruction; raises UserError if the dataset has no prompt.
 
-    `run_verifier` is the verifier of the run that is continued: it stays the default if prompts are added.
+    `run_verifier` is the verifier of the run that is continued: it stays the default if prompts are added. `also` is
+    the second opinion's, which reads rows too.
     """
     grader = None if verifier is None else resolve_grader(verifier)  # refuses a misspelt one before reading
-    rows, prompt_set = read_prompt_set(wanted, instruction)
+    reads = reading(*filter(None, (verifier or run_verifier or GENERATED, also)))
+    rows, prompt_set = read_prompt_set(wanted, instruction, reads)
     return LoadedPrompts(rows, prompt_set, grader or resolve_grader(run_verifier or _choose_verifier(prompt_set)))
+
+
+GENERATED = "reasoning-gym"
+"""The default verifier of generated problems whose ground truths are not all numbers."""
 
 
 def resolve_grader(verifier: str, option: str = "--verifier") -> GraderRecord:
@@ -46,5 +56,5 @@ def _choose_verifier(prompt_set: PromptSet) -> str:
     """Return math-verify, or reasoning-gym for generated problems: only it can grade answers other than numbers."""
     generated = any("generator" in (prompt.extra_info or {}) for prompt in prompt_set.prompts)
     if generated and not all(is_number(prompt.ground_truth) for prompt in prompt_set.prompts):
-        return "reasoning-gym"
+        return GENERATED
     return "math-verify"

@@ -8,12 +8,14 @@ changed since, the run's own command would be refused too, until the run is grad
 """
 
 import shlex
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from spo_data.errors import UserError
-from spo_data.grading.verifiers.registry import verifier_version
+from spo_data.grading.verifiers.registry import reading, verifier_version
+from spo_data.prompts.differences import Difference, find_differences
+from spo_data.prompts.identity import Prompt
 from spo_data.provenance import GraderRecord, grader_differs
 from spo_data.run.existing import ExistingRun
 from spo_data.run.journal import Journal
@@ -46,7 +48,7 @@ def find_resume_point(plan: SamplingPlan, run: ExistingRun | None) -> ResumePoin
     out, old = run.folder, run.manifest
     with run.open_journal() as journal:
         done = journal.done()
-        difference = _compare_dataset(journal, done, plan)
+        difference = _compare_dataset(journal, old, done, plan)
     if not done:
         return ResumePoint()  # no response has ended yet, so nothing can be mixed
     differences = policy_differences(old, plan.manifest)
@@ -59,7 +61,8 @@ def find_resume_point(plan: SamplingPlan, run: ExistingRun | None) -> ResumePoin
             f"{out} has n = {drawn}: --n {plan.manifest.n} cannot remove samples\n{_suggest_commands(plan, old)}"
         )
     if difference:
-        raise UserError(f"{out} was made from another dataset: {difference}\n{_suggest_commands(plan, old)}")
+        commands = _suggest_commands(plan, _with_own_rows(old, plan.manifest))
+        raise UserError(f"{out} was made from other rows: {difference}\n{commands}")
     return ResumePoint(old, done)
 
 
@@ -74,8 +77,12 @@ def find_checked_golds(run: ExistingRun | None, grader: GraderRecord) -> frozens
         return frozenset((prompt.prompt_id, prompt.ground_truth) for prompt in journal.prompts())
 
 
-def _compare_dataset(journal: Journal, done: Mapping[str, set[int]], plan: SamplingPlan) -> str | None:
-    """Return how the dataset differs from the sampled prompts, or None; additional prompts are no difference."""
+def _compare_dataset(journal: Journal, old: Manifest, done: Mapping[str, set[int]], plan: SamplingPlan) -> str | None:
+    """Return how the dataset differs from the sampled prompts, or None; additional prompts are no difference.
+
+    All that a rendering or a verdict depends on is compared: of `extra_info` and `data_source`, what the run's
+    verifiers read. A row without a `data_source` has the dataset's name, which may be another path of the same file.
+    """
     now = {prompt.prompt_id: prompt for prompt in plan.prompt_set.prompts}
     before = {prompt.prompt_id: prompt for prompt in journal.prompts() if prompt.prompt_id in done}
     gone = [prompt for prompt_id, prompt in before.items() if prompt_id not in now]
@@ -84,10 +91,31 @@ def _compare_dataset(journal: Journal, done: Mapping[str, set[int]], plan: Sampl
             f"{len(gone)} of its {len(before)} prompts are not in it, such as {gone[0].prompt_id}"
             f" ({excerpt(gone[0].text, 60)!r})"
         )
+    graders = (plan.manifest.grader, *filter(None, (plan.manifest.also,)))
+    reads = reading(*(grader.verifier for grader in graders))
+    found: dict[str, list[tuple[Prompt, Difference]]] = {}
     for prompt_id, prompt in before.items():
-        if prompt.ground_truth != now[prompt_id].ground_truth:
-            return f"ground_truth of {prompt_id} was {prompt.ground_truth!r}, now {now[prompt_id].ground_truth!r}"
-    return None
+        if prompt.data_source == old.dataset.source:
+            prompt = replace(prompt, data_source=plan.manifest.dataset.source)
+        for difference in find_differences(prompt, now[prompt_id], reads):
+            found.setdefault(difference.field, []).append((prompt, difference))
+    return "; ".join(_describe(field, differing, len(before)) for field, differing in found.items()) or None
+
+
+def _with_own_rows(old: Manifest, now: Manifest) -> Manifest:
+    """Return the run's manifest with a command that reads the run's rows: at their commit, or from a file as it was."""
+    own, command = old.dataset, old.command
+    if own.revision is not None and own.revision != now.dataset.revision:
+        command = shlex.join(set_option(shlex.split(command), "--revision", own.revision))
+    elif command == now.command:
+        command = f"{command}   # with {own.source} as it was"
+    return old.model_copy(update={"command": command})
+
+
+def _describe(field: str, differing: Sequence[tuple[Prompt, Difference]], n_prompts: int) -> str:
+    prompt, (_, before, after) = differing[0]
+    many = f"{field} differs for {len(differing):,} of its {n_prompts:,} prompts, such as"
+    return f"{many} {prompt.prompt_id} ({excerpt(prompt.text, 60)!r}): was {before}, now {after}"
 
 
 def _suggest_commands(plan: SamplingPlan, old: Manifest, differing: Collection[str] = ()) -> str:

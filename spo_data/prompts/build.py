@@ -1,8 +1,9 @@
 """Build a run's prompts from a dataset's rows: columns, system prompt, instruction, duplicates, contradictions.
 
-Every row becomes exactly one of four things: a prompt, a duplicate of a prompt (same id, same ground truth), a
-contradiction of a prompt (same id, another ground truth), or a dropped row with a reason. A prompt with two ground
-truths has no value.
+Every row becomes exactly one of four things: a prompt, a duplicate of a prompt (same id, graded alike), a contradiction
+of a prompt (same id, another ground truth, or another `extra_info` or `data_source` that the verifier reads), or a
+dropped row with a reason. A prompt that can be graded in two ways has no value. What no verifier reads may differ
+between duplicates: the first row's is kept, and the others are counted.
 """
 
 import hashlib
@@ -10,13 +11,14 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
 from spo_data.errors import UserError
 from spo_data.options import PromptOptions
 from spo_data.prompts.columns import Layout, recognise, row_ground_truth, row_messages
+from spo_data.prompts.differences import Reading, find_read_differences
 from spo_data.prompts.identity import DroppedRow, Message, Prompt
 from spo_data.prompts.rows import BadRowError, Rows, load_rows
 from spo_data.prompts.template import AnswerTemplate, load_template
@@ -25,9 +27,10 @@ from spo_data.text import excerpt
 
 @dataclass(frozen=True)
 class Contradiction(DroppedRow):
-    """A row that repeats an earlier row's prompt with another ground truth."""
+    """A row that repeats an earlier row's prompt with another ground truth, or with something else read otherwise."""
 
     prompt_id: str = ""
+    field: str = "ground_truth"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class PromptSet:
     contradictions: tuple[Contradiction, ...]
     layout: Layout
     template: AnswerTemplate
+    source: str = ""
+    """The dataset's name, which is the `data_source` of a row without one."""
+    n_differing: int = 0
+    """Duplicates with another `extra_info` or `data_source` than their prompt's first row, which no verifier reads."""
 
     @property
     def n_duplicates(self) -> int:
@@ -60,31 +67,33 @@ class PromptSet:
         dropped = tuple(dropped)
         gone = {drop.row for drop in dropped}
         kept = [(prompt, row) for prompt, row in zip(self.prompts, self.rows, strict=True) if row not in gone]
-        return PromptSet(
-            tuple(prompt for prompt, _ in kept),
-            tuple(row for _, row in kept),
-            self.n_rows,
-            self.repeats,
-            (*self.dropped, *dropped),
-            self.contradictions,
-            self.layout,
-            self.template,
+        return replace(
+            self,
+            prompts=tuple(prompt for prompt, _ in kept),
+            rows=tuple(row for _, row in kept),
+            dropped=(*self.dropped, *dropped),
         )
 
     def find_contradicted(self) -> list[DroppedRow]:
         """Return the rows of the prompts that a later row contradicts."""
         rows = {prompt.prompt_id: row for prompt, row in zip(self.prompts, self.rows, strict=True)}
         return [
-            DroppedRow(rows[prompt_id], "contradictory_ground_truth")
-            for prompt_id in {found.prompt_id for found in self.contradictions} & rows.keys()
+            DroppedRow(rows[prompt_id], reason)
+            for prompt_id, reason in {found.prompt_id: found.reason for found in self.contradictions}.items()
+            if prompt_id in rows
         ]
 
     def refuse_contradictions(self) -> None:
-        """Raise UserError, naming both ground truths, if the same prompt has two."""
+        """Raise UserError, naming both ground truths or what else differs, if the same prompt is graded in two ways."""
         if self.contradictions:
             first, *others = self.contradictions
             more = f" (and {len(others):,} more: spo-data check lists them)" if others else ""
-            raise UserError(f"the same prompt has two ground truths: {first.detail}{more}")
+            if first.field == "ground_truth":
+                raise UserError(f"the same prompt has two ground truths: {first.detail}{more}")
+            raise UserError(
+                f"the same prompt has two values of {first.field}, which the verifier reads: {first.detail}{more};"
+                " keep one row of each prompt"
+            )
 
     def dropped_by_reason(self) -> dict[str, int]:
         """Return the number of dropped rows by reason, without duplicates."""
@@ -97,7 +106,14 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def read_prompt_set(options: PromptOptions, instruction: str = "boxed") -> tuple[Rows, PromptSet]:
+def read_nothing(_: Prompt) -> Mapping[str, Any]:
+    """What a verifier reads beside the ground truth, if it reads nothing."""
+    return {}
+
+
+def read_prompt_set(
+    options: PromptOptions, instruction: str = "boxed", reads: Reading = read_nothing
+) -> tuple[Rows, PromptSet]:
     """Load a dataset and make its prompts, as the options say; raises UserError if the dataset or a column is wrong."""
     rows = load_rows(options.dataset, config=options.dataset_config, split=options.split, revision=options.revision)
     prompt_set = build_prompt_set(
@@ -109,6 +125,7 @@ def read_prompt_set(options: PromptOptions, instruction: str = "boxed") -> tuple
         answer_column=options.answer_column,
         limit=options.limit,
         shuffle_seed=options.shuffle_seed,
+        reads=reads,
     )
     return rows, prompt_set
 
@@ -123,11 +140,13 @@ def build_prompt_set(
     answer_column: str | None = None,
     limit: int | None = None,
     shuffle_seed: int | None = None,
+    reads: Reading = read_nothing,
 ) -> PromptSet:
     """Turn rows into prompts.
 
-    `instruction` is the default template for problems. `limit` counts rows, after the shuffle. Raises UserError if the
-    layout is unknown or no prompt is left.
+    `instruction` is the default template for problems. `limit` counts rows, after the shuffle. `reads` returns what the
+    verifiers read of a row beside its ground truth: rows that differ in it contradict each other. Raises UserError if
+    the layout is unknown or no prompt is left.
     """
     numbered: Iterable[tuple[int, Any]] = enumerate(rows.rows)
     if shuffle_seed is not None:
@@ -149,7 +168,7 @@ def build_prompt_set(
     dropped: list[DroppedRow] = []
     contradictions: list[Contradiction] = []
     repeats: Counter[int] = Counter()
-    n_rows = 0
+    n_rows = n_differing = 0
     for number, row in chain(peeked, stream):
         n_rows += 1
         try:
@@ -166,8 +185,15 @@ def build_prompt_set(
                 f" {excerpt(prompt.text)}"
             )
             contradictions.append(Contradiction(number, "contradictory_ground_truth", detail, prompt.prompt_id))
-        elif earlier != number:
+        elif earlier == number:
+            continue
+        elif differences := find_read_differences(twin, prompt, reads):
+            field, before, after = differences[0]
+            detail = f"row {earlier} says {before}, row {number} says {after}: {excerpt(prompt.text)}"
+            contradictions.append(Contradiction(number, f"contradictory_{field}", detail, prompt.prompt_id, field))
+        else:
             repeats[earlier] += 1
+            n_differing += (twin.extra_info, twin.data_source) != (prompt.extra_info, prompt.data_source)
     if not first_row:
         raise UserError(f"--dataset {rows.source}: none of {n_rows} rows is a prompt ({dropped[0].reason})")
     return PromptSet(
@@ -179,6 +205,8 @@ def build_prompt_set(
         tuple(contradictions),
         layout,
         answer_template,
+        rows.source,
+        n_differing,
     )
 
 

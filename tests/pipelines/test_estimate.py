@@ -190,7 +190,7 @@ def check_commands(message: str, run: Path, dataset: Path) -> None:
         assert not regrade
     command = ["spo-data", "estimate", "--model", scripted.MODEL, "--dataset", str(dataset), "--out"]
     assert own[0].strip() == "to continue that run"
-    assert shlex.split(own[1]) == [*command, str(run)]
+    assert shlex.split(own[1], comments=True) == [*command, str(run)]
     assert another[0].strip() == "to start another"
     *same, out = shlex.split(another[1])
     assert [Path(word).name for word in same] == [Path(word).name for word in command]
@@ -225,6 +225,87 @@ def test_a_changed_row_of_the_dataset_is_refused(
     assert "What is 2 + 5?" in message or "ground_truth of " in message
     assert str(read_manifest(run).command) in message  # type: ignore[union-attr]
     assert state_of(run) == before
+
+
+FUNCTION = """
+def compute_score(data_source, solution_str, ground_truth, extra_info):
+    return float(f"boxed{{{ground_truth}}}" in solution_str) * extra_info.get("full", 1.0)
+"""
+
+
+@pytest.fixture(scope="module")
+def by_function(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A run with a reward function, its dataset, and the function."""
+    folder = tmp_path_factory.mktemp("by_function")
+    (folder / "mine.py").write_text(FUNCTION)
+    verifier = f"{folder}/mine.py:compute_score"
+    with pytest.MonkeyPatch.context() as patch:
+        scripted.cheap_chat(patch)
+        scripted.fork_graders(patch)
+        rows: dict[str, Any] = {f"r{row}": {"data_source": "sums", "extra_info": {"index": row}} for row in range(2)}
+        dataset = scripted.write_rows(folder / "sums.jsonl", 2, **rows)
+        estimate(options(dataset, folder / "run", n=2, verifier=verifier))
+    return dataset, folder / "run", verifier
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ({"extra_info": {"index": 1, "full": 1}}, 'was {"index": 1}, now {"full": 1, "index": 1}'),
+        ({"extra_info": None}, 'was {"index": 1}, now null'),
+        ({"data_source": "products"}, 'was "sums", now "products"'),
+    ],
+    ids=["extra_info", "no extra_info", "data_source"],
+)
+def test_a_run_is_not_continued_with_rows_that_its_function_reads_otherwise(
+    row: dict[str, Any], named: str, by_function: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    """Only ground truths were compared, so a prompt's samples, and its value, could come from two graders."""
+    dataset, run, verifier = by_function
+    before = state_of(run)
+    own: dict[str, Any] = {f"r{number}": {"data_source": "sums", "extra_info": {"index": number}} for number in (0, 1)}
+    changed = scripted.write_rows(tmp_path / "sums.jsonl", 2, **own | {"r1": own["r1"] | row})
+    for n in (2, 4):
+        with pytest.raises(UserError) as refused:
+            estimate(options(changed, run, verifier=verifier, n=n))
+        first, own_command, another = str(refused.value).splitlines()
+        assert f"{next(iter(row))} differs for 1 of its 2 prompts, such as " in first
+        assert '("What is 1 + 4? ' in first
+        assert first.endswith(named)
+        assert own_command.endswith(f"--dataset {dataset} --out {run}")
+        assert f"--dataset {changed} --out {run}-2" in another
+    assert state_of(run) == before
+
+
+def test_a_changed_file_is_named_beside_the_command_that_reads_it(dataset: Path, tmp_path: Path) -> None:
+    """The refused command itself was printed as the right one."""
+    estimate(options(dataset, tmp_path / "run", n=1))
+    scripted.write_rows(dataset, r2={"answer": "8"})
+    with pytest.raises(UserError) as refused:
+        estimate(options(dataset, tmp_path / "run", n=1))
+    assert str(refused.value).splitlines()[1].endswith(f"--out {tmp_path}/run   # with {dataset} as it was")
+
+
+def test_what_no_verifier_reads_may_change_and_the_stored_rows_stay(dataset: Path, tmp_path: Path) -> None:
+    """Many datasets number their rows in `extra_info`, and a file may move: neither is another grader."""
+    estimate(options(dataset, tmp_path / "run", n=1))
+    moved = scripted.write_rows(tmp_path / "moved.jsonl", r2={"extra_info": {"index": 9}})  # type: ignore[dict-item]
+    assert estimate(options(moved, tmp_path / "run", n=2)).summary.complete
+    assert {row["extra_info"] for row in rows_of(tmp_path / "run", "values")} == {None}
+    assert {row["data_source"] for row in rows_of(tmp_path / "run", "values")} == {str(dataset)}
+
+
+def test_a_function_grades_added_samples_by_the_stored_rows_of_a_file_that_moved(tmp_path: Path) -> None:
+    """Without a `data_source` of its own, a row has the file's name, which differs if the file moves."""
+    function = "def compute_score(data_source, **_):\n    return float('old' in data_source)\n"
+    (tmp_path / "mine.py").write_text(function.replace("**_", "solution_str, ground_truth, extra_info"))
+    named = {"n": 1, "verifier": f"{tmp_path}/mine.py:compute_score"}
+    estimate(options(scripted.write_rows(tmp_path / "old.jsonl", 2), tmp_path / "run", **named))
+    new = scripted.write_rows(tmp_path / "new.jsonl", 2)
+    assert estimate(options(new, tmp_path / "run", **named | {"n": 6})).summary.complete
+    graded = [row for row in rows_of(tmp_path / "run", "samples") if row["verdict"] != "truncated"]
+    assert {row["score"] for row in graded} == {1.0}
+    assert max(row["sample_index"] for row in graded) > 1
 
 
 def test_a_ground_truth_check_that_we_failed_is_no_other_dataset(

@@ -41,6 +41,7 @@ class EstimateDisplay(Display):
         """Print the preview, the counts of rows, and what will be sampled."""
         prompts, sampling = plan.prompt_set, plan.options.sampling
         dropped = "".join(f", {count} dropped: {reason}" for reason, count in prompts.dropped_by_reason().items())
+        differing = f" ({prompts.n_differing:,} with another extra_info or data_source)" if prompts.n_differing else ""
         self._print_line("\nthe first prompt, as the model reads it:")
         for line in plan.preview.splitlines():
             self._print_line(f"  │ {line}")
@@ -49,7 +50,7 @@ class EstimateDisplay(Display):
         self._print_line(
             f"dataset   {plan.manifest.dataset.source} ({prompts.layout.name} layout):"
             f" {prompts.n_rows:,} rows, {len(prompts.prompts):,} unique prompts,"
-            f" {prompts.n_duplicates:,} duplicates{dropped or ', none dropped'}"
+            f" {prompts.n_duplicates:,} duplicates{differing}{dropped or ', none dropped'}"
         )
         for drop in prompts.dropped[:5]:
             self._print_line(f"          row {drop.row}: {drop.reason} {excerpt(drop.detail)}".rstrip())

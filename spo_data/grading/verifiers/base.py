@@ -1,6 +1,8 @@
 """The base class of verifiers that need only two texts: the response and the ground truth."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 from spo_data.grading.verdict import ExtraInfo, Grade
 
@@ -9,6 +11,11 @@ class TextVerifier(ABC):
     """A `Verifier` that ignores `extra_info` and `data_source`."""
 
     reads_thinking: bool
+
+    @staticmethod
+    def select_read(extra_info: ExtraInfo, data_source: str) -> Mapping[str, Any]:  # noqa: ARG004 # the protocol's
+        """Return nothing: only the ground truth is read."""
+        return {}
 
     def grade(
         self,

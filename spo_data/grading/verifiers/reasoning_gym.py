@@ -1,16 +1,31 @@
 """The verifier `reasoning-gym`: generates the problem again and lets its generator score the answer in [0, 1]."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 from spo_data.grading.answers.extract import extract_answer
 from spo_data.grading.verdict import NO_ANSWER, ExtraInfo, Grade, too_long
 
+_NUMBERING = ("seed", "size")
+"""Parameters that choose which problems a generator makes, not what they are."""
+
 
 class ReasoningGymVerifier:
     """`reasoning-gym`."""
 
     reads_thinking = True
+
+    @staticmethod
+    def select_read(extra_info: ExtraInfo, data_source: str) -> Mapping[str, Any]:  # noqa: ARG004 # the protocol's
+        """Return the generator and its parameters, without what only numbers its problems.
+
+        Two problems of a generator with the same text and ground truth are the same problem.
+        """
+        if extra_info is None or not {"generator", "parameters", "index"} <= extra_info.keys():
+            return {"extra_info": None}
+        parameters = {name: value for name, value in extra_info["parameters"].items() if name not in _NUMBERING}
+        return {"extra_info": {"generator": extra_info.get("generator"), "parameters": parameters}}
 
     def grade(
         self,

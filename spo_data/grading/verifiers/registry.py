@@ -14,8 +14,8 @@ They run inside the pool's processes, on the main thread, without a timeout of t
 """
 
 import importlib.metadata
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from spo_data.errors import UserError
 from spo_data.grading.verdict import ExtraInfo, Grade
@@ -25,6 +25,7 @@ from spo_data.grading.verifiers.exact import ExactVerifier
 from spo_data.grading.verifiers.math_verify import MathVerifier
 from spo_data.grading.verifiers.reasoning_gym import ReasoningGymVerifier
 from spo_data.grading.verifiers.reward_function import RewardFunction, is_reward_function, reward_function_version
+from spo_data.prompts.identity import Prompt
 
 RULES = 2
 """Part of a grader's version; counts changes of our own rules (extraction, fast paths) that can change a verdict."""
@@ -41,6 +42,11 @@ class Verifier(Protocol):
 
     reads_thinking: bool
     """Whether it strips thinking. If so, the worker adds the `<think>` that the prompt's end had opened."""
+
+    @staticmethod
+    def select_read(extra_info: ExtraInfo, data_source: str) -> Mapping[str, Any]:
+        """Return what a verdict depends on of these two, by field."""
+        ...
 
     def grade(self, response: str, ground_truth: str, extra_info: ExtraInfo = None, data_source: str = "") -> Grade: ...
 
@@ -65,6 +71,22 @@ def load_verifier(name: str, option: str = "--verifier") -> Verifier:
     if name not in VERIFIERS:
         raise UserError(f"{option} {name}: choose one of {', '.join(VERIFIERS)}, or FILE.py:FUNCTION")
     return VERIFIERS[name]()
+
+
+def reading(*names: str) -> Callable[[Prompt], Mapping[str, Any]]:
+    """Return a function that returns what these verifiers read of a prompt beside its ground truth, by field.
+
+    Their names need not exist here: a reward function's file is not opened, and a name that is unknown reads nothing.
+    """
+    kinds: list[type[Verifier]] = [VERIFIERS[name] for name in names if name in VERIFIERS]
+    if any(map(is_reward_function, names)):
+        kinds = [RewardFunction]  # it reads whatever the others read
+
+    def read(prompt: Prompt) -> Mapping[str, Any]:
+        fields = [kind.select_read(prompt.extra_info, prompt.data_source) for kind in kinds]
+        return {field: value for each in fields for field, value in each.items()}
+
+    return read
 
 
 def verifier_version(name: str) -> str:

@@ -32,6 +32,11 @@ class RewardFunction:
 
     reads_thinking = False
 
+    @staticmethod
+    def select_read(extra_info: ExtraInfo, data_source: str) -> Mapping[str, Any]:
+        """Return both: a function may depend on all that it gets."""
+        return {"data_source": data_source, "extra_info": extra_info}
+
     def __init__(self, name: str, option: str = "--verifier") -> None:
         self._path, self._function_name = split_name(name, option)
         self._function: Callable[..., Any] | None = None

@@ -1,6 +1,7 @@
 """From rows to prompts: every row in exactly one place, contradictions refused, an order-free fingerprint."""
 
 import datetime
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spo_data import Message, UserError
+from spo_data.grading.verifiers.registry import reading
 from spo_data.prompts.build import PromptSet, build_prompt_set
-from spo_data.prompts.identity import DroppedRow
+from spo_data.prompts.differences import find_differences
+from spo_data.prompts.identity import DroppedRow, Prompt
 from spo_data.prompts.rows import Rows, load_rows
 from spo_data.prompts.template import BUILT_IN
 from spo_data.text import excerpt
@@ -137,6 +140,42 @@ def test_one_prompt_with_two_golds_is_an_error_that_names_both() -> None:
     ]
     assert [row.row for row in found.find_contradicted()] == [0]
     assert found.n_rows == len(found.prompts) + found.n_duplicates + len(found.contradictions) == 5
+
+
+def test_a_repeated_prompt_that_the_verifier_reads_otherwise_is_refused_and_else_counted() -> None:
+    """The first row's `extra_info` was taken silently, whatever the verifier did with the others'."""
+    numbered = [{**FOUR, "extra_info": {"index": number}} for number in (0, 0, 1)]
+    for verifier in ("math-verify", "reasoning-gym", "unknown"):
+        found = _set(numbered, reads=reading(verifier))
+        found.refuse_contradictions()
+        assert (found.n_duplicates, found.n_differing) == (2, 1)
+        assert found.prompts[0].extra_info == {"index": 0}
+    for names in (("mine.py:compute_score",), ("math-verify", "mine.py:compute_score")):
+        found = _set(numbered, reads=reading(*names))
+        assert [(row.row, row.reason) for row in found.contradictions] == [(2, "contradictory_extra_info")]
+        assert found.find_contradicted()[0].row == 0
+        said = r'two values of extra_info, which the verifier reads: row 0 says {"index": 0}, row 2 says {"index": 1}: '
+        with pytest.raises(UserError, match=re.escape(said)):
+            found.refuse_contradictions()
+
+
+def test_a_generated_problem_is_the_same_whatever_its_number() -> None:
+    """A generator repeats itself: its problems differ in their index, and a size may be raised."""
+    task = {"generator": "chain_sum", "parameters": {"seed": 0, "size": 9, "max_terms": 2}, "index": 0}
+    others = [{**task, "index": 7}, {**task, "parameters": {**task["parameters"], "size": 99}}]  # type: ignore[dict-item]
+    reads = reading("reasoning-gym")
+    found = _set([{**FOUR, "extra_info": each} for each in (task, *others)], reads=reads)
+    assert (found.n_duplicates, found.n_differing) == (2, 2)
+    harder = {**task, "parameters": {**task["parameters"], "max_terms": 3}}  # type: ignore[dict-item]
+    with pytest.raises(UserError, match=r"two values of extra_info.*\"max_terms\": 2.*\"max_terms\": 3"):
+        _set([{**FOUR, "extra_info": each} for each in (task, harder)], reads=reads).refuse_contradictions()
+
+
+def test_white_space_around_a_message_is_a_difference_of_the_rendering() -> None:
+    """Ids ignore it, the model reads it."""
+    plain, spaced = (Prompt((Message("user", text),), "4", "") for text in ("2 + 2?", "2 + 2? \n"))
+    assert plain.prompt_id == spaced.prompt_id
+    assert find_differences(plain, spaced, reading("exact")) == [("messages", "'2 + 2?'", "'2 + 2? \\n'")]
 
 
 def test_a_contradiction_far_behind_the_first_rows_is_found() -> None:
