@@ -35,6 +35,12 @@ class Chat:
         canonical = json.dumps(self.tokenizer.chat_template, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
+    @property
+    def identity(self) -> str:
+        """The template's checksum and its arguments, for messages and records."""
+        arguments = json.dumps(dict(self.template_kwargs), sort_keys=True) if self.template_kwargs else ""
+        return f"{self.template_sha256} {arguments}".rstrip()
+
     def render(self, messages: Sequence[Message]) -> str:
         """Return the text that the model reads, with the generation prompt; raises UserError if the template fails."""
         worded = messages if self.wording is None else self.wording.apply(tuple(messages))

@@ -9,6 +9,7 @@ Nothing is written: `plan.folder` does that.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,10 +80,12 @@ class TrainPlan:
         from spo_train.plan.parity import refuse_mismatches
         from spo_train.plan.record import refuse_another
         from spo_train.plan.tool_options import check_interpreter
+        from spo_train.plan.training_prompts import describe_changed_rows
 
         # Before the parity of the values: values that are graded again, as that would advise, are other values.
         if self.before is not None and self.options.resume:
-            refuse_another(self.before, self.record, self.options.allowed)
+            describe = partial(describe_changed_rows, self.out, self.data, self.choice.verifier)
+            refuse_another(self.before, self.record, self.options.allowed, describe)
         # Only SPO has a baseline, which could belong to a different policy.
         refuse_mismatches(self.parity if self.options.method == "spo" else (), self.options.allowed)
         tool_wording(self.data.template, with_tools=self.tools.enabled)

@@ -4,14 +4,14 @@
     refuse_another(read_record(out), record, options.allowed)              # with --resume
     record.write(out)
 
-Method, model, prompts, values, verifier and tools must not change; settings of verl may. The user can allow another
-version of the same verifier, because an upgrade changes it.
+Method, model, prompts, chat template, stop strings, values, verifier and tools must not change; settings of verl may.
+The user can allow another version of the same verifier, because an upgrade changes it.
 """
 
 import hashlib
 import importlib.metadata
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,9 @@ from pydantic import ValidationError
 
 from spo_data.errors import UserError
 from spo_data.files import write_whole
-from spo_data.prompts.identity import Prompt
 from spo_data.provenance import Provenance, Record, ToolsRecord
 from spo_train.filenames import LATEST, RECORD
+from spo_train.plan.training_prompts import prompts_fingerprint, rows_fingerprint
 from spo_train.spo.settings import Method
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ class TrainRecord(Record):
     revision: str
     prompts: int
     prompts_fingerprint: str
+    rows_fingerprint: str | None = None
+    """SHA-256 over all of them that a response or a reward depends on; as the next two, None in older records."""
+    chat_template: str | None = None
+    """Checksum of the chat template and its arguments."""
+    stop: tuple[str, ...] | None = None
     verifier: str
     verifier_version: str
     values: ValuesRecord | None
@@ -106,10 +111,16 @@ def refuse_folder(out: Path, checkpoints: Path, *, resume: bool, again: str) -> 
     return record
 
 
-def refuse_another(before: TrainRecord, now: TrainRecord, allowed: Collection[str]) -> None:
+def refuse_another(
+    before: TrainRecord,
+    now: TrainRecord,
+    allowed: Collection[str],
+    describe_rows: Callable[[], str | None] = lambda: None,
+) -> None:
     """Raise UserError if the training run to resume differs from the one in the folder.
 
-    If "verifier" is allowed, the verifier's version may differ, but the verifier may not.
+    If "verifier" is allowed, the verifier's version may differ, but the verifier may not. `describe_rows` is called if
+    the same prompts would be rendered or graded otherwise, and returns what differs, if that can be told.
     """
     differing = {}
     moved = before.revision == now.revision  # the same model files in another folder
@@ -118,6 +129,8 @@ def refuse_another(before: TrainRecord, now: TrainRecord, allowed: Collection[st
         ("model", before.model, before.model if moved else now.model),
         ("revision", before.revision, now.revision),
         ("prompts", _show_prompts(before), _show_prompts(now)),
+        ("chat_template", before.chat_template or now.chat_template, now.chat_template),
+        ("stop", now.stop if before.stop is None else before.stop, now.stop),
         ("values", _show_values(before), _show_values(now)),
         ("verifier", _show_verifier(before), _show_verifier(now)),
         ("tools", before.tools or "none", now.tools or "none"),
@@ -125,6 +138,10 @@ def refuse_another(before: TrainRecord, now: TrainRecord, allowed: Collection[st
     ):
         if old != new:
             differing[name] = f"{name} (there: {old}; now: {new})"
+    same_reading = before.verifier == now.verifier and "prompts" not in differing
+    if same_reading and before.rows_fingerprint not in (None, now.rows_fingerprint):
+        rows = f"rows (there: {str(before.rows_fingerprint)[:12]}; now: {str(now.rows_fingerprint)[:12]})"
+        differing["rows"] = describe_rows() or rows
     if before.verifier == now.verifier:
         if "verifier" in allowed:
             differing.pop("verifier", None)
@@ -166,6 +183,9 @@ def make_record(
         revision=model.revision,
         prompts=len(data.prompts),
         prompts_fingerprint=prompts_fingerprint(data.prompts),
+        rows_fingerprint=rows_fingerprint(data.prompts, choice.verifier),
+        chat_template=chat.identity,
+        stop=choice.stop,
         verifier=choice.verifier,
         verifier_version=verifier_version(choice.verifier),
         values=start,
@@ -175,14 +195,6 @@ def make_record(
         commands=(options.command,),
         packages=package_versions() | {package: importlib.metadata.version(package) for package in ("verl", "ray")},
     )
-
-
-def prompts_fingerprint(prompts: Sequence[Prompt]) -> str:
-    """Return SHA-256 over ids and ground truths, in the order of the tracker's arrays."""
-    digest = hashlib.sha256()
-    for prompt in prompts:
-        digest.update(f"{prompt.prompt_id}\0{prompt.ground_truth}\n".encode())
-    return digest.hexdigest()
 
 
 def scores_fingerprint(totals: np.ndarray, counts: np.ndarray) -> str:
