@@ -19,6 +19,7 @@ from spo_train.config.compose import compose_config, list_keys, parse_overrides,
 from spo_train.config.preset import parallel_size, preset_overrides
 from spo_train.config.train_choice import Choice, sizes_of
 from spo_train.config.unsupported import refuse_device
+from spo_train.literal import from_literal
 from spo_train.plan.assemble import compose_choice
 from spo_train.spo.settings import SPOSettings
 from verl_cpu.overrides import bucket_mib, cpu_overrides
@@ -353,6 +354,19 @@ def test_the_policy_of_the_values_is_the_one_that_samples() -> None:
     assert (rollout.temperature, rollout.top_p, rollout.top_k, rollout.response_length) == (0.6, 0.95, 20, 4096)
     assert (reward.verifier, reward.thinking, list(reward.stop)) == ("dapo", True, ["</answer>"])
     assert config.data.apply_chat_template_kwargs == {"enable_thinking": False}
+
+
+def test_a_text_of_ours_is_no_reference_in_the_configuration() -> None:
+    """`--stop '${'` was a traceback, and `--stop '${oc.env:HOME}'` the name of a folder where rewards were given."""
+    texts = ("${", "${oc.env:HOME}", "???")
+    kwargs = {"${x}": "${data.seed}", "1e5": ["1e5"]}
+    choice = replace(PAPER, stop=texts, verifier="/a/${b}/mine.py:score", template_kwargs=kwargs)
+    config = OmegaConf.create(OmegaConf.to_yaml(compose(choice)))
+    OmegaConf.resolve(config)  # as verl does
+    reward = config.reward.reward_kwargs
+    assert from_literal(reward.stop) == list(texts)
+    assert from_literal(reward.verifier) == choice.verifier
+    assert from_literal(config.data.apply_chat_template_kwargs) == kwargs
 
 
 def test_every_setting_of_spo_is_in_the_configuration() -> None:

@@ -50,6 +50,7 @@ from spo_train.config.keys import (
 )
 from spo_train.config.train_choice import UPDATES, Choice, Sizes
 from spo_train.filenames import AGENT_LOOP, CHECKPOINTS, METRICS, TRAIN_ROWS, VALIDATION_ROWS, VALUES
+from spo_train.literal import to_literal
 from spo_train.spo.settings import SPOSettings
 
 LEARNING_RATE = {"paper": 1e-6, "demo": 1e-5}
@@ -83,7 +84,7 @@ def preset_overrides(choice: Choice, sizes: Sizes) -> dict[str, Any]:
         "data.return_raw_chat": True,
         "data.shuffle": True,
         "data.seed": 0,
-        TEMPLATE_KWARGS_KEY: dict(choice.template_kwargs),
+        TEMPLATE_KWARGS_KEY: to_literal(choice.template_kwargs),
         **_set_actor(choice, sizes),
         **_set_rollout(choice, sizes),
         **_set_reward(choice),
@@ -170,9 +171,9 @@ def _set_reward(choice: Choice) -> dict[str, Any]:
     return {
         **REWARD_MANAGER,
         f"+{REWARD_KWARGS}": {
-            "verifier": choice.verifier,
+            "verifier": to_literal(choice.verifier),
             "thinking": choice.thinking,
-            "stop": list(choice.stop),
+            "stop": to_literal(choice.stop),
             "seconds": limits.grader_seconds,
             "memory_gb": limits.grader_memory_gb,
             # Grader processes of each of verl's reward workers.

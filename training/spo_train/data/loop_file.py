@@ -12,6 +12,7 @@ from typing import Any
 from spo_data.options import ToolOptions
 from spo_data.prompts.template import AnswerTemplate, tool_wording
 from spo_data.provenance import ToolsRecord
+from spo_train.literal import from_literal, to_literal
 
 LIMITS = {
     "max_tool_turns": "max_turns",
@@ -32,17 +33,24 @@ def make_loop_settings(options: ToolOptions, workers: int, template: str) -> dic
         return {}
     return {
         "interpreter": record.model_dump(),
-        "sandbox": options.sandbox,
+        "sandbox": to_literal(options.sandbox),
         "sandbox_unsafe": options.sandbox_unsafe,
         "workers": workers,
-        "template": template,
+        "template": to_literal(template),
     }
+
+
+def dump_loop(loop: Mapping[str, Any]) -> str:
+    """Return the file's text. Only OmegaConf, which reads it, writes the text "1e5" so that it stays a text."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create([dict(loop)]))
 
 
 def read_loop_options(record: Mapping[str, Any], sandbox: str, sandbox_unsafe: bool) -> ToolOptions:
     """Return the options that `make_loop_settings` was given."""
     limits = {name: record[field] for name, field in LIMITS.items()}
-    return ToolOptions(tools="python", sandbox=sandbox, sandbox_unsafe=sandbox_unsafe, **limits)
+    return ToolOptions(tools="python", sandbox=from_literal(sandbox), sandbox_unsafe=sandbox_unsafe, **limits)
 
 
 def read_loop_wording(loop_file: Path) -> AnswerTemplate | None:
@@ -50,4 +58,4 @@ def read_loop_wording(loop_file: Path) -> AnswerTemplate | None:
     import yaml
 
     (loop,) = yaml.safe_load(loop_file.read_text(encoding="utf-8"))
-    return tool_wording(str(loop.get("template")))
+    return tool_wording(str(from_literal(loop.get("template"))))

@@ -37,6 +37,7 @@ from spo_data.sandbox.interpreter import SandboxError
 from spo_train.data.loop_file import read_loop_options
 from spo_train.hooks import failures
 from spo_train.hooks.shared_interpreter import share_interpreter
+from spo_train.literal import from_literal
 from spo_train.spo.single_stream import UID
 
 DRAW = "spo_draw"
@@ -62,13 +63,13 @@ class SPOAgentLoop(AgentLoopBase):
         **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
-        self._stop = list(stop)
+        self._stop: list[str] = from_literal(stop)
         self._seed = seed
         self._tools = None if interpreter is None else ToolsRecord(**interpreter)
         self._tool_options = None if interpreter is None else read_loop_options(interpreter, sandbox, sandbox_unsafe)
         self._workers = workers
-        wording = None if interpreter is None else tool_wording(template)
-        self._chat = Chat(self.tokenizer, dict(template_kwargs or {}), context_length=0, wording=wording)
+        wording = None if interpreter is None else tool_wording(from_literal(template))
+        self._chat = Chat(self.tokenizer, from_literal(template_kwargs or {}), context_length=0, wording=wording)
         self._response_length = int(self.rollout_config.response_length)
 
     async def run(self, sampling_params: dict[str, Any], **prompt: Any) -> AgentLoopOutput:

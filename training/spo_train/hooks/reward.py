@@ -22,6 +22,7 @@ from spo_data.grading.verdict import TRUNCATED, Grade
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_train.hooks import failures
+from spo_train.literal import from_literal
 from spo_train.spo.single_stream import UID
 
 ATTEMPTS = 2
@@ -40,7 +41,7 @@ class GradedReward(RewardManagerBase):
         settings = config.reward.reward_kwargs
         self._thinking = bool(settings.thinking)
         self._pool = GraderPool(
-            str(settings.verifier),
+            str(from_literal(settings.verifier)),
             workers=int(settings.workers),
             seconds=float(settings.seconds),
             memory_gb=float(settings.memory_gb),
@@ -85,4 +86,5 @@ class GradedReward(RewardManagerBase):
         token_ids = responses[mask.bool()].tolist()
         loop_output = item.non_tensor_batch.get("tool_extra_fields") or {}
         last_tokens = int(loop_output.get("last_tokens", len(token_ids)))
-        return response_text(self.tokenizer, token_ids, last_tokens, self.config.reward.reward_kwargs.get("stop", ()))
+        stop = from_literal(self.config.reward.reward_kwargs.get("stop", ()))
+        return response_text(self.tokenizer, token_ids, last_tokens, stop)

@@ -39,6 +39,7 @@ from spo_train.hooks.deadline import deadline
 from spo_train.hooks.draw_order import AsyncInDrawOrder, SyncInDrawOrder, sort_by_draw
 from spo_train.hooks.responses import Responses, messages, read_responses, response_metrics, verdict_metrics
 from spo_train.hooks.validation import ValidationMixin
+from spo_train.literal import from_literal
 from spo_train.spo.divergence import measure_divergence
 from spo_train.spo.settings import settings_from
 from spo_train.spo.single_stream import Batch, SingleStream
@@ -222,7 +223,7 @@ class SPOMixin(ValidationMixin):
 
     def _remember_first_responses(self) -> None:
         given = [(row, response) for row, response in enumerate(self._values.responses) if response is not None]
-        kwargs = dict(self.config.data.get("apply_chat_template_kwargs") or {})
+        kwargs = from_literal(self.config.data.get("apply_chat_template_kwargs") or {})
         wording = read_loop_wording(Path(self.config.actor_rollout_ref.rollout.agent.agent_loop_config_path))
         chat = Chat(self.tokenizer, kwargs, context_length=0, wording=wording)
         prompts = chat.tokenize(messages(self.train_dataset[row]["raw_prompt"]) for row, _ in given)

@@ -18,6 +18,7 @@ from spo_train.config.keys import CHECKPOINTS_KEY
 from spo_train.config.preset import preset_overrides
 from spo_train.config.train_choice import Choice, Preset, sizes_of
 from spo_train.filenames import CHECKPOINTS
+from spo_train.literal import check_path
 from spo_train.plan.accelerators import Accelerators, check_attention, find_accelerators
 from spo_train.plan.train_options import TrainOptions, of_the_paper
 
@@ -138,6 +139,8 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     verifier = _make_absolute(options.verifier or defaults.verifier)
     load_verifier(verifier)
     model = choose_model(options, defaults)
+    check_path("--out", out)
+    check_path("--model", model.path)
     given = options.chat_template_kwargs
     chat = load_chat(model, defaults.chat_template_kwargs if given is None else given)
     table = _make_empty_values() if values is None else values

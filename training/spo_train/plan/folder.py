@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
 def write_folder(plan: "TrainPlan") -> dict[str, str]:
     """Write the files and return the environment to start verl in; the caller holds the folder's lock."""
-    import yaml
     from omegaconf import OmegaConf
 
     from spo_data.files import replace_whole, write_whole
     from spo_train.config.keys import MODEL_PATH_KEY
     from spo_train.config.preset import LOOP_NAME
     from spo_train.data.first_responses import read_first_responses
-    from spo_train.data.loop_file import make_loop_settings
+    from spo_train.data.loop_file import dump_loop, make_loop_settings
     from spo_train.data.verl_files import write_training_data, write_validation_rows
     from spo_train.filenames import AGENT_LOOP, CONFIG
+    from spo_train.literal import check_path, to_literal
     from spo_train.plan.record import read_record
 
     out, config, options = plan.out, plan.config, plan.options
     if plan.model.hub_revision is not None:
         # verl cannot ask for a commit, so it gets the folder of this commit in the Hub's cache.
         folder = _download(plan.model)
+        check_path("the Hub's cache", folder)
         OmegaConf.update(config, MODEL_PATH_KEY, str(folder))
         if plan.devices.on_cpu:
             from verl_cpu.overrides import BUCKET, bucket_mib
@@ -56,12 +57,12 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
     loop = {
         "name": LOOP_NAME,
         "_target_": "spo_train.hooks.agent_loop.SPOAgentLoop",
-        "stop": list(plan.choice.stop),
-        "template_kwargs": dict(plan.choice.template_kwargs),
+        "stop": to_literal(plan.choice.stop),
+        "template_kwargs": to_literal(plan.choice.template_kwargs),
         "seed": int(config.trainer.spo.seed),
         **make_loop_settings(plan.tools, workers, plan.data.template),
     }
-    write_whole(out / AGENT_LOOP, yaml.safe_dump([loop], sort_keys=False))
+    write_whole(out / AGENT_LOOP, dump_loop(loop))
     with replace_whole(out / CONFIG) as fresh:
         OmegaConf.save(config, fresh)
     return _choose_environment(plan)
