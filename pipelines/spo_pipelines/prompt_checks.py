@@ -16,6 +16,7 @@ from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_data.models.chat import Chat
+from spo_data.models.template_date import refuse_dates
 from spo_data.prompts.build import PromptSet
 from spo_data.prompts.identity import DroppedRow, Prompt
 from spo_data.text import excerpt
@@ -53,7 +54,8 @@ async def examine(
     """Examine the prompts: ground truths and leaks unless `skip_golds`, lengths if there is a model.
 
     `checked` are (prompt id, ground truth) pairs that were checked before. A prompt with a bad ground truth is only
-    measured with `measure_all`. Raises UserError if the model's chat template refuses a prompt that is measured.
+    measured with `measure_all`. Raises UserError if the model's chat template refuses a prompt that is measured, or
+    writes the date.
     """
     bad_golds = [] if skip_golds else await _find_bad_golds(prompt_set, pool, checked)
     leaks = [] if skip_golds else _find_leaks(prompt_set)
@@ -103,6 +105,7 @@ def _find_leaks(prompt_set: PromptSet) -> list[DroppedRow]:
 
 
 def _tokenize(prompts: Sequence[Prompt], chat: Chat) -> dict[str, np.ndarray]:
+    refuse_dates(chat, (prompt.messages for prompt in prompts))
     token_ids = chat.tokenize(prompt.messages for prompt in prompts)
     return {prompt.prompt_id: ids for prompt, ids in zip(prompts, token_ids, strict=True)}
 

@@ -6,7 +6,7 @@ counted, previewed and recorded.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,15 +41,17 @@ class Chat:
         arguments = json.dumps(dict(self.template_kwargs), sort_keys=True) if self.template_kwargs else ""
         return f"{self.template_sha256} {arguments}".rstrip()
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """Return the text that the model reads, with the generation prompt; raises UserError if the template fails."""
+    def render(self, messages: Sequence[Message], clock: Callable[[str], str] | None = None) -> str:
+        """Return the text that the model reads, with the generation prompt; raises UserError if the template fails.
+
+        A `clock` replaces the template's `strftime_now`, which formats the present time.
+        """
+        arguments = dict(self.template_kwargs) if clock is None else {**self.template_kwargs, "strftime_now": clock}
         worded = messages if self.wording is None else self.wording.apply(tuple(messages))
         turns = [{"role": message.role, "content": message.content} for message in worded]
         try:
             return str(
-                self.tokenizer.apply_chat_template(
-                    turns, tokenize=False, add_generation_prompt=True, **self.template_kwargs
-                )
+                self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **arguments)
             )
         except Exception as error:  # a template is a program: it raises jinja2's errors and its own
             raise UserError(f"the model's chat template refuses a prompt: {first_line(error)}") from error

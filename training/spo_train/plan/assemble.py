@@ -150,7 +150,10 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     chat = replace(chat, wording=choose_wording(tools, data.template))
     validation = make_validation_rows(options.validation, table, notes.append) if options.validation else None
     note(f"counting the tokens of {len(data.prompts):,} prompts …")
-    longest = find_longest_prompt(data, validation, chat)
+    # Values of a template with a date do not say of which day they are: no date equals theirs.
+    longest = find_longest_prompt(
+        data, validation, chat, "" if provenance is None else " --allow-mismatch chat_template"
+    )
     choice = Choice(
         method=options.method,
         preset=preset,

@@ -48,11 +48,16 @@ def count_attention_heads(model: "Model") -> int | None:
     return heads if isinstance(heads, int) else None
 
 
-def find_longest_prompt(data: "TrainingData", validation: "pa.Table | None", chat: "Chat") -> int:
-    """Return the tokens of the longest prompt, in training and validation."""
+def find_longest_prompt(data: "TrainingData", validation: "pa.Table | None", chat: "Chat", allow: str = "") -> int:
+    """Return the tokens of the longest prompt, in training and validation.
+
+    Raises UserError if the chat template writes the date; `allow` is what its fix needs besides.
+    """
+    from spo_data.models.template_date import refuse_dates
     from spo_data.prompts.identity import Message
 
     conversations = [prompt.messages for prompt in data.prompts]
     turns = [] if validation is None else validation.column("prompt").to_pylist()
     conversations += [tuple(Message(turn["role"], turn["content"]) for turn in each) for each in turns]
+    refuse_dates(chat, conversations, allow)
     return max(map(len, chat.tokenize(conversations)))
