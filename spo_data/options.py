@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from spo_data.errors import UserError
 
@@ -123,6 +123,10 @@ class EngineOptions:
         _require(self.dtype in DTYPES, f"--dtype {self.dtype}: choose one of {', '.join(DTYPES)}")
 
 
+Truncated = Literal["zero", "grade"]
+TRUNCATED: tuple[Truncated, ...] = get_args(Truncated)
+
+
 @dataclass(frozen=True)
 class GraderOptions:
     """How responses are graded."""
@@ -135,11 +139,20 @@ class GraderOptions:
     also: str | None = _option(
         None, "Second verifier, whose verdicts are kept and compared but never enter the values."
     )
+    truncated: Truncated | None = _option(
+        None,
+        "Score of a response that hit its length limit: zero, or grade what is there, as verl's dapo manager does"
+        " (default: zero).",
+    )
     grader_workers: int | None = _option(None, "Grading processes (default: one per core, at most 16).")
     grader_seconds: float = _option(10.0, "Seconds that grading one response may take, without its time in the queue.")
     grader_memory_gb: float = _option(4.0, "Memory limit of a grading process, in GB.")
 
     def __post_init__(self) -> None:
+        _require(
+            self.truncated is None or self.truncated in TRUNCATED,
+            f"--truncated {self.truncated}: choose one of {', '.join(TRUNCATED)}",
+        )
         _require(self.also is None or self.also != self.verifier, f"--also {self.also}: that is already the verifier")
         _require(
             self.grader_workers is None or self.grader_workers >= 1,

@@ -4,9 +4,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from spo_data.options import ToolOptions
+from spo_data.options import ToolOptions, Truncated
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+GRADED_MARK = ", truncated responses graded"
+"""The end of a grader's key if truncated responses are graded."""
 
 
 class Record(BaseModel):
@@ -93,6 +95,16 @@ class GraderRecord(Record):
 
     verifier: str
     version: str
+    truncated: Truncated = "zero"
+    """The score of a response that hit its length limit: 0, or that of the verifier; zero in older records."""
+
+    def __str__(self) -> str:
+        return f"{self.verifier} ({self.version}){GRADED_MARK if self.truncated == 'grade' else ''}"
+
+    @property
+    def key(self) -> str:
+        """The identity, and how truncated responses are scored: what tells two graders of one version apart."""
+        return self.identity if self.truncated == "zero" else f"{self.identity}{GRADED_MARK}"
 
     @property
     def identity(self) -> str:
@@ -116,4 +128,4 @@ class Provenance(Record):
 
 def grader_differs(old: GraderRecord, new: GraderRecord) -> bool:
     """Whether two graders may give different verdicts."""
-    return (old.identity, old.version) != (new.identity, new.version)
+    return (old.key, old.version) != (new.key, new.version)

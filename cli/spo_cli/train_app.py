@@ -129,6 +129,10 @@ def train(
         str | None,
         typer.Option(help="As for estimate (default: the values').", rich_help_panel="Policy", show_default=False),
     ] = None,
+    truncated: Annotated[
+        Literal["zero", "grade"] | None,
+        typer.Option(help="As for estimate (default: the values').", rich_help_panel="Policy", show_default=False),
+    ] = None,
     tools: GivenOptions,
     version: Annotated[bool, VERSION] = False,  # noqa: ARG001 # Typer calls VERSION's callback
 ) -> None:
@@ -163,6 +167,7 @@ def train(
                 None if chat_template_kwargs is None else parse_json("--chat-template-kwargs", chat_template_kwargs)
             ),
             verifier=verifier,
+            truncated=truncated,
             **tools.collect(),
             method=method,
             preset=preset,

@@ -97,6 +97,7 @@ async def estimate(
         out = options.out
         existing = find_run(out)
         grading = options.grader
+        truncated = grading.truncated or (existing.manifest.grader.truncated if existing else "zero")
         watcher.on_stage("reading prompts")
         loaded = read_prompts(
             options.prompts,
@@ -104,6 +105,7 @@ async def estimate(
             run_verifier=existing.manifest.grader.verifier if existing else None,
             instruction="retool" if options.tools.enabled else "boxed",
             also=grading.also or (existing.manifest.also.verifier if existing and existing.manifest.also else None),
+            truncated=truncated,
         )
         also = _resolve_second_opinion(options, loaded.grader, existing)
         with output_to(Path(os.devnull)):  # silences Python's resource tracker, which would report killed engines
@@ -214,7 +216,7 @@ def _resolve_second_opinion(
     name = options.grader.also or (recorded.verifier if recorded else None)
     if name is None:
         return None
-    also = resolve_grader(name, "--also")
+    also = resolve_grader(name, "--also", grader.truncated)
     if name == grader.verifier:
         raise UserError(f"--also {name}: that is already the verifier")
     return also

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from spo_data.grading.verdict import Grade
+from spo_data.grading.verdict import TRUNCATED, Grade
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_data.prompts.identity import Prompt
@@ -31,10 +31,13 @@ class Graders:
     thinking: bool = False
     """Whether the rendered prompts end inside the thinking."""
 
-    async def grade(self, prompt: Prompt, response: str, grader: GraderRecord) -> Grade:
-        """Return one grader's verdict on a response."""
+    async def grade(self, prompt: Prompt, response: str, grader: GraderRecord, *, is_truncated: bool = False) -> Grade:
+        """Return one grader's verdict on a response, which a limit may have ended."""
+        if is_truncated and grader.truncated == "zero":
+            return TRUNCATED
         job = GradeJob.of(prompt, response, verifier=grader.verifier, thinking=self.thinking)
-        return await self.pool.grade(job)
+        graded = await self.pool.grade(job)
+        return graded.as_truncated() if is_truncated else graded
 
 
 async def grade_stored(
@@ -68,7 +71,10 @@ async def grade_stored(
         nonlocal done
         for prompt_id, index in pending:
             graded = (bad_golds or {}).get(prompt_id) or await graders.grade(
-                prompts[prompt_id], journal.response(prompt_id, index), grader
+                prompts[prompt_id],
+                journal.response(prompt_id, index),
+                grader,
+                is_truncated=journal.is_truncated(prompt_id, index),
             )
             fresh.append((prompt_id, index, graded))
             done += 1

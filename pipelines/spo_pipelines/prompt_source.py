@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from spo_data.grading.answers.numbers import is_number
 from spo_data.grading.verifiers.registry import load_verifier, reading, verifier_version
-from spo_data.options import PromptOptions
+from spo_data.options import PromptOptions, Truncated
 from spo_data.prompts.build import PromptSet, read_prompt_set
 from spo_data.prompts.rows import Rows
 from spo_data.provenance import GraderRecord
@@ -30,26 +30,29 @@ def read_prompts(
     run_verifier: str | None = None,
     instruction: str = "boxed",
     also: str | None = None,
+    truncated: Truncated = "zero",
 ) -> LoadedPrompts:
     """Read the prompts and add the answer instruction; raises UserError if the dataset has no prompt.
 
     `run_verifier` is the verifier of the run that is continued: it stays the default if prompts are added. `also` is
-    the second opinion's, which reads rows too.
+    the second opinion's, which reads rows too. `truncated` is how the grader scores truncated responses.
     """
-    grader = None if verifier is None else resolve_grader(verifier)  # refuses a misspelt one before reading
+    if verifier is not None:
+        resolve_grader(verifier)  # refuses a misspelt one before reading
     reads = reading(*filter(None, (verifier or run_verifier or GENERATED, also)))
     rows, prompt_set = read_prompt_set(wanted, instruction, reads)
-    return LoadedPrompts(rows, prompt_set, grader or resolve_grader(run_verifier or _choose_verifier(prompt_set)))
+    chosen = verifier or run_verifier or _choose_verifier(prompt_set)
+    return LoadedPrompts(rows, prompt_set, resolve_grader(chosen, truncated=truncated))
 
 
 GENERATED = "reasoning-gym"
 """The default verifier of generated problems whose ground truths are not all numbers."""
 
 
-def resolve_grader(verifier: str, option: str = "--verifier") -> GraderRecord:
+def resolve_grader(verifier: str, option: str = "--verifier", truncated: Truncated = "zero") -> GraderRecord:
     """Return the verifier with its installed version; raises UserError, naming the option, if it does not exist."""
     load_verifier(verifier, option)
-    return GraderRecord(verifier=verifier, version=verifier_version(verifier))
+    return GraderRecord(verifier=verifier, version=verifier_version(verifier), truncated=truncated)
 
 
 def _choose_verifier(prompt_set: PromptSet) -> str:

@@ -39,7 +39,7 @@ from spo_pipelines.signals import raise_on_signals
 CHANGES = 10
 """How many of the largest changes are listed."""
 _WITHOUT_GRADING = (Verdict.TRUNCATED, Verdict.TOOL_ERROR)
-"""Verdicts without grading: no grader sees these responses."""
+"""Verdicts without grading, unless truncated responses are graded: no grader sees these responses."""
 _GRADING_PACKAGES = ("spo-data", "math-verify", "reasoning-gym")
 
 
@@ -121,11 +121,12 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     """
     run = options.run
     manifest = read_run(run).manifest
-    new = resolve_grader(options.grader.verifier or manifest.grader.verifier)
+    truncated = options.grader.truncated or manifest.grader.truncated
+    new = resolve_grader(options.grader.verifier or manifest.grader.verifier, truncated=truncated)
     if options.grader.also == new.verifier:
         raise UserError(f"--also {new.verifier}: that is already the verifier")
     also = options.grader.also or (manifest.also.verifier if manifest.also else None)
-    second = None if also is None or also == new.verifier else resolve_grader(also, "--also")
+    second = None if also is None or also == new.verifier else resolve_grader(also, "--also", truncated)
     others = () if second is None else (second,)
     with raise_on_signals(), folder_lock(run, "spo-data"):
         manifest = read_run(run).manifest  # again: another call may have ended since
@@ -242,7 +243,8 @@ def _refuse_failed_grading(
 ) -> None:
     """Raise SpoError if grading failed for most responses: values of the few others would be biased."""
     failed = Counter[str]()
-    given = [(verdict, count) for (_, verdict), count in confusion.items() if verdict not in _WITHOUT_GRADING]
+    ungraded = (Verdict.TOOL_ERROR,) if after.truncated == "grade" else _WITHOUT_GRADING
+    given = [(verdict, count) for (_, verdict), count in confusion.items() if verdict not in ungraded]
     for verdict, count in given:
         if not verdict.is_observation and verdict is not Verdict.GOLD_UNPARSEABLE:
             failed[verdict] += count
@@ -259,9 +261,9 @@ def _update_command(command: list[str], new: GraderRecord, second: GraderRecord 
     """Return the run's command with the new verifiers, so that repeating it continues the run."""
     if not command:
         return command
-    return set_option(
-        set_option(command, "--verifier", new.verifier), "--also", None if second is None else second.verifier
-    )
+    command = set_option(command, "--verifier", new.verifier)
+    command = set_option(command, "--truncated", new.truncated if new.truncated == "grade" else None)
+    return set_option(command, "--also", None if second is None else second.verifier)
 
 
 def _compute_mean(values: Mapping[str, float]) -> float | None:

@@ -24,7 +24,7 @@ from spo_data.text import excerpt
 from spo_pipelines.command_line import set_option
 from spo_pipelines.sampling_plan import SamplingPlan
 
-_GRADER_FIELDS = {"verifier", "version"}
+_GRADER_FIELDS = {"verifier", "version", "truncated"}
 
 
 @dataclass(frozen=True)
@@ -130,13 +130,14 @@ def _suggest_commands(plan: SamplingPlan, old: Manifest, differing: Collection[s
         if is_current:
             lines.append(f"  to continue that run:   {old.command}")
         elif set(differing) != {"version"}:  # else the last line is the same
-            lines.append(f"  to continue that run:   {_regrade_command(out, old.grader)} && {old.command}")
+            lines.append(f"  to continue that run:   {_regrade_command(out, old.grader, old)} && {old.command}")
     other = next(path for number in range(2, 10_000) if not (path := out.with_name(f"{out.name}-{number}")).exists())
     lines.append(f"  to start another:       {shlex.join(set_option(plan.options.command, '--out', str(other)))}")
     if differing and set(differing) <= _GRADER_FIELDS:
-        lines.append(f"  to grade that run again:  {_regrade_command(out, plan.manifest.grader)}")
+        lines.append(f"  to grade that run again:  {_regrade_command(out, plan.manifest.grader, old)}")
     return "\n".join(lines)
 
 
-def _regrade_command(run: Path, grader: GraderRecord) -> str:
-    return shlex.join(["spo-data", "regrade", str(run), "--verifier", grader.verifier])
+def _regrade_command(run: Path, grader: GraderRecord, old: Manifest) -> str:
+    other = ["--truncated", grader.truncated] if grader.truncated != old.grader.truncated else []
+    return shlex.join(["spo-data", "regrade", str(run), "--verifier", grader.verifier, *other])

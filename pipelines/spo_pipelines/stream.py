@@ -16,7 +16,7 @@ from typing import Protocol
 
 from spo_data.engines.protocol import Completion, Engine, EngineError, RequestError, SampleRequest
 from spo_data.errors import first_line
-from spo_data.grading.verdict import TRUNCATED, Grade, Verdict
+from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import Prompt
 from spo_data.run.journal import Journal
 from spo_data.run.sample import Sample
@@ -118,10 +118,16 @@ async def stream(
         while (item := await finished.get()) is not None:
             request, completion = item
             prompt = prompts[request.prompt_id]
-            graded, others = _grade_unfinished(completion), dict.fromkeys(graders.others, _grade_unfinished(completion))
-            if completion.finish_reason == "stop":
+            if completion.finish_reason == "tool_error":
+                failed = Grade.failed(Verdict.TOOL_ERROR, completion.detail or "the interpreter failed")
+                graded, others = failed, dict.fromkeys(graders.others, failed)
+            else:
+                cut = completion.finish_reason == "length"
                 graded, *seconds = await asyncio.gather(
-                    *(graders.grade(prompt, completion.text, grader) for grader in (graders.current, *graders.others))
+                    *(
+                        graders.grade(prompt, completion.text, grader, is_truncated=cut)
+                        for grader in (graders.current, *graders.others)
+                    )
                 )
                 others = dict(zip(graders.others, seconds, strict=True))
             sample = Sample.of(request.prompt_id, request.sample_index, request.seed, completion, graded)
@@ -153,10 +159,3 @@ async def stream(
         raise errors.exceptions[0] from errors  # one thing went wrong; the others were cancelled for it
     journal.commit()
     return death
-
-
-def _grade_unfinished(completion: Completion) -> Grade:
-    """Return the verdict on a response that did not end by itself."""
-    if completion.finish_reason == "tool_error":
-        return Grade.failed(Verdict.TOOL_ERROR, completion.detail or "the interpreter failed")
-    return TRUNCATED

@@ -54,6 +54,10 @@ class Grade:
         """One of the verdicts that say that we failed, without a score."""
         return Grade(verdict, None, answer, detail)
 
+    def as_truncated(self) -> "Grade":
+        """The verdict on a response that a limit ended: `truncated` with the score that it got, unless we failed."""
+        return Grade(Verdict.TRUNCATED, self.score, self.answer) if self.verdict.is_observation else self
+
     def as_gold_check(self, ground_truth: str) -> "Grade":
         """The check of a ground truth graded against itself: unchanged if `correct`, else `gold_unparseable`."""
         if self.verdict is Verdict.CORRECT:
@@ -76,4 +80,4 @@ def too_long(answer: str) -> Grade | None:
 
 NO_ANSWER = Grade(Verdict.NO_ANSWER, 0.0)
 TRUNCATED = Grade(Verdict.TRUNCATED, 0.0)
-"""The token limit ended the response. Whatever it contains, it scores 0, as in training, but is counted separately."""
+"""The token limit ended the response. Whatever it contains, it scores 0 unless truncated responses are graded."""

@@ -145,8 +145,14 @@ class Journal(JournalQueries):
             )
 
     def mark_unfinished(self, grader: GraderRecord | None = None) -> None:
-        """Set the verdicts that need no grading: of samples ended by the token limit or by an interpreter failure."""
-        for reason, verdict, score in (("length", Verdict.TRUNCATED, 0.0), ("tool_error", Verdict.TOOL_ERROR, None)):
+        """Set the verdicts that need no grading: of samples ended by an interpreter failure, or by the token limit.
+
+        A grader that grades truncated responses gets no verdict on these.
+        """
+        unfinished: list[tuple[str, Verdict, float | None]] = [("tool_error", Verdict.TOOL_ERROR, None)]
+        if (grader or self.grader).truncated == "zero":
+            unfinished.append(("length", Verdict.TRUNCATED, 0.0))
+        for reason, verdict, score in unfinished:
             self._db.execute(
                 "INSERT OR IGNORE INTO verdicts SELECT ?, prompt_number, sample_index, NULL, ?, ?, (SELECT max(detail)"
                 " FROM verdicts AS others WHERE finish_reason = 'tool_error'"
@@ -185,7 +191,7 @@ class Journal(JournalQueries):
             return grading
         self._db.execute(
             "INSERT INTO gradings (identity, version, verifier) VALUES (?, ?, ?)",
-            (grader.identity, grader.version, grader.verifier),
+            (grader.key, grader.version, grader.verifier),
         )
         return super()._grading(grader)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import DroppedRow, Prompt
-from spo_data.provenance import GraderRecord
+from spo_data.provenance import GRADED_MARK, GraderRecord
 from spo_data.run.journal_rows import OBSERVED, PROMPTS_IN_ORDER, SAMPLES_IN_ORDER, prompt_of, sample_of, unpack
 from spo_data.run.sample import Sample
 
@@ -116,13 +116,24 @@ class JournalQueries:
         )
         return unpack(response).decode()
 
+    def is_truncated(self, prompt_id: str, sample_index: int) -> bool:
+        """Whether a limit ended a stored response."""
+        ((reason,),) = self.query(
+            "SELECT finish_reason FROM samples WHERE prompt_number = ? AND sample_index = ?",
+            (self._number(prompt_id), sample_index),
+        )
+        return bool(reason == "length")
+
     def graders(self) -> list[GraderRecord]:
         """All graders that have verdicts in this journal, in the order in which they were added."""
         rows = self.query(
-            "SELECT verifier, version FROM gradings"
+            "SELECT verifier, version, identity FROM gradings"
             " WHERE EXISTS (SELECT 1 FROM verdicts WHERE verdicts.grading = gradings.grading) ORDER BY grading"
         )
-        return [GraderRecord(verifier=verifier, version=version) for verifier, version in rows]
+        return [
+            GraderRecord(verifier=verifier, version=version, truncated="grade" if key.endswith(GRADED_MARK) else "zero")
+            for verifier, version, key in rows
+        ]
 
     def confusion(self, other: GraderRecord) -> dict[tuple[Verdict, Verdict], int]:
         """The number of samples by pair of verdicts: this journal's grader's, the other's."""
@@ -153,6 +164,6 @@ class JournalQueries:
     def _grading(self, grader: GraderRecord) -> int:
         """The number of a grader's verdicts; -1 if it has none."""
         rows = self.query(
-            "SELECT grading FROM gradings WHERE identity = ? AND version = ?", (grader.identity, grader.version)
+            "SELECT grading FROM gradings WHERE identity = ? AND version = ?", (grader.key, grader.version)
         )
         return int(rows[0][0]) if rows else -1

@@ -38,9 +38,7 @@ def make_schema(db: sqlite3.Connection, grader: GraderRecord, *, for_writing: bo
             if in_first_schema:
                 for statement in _FROM_FIRST_SCHEMA.split(";"):
                     db.execute(statement)
-                db.execute(
-                    "INSERT INTO gradings VALUES (1, ?, ?, ?)", (grader.identity, grader.version, grader.verifier)
-                )
+                db.execute("INSERT INTO gradings VALUES (1, ?, ?, ?)", (grader.key, grader.version, grader.verifier))
             db.execute(_INDEX)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")

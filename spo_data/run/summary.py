@@ -13,7 +13,7 @@ from typing import Any
 
 from spo_data.grading.ground_truths import LEAST_ANSWERS, find_agreed_answer
 from spo_data.grading.verdict import Verdict
-from spo_data.provenance import GraderRecord
+from spo_data.provenance import GRADED_MARK, GraderRecord
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Counts, Manifest
 from spo_data.text import excerpt
@@ -166,7 +166,7 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
     return Summary(
         model=manifest.policy.model,
         dataset=manifest.dataset.source,
-        verifier=manifest.grader.verifier,
+        verifier=manifest.grader.verifier + (GRADED_MARK if manifest.grader.truncated == "grade" else ""),
         n=manifest.n,
         rows=manifest.dataset.rows,
         duplicates=manifest.dataset.duplicates,
@@ -217,7 +217,9 @@ def _compare_graders(journal: Journal, second: GraderRecord) -> SecondOpinion:
     both = [
         count
         for (ours, theirs), count in journal.confusion(second).items()
-        if ours.is_observation and theirs.is_observation and ours is not Verdict.TRUNCATED
+        if ours.is_observation
+        and theirs.is_observation
+        and (ours is not Verdict.TRUNCATED or second.truncated == "grade")
     ]
     differing = journal.find_differing(second)
     pairs = Counter((ours.verdict, theirs.verdict) for _, _, ours, theirs in differing)

@@ -6,9 +6,9 @@ value       mean score over the valid samples (those whose verdict is an observa
 value_low   every truncated, ungraded or undrawable sample counted wrong
 value_high  every such sample counted right
 
-A truncated response scores 0 in training, so it counts as 0 in `value`. With more tokens it might have been right, so
-it widens the bounds. If any sample has the verdict `gold_unparseable`, the prompt has no value and none of its samples
-is valid, not even a truncated one.
+A truncated response counts in `value` with its score, which is 0 unless truncated responses are graded. With more
+tokens it might have been right, or wrong, so it widens the bounds either way. If any sample has the verdict
+`gold_unparseable`, the prompt has no value and none of its samples is valid, not even a truncated one.
 """
 
 from collections.abc import Iterable
@@ -45,11 +45,12 @@ def estimate_value(samples: Iterable[tuple[Verdict, float | None]], n_undrawn: i
     n, n_truncated = len(pairs) + n_undrawn, verdicts.count(Verdict.TRUNCATED)
     n_failed = n - len(vhat)
     total = sum(vhat)
+    cut = 0.0 if bad_gold else sum(score or 0.0 for verdict, score in pairs if verdict is Verdict.TRUNCATED)
     return PromptValue(
         vhat=vhat,
         value=total / len(vhat) if vhat else None,
-        value_low=total / n if n else None,
-        value_high=(total + (0 if bad_gold else n_truncated) + n_failed) / n if n else None,
+        value_low=(total - cut) / n if n else None,
+        value_high=(total - cut + (0 if bad_gold else n_truncated) + n_failed) / n if n else None,
         n=n,
         n_valid=len(vhat),
         n_correct=verdicts.count(Verdict.CORRECT),

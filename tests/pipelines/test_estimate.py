@@ -19,6 +19,7 @@ from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_data.models.chat import load_chat
 from spo_data.models.names import Model, resolve_model
+from spo_data.options import GraderOptions
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest, read_manifest
 from support import scripted
@@ -221,6 +222,29 @@ def test_a_run_is_not_continued_on_another_date(
     given = options(dataset, tmp_path / "30 Nov 2026", model=folder, chat_template_kwargs={"date_string": "1 Dec 2026"})
     with pytest.raises(UserError, match=r"{'date_string': '30 Nov 2026'} \(now {'date_string': '1 Dec 2026'}\)"):
         estimate(given)
+
+
+def test_truncated_responses_are_graded_if_asked_and_the_run_stays_so(dataset: Path, tmp_path: Path) -> None:
+    """verl's dapo reward manager grades what is there; the scripted answer is right when its limit ends it."""
+    run = tmp_path / "run"
+    asked = {"n": 8, "limit": 2}
+    outcome = estimate(options(dataset, run, truncated="grade", **asked))
+    samples = rows_of(run, "samples")
+    assert {(row["verdict"], row["score"]) for row in samples if row["finish_reason"] == "length"} == {("truncated", 1)}
+    for row in rows_of(run, "values"):
+        own = [each for each in samples if each["prompt_id"] == row["prompt_id"]]
+        cut, right = (sum(each["verdict"] == name for each in own) for name in ("truncated", "correct"))
+        assert (row["n_truncated"], row["n_correct"], row["n_valid"]) == (cut, right, 8)
+        assert [row["value"], row["value_low"], row["value_high"]] == [(right + cut) / 8, right / 8, (right + cut) / 8]
+    assert outcome.summary.verifier == "exact, truncated responses graded"
+    assert "| verifier | exact (rules 2), truncated responses graded |" in (run / "README.md").read_text()
+    with pytest.raises(UserError, match=r"truncated 'grade' \(now 'zero'\)") as refused:
+        estimate(options(dataset, run, truncated="zero", **asked))
+    assert f"spo-data regrade {run} --verifier exact --truncated zero" in str(refused.value).splitlines()[-1]
+    again = estimate(options(dataset, run, **asked))  # the run's own, as its verifier
+    assert again.plan.manifest.grader.truncated == "grade"
+    with pytest.raises(UserError, match="--truncated half: choose one of zero, grade"):
+        GraderOptions(truncated="half")  # type: ignore[arg-type]
 
 
 def test_another_model_is_refused_with_both_names(finished: tuple[Path, Path], other_model: Path) -> None:
@@ -711,7 +735,7 @@ def test_a_manifest_accounts_for_all_calls(dataset: Path, tmp_path: Path) -> Non
     assert second.timings.sampled_tokens == sum(row["response_tokens"] for row in samples)
     assert second.counts is not None
     assert second.counts.samples == 24
-    assert json.loads((run / "run.json").read_text())["schema_version"] == 4
+    assert json.loads((run / "run.json").read_text())["schema_version"] == 5
     used = second.timings.device_seconds
     assert used == {"scripted core": pytest.approx(3 * second.timings.sampling_seconds)}, "over both calls"
 

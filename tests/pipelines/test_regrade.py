@@ -628,3 +628,32 @@ def test_a_regrade_that_was_interrupted_keeps_what_it_graded(made: tuple[Path, P
     stops = sum(row["finish_reason"] == "stop" for row in rows_of(run, "samples"))
     assert stops >= 20
     assert regrade(run, reward).graded <= stops - 3, "16 are graded at once"
+
+
+def test_truncated_responses_are_graded_and_scored_0_again(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    estimate(options(scripted.write_rows(tmp_path / "sums.jsonl"), run, n=8))
+    before = {row["prompt_id"]: row for row in pq.read_table(run / "values").to_pylist()}
+    zero = read_manifest(run)
+    assert zero is not None
+
+    def scores(truncated: Any) -> set[tuple[str, float]]:
+        asked = GraderOptions(truncated=truncated, grader_workers=1)
+        asyncio.run(run_regrade(RegradeOptions(run, asked), lambda *_: None))
+        samples = pq.read_table(run / "samples").to_pylist()
+        return {(row["verdict"], row["score"]) for row in samples if row["finish_reason"] == "length"}
+
+    assert scores("grade") == {("truncated", 1.0)}
+    for row in pq.read_table(run / "values").to_pylist():
+        old = before[row["prompt_id"]]
+        assert row["value"] == pytest.approx(old["value"] + row["n_truncated"] / 8)
+        names = ("n_truncated", "n_correct", "n_valid", "value_low", "value_high")
+        assert [row[name] for name in names] == [old[name] for name in names]
+    manifest = read_manifest(run)
+    assert manifest is not None
+    assert manifest.command.endswith("--verifier exact --truncated grade")
+    with journal_of(run) as journal:
+        assert journal.graders() == [zero.grader, manifest.grader]
+    assert scores(None) == {("truncated", 1.0)}
+    assert scores("zero") == {("truncated", 0.0)}
+    assert {row["prompt_id"]: row for row in pq.read_table(run / "values").to_pylist()} == before

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +121,10 @@ def test_a_prompt_that_is_dropped_is_not_rendered(
     dropped = next(p for p in read_prompts(asked.prompts, None).prompt_set.prompts if p.ground_truth == "7")
     render = Chat.render
 
-    def refuse(chat: Chat, messages: Sequence[Message]) -> str:
+    def refuse(chat: Chat, messages: Sequence[Message], clock: Callable[[str], str] | None = None) -> str:
         if messages[-1].content == dropped.messages[-1].content:
             raise UserError("the model's chat template refuses a prompt")
-        return render(chat, messages)
+        return render(chat, messages, clock)
 
     monkeypatch.setattr(Chat, "render", refuse)
     assert planned(asked, Pool(bad="7")).prompt_set.dropped_by_reason() == {"gold_unparseable": 1}

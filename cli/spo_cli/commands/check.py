@@ -17,7 +17,7 @@ SHOWN = 50
 """How many offenders are printed; --json prints all."""
 
 
-@takes(prompts=PROMPTS.without("dataset"), grader=GRADER.without("also"))
+@takes(prompts=PROMPTS.without("dataset"), grader=GRADER.without("also", "truncated"))
 def check(
     *,
     dataset: Annotated[str, typer.Argument(help="As for estimate's --dataset.", show_default=False)],

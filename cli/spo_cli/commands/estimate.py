@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     prompts=PROMPTS.without("dataset"),
     sampling=SAMPLING,
     tools=TOOLS,
-    verifiers=GRADER.only("verifier", "also"),
-    pool=GRADER.without("verifier", "also"),
+    verifiers=GRADER.only("verifier", "also", "truncated"),
+    pool=GRADER.without("verifier", "also", "truncated"),
     engine=ENGINE,
 )
 def estimate(

@@ -60,5 +60,8 @@ def _print(exported: "ExportReport") -> None:
         facts.append(("cut", f"{written.cut:,} prompts have more scores: their first {written.n} are written"))
     if exported.no_value:
         facts.append(("no value", f"{exported.no_value:,} further prompts of the run have no valid sample"))
+    if values.provenance is not None:
+        grades = values.provenance.grader.truncated == "grade"
+        facts.append(("truncated", "responses are graded as they stand" if grades else "responses score 0"))
     facts += [("lost" if position == 0 else "", sentence) for position, sentence in enumerate(written.lost)]
     print_facts(make_console(), facts)

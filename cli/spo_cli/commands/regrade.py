@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from spo_pipelines.regrade import RegradeOutcome
 
 
-@takes(verifiers=GRADER.only("verifier", "also"), pool=GRADER.without("verifier", "also"))
+@takes(verifiers=GRADER.only("verifier", "also", "truncated"), pool=GRADER.without("verifier", "also", "truncated"))
 def regrade(
     *,
     run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
@@ -58,8 +58,8 @@ def _print(outcome: "RegradeOutcome", run: Path) -> None:
     graded = f"{outcome.graded:,} stored responses, none sampled"
     facts = [
         ("run", str(run)),
-        ("before", f"{before.verifier} ({before.version})"),
-        ("after", f"{after.verifier} ({after.version})"),
+        ("before", str(before)),
+        ("after", str(after)),
         ("graded", graded if outcome.graded else "nothing: the journal has this grader's verdicts"),
     ]
     if outcome.unparseable:

@@ -9,6 +9,7 @@ from rich.table import Column
 from spo_cli.terminal.display import Display
 from spo_data.engines.tool_loop import NO_TOOL_WORDING
 from spo_data.engines.vllm_log import terminal
+from spo_data.provenance import GRADED_MARK
 from spo_data.text import excerpt
 from spo_pipelines.sampling_plan import SamplingPlan
 from spo_pipelines.stream import Progress
@@ -66,6 +67,7 @@ class EstimateDisplay(Display):
         self._print_line(
             f"policy    temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, top_k {top_k},"
             f" template {prompts.template.name}, verifier {plan.manifest.grader.verifier}"
+            + (GRADED_MARK if plan.manifest.grader.truncated == "grade" else "")
             + (f", also {also.verifier}" if also else "")
         )
         if (tools := plan.manifest.policy.tools) is not None:

@@ -17,10 +17,12 @@ SINGLE_FAILURES = sorted({*FAILURES} - {Verdict.GOLD_UNPARSEABLE})
 _BINARY = st.sampled_from(
     [(Verdict.CORRECT, 1.0), (Verdict.WRONG, 0.0), (Verdict.NO_ANSWER, 0.0), (Verdict.TRUNCATED, 0.0)]
 )
+_CUT = st.floats(0, 1).map(lambda score: (Verdict.TRUNCATED, score))
+"""A truncated response that was graded."""
 _PARTIAL = st.floats(0, 1, exclude_max=True).map(lambda score: (Verdict.WRONG, score))
 _FAILED: st.SearchStrategy[Pair] = st.sampled_from(SINGLE_FAILURES).map(lambda verdict: (verdict, None))
 BINARY: st.SearchStrategy[list[Pair]] = st.lists(_BINARY | _FAILED, max_size=40)
-ANY: st.SearchStrategy[list[Pair]] = st.lists(_BINARY | _PARTIAL | _FAILED, max_size=40)
+ANY: st.SearchStrategy[list[Pair]] = st.lists(_BINARY | _PARTIAL | _CUT | _FAILED, max_size=40)
 UNDRAWN = st.integers(0, 10)
 
 
@@ -104,3 +106,14 @@ def test_no_samples_give_neither_value_nor_bounds() -> None:
 def test_partial_scores_are_averaged_and_only_full_ones_counted_correct() -> None:
     value = estimate_value([(Verdict.CORRECT, 1.0), (Verdict.WRONG, 0.5), (Verdict.WRONG, 0.0)])
     assert (value.value, value.n_correct) == (0.5, 1)
+
+
+def test_a_truncated_response_that_was_graded_could_still_have_turned_out_either_way() -> None:
+    """Its score counts in the value. If it counted in the lower bound too, a right one would look certain."""
+    pairs = [(Verdict.CORRECT, 1.0), (Verdict.WRONG, 0.0), (Verdict.TRUNCATED, 1.0), (Verdict.TRUNCATED, 0.0)]
+    value = estimate_value(pairs)
+    assert (value.value, value.value_low, value.value_high) == (0.5, 0.25, 0.75)
+    assert (value.n_valid, value.n_correct, value.n_truncated, value.n_failed) == (4, 1, 2, 0)
+    assert value.vhat == (1.0, 0.0, 1.0, 0.0)
+    bad = estimate_value([(Verdict.TRUNCATED, 1.0), (Verdict.GOLD_UNPARSEABLE, None)])
+    assert (bad.value, bad.value_low, bad.value_high) == (None, 0.0, 1.0)

@@ -84,6 +84,17 @@ def test_verdicts_are_the_estimates(tokenizer: Any) -> None:
     assert [each["reward_extra_info"]["verdict"] for each in graded] == ["correct", "wrong", "no_answer", "truncated"]
 
 
+def test_a_truncated_response_is_graded_if_the_values_were_made_so(tokenizer: Any) -> None:
+    graded = grade(
+        make_reward(tokenizer, "math-verify", truncated="grade"),
+        make_item(tokenizer, r"It is \boxed{1/2}. And so on", "0.5", truncated=True),
+        make_item(tokenizer, r"It is \boxed{3}. And so on", "0.5", truncated=True),
+        make_item(tokenizer, r"It is \boxed{1/2}.", "0.5"),
+    )
+    assert [each["reward_score"] for each in graded] == [1.0, 0.0, 1.0]
+    assert [each["reward_extra_info"]["verdict"] for each in graded] == ["truncated", "truncated", "correct"]
+
+
 def test_a_sample_that_failed_is_not_wrong_in_validation(tokenizer: Any) -> None:
     """With an `acc` beside the reward, verl's validation fills in 0 for failed samples: half of these were wrong."""
     from verl.trainer.ppo.metric_utils import process_validation_metrics

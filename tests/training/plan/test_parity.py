@@ -103,6 +103,7 @@ DIFFERENCES: list[tuple[str, dict[str, Any], str, str]] = [
         "values: none; training: python (8 turns, 30 s, 1,024 MB, 2,000 characters)",
         "to make them equal: --tools none",
     ),
+    ("truncated", {"truncated": "grade"}, "values: score 0; training: graded;", "--truncated zero"),
     ("verifier", {"verifier": "dapo"}, "values: exact (rules 1); training: dapo (rules 1)", "--verifier exact"),
     (
         "verifier",

@@ -172,6 +172,7 @@ def _set_reward(choice: Choice) -> dict[str, Any]:
         **REWARD_MANAGER,
         f"+{REWARD_KWARGS}": {
             "verifier": to_literal(choice.verifier),
+            "truncated": choice.truncated,
             "thinking": choice.thinking,
             "stop": to_literal(choice.stop),
             "seconds": limits.grader_seconds,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from spo_data.options import Truncated
 from spo_train.config.keys import (
     BATCH_KEY,
     EPOCHS_KEY,
@@ -59,6 +60,7 @@ class Choice:
     stop: tuple[str, ...] = ()
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     verifier: str = "math-verify"
+    truncated: Truncated = "zero"
     thinking: bool = False
     """Whether a response begins inside a thinking block."""
     nodes: int = 1

@@ -3,12 +3,14 @@
     reward.reward_manager.source=importlib
     reward.reward_manager.name=GradedReward
     reward.reward_manager.module.path=pkg://spo_train.hooks.reward
-    reward.reward_kwargs={verifier: math-verify, thinking: false, seconds: 10, memory_gb: 4, workers: 2}
+    reward.reward_kwargs={verifier: math-verify, truncated: zero, thinking: false, stop: [], seconds: 10, memory_gb: 4,
+        workers: 2}
 
 Responses are graded in the processes of `spo_data.grading`, never in a thread of verl's worker. If the verdict is not
 an observation of the policy, grading is tried again, then the failure is counted and raised: verl marks the prompt
 failed and replaces it. A failed grading is never scored 0. The sample carries its verdict in
-`reward_extra_info["verdict"]`; an `acc` beside it would make verl's validation count failed samples as wrong.
+`reward_extra_info["verdict"]`; an `acc` beside it would make verl's validation count failed samples as wrong. A
+truncated response scores 0, or what its grader gives with `truncated: grade`.
 """
 
 import asyncio
@@ -40,6 +42,7 @@ class GradedReward(RewardManagerBase):
         super().__init__(config, tokenizer, compute_score)
         settings = config.reward.reward_kwargs
         self._thinking = bool(settings.thinking)
+        self._grades_truncated = settings.get("truncated", "zero") == "grade"
         self._pool = GraderPool(
             str(from_literal(settings.verifier)),
             workers=int(settings.workers),
@@ -53,7 +56,10 @@ class GradedReward(RewardManagerBase):
         """Grade the last response of one session; raises UngradedError if that fails."""
         item = data[-1]
         loop_output = item.non_tensor_batch.get("tool_extra_fields") or {}
-        graded = TRUNCATED if loop_output.get("truncated") else await self._grade(item)
+        is_truncated = bool(loop_output.get("truncated"))
+        graded = TRUNCATED if is_truncated and not self._grades_truncated else await self._grade(item)
+        if is_truncated:
+            graded = graded.as_truncated()
         return {
             "reward_score": graded.score,
             "reward_extra_info": {"verdict": str(graded.verdict)},

@@ -169,6 +169,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         stop=defaults.stop if options.stop is None else options.stop,
         template_kwargs=chat.template_kwargs,
         verifier=verifier,
+        truncated=options.truncated or defaults.truncated,
         thinking=chat.opens_thinking,
         nodes=options.nodes,
         gpus_per_node=options.gpus_per_node or devices.count,
@@ -254,5 +255,6 @@ def _compare(
         tools=ToolsRecord.of(tools),
         verifier=choice.verifier,
         verifier_version=verifier_version(choice.verifier),
+        truncated=choice.truncated,
     )
     return compare_policies(provenance, policy, data.coverage)

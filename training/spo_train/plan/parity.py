@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from spo_data.errors import UserError
-from spo_data.options import Sampling
+from spo_data.options import Sampling, Truncated
 from spo_data.provenance import GraderRecord, PolicyRecord, Provenance, ToolsRecord, grader_differs
 from spo_data.text import excerpt
 from spo_train.config.keys import RESPONSE_TOKENS_KEY, ROLLOUT
@@ -29,7 +29,7 @@ from spo_train.plan.tool_options import suggest_options
 
 FIELDS = (
     *("model", "revision", "temperature", "top_p", "top_k", "max_tokens", "stop", "template", "chat_template"),
-    *("tools", "verifier", "coverage"),
+    *("tools", "verifier", "truncated", "coverage"),
 )
 """The rows, in order; the user can allow each of them to differ."""
 FOLDER_REVISION = "sha256:"
@@ -59,6 +59,7 @@ class RolloutPolicy:
     tools: ToolsRecord | None
     verifier: str
     verifier_version: str
+    truncated: Truncated = "zero"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class RolloutDefaults:
     chat_template_kwargs: Mapping[str, Any]
     tools: ToolsRecord | None
     verifier: str
+    truncated: Truncated = "zero"
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def rollout_defaults(provenance: Provenance | None) -> RolloutDefaults:
         chat_template_kwargs=policy.chat_template_kwargs,
         tools=policy.tools,
         verifier=provenance.grader.verifier,
+        truncated=provenance.grader.truncated,
     )
 
 
@@ -133,7 +136,7 @@ def compare_policies(
     provenance: Provenance | None, rollout: RolloutPolicy, coverage: Coverage
 ) -> tuple[ParityRow, ...]:
     """Return one row per field, in the order of `FIELDS`."""
-    grader = GraderRecord(verifier=rollout.verifier, version=rollout.verifier_version)
+    grader = GraderRecord(verifier=rollout.verifier, version=rollout.verifier_version, truncated=rollout.truncated)
     if provenance is None:
         return (
             *(ParityRow(name, "unknown", shown, "unknown") for name, shown in _describe(rollout, grader).items()),
@@ -141,7 +144,11 @@ def compare_policies(
         )
     policy = provenance.policy
     ours, theirs = _describe(policy, provenance.grader), _describe(rollout, grader)
-    same = _compare_fields(policy, rollout) | {"verifier": not grader_differs(provenance.grader, grader)}
+    alike = grader.model_copy(update={"truncated": provenance.grader.truncated})  # which has a row of its own
+    same = _compare_fields(policy, rollout) | {
+        "verifier": not grader_differs(provenance.grader, alike),
+        "truncated": provenance.grader.truncated == rollout.truncated,
+    }
     remedies = _suggest_remedies(provenance, rollout)
     return (
         *(
@@ -218,6 +225,7 @@ def _describe(policy: PolicyRecord | RolloutPolicy, grader: GraderRecord) -> dic
         "chat_template": f"{policy.chat_template}{arguments}",
         "tools": str(policy.tools or "none"),
         "verifier": f"{grader.verifier} ({grader.version})",
+        "truncated": {"zero": "score 0", "grade": "graded"}[grader.truncated],
     }
 
 
@@ -243,6 +251,7 @@ def _suggest_remedies(provenance: Provenance, rollout: RolloutPolicy) -> dict[st
         "verifier": f"`spo-data regrade` with --verifier {rollout.verifier}"
         if is_version
         else f"--verifier {grader.verifier}",
+        "truncated": f"--truncated {grader.truncated}",
     }
 
 

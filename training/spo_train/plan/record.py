@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from spo_data.errors import UserError
 from spo_data.files import write_whole
+from spo_data.options import Truncated
 from spo_data.provenance import Provenance, Record, ToolsRecord
 from spo_train.filenames import LATEST, RECORD
 from spo_train.plan.training_prompts import prompts_fingerprint, rows_fingerprint
@@ -65,6 +66,7 @@ class TrainRecord(Record):
     stop: tuple[str, ...] | None = None
     verifier: str
     verifier_version: str
+    truncated: Truncated = "zero"
     values: ValuesRecord | None
     """None if the method needs no values."""
     tools: ToolsRecord | None = None
@@ -133,6 +135,7 @@ def refuse_another(
         ("stop", now.stop if before.stop is None else before.stop, now.stop),
         ("values", _show_values(before), _show_values(now)),
         ("verifier", _show_verifier(before), _show_verifier(now)),
+        ("truncated", before.truncated, now.truncated),
         ("tools", before.tools or "none", now.tools or "none"),
         ("template", before.wording or "mentions no tools", now.wording or "mentions no tools"),
     ):
@@ -188,6 +191,7 @@ def make_record(
         stop=choice.stop,
         verifier=choice.verifier,
         verifier_version=verifier_version(choice.verifier),
+        truncated=choice.truncated,
         values=start,
         tools=ToolsRecord.of(tools),
         wording=None if chat.wording is None else chat.wording.name,

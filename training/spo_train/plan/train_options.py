@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError
 from spo_data.models.names import full_name
-from spo_data.options import PUBLISHED_PROMPTS, PromptOptions
+from spo_data.options import PUBLISHED_PROMPTS, PromptOptions, Truncated
 from spo_train.config.compose import Override, parse_overrides
 from spo_train.config.keys import (
     GPUS_KEY,
@@ -44,6 +44,7 @@ OWN_OPTIONS = {
     f"{SPO}.values": "--offline-values",
     f"{REWARD_KWARGS}.verifier": "--verifier",
     f"{REWARD_KWARGS}.stop": "--stop",
+    f"{REWARD_KWARGS}.truncated": "--truncated",
     LOOP_FILE_KEY: "--tools, --stop and --template, from which spo-train writes the file",
 }
 """Settings of verl that have an option, because spo-train derives more from them."""
@@ -64,6 +65,7 @@ class TrainOptions:
     stop: tuple[str, ...] | None = None
     chat_template_kwargs: Mapping[str, Any] | None = None
     verifier: str | None = None
+    truncated: Truncated | None = None
     tools: str | None = None
     """This and the next six options are fields of `ToolOptions`."""
     max_tool_turns: int | None = None
