@@ -51,6 +51,9 @@ class PromptOptions:
         " chat messages).",
     )
     system: str | None = _option(None, "System prompt; replaces the dataset's.")
+    chat_template: str | None = _option(
+        None, "Jinja file with a chat template, for a model without one or instead of the model's."
+    )
     chat_template_kwargs: dict[str, Any] = _option({}, "Arguments of the model's chat template, as JSON.")
     limit: int | None = _option(None, "Read only this many rows; raise it later to add prompts to the same run.")
     shuffle_seed: int | None = _option(None, "Shuffle the rows with this seed before --limit applies.")

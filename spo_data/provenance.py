@@ -70,11 +70,13 @@ class PolicyRecord(Record):
     template: str
     system: str | None
     chat_template: str
-    """Checksum of the model's chat template."""
+    """Checksum of the chat template."""
     chat_template_kwargs: dict[str, Any]
     opens_thinking: bool | None = None
     """Whether the rendered prompt ends inside the thinking, so that a response begins there; None if not recorded."""
     tools: ToolsRecord | None = None
+    chat_template_text: str | None = None
+    """The chat template, if it is not the model's own."""
 
 
 class DatasetRecord(Record):

@@ -109,6 +109,14 @@ def train(
         ),
     ] = None,
     files: GivenOptions,
+    chat_template: Annotated[
+        str | None,
+        typer.Option(
+            help="As for estimate (default: the values'; else the model's own).",
+            rich_help_panel="Policy",
+            show_default=False,
+        ),
+    ] = None,
     chat_template_kwargs: Annotated[
         str | None,
         typer.Option(
@@ -163,6 +171,7 @@ def train(
             ),
             template=reading.get("template"),
             stop=None if stop is None else tuple(stop),
+            chat_template=chat_template,
             chat_template_kwargs=(
                 None if chat_template_kwargs is None else parse_json("--chat-template-kwargs", chat_template_kwargs)
             ),

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from spo_data.grading.workers.pool import GraderPool
-from spo_data.models.chat import load_chat
+from spo_data.models.chat import load_chat, read_chat_template
 from spo_data.models.names import resolve_model
 from spo_data.options import GraderOptions, PromptOptions
 from spo_data.text import excerpt
@@ -82,7 +82,8 @@ async def check(options: CheckOptions) -> CheckReport:
     chat = None
     if options.model is not None:
         model = resolve_model(options.model, options.model_revision)
-        chat = load_chat(model, options.prompts.chat_template_kwargs)
+        template = read_chat_template(options.prompts.chat_template)
+        chat = load_chat(model, options.prompts.chat_template_kwargs, template=template)
     context_length = None if chat is None else options.max_model_len or chat.context_length
     prompt_set = loaded.prompt_set
     async with GraderPool.from_options(options.grader, loaded.grader.verifier) as pool:

@@ -20,7 +20,7 @@ from spo_data.engines.tool_loop import CODE_START, refuse_stops
 from spo_data.errors import UserError
 from spo_data.grading.verdict import Verdict
 from spo_data.grading.workers.pool import GraderPool
-from spo_data.models.chat import Chat, load_chat
+from spo_data.models.chat import Chat, load_chat, read_chat_template
 from spo_data.models.names import Model, resolve_model
 from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
 from spo_data.prompts.build import PromptSet
@@ -149,7 +149,8 @@ async def plan_sampling(
     prompt_set.refuse_contradictions()
     model = resolve_model(options.model, options.model_revision)
     trust_remote_code = bool(options.engine.engine_arg.get("trust_remote_code", False))
-    chat = load_chat(model, wanted.chat_template_kwargs, trust_remote_code=trust_remote_code)
+    template = read_chat_template(wanted.chat_template)
+    chat = load_chat(model, wanted.chat_template_kwargs, trust_remote_code=trust_remote_code, template=template)
     if options.tools.enabled:
         refuse_stops(options.sampling.stop)
     chat = replace(chat, wording=tool_wording(prompt_set.template.name, with_tools=options.tools.enabled))
@@ -210,6 +211,7 @@ def _make_policy(
         chat_template_kwargs=dict(chat.template_kwargs),
         opens_thinking=chat.opens_thinking,
         tools=ToolsRecord.of(options.tools),
+        chat_template_text=None if options.prompts.chat_template is None else chat.tokenizer.chat_template,
     )
 
 

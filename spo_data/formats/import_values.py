@@ -170,12 +170,15 @@ def _write_folder(
 
 
 def _render_training_prompts(training: PromptOptions, model: str) -> Transcripts:
-    from spo_data.models.chat import load_chat
+    from spo_data.models.chat import load_chat, read_chat_template
     from spo_data.models.names import resolve_model
 
     _, prompts = read_prompt_set(training)
     prompts.refuse_contradictions()
-    return render_transcripts(prompts.prompts, load_chat(resolve_model(model), training.chat_template_kwargs))
+    template = read_chat_template(training.chat_template)
+    return render_transcripts(
+        prompts.prompts, load_chat(resolve_model(model), training.chat_template_kwargs, template=template)
+    )
 
 
 def _describe_nothing(

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from spo_data.errors import UserError, first_line
 from spo_data.models.names import Model
 from spo_data.prompts.identity import Message
 from spo_data.prompts.template import AnswerTemplate
+
+_PROBE = "A probe of this template."
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,25 @@ class Chat:
         return [np.asarray(ids, dtype=np.int32) for ids in encoded]
 
 
+def read_chat_template(file: str | None) -> str | None:
+    """Return the text of a chat template's file, None without a file; raises UserError if it cannot be read."""
+    try:
+        return None if file is None else Path(file).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--chat-template {file} cannot be read: {first_line(error)}") from error
+
+
 def load_chat(
-    model: Model, template_kwargs: Mapping[str, Any] | None = None, *, trust_remote_code: bool = False
+    model: Model,
+    template_kwargs: Mapping[str, Any] | None = None,
+    *,
+    trust_remote_code: bool = False,
+    template: str | None = None,
 ) -> Chat:
-    """Load a model's tokenizer and context length; raises UserError if it has no chat template."""
+    """Load a model's tokenizer and context length; `template` is a text that replaces its chat template.
+
+    Raises UserError if there is no chat template, or if `template` is none.
+    """
     from transformers import AutoConfig, AutoTokenizer
 
     source = {"revision": model.hub_revision, "trust_remote_code": trust_remote_code}
@@ -85,7 +103,23 @@ def load_chat(
         raise UserError(
             f"--model {model.name}: its tokenizer or configuration cannot be loaded: {first_line(error)}"
         ) from error
-    if not tokenizer.chat_template:
-        raise UserError(f"--model {model.name} has no chat template: its tokenizer folder needs a chat_template.jinja")
     length = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return Chat(tokenizer, dict(template_kwargs or {}), int(length or 32_768))
+    chat = Chat(tokenizer, dict(template_kwargs or {}), int(length or 32_768))
+    if template is not None:
+        tokenizer.chat_template = template
+        _check_template(chat)
+    if not tokenizer.chat_template:
+        raise UserError(
+            f"--model {model.name} has no chat template, as a base model: give one with --chat-template FILE.jinja"
+        )
+    return chat
+
+
+def _check_template(chat: Chat) -> None:
+    """Raise UserError if the user's chat template does not render, or leaves out the messages."""
+    try:
+        rendered = chat.render([Message("user", _PROBE)])
+    except UserError as error:
+        raise UserError(f"--chat-template: {error}") from error
+    if _PROBE not in rendered:
+        raise UserError("--chat-template: the file drops the prompt; a chat template is Jinja that writes `messages`")

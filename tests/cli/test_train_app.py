@@ -265,6 +265,37 @@ def test_a_training_writes_its_folder_and_reports_its_steps(
     assert {"verl", "ray", "spo-data"} <= record["packages"].keys()
 
 
+def test_a_training_renders_with_the_chat_template_of_its_values(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    """The template's file may be on another machine: its text is in the values."""
+    text = "{% for m in messages %}\n<{{ m.role }}>{{ m.content }}\n\n{% endfor %}<you>  "
+    provenance = load_values(values).provenance
+    assert provenance is not None
+    own = load_chat(resolve_model(MODEL), template=text)
+    policy = provenance.policy.model_copy(
+        update={"chat_template": own.template_sha256, "chat_template_text": text, "system": None}
+    )
+    metadata = values_schema(provenance.model_copy(update={"policy": policy})).metadata
+    given = tmp_path / "given.parquet"
+    pq.write_table(load_values(values).table.replace_schema_metadata(metadata), given)
+    child(STEPS)
+    result = call(monkeypatch, "--offline-values", given, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    config = OmegaConf.load(tmp_path / "out" / "config.yaml")
+    OmegaConf.resolve(config)
+    assert config.actor_rollout_ref.model.custom_chat_template == text
+    (tmp_path / "other.jinja").write_text(text + "!")
+    said = refusal(call(monkeypatch, "--offline-values", given, "--chat-template", tmp_path / "other.jinja"))
+    assert "chat_template (values: " in said
+    assert "to make them equal: no --chat-template); to train anyway: --allow-mismatch chat_template" in said
+    (tmp_path / "other.jinja").write_text("{{ messages[0].content }} ${x}")
+    said = refusal(call(monkeypatch, "--offline-values", given, "--chat-template", tmp_path / "other.jinja"))
+    assert said == "error: --chat-template: verl's configuration cannot hold ${ in a template; write {{ '$' }} for $"
+    said = refusal(call(monkeypatch, "--offline-values", given, "actor_rollout_ref.model.custom_chat_template=x"))
+    assert said.endswith("use --chat-template")
+
+
 def test_a_training_has_the_tools_of_its_values(
     monkeypatch: pytest.MonkeyPatch,
     values: Path,

@@ -224,6 +224,23 @@ def test_a_run_is_not_continued_on_another_date(
         estimate(given)
 
 
+def test_a_chat_template_of_one_s_own_is_rendered_recorded_and_compared(dataset: Path, tmp_path: Path) -> None:
+    """The checksum alone could not make the policy again: training would have rendered with the model's template."""
+    text = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<you>"
+    (tmp_path / "own.jinja").write_text(text)
+    given = {"n": 1, "limit": 1, "chat_template": str(tmp_path / "own.jinja")}
+    outcome = estimate(options(dataset, tmp_path / "run", **given))
+    assert outcome.plan.preview.startswith("<user>What is 0 + 3?\n")
+    manifest = read_manifest(tmp_path / "run")
+    assert manifest is not None
+    assert manifest.policy.chat_template_text == text
+    assert "| chat template | not the model's own, checksum" in (tmp_path / "run" / "README.md").read_text()
+    (tmp_path / "own.jinja").write_text(text + " ")
+    for other in (given, {**given, "chat_template": None}):
+        with pytest.raises(UserError, match=r"was made with chat_template '\w{16}' \(now '\w{16}'\)\n"):
+            estimate(options(dataset, tmp_path / "run", **other))
+
+
 def test_truncated_responses_are_graded_if_asked_and_the_run_stays_so(dataset: Path, tmp_path: Path) -> None:
     """verl's dapo reward manager grades what is there; the scripted answer is right when its limit ends it."""
     run = tmp_path / "run"

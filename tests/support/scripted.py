@@ -364,7 +364,9 @@ def main() -> None:
 def _once_per_model(load: Callable[..., Any]) -> Callable[..., Any]:
     loaded: dict[str, Any] = {}
 
-    def cached(model: Any, template_kwargs: Mapping[str, Any] | None = None, **_: object) -> Any:
+    def cached(model: Any, template_kwargs: Mapping[str, Any] | None = None, **named: Any) -> Any:
+        if named.get("template") is not None:
+            return load(model, template_kwargs, **named)
         if model.path not in loaded:
             loaded[model.path] = load(model, {})
         import dataclasses

@@ -49,6 +49,12 @@ def check_path(option: str, path: str | Path) -> None:
         raise UserError(f"{option} {path}: verl's configuration cannot hold ${{ or ??? in a path; choose another one")
 
 
+def check_template(template: str) -> None:
+    """Raise UserError for a chat template that OmegaConf would interpret: verl itself reads it."""
+    if "${" in template:
+        raise UserError("--chat-template: verl's configuration cannot hold ${ in a template; write {{ '$' }} for $")
+
+
 def _write(text: str, *, also: bool = False) -> str:
     if text.isprintable() and not (also or "${" in text or text == _MISSING or text.startswith(_MARK)):
         return text

@@ -18,7 +18,7 @@ SHOWN = 10
 """How many missing prompts are printed; --json prints all."""
 
 TRAINING = replace(
-    PROMPTS.without("dataset", "chat_template_kwargs", "limit", "shuffle_seed"),
+    PROMPTS.without("dataset", "chat_template", "chat_template_kwargs", "limit", "shuffle_seed"),
     helps={"template": "Answer instruction of training data without one (default: the values')."},
 )
 

@@ -1,6 +1,7 @@
 """Our chat rendering, compared with that of transformers for the embedded model's tokenizer."""
 
 import dataclasses
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from spo_data import Message, UserError
-from spo_data.models.chat import Chat, load_chat
+from spo_data.models.chat import Chat, load_chat, read_chat_template
 from spo_data.models.embedded import embedded_model
 from spo_data.models.names import resolve_model
 
@@ -97,8 +98,39 @@ def test_the_checksum_changes_with_the_template(chat: Chat, tmp_path: Path) -> N
 
 def test_a_tokenizer_without_a_chat_template_is_refused(tmp_path: Path) -> None:
     model = resolve_model(_model_folder(tmp_path / "base", without="chat_template.jinja"))
-    with pytest.raises(UserError, match=r"has no chat template: its tokenizer folder needs a chat_template\.jinja"):
+    with pytest.raises(UserError, match=r"has no chat template, as a base model: give one with --chat-template FILE"):
         load_chat(model)
+    chat = load_chat(model, template="{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[you]")
+    assert chat.render(CONVERSATIONS[0]) == "[user] What is 2 + 2?\n[you]"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{% if %}", "--chat-template: the model's chat template refuses a prompt: "),
+        (
+            "What is 2 + 2?",
+            "--chat-template: the file drops the prompt; a chat template is Jinja that writes `messages`",
+        ),
+        ("", "--chat-template: the file drops the prompt"),
+        ("{{ prompt }}", "--chat-template: the file drops the prompt"),
+    ],
+)
+def test_a_file_that_is_no_chat_template_is_one_line(template: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        load_chat(resolve_model("smollm2-135m"), template=template)
+    assert str(refused.value).startswith(said)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_chat_template_s_file_is_read_or_named(tmp_path: Path) -> None:
+    (tmp_path / "own.jinja").write_text("{{ messages }} é\n")
+    assert read_chat_template(str(tmp_path / "own.jinja")) == "{{ messages }} é\n"
+    assert read_chat_template(None) is None
+    (tmp_path / "latin.jinja").write_bytes(b"\xe9")
+    for file in (tmp_path / "none.jinja", tmp_path / "latin.jinja", tmp_path):
+        with pytest.raises(UserError, match=re.escape(f"--chat-template {file} cannot be read: ")):
+            read_chat_template(str(file))
 
 
 @pytest.mark.parametrize(

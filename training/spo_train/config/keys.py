@@ -14,6 +14,7 @@ FILTER_OVERLONG_KEY = "data.filter_overlong_prompts"
 TEMPLATE_KWARGS_KEY = "data.apply_chat_template_kwargs"
 
 MODEL_PATH_KEY = f"{MODEL}.path"
+CHAT_TEMPLATE_KEY = f"{MODEL}.custom_chat_template"
 MINI_BATCH_KEY = f"{ACTOR}.ppo_mini_batch_size"
 SEQUENCE_PARALLEL_KEY = f"{ACTOR}.ulysses_sequence_parallel_size"
 PARAM_OFFLOAD_KEY = f"{ACTOR}.fsdp_config.param_offload"

@@ -16,6 +16,7 @@ from spo_train.config.keys import (
     ACTOR,
     ADVANTAGE_KEY,
     BATCH_KEY,
+    CHAT_TEMPLATE_KEY,
     CHECKPOINTS_KEY,
     DEFAULT_LOOP_KEY,
     EPOCHS_KEY,
@@ -121,6 +122,7 @@ def _set_actor(choice: Choice, sizes: Sizes) -> dict[str, Any]:
     devices = choice.nodes * choice.gpus_per_node
     return {
         MODEL_PATH_KEY: choice.model,
+        CHAT_TEMPLATE_KEY: choice.chat_template,
         f"{MODEL}.use_remove_padding": True,
         f"{MODEL}.enable_gradient_checkpointing": True,
         f"{ACTOR}.strategy": "fsdp2",

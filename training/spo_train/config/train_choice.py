@@ -58,6 +58,8 @@ class Choice:
     response_tokens: int | None = None
     """None for the preset's length."""
     stop: tuple[str, ...] = ()
+    chat_template: str | None = None
+    """None for the model's own."""
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     verifier: str = "math-verify"
     truncated: Truncated = "zero"

@@ -224,6 +224,9 @@ class SPOMixin(ValidationMixin):
     def _remember_first_responses(self) -> None:
         given = [(row, response) for row, response in enumerate(self._values.responses) if response is not None]
         kwargs = from_literal(self.config.data.get("apply_chat_template_kwargs") or {})
+        template = self.config.actor_rollout_ref.model.get("custom_chat_template")
+        if template is not None:  # verl gives it to a processor instead, if the model has one
+            self.tokenizer.chat_template = template
         wording = read_loop_wording(Path(self.config.actor_rollout_ref.rollout.agent.agent_loop_config_path))
         chat = Chat(self.tokenizer, kwargs, context_length=0, wording=wording)
         prompts = chat.tokenize(messages(self.train_dataset[row]["raw_prompt"]) for row, _ in given)

@@ -18,7 +18,7 @@ from spo_train.config.keys import CHECKPOINTS_KEY
 from spo_train.config.preset import preset_overrides
 from spo_train.config.train_choice import Choice, Preset, sizes_of
 from spo_train.filenames import CHECKPOINTS
-from spo_train.literal import check_path
+from spo_train.literal import check_path, check_template
 from spo_train.plan.accelerators import Accelerators, check_attention, find_accelerators
 from spo_train.plan.train_options import TrainOptions, of_the_paper
 
@@ -116,7 +116,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
 
     from spo_data.formats.load import load_values
     from spo_data.grading.verifiers.registry import load_verifier
-    from spo_data.models.chat import load_chat
+    from spo_data.models.chat import load_chat, read_chat_template
     from spo_train.data.training_rows import make_training_data
     from spo_train.data.validation_rows import make_validation_rows
     from spo_train.plan.model import choose_model, count_attention_heads, find_longest_prompt
@@ -142,7 +142,12 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     check_path("--out", out)
     check_path("--model", model.path)
     given = options.chat_template_kwargs
-    chat = load_chat(model, defaults.chat_template_kwargs if given is None else given)
+    template = read_chat_template(options.chat_template)
+    if options.chat_template is None and (options.model is None or model.name == defaults.model):
+        template = defaults.chat_template_text
+    if template is not None:
+        check_template(template)
+    chat = load_chat(model, defaults.chat_template_kwargs if given is None else given, template=template)
     table = _make_empty_values() if values is None else values
     data = make_training_data(table, options.train, options.template)
     if tools.enabled and provenance is None and options.template is None and data.template == "boxed":
@@ -167,6 +172,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         top_k=defaults.top_k,
         response_tokens=None if provenance is None else defaults.max_tokens,
         stop=defaults.stop if options.stop is None else options.stop,
+        chat_template=template,
         template_kwargs=chat.template_kwargs,
         verifier=verifier,
         truncated=options.truncated or defaults.truncated,

@@ -81,6 +81,8 @@ class RolloutDefaults:
     tools: ToolsRecord | None
     verifier: str
     truncated: Truncated = "zero"
+    chat_template_text: str | None = None
+    """None for the model's own chat template."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def rollout_defaults(provenance: Provenance | None) -> RolloutDefaults:
         tools=policy.tools,
         verifier=provenance.grader.verifier,
         truncated=provenance.grader.truncated,
+        chat_template_text=policy.chat_template_text,
     )
 
 
@@ -246,7 +249,9 @@ def _suggest_remedies(provenance: Provenance, rollout: RolloutPolicy) -> dict[st
         "template": f"--template {policy.template.partition('@')[0]}{system}",
         "chat_template": f"--chat-template-kwargs {shlex.quote(_to_json(policy.chat_template_kwargs))}"
         if is_arguments
-        else "the model's earlier chat template, or values for this one",
+        else "no --chat-template"
+        if policy.chat_template_text is not None
+        else "the model's earlier chat template, without --chat-template, or values for this one",
         "tools": suggest_options(policy.tools, rollout.tools),
         "verifier": f"`spo-data regrade` with --verifier {rollout.verifier}"
         if is_version

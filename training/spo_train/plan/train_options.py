@@ -16,6 +16,7 @@ from spo_data.models.names import full_name
 from spo_data.options import PUBLISHED_PROMPTS, PromptOptions, Truncated
 from spo_train.config.compose import Override, parse_overrides
 from spo_train.config.keys import (
+    CHAT_TEMPLATE_KEY,
     GPUS_KEY,
     LOOP_FILE_KEY,
     MODEL_PATH_KEY,
@@ -37,6 +38,7 @@ OWN_OPTIONS = {
     MODEL_PATH_KEY: "--model",
     TRAIN_FILES_KEY: "--train-files",
     VAL_FILES_KEY: "--val-files",
+    CHAT_TEMPLATE_KEY: "--chat-template",
     TEMPLATE_KWARGS_KEY: "--chat-template-kwargs",
     NODES_KEY: "--nodes",
     GPUS_KEY: "--gpus-per-node",
@@ -63,6 +65,8 @@ class TrainOptions:
     template: str | None = None
     """Also in `train` and `validation`; here for the values' own prompts, as in `make_training_data`."""
     stop: tuple[str, ...] | None = None
+    chat_template: str | None = None
+    """A file."""
     chat_template_kwargs: Mapping[str, Any] | None = None
     verifier: str | None = None
     truncated: Truncated | None = None
