@@ -268,6 +268,7 @@ def _print_settings(plan: "TrainPlan") -> None:
         ("validation", _describe_validation(plan)),
         ("device", f"{devices} x {plan.devices.name}"),
         ("out", str(plan.out)),
+        *(("changed" if position == 0 else "", line) for position, line in enumerate(plan.changed_settings())),
         *(("note" if position == 0 else "", note) for position, note in enumerate(plan.notes)),
     ]
     out = make_console()

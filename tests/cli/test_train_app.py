@@ -437,7 +437,14 @@ def test_a_training_is_resumed_as_itself_or_not_at_all(
     assert "start a new one with another --out" in changed
     dapo = ("--resume", "--verifier", "dapo", "--allow-mismatch", "verifier")
     assert "verifier (there: exact" in refusal(call(monkeypatch, *given, *dapo))
-    assert call(monkeypatch, *given, "--resume", "actor_rollout_ref.actor.optim.lr=3e-6").exit_code == 0
+    lines = call(monkeypatch, *given, "--resume", "--dry-run").stdout.splitlines()
+    assert not [line for line in lines if line.startswith("changed")]
+    rates = ("actor_rollout_ref.actor.optim.lr=3e-6", "trainer.spo.rho_max=0.9")
+    resumed = call(monkeypatch, *given, "--resume", *rates)
+    assert resumed.exit_code == 0
+    _, _, after = resumed.stdout.partition("changed")
+    shown = {line.strip() for line in after.splitlines()[:2]}
+    assert shown == {"actor_rollout_ref.actor.optim.lr: 1e-05 → 3e-06", "trainer.spo.rho_max: 0.96 → 0.9"}
     config = OmegaConf.load(out / "config.yaml")
     assert config.trainer.resume_mode == "auto"
     assert len(json.loads((out / "run_train.json").read_text())["commands"]) == 2

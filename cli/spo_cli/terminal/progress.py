@@ -78,6 +78,11 @@ class EstimateDisplay(Display):
             f"plan      {len(prompts.prompts):,} prompts x {sampling.n} = {plan.n_samples:,} samples"
             f" ({present:,} already drawn), at most {plan.token_bound:,} response tokens in all\n"
         )
+        if sampling.temperature == 0 and sampling.n > 1:
+            self._print_line(
+                f"note      with --temperature 0, the {sampling.n} samples of a prompt are nearly the same response:"
+                " a value is nearly always 0 or 1; take --n 1, or the temperature of training\n"
+            )
         shortest = min(map(plan.max_tokens, plan.token_ids))
         if shortest < sampling.max_tokens:
             self._print_line(

@@ -72,6 +72,12 @@ class TrainPlan:
         """The number of training steps."""
         return count_steps(self.config, self.choice.prompts)
 
+    def changed_settings(self) -> list[str]:
+        """Return the settings of the training run to resume that this call changes, with both values."""
+        from spo_train.plan.changed_settings import list_changed_settings
+
+        return list_changed_settings(self.out, self.config) if self.before and self.options.resume else []
+
     def check(self) -> None:
         """Raise UserError for the first problem of the plan."""
         from spo_data.engines.tool_loop import refuse_stops
