@@ -38,7 +38,8 @@ ARROWS = {
         spo_train.data spo_train.spo spo_train spo_data.engines spo_data.sandbox spo_data.grading.workers
         spo_data.grading spo_data.models spo_data.prompts""",
     "spo_train.data": """
-        spo_train spo_data.join spo_data.run spo_data.values spo_data.grading spo_data.prompts spo_data.hub""",
+        spo_train spo_data.join spo_data.run spo_data.values spo_data.grading.verifiers spo_data.grading
+        spo_data.prompts spo_data.hub""",
     "spo_train.config": "spo_train.spo spo_train verl_cpu",
     "spo_train.spo": "",
     "spo_train": "",

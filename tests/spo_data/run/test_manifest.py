@@ -83,7 +83,7 @@ OTHER: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("field", sorted(set(PolicyRecord.model_fields) - {"model"}))
+@pytest.mark.parametrize("field", sorted(set(PolicyRecord.model_fields) - {"model", "chat_template_text"}))
 def test_every_field_of_the_policy_is_a_difference_with_its_name_and_both_values(field: str) -> None:
     other = MANIFEST.model_copy(update={"policy": POLICY.model_copy(update={field: OTHER[field]})})
     assert policy_differences(MANIFEST, other) == {field: (getattr(POLICY, field), OTHER[field])}
@@ -96,7 +96,12 @@ def test_a_model_is_another_one_by_its_files_and_not_by_where_they_lie() -> None
     assert set(policy_differences(MANIFEST, other)) == {"model", "revision"}
 
 
-@pytest.mark.parametrize(("field", "value"), [("verifier", "exact"), ("version", "rules 2")])
+def test_a_chat_template_is_compared_by_its_checksum_wherever_its_text_comes_from() -> None:
+    other = MANIFEST.model_copy(update={"policy": POLICY.model_copy(update={"chat_template_text": "{{ messages }}"})})
+    assert policy_differences(MANIFEST, other) == {}
+
+
+@pytest.mark.parametrize(("field", "value"), [("verifier", "exact"), ("version", "rules 2"), ("truncated", "grade")])
 def test_another_grader_is_a_difference(field: str, value: str) -> None:
     other = MANIFEST.model_copy(update={"grader": MANIFEST.grader.model_copy(update={field: value})})
     assert policy_differences(MANIFEST, other) == {field: (getattr(MANIFEST.grader, field), value)}
@@ -162,6 +167,17 @@ def test_a_newer_manifest_is_called_newer_although_it_has_fields_we_do_not_know(
     (tmp_path / "run.json").write_text(_changed(schema_version=SCHEMA_VERSION + 1, surprise=1), encoding="utf-8")
     with pytest.raises(UserError, match=f"has schema version {SCHEMA_VERSION + 1}"):
         read_manifest(tmp_path)
+
+
+def test_a_run_from_before_truncated_responses_could_be_graded_scores_them_0(tmp_path: Path) -> None:
+    old = json.loads(_changed(schema_version=4))
+    del old["grader"]["truncated"], old["policy"]["chat_template_text"]
+    (tmp_path / "run.json").write_text(json.dumps(old), encoding="utf-8")
+    read = read_manifest(tmp_path)
+    assert read is not None
+    assert policy_differences(read, MANIFEST) == {}
+    graded = MANIFEST.model_copy(update={"grader": MANIFEST.grader.model_copy(update={"truncated": "grade"})})
+    assert policy_differences(read, graded) == {"truncated": ("zero", "grade")}
 
 
 def test_the_versions_of_installed_packages_are_recorded_and_absent_ones_left_out() -> None:

@@ -422,3 +422,30 @@ def test_verl_loads_the_rows_in_their_order(tmp_path: Path, run: Path) -> None:
     assert [row["index"] for row in rows] == [0, 1, 2]
     assert [row["raw_prompt"] for row in rows] == [[user(prompt.text)] for prompt in PROMPTS]
     assert [row["reward_model"]["ground_truth"] for row in rows] == list(GOLDS)
+
+
+@pytest.mark.parametrize(
+    ("verifier", "extra_info", "source", "noted"),
+    [
+        ("mine.py:score", {"index": 7, "level": 2, "split": "train"}, None, False),
+        ("mine.py:score", {"index": 7, "level": 3}, None, True),
+        ("mine.py:score", {"index": 7, "level": 2}, "other", True),
+        ("math-verify", {"index": 7, "level": 3}, "other", False),
+    ],
+)
+def test_rows_that_the_verifier_reads_otherwise_than_the_values_are_noted(
+    tmp_path: Path, verifier: str, extra_info: dict[str, Any], source: str | None, noted: bool
+) -> None:
+    """The value of such a prompt is another reward's; only ground truths were compared."""
+    prompt = ask(QUESTIONS[0], extra_info={"index": 7, "level": 2})
+    row = make_value_row(prompt, [1.0, 0.0]) | {"extra_info": json.dumps(prompt.extra_info)}
+    provenance = make_manifest(grader={"verifier": verifier, "version": "1"}).provenance
+    pq.write_table(make_table([row]).cast(values_schema(provenance)), tmp_path / "values.parquet")
+    given = [problems(QUESTIONS[0])[0] | {"extra_info": extra_info} | ({"data_source": source} if source else {})]
+    data = make_training_data(load_values(tmp_path / "values.parquet"), training(tmp_path, given))
+    assert data.coverage.with_value == 1
+    notes = [note for note in data.notes if "the verifier reads it" in note]
+    assert len(notes) == noted
+    if noted:
+        field = "data_source" if source else "extra_info"
+        assert notes[0].startswith(f"1 prompts have another {field} than in the values, ")

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spo_data.errors import UserError
+from spo_data.grading.verifiers.registry import reading
 from spo_data.join.match import Match, match, read_training_prompts
 from spo_data.options import PUBLISHED_PROMPTS, PromptOptions
 from spo_data.prompts.build import PromptSet
+from spo_data.prompts.differences import find_read_differences
 from spo_data.prompts.identity import Prompt
 from spo_data.prompts.template import load_template, tool_wording
 from spo_data.values.scores import make_table
@@ -166,6 +168,7 @@ def _take_from_files(values: ValueTable, train: PromptOptions) -> TrainingData:
     )
     if training.n_duplicates:
         notes.append(f"{training.n_duplicates:,} rows repeat a prompt: each prompt counts once in training")
+    notes += _note_other_reading(values, training, matched)
     template, system = _find_wording(values, train, training, matched)
     return TrainingData(
         rows=rows,
@@ -177,6 +180,35 @@ def _take_from_files(values: ValueTable, train: PromptOptions) -> TrainingData:
         system=system,
         notes=(*notes, *score_notes),
     )
+
+
+def _note_other_reading(values: ValueTable, training: PromptSet, matched: Match) -> list[str]:
+    """Return a note if the verifier reads other fields of the training rows than it did of the values' rows.
+
+    What only the training rows have, such as the fields of an export, is no difference.
+    """
+    if values.provenance is None:
+        return []
+    reads, source = reading(values.provenance.grader.verifier), values.provenance.dataset.source
+    valued = {
+        prompt.prompt_id: prompt for prompt, row in zip(training.prompts, matched.rows, strict=True) if row is not None
+    }
+    found = []
+    for before in values.prompts():
+        now = valued.get(before.prompt_id)
+        if now is None:
+            continue
+        if before.data_source in ("", source) or now.data_source == training.source:  # a name of the file, not the row
+            before = replace(before, data_source=now.data_source)
+        shared = {name: (now.extra_info or {}).get(name) for name in before.extra_info or now.extra_info or ()}
+        found += find_read_differences(before, replace(now, extra_info=shared or None), reads)[:1]
+    if not found:
+        return []
+    field, old, new = found[0]
+    return [
+        f"{len(found):,} prompts have another {field} than in the values, and the verifier reads it: the first had"
+        f" {old}, now {new}"
+    ]
 
 
 def _use_sampled_messages(values: ValueTable, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
