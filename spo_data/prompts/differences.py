@@ -45,7 +45,8 @@ def find_read_differences(before: Prompt, after: Prompt, reads: Reading) -> list
     return [
         Difference(field, _shorten(shown), _shorten(now))
         for field in old
-        if (shown := _canonical(old[field])) != (now := _canonical(new[field]))
+        if old[field] != new[field]  # most are equal, and this is quick
+        and (shown := _canonical(old[field])) != (now := _canonical(new[field]))
     ]
 
 

@@ -349,11 +349,15 @@ def test_the_policy_of_the_values_is_the_one_that_samples() -> None:
     policy = replace(
         PAPER, temperature=0.6, top_p=0.95, top_k=20, response_tokens=4096, stop=("</answer>",), thinking=True
     )
+    policy = replace(policy, truncated="grade", chat_template="{{ messages }}\n\n  \n")
     config = compose(replace(policy, verifier="dapo", template_kwargs={"enable_thinking": False}))
     rollout, reward = config.actor_rollout_ref.rollout, config.reward.reward_kwargs
     assert (rollout.temperature, rollout.top_p, rollout.top_k, rollout.response_length) == (0.6, 0.95, 20, 4096)
     assert (reward.verifier, reward.thinking, list(reward.stop)) == ("dapo", True, ["</answer>"])
+    assert reward.truncated == "grade"
     assert config.data.apply_chat_template_kwargs == {"enable_thinking": False}
+    saved = OmegaConf.create(OmegaConf.to_yaml(config))
+    assert saved.actor_rollout_ref.model.custom_chat_template == "{{ messages }}\n\n  \n"
 
 
 def test_a_text_of_ours_is_no_reference_in_the_configuration() -> None:
