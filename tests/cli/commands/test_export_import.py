@@ -69,6 +69,7 @@ def test_export_says_what_was_written_left_out_and_lost(run: Path, tmp_path: Pat
         "left out": "2 prompts share their first user message with another prompt | 1 prompts have fewer than 2 scores",
         "cut": "1 prompts have more scores: their first 2 are written",
         "no value": "1 further prompts of the run have no valid sample",
+        "truncated": "responses score 0",
         "lost": printed["lost"],
     } | {"left out": printed["left out"]}
     assert (

@@ -33,6 +33,7 @@ Today's Date: {{ strftime_now("%B %d, %Y") }}. You are a helpful assistant.{% en
 {%- if messages[0]["role"] != "system" %}[SYSTEM]Consider the date, {{ today }}.[/SYSTEM]{% endif %}"""
     + TURNS,
     "fixed": """{%- if messages[0]["role"] == "tool" %}{{ strftime_now("%Y") }}{% endif %}""" + TURNS,
+    "hidden": """{% if not with_date is defined %}{{ strftime_now("%Y") }}{% endif %}""" + TURNS,
     "always": """{{ strftime_now("%A") }}""" + TURNS,
 }
 ASKED = [Message("user", "What is 2 + 2?")]
@@ -87,8 +88,10 @@ def test_a_date_in_the_default_system_prompt_is_fixed_by_a_system_prompt(chat: C
     refuse_dates(dated, [TOLD])
 
 
-def test_a_date_that_nothing_else_fixes_needs_another_template(chat: Chat) -> None:
-    assert refusal(with_template(chat, "always"), ASKED, TOLD).startswith("give --chat-template FILE, a copy of the ")
+@pytest.mark.parametrize("name", ["always", "hidden"])
+def test_a_date_that_nothing_else_fixes_needs_another_template(chat: Chat, name: str) -> None:
+    """An argument that hides the date would make another prompt."""
+    assert refusal(with_template(chat, name), ASKED, TOLD).startswith("give --chat-template FILE, a copy of the ")
 
 
 @pytest.mark.parametrize("name", ["fixed", None])

@@ -165,7 +165,10 @@ def test_tools_have_metrics_where_there_are_tools() -> None:
 def test_first_responses_are_remembered_with_their_masks_and_the_chats_wording(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without the wording in the prompt, the estimate's tokens would be scored under a different prompt."""
+    """Without the wording in the prompt, the estimate's tokens would be scored under a different prompt.
+
+    The same holds for a chat template of the user's, which verl gives only to a processor if the model has one.
+    """
     from omegaconf import OmegaConf
     from transformers import AutoTokenizer
 
@@ -188,6 +191,8 @@ def test_first_responses_are_remembered_with_their_masks_and_the_chats_wording(
         str(tmp_path / "agent_loop.yaml"),
         force_add=True,
     )
+    own = "{% for m in messages %}<{{ m.content }}>{% endfor %}"
+    OmegaConf.update(trainer.config, "actor_rollout_ref.model.custom_chat_template", own, force_add=True)
     trainer.config.data = {}
     response = FirstResponse(np.array([7, 8, 9], np.int32), np.array([True, False, True]))
     trainer._values = SimpleNamespace(responses=[None, response])
@@ -199,6 +204,7 @@ def test_first_responses_are_remembered_with_their_masks_and_the_chats_wording(
     assert stored.response_ids.tolist() == [7, 8, 9]
     worded = Chat(trainer.tokenizer, {}, 0, wording=TOOL_WORDING).tokenize([[Message("user", "1?")]])
     assert stored.prompt_ids.tolist() == worded[0].tolist()
+    assert trainer.tokenizer.chat_template == own
 
 
 def test_advantages_are_spread_over_their_own_responses_tokens() -> None:
