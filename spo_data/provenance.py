@@ -1,4 +1,4 @@
-"""The policy, dataset and grader that values belong to. Every copy of the values carries them."""
+"""The policy, dataset and grader that values belong to, and how complete they are. Every copy carries it."""
 
 from typing import Any
 
@@ -126,6 +126,21 @@ class Provenance(Record):
     """The second grader, whose verdicts are only compared."""
     n: int
     seed: int
+
+
+class Completeness(Record):
+    """How many of a run's prompts have a value, when its table of values was written."""
+
+    prompts: int
+    unfinished: int
+    """Prompts with samples that are not drawn yet; they have no value."""
+    without_value: int
+    """Other prompts that have no value: none of their samples is valid."""
+
+    @property
+    def finished(self) -> int:
+        """Prompts whose samples were all drawn, or tried."""
+        return self.prompts - self.unfinished
 
 
 def grader_differs(old: GraderRecord, new: GraderRecord) -> bool:

@@ -131,6 +131,8 @@ def _refuse_unfit(options: PushOptions, manifest: Manifest, summary: Summary) ->
     push = f"spo-data push {options.repo_id} {shlex.quote(str(run))} --allow-missing"
     again = f"`{manifest.command}` continues it" if manifest.command else "the run's own command continues it"
     raise UserError(
-        f"{run} is incomplete: {summary.missing:,} of {summary.asked:,} samples are not valid{dropped}: {again};"
+        f"{run} is incomplete: {summary.unfinished:,} of {summary.prompts:,} prompts are unfinished"
+        f" ({summary.not_drawn:,} of {summary.asked:,} samples are not drawn yet), {summary.not_valid:,} samples are"
+        f" not valid{dropped}: {again};"
         f" `{push}` publishes it as it is"
     )

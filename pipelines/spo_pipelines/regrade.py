@@ -187,7 +187,7 @@ def _switch(
     run: Path,
 ) -> RegradeOutcome:
     """Make the new verdicts the current ones; returns what that changes."""
-    before, after = old.values(manifest.grader), old.values(new)
+    before, after = (old.values(grader, manifest.n) for grader in (manifest.grader, new))
     confusion = old.confusion(new)
     if grader_differs(manifest.grader, new):
         _refuse_failed_grading(confusion, manifest.grader, new, run)

@@ -16,7 +16,7 @@ def write_results(journal: Journal, manifest: Manifest, out: Path) -> Summary:
     Raises SpoError if the user's own text makes the card unreadable; everything else is written by then.
     """
     summary = summarize(journal, manifest)
-    write_tables(journal, out, manifest.provenance)
+    write_tables(journal, out, manifest.provenance, summary.completeness)
     manifest.model_copy(update={"counts": summary.counts()}).write(out)
     write_histogram_png(summary.histogram, out / HISTOGRAM)
     write_card(out, make_card(journal, manifest, summary))

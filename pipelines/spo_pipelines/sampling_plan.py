@@ -117,8 +117,12 @@ class SamplingPlan:
         return min(self.options.sampling.max_tokens, self.context_length - len(self.token_ids[prompt_id]))
 
     def requests(self, done: Mapping[str, set[int]], without: Collection[str] = frozenset()) -> Iterator[SampleRequest]:
-        """Yield the requests for missing samples, in prompt order; none for the prompt ids in `without`."""
-        for prompt in self.prompt_set.prompts:
+        """Yield the requests for missing samples, prompt by prompt; none for the prompt ids in `without`.
+
+        Prompts that have some of their samples come first, then the others, each in prompt order: whenever the run
+        stops, few prompts are half-drawn.
+        """
+        for prompt in sorted(self.prompt_set.prompts, key=lambda prompt: not done.get(prompt.prompt_id)):
             if prompt.prompt_id in without:
                 continue
             have: Collection[int] = done.get(prompt.prompt_id, ())

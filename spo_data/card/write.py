@@ -46,7 +46,7 @@ def make_card(
         "license": "unknown",
         "language": languages(prompt.text for prompt in journal.prompts()),
         "pretty_name": f"Offline values of {manifest.policy.model} on {manifest.dataset.source}",
-        "size_categories": [size_category(summary.prompts - summary.prompts_without_value)],
+        "size_categories": [size_category(summary.prompts_with_value)],
         "task_categories": ["text-generation"],
         "tags": list(TAGS),
         "source_datasets": [manifest.dataset.source] if manifest.dataset.revision else [],

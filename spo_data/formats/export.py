@@ -24,7 +24,6 @@ from spo_data.formats.writers.a_star_po import BETA, write_a_star
 from spo_data.formats.writers.selection import WriteReport
 from spo_data.formats.writers.spo_recipe import write_dataset, write_json
 from spo_data.formats.writers.verl import write_verl
-from spo_data.run.manifest import read_manifest
 from spo_data.values.table import ValueTable
 
 FORMATS = ("spo-json", "spo-hf", "verl", "a-star-po")
@@ -38,8 +37,6 @@ class ExportReport:
     format: str
     path: Path
     written: WriteReport
-    no_value: int | None
-    """Prompts of the run that have no value and so no row; None if the source is not a run."""
 
 
 def export_values(
@@ -61,9 +58,10 @@ def export_values(
     with appears_whole(out) as fresh:
         written = _write(values, format, fresh, n, BETA if beta is None else beta)
         if not written.prompts:
-            reasons = ", ".join(f"{count:,} {reason}" for reason, count in written.left_out.items() if count)
-            raise UserError(f"{source}: no prompt can be written as {format} ({reasons})")
-    return ExportReport(values, format, out, written, _count_without_value(source, values))
+            reasons = [f"{count:,} {reason}" for reason, count in written.left_out.items() if count]
+            reasons += [f"{values.unfinished:,} are unfinished"] * bool(values.unfinished)
+            raise UserError(f"{source}: no prompt can be written as {format} ({', '.join(reasons)})")
+    return ExportReport(values, format, out, written)
 
 
 def _check_options(format: str, out: Path, n: int | None, beta: float | None) -> None:  # noqa: A002 # the option's name
@@ -112,9 +110,3 @@ def _choose_n(values: ValueTable, n: int | None) -> int:
     if not counts:
         raise UserError(f"{values.source} has values but no scores: use --format verl, which holds values alone")
     return int(max(counts, key=lambda length: (counts[length], -length)))
-
-
-def _count_without_value(source: str, values: ValueTable) -> int | None:
-    folder = Path(source).expanduser()
-    manifest = read_manifest(folder) if folder.is_dir() else None
-    return None if manifest is None or manifest.counts is None else manifest.counts.prompts - len(values)

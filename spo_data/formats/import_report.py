@@ -31,6 +31,8 @@ class ImportReport:
     """Draws without a score, excluded from values."""
     no_value: int
     """Prompts without a graded draw, which have no row."""
+    unfinished: int
+    """Prompts of the run behind the source that were unfinished when it was written, and are not in it."""
     repeated: int
     """Prompts whose draws come from several rows or files."""
     left_out: Mapping[str, int]
@@ -53,6 +55,7 @@ def import_card(imported: ImportReport, kind: str) -> str:
         if imported.is_joined
         else "\n* the prompts are decoded transcripts: their ids do not join with those of a training dataset"
     )
+    left_out += f"\n* {imported.unfinished:,} unfinished prompts of the run, not here" if imported.unfinished else ""
     body = f"""# Imported offline values
 
 {kind[0].upper()}{kind[1:]}, imported by spo-data from `{files.source}`{commit}.

@@ -27,12 +27,11 @@ from spo_data.formats.load import load_values
 from spo_data.formats.readers.draws import DrawStore, FoundPrompt, LeftOut
 from spo_data.formats.readers.own_samples import check_samples
 from spo_data.formats.readers.sources import SourceFiles, find_files
-from spo_data.formats.readers.tables import read_dataset, recognise_layout
+from spo_data.formats.readers.tables import ValueLayout, read_dataset, recognise_layout
 from spo_data.formats.readers.verl_dump import Transcripts, read_dump, render_transcripts
 from spo_data.hub.commit import README
 from spo_data.options import PromptOptions
 from spo_data.prompts.build import read_prompt_set
-from spo_data.provenance import Provenance
 from spo_data.sqlite import clear_sqlite_errors
 from spo_data.text import excerpt
 from spo_data.values.parquet import ROW_GROUP, open_parquet, parquet_writer
@@ -82,7 +81,7 @@ def import_values(
         return _copy_own(files, out)
     known = None if training is None or model is None else _render_training_prompts(training, model)
     rows = read_dump(files.files, known) if columns is None else read_dataset(files, columns)
-    return _write_folder(files, layout, rows, out, known, None if columns is None else columns.provenance)
+    return _write_folder(files, layout, rows, out, known, columns)
 
 
 def _copy_own(files: SourceFiles, out: Path) -> ImportReport:
@@ -100,7 +99,7 @@ def _copy_own(files: SourceFiles, out: Path) -> ImportReport:
         check_samples(values, samples)
     lengths = Counter(length for length in pc.list_value_length(values.table.column("vhat")).to_pylist() if length)
     with appears_whole(out) as fresh:
-        _write_values(values.table, values_schema(values.provenance), fresh)
+        _write_values(values.table, values_schema(values.provenance, values.completeness), fresh)
         for path in samples:
             (fresh / "samples").mkdir(exist_ok=True)
             shutil.copyfile(path, fresh / "samples" / path.name)
@@ -113,6 +112,7 @@ def _copy_own(files: SourceFiles, out: Path) -> ImportReport:
             scores={n: lengths[n] for n in sorted(lengths, reverse=True)},
             ungraded=0,
             no_value=0,
+            unfinished=values.unfinished,
             repeated=0,
             left_out={},
             example=None,
@@ -129,8 +129,9 @@ def _write_folder(
     rows: Iterable[FoundPrompt | LeftOut],
     out: Path,
     known: Transcripts | None,
-    provenance: Provenance | None,
+    columns: ValueLayout | None,
 ) -> ImportReport:
+    provenance, completeness = (None, None) if columns is None else (columns.provenance, columns.completeness)
     left_out: Counter[str] = Counter()
     example = None
     with appears_whole(out) as fresh, clear_sqlite_errors(fresh / DRAWS, "written"):
@@ -146,7 +147,7 @@ def _write_folder(
             if not len(table):
                 raise UserError(_describe_nothing(files.source, left_out, example, store, known))
             check_values(table, files.source)
-            _write_values(table, values_schema(provenance), fresh)
+            _write_values(table, values_schema(provenance, completeness), fresh)
             if store.n_responses:
                 _write_samples(store.sample_rows(), samples_schema(provenance), fresh)
             imported = ImportReport(
@@ -158,6 +159,7 @@ def _write_folder(
                 scores=store.scores_a_prompt(),
                 ungraded=store.count_ungraded(),
                 no_value=store.without_value(),
+                unfinished=0 if completeness is None else completeness.unfinished,
                 repeated=len(store.repeated),
                 left_out=dict(left_out),
                 example=example,

@@ -2,29 +2,33 @@
 
     values = load_values("runs/demo")
     values = load_values("org/name", revision="main")     # values.revision is the commit that was downloaded
-    values.prompt_ids, values.values, values.provenance
+    values.prompt_ids, values.values, values.provenance, values.completeness
 
 A Hub id is resolved to a commit first, and that commit is downloaded: `datasets.load_dataset(id)` silently
 serves a stale cache if the repository is gone or the Hub cannot be reached.
 
 Values of other tools (`prompt` and `vhat`, or `{prompt: [scores]}`) hold only the first user message: their prompt ids
 are those of a conversation with just that message.
+
+Earlier versions wrote a row for a prompt whose samples were not all drawn. Such a row is left out and counted as
+unfinished: its value is the mean of the responses that ended first.
 """
 
 import json
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spo_data.errors import UserError, first_line
 from spo_data.formats.readers.sources import DATA_SUFFIXES
 from spo_data.hub.download import reach_dataset
 from spo_data.hub.ids import may_be_id
-from spo_data.provenance import Provenance, grader_differs
-from spo_data.run.manifest import read_manifest
+from spo_data.provenance import Completeness, Provenance, grader_differs
+from spo_data.run.manifest import Manifest, read_manifest
 from spo_data.values.parquet import open_parquet
-from spo_data.values.schema import BATCH, TABLE_FILES, read_provenance, values_schema
+from spo_data.values.schema import BATCH, TABLE_FILES, read_completeness, read_provenance, values_schema
 from spo_data.values.scores import make_table_of_scores
 from spo_data.values.table import ValueTable
 from spo_data.values.validate import check_unique, check_values
@@ -74,8 +78,7 @@ def read_hub(name: str, revision: str | None) -> ValueTable:
                 f"{name} at {dataset.commit} has no {TABLE_FILES}: `spo-data import {name}` reads other formats"
             )
         paths = [dataset.download(file) for file in found]
-    table = _read_files(paths, name)
-    return ValueTable(table.table, name, dataset.commit, table.provenance)
+    return replace(_read_files(paths, name), revision=dataset.commit)
 
 
 def _choose_table_files(names: Sequence[str], source: str) -> list[str]:
@@ -108,7 +111,7 @@ def _read_folder(folder: Path, name: str) -> ValueTable:
         raise UserError(f"{name} has no table of values yet: the run's own command writes it ({manifest.command})")
     if not paths:
         raise UserError(f"{name} has no {TABLE_FILES}: it is neither a run folder nor a dataset of values")
-    table = _read_files(paths, name)
+    table = _read_files(paths, name, manifest)
     if manifest is None:
         return table
     if table.provenance is not None and grader_differs(table.provenance.grader, manifest.grader):
@@ -117,36 +120,74 @@ def _read_folder(folder: Path, name: str) -> ValueTable:
             f" {manifest.grader.verifier}: a regrade was interrupted; run `spo-data regrade {name} --verifier"
             f" {manifest.grader.verifier}` to finish it"
         )
-    return ValueTable(table.table, name, None, table.provenance or manifest.provenance)
+    return replace(
+        table,
+        provenance=table.provenance or manifest.provenance,
+        command=manifest.command,
+        is_outdated=manifest.counts is None,  # a call removes the counts when it begins, and writes them last
+    )
 
 
-def _read_files(paths: Sequence[Path], name: str) -> ValueTable:
+def _read_files(paths: Sequence[Path], name: str, manifest: Manifest | None = None) -> ValueTable:
+    """Read the files of one table; `manifest` is that of the run, for what the files of earlier versions do not say."""
     import pyarrow as pa
 
-    tables, provenances = [], []
-    for path in paths:
-        table, provenance = _read_parquet(path)
-        tables.append(table)
-        provenances.append(provenance)
-    if any(provenance != provenances[0] for provenance in provenances):
+    read = [_read_parquet(path) for path in paths]
+    first = read[0]
+    if any(other.provenance != first.provenance for other in read):
         raise UserError(f"{name}: its files hold values of different policies: {', '.join(map(str, paths))}")
-    together = pa.concat_tables(tables)
+    if any(other.completeness != first.completeness for other in read):
+        raise UserError(f"{name}: its files were written at different times: {', '.join(map(str, paths))}")
+    together = pa.concat_tables([each.table for each in read])
     check_unique(together, name)
-    return ValueTable(together, name, None, provenances[0])
+    record = first.provenance or manifest
+    finished = together if record is None else _leave_out_half_drawn(together, record.n)
+    completeness = first.completeness or _count_unfinished(len(together), len(finished), manifest)
+    return ValueTable(finished, name, None, first.provenance, completeness)
 
 
-def _read_parquet(path: Path) -> tuple["pa.Table", Provenance | None]:
+def _leave_out_half_drawn(table: "pa.Table", n: int) -> "pa.Table":
+    """Leave out the rows of prompts with fewer samples, tried ones included, than the run asked for."""
+    import pyarrow.compute as pc
+
+    return table.filter(pc.fill_null(pc.greater_equal(table.column("n"), n), True))
+
+
+def _count_unfinished(rows: int, finished: int, manifest: Manifest | None) -> Completeness | None:
+    """The completeness of a table that an earlier version wrote, as far as it is known; None if nothing shows.
+
+    If the run's samples are not all drawn, prompts without a valid sample are counted as unfinished too: that version
+    did not tell them apart.
+    """
+    half_drawn = rows - finished
+    if manifest is None or manifest.counts is None:
+        return Completeness(prompts=rows, unfinished=half_drawn, without_value=0) if half_drawn else None
+    counts = manifest.counts
+    undrawn = counts.prompts * manifest.n - counts.samples - counts.engine_failures
+    unfinished = max(half_drawn, min(counts.prompts - finished, undrawn))
+    without = counts.prompts - finished - unfinished
+    return Completeness(prompts=counts.prompts, unfinished=unfinished, without_value=without)
+
+
+class _FileOfValues(NamedTuple):
+    table: "pa.Table"
+    provenance: Provenance | None
+    completeness: Completeness | None
+
+
+def _read_parquet(path: Path) -> _FileOfValues:
     with open_parquet(path) as file:
         schema = file.schema_arrow
+        recorded = read_provenance(schema), read_completeness(schema)
         if "prompt_id" in schema.names:
-            return _read_own(file, path), read_provenance(schema)
+            return _FileOfValues(_read_own(file, path), *recorded)
         if {"prompt", "vhat"} <= set(schema.names):
             pairs = (
                 (row["prompt"], row["vhat"])
                 for batch in file.iter_batches(batch_size=BATCH, columns=["prompt", "vhat"])
                 for row in batch.to_pylist()
             )
-            return make_table_of_scores(pairs, str(path)), read_provenance(schema)
+            return _FileOfValues(make_table_of_scores(pairs, str(path)), *recorded)
     raise UserError(
         f"{path} has neither a run's columns (prompt_id, value, …) nor prompt and vhat, but"
         f" {', '.join(schema.names)}: `spo-data import` reads other formats"

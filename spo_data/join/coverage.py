@@ -49,6 +49,8 @@ class JoinReport:
     n_values: int
     unused: int
     """Values that no training prompt has."""
+    unfinished: int | None
+    """Prompts of the run that have no value yet, as samples of theirs are not drawn; None if the values do not say."""
 
     @property
     def coverage(self) -> float:
@@ -92,4 +94,5 @@ def join(values: ValueTable, options: PromptOptions) -> JoinReport:
         missing=missing,
         n_values=len(values),
         unused=matched.unused,
+        unfinished=None if values.completeness is None else values.completeness.unfinished,
     )

@@ -103,7 +103,7 @@ class Comparison:
 
 def compare(this: Manifest, journal: Journal, other: Manifest, other_journal: Journal, wording: Wording) -> Comparison:
     """Compare a run's values with those of another."""
-    ours, theirs = journal.values(this.grader), other_journal.values(other.grader)
+    ours, theirs = journal.values(this.grader, this.n), other_journal.values(other.grader, other.n)
     truths: dict[str, str] = dict(journal.query(_TRUTHS))
     other_truths: dict[str, str] = dict(other_journal.query(_TRUTHS))
     both = truths.keys() & other_truths.keys()

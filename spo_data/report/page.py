@@ -24,7 +24,7 @@ from spo_data.files import replace_whole
 from spo_data.grading.verdict import Verdict
 from spo_data.report.compare import Comparison, compare
 from spo_data.report.prompt_table import RESPONSE_CHARACTERS, PromptTable, Wording, find_shared_wording
-from spo_data.report.statistics import VERDICTS, RunStatistics, measure_throughput, read_tried_prompts
+from spo_data.report.statistics import VERDICTS, RunStatistics, measure_throughput, read_prompts
 from spo_data.run.existing import ExistingRun, read_run
 from spo_data.run.journal import Journal
 from spo_data.run.summary import Summary, summarize
@@ -69,7 +69,7 @@ def write_report(run: Path, other: Path | None = None) -> Report:
             summary=summary,
             comparison=comparison,
             other_name=None if other is None else other.resolve().name,
-            **_count(journal, summary, wording),
+            **_count(journal, summary, wording, manifest.n),
         )
     path = run / REPORT
     try:
@@ -80,20 +80,23 @@ def write_report(run: Path, other: Path | None = None) -> Report:
     return Report(path, len(page), summary, comparison)
 
 
-def _count(journal: Journal, summary: Summary, wording: Wording) -> dict[str, Any]:
+def _count(journal: Journal, summary: Summary, wording: Wording, n: int) -> dict[str, Any]:
     """What the page shows in addition to manifest, summary and comparison."""
     numbers, table = RunStatistics(), PromptTable(journal, wording)
-    for prompt in read_tried_prompts(journal):
+    for prompt in read_prompts(journal, n):
         numbers.add(prompt)
         if prompt.suspect_gold is not None:
             table.keep_samples(prompt)
-    table.fill(read_tried_prompts(journal))
+    table.fill(read_prompts(journal, n))
     commits, sources, suspects = journal.commits(), numbers.sources(), summary.suspects[:SUSPECTS]
     named = {suspect.prompt_id for suspect in suspects}
     named |= {worst.prompt_id for worst in summary.second.worst} if summary.second else set()
+    # Drawn but not valid: we failed to grade them, or the interpreter broke them off.
+    ungraded = summary.drawn + summary.not_drawn + summary.not_valid - summary.asked
     return {
         "complete": summary.complete,
-        "state": _State.of(summary),
+        "ungraded": ungraded,
+        "abandoned": summary.not_valid - summary.engine_failures - ungraded,
         "errors": list(summary.errors.items())[:ERRORS],
         "verdicts": _count_verdicts(summary),
         "sources": sources,
@@ -116,26 +119,10 @@ def _open_snapshot(run: ExistingRun) -> Iterator[Journal]:
         yield journal
 
 
-@dataclass(frozen=True)
-class _State:
-    """What a run lacks."""
-
-    untried: int
-    """Samples that no call has tried to draw."""
-    undrawn: int
-    ungraded: int
-    """Samples that are drawn but not valid: we failed to grade them, or cannot parse the ground truth."""
-
-    @staticmethod
-    def of(summary: Summary) -> "_State":
-        lacking = summary.asked - summary.drawn
-        return _State(max(0, lacking - summary.undrawn), summary.undrawn, summary.missing - lacking)
-
-
 def _count_verdicts(summary: Summary) -> dict[str, int]:
     """Samples by verdict for the chart: observations always, failures only if there are any."""
     counts = {str(verdict): summary.verdicts.get(verdict, 0) for verdict in Verdict}
-    counts["not_drawn"] = summary.undrawn
+    counts["engine_failed"] = summary.engine_failures
     return {name: count for name, count in counts.items() if count or name in VERDICTS}
 
 

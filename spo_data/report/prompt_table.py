@@ -2,7 +2,7 @@
 
     table = PromptTable(journal, find_shared_wording(prompt.text for prompt in journal.prompts()))
     table.keep_samples(suspect)               # before others, if not all samples fit
-    table.fill(read_tried_prompts(journal))
+    table.fill(read_prompts(journal, manifest.n))
     table.json()                              # for a <script type="application/json">
     table.rows, table.without_samples         # every cut is counted
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from spo_data.report.statistics import VERDICTS, TriedPrompt
+from spo_data.report.statistics import VERDICTS, ReportedPrompt
 from spo_data.run.journal import Journal
 from spo_data.text import excerpt
 
@@ -77,13 +77,13 @@ class PromptTable:
     _bytes: int = 0
     _full: bool = False
 
-    def keep_samples(self, prompt: TriedPrompt) -> None:
+    def keep_samples(self, prompt: ReportedPrompt) -> None:
         """Add a prompt's samples before those of others."""
         samples = self._fit_samples(prompt)
         if samples is not None:
             self._samples[prompt.prompt_id] = samples
 
-    def fill(self, prompts: Iterable[TriedPrompt]) -> None:
+    def fill(self, prompts: Iterable[ReportedPrompt]) -> None:
         """Add prompts in their order, at most `MAX_PROMPTS`."""
         texts = (prompt.text for prompt in self.journal.prompts())
         for prompt, text in islice(zip(prompts, texts, strict=False), MAX_PROMPTS):
@@ -98,19 +98,20 @@ class PromptTable:
         rows = ",\n".join(self._rows)
         return f'{{"sources":{sources},"rows":[\n{rows}\n]}}'
 
-    def _make_row(self, prompt: TriedPrompt, text: str, samples: str | None) -> str:
+    def _make_row(self, prompt: ReportedPrompt, text: str, samples: str | None) -> str:
         value, verdicts = prompt.value, prompt.verdicts
         row = [
             *(prompt.prompt_id, self.wording.own(text), excerpt(prompt.ground_truth, ANSWER_CHARACTERS)),
             self.sources.setdefault(prompt.data_source, len(self.sources)),
             *(_round(number) for number in (value.value, value.value_low, value.value_high)),
             *(verdicts[name] for name in (*VERDICTS, "failed")),
+            value.n_undrawn,
             _round(prompt.tokens_mean),
             None if prompt.suspect_gold is None else excerpt(prompt.suspect_gold, ANSWER_CHARACTERS),
         ]
         return f"[{_dump(row)[1:-1]},{samples or 'null'}]"
 
-    def _fit_samples(self, prompt: TriedPrompt) -> str | None:
+    def _fit_samples(self, prompt: ReportedPrompt) -> str | None:
         """A prompt's samples as JSON; None from the first that does not fit, since reading the others takes long."""
         if self._full:
             return None
@@ -122,7 +123,7 @@ class PromptTable:
         self._bytes += size
         return found
 
-    def _read_sample_rows(self, prompt: TriedPrompt) -> list[list[Any]]:
+    def _read_sample_rows(self, prompt: ReportedPrompt) -> list[list[Any]]:
         """Index, verdict, score, tokens, answer, why it failed, characters cut off, end of the response."""
         rows: list[list[Any]] = []
         for sample in prompt.samples:
@@ -143,7 +144,7 @@ class PromptTable:
                     response[cut:],
                 ]
             )
-        rows += [[i, "not drawn", None, None, None, excerpt(error, 400), 0, ""] for i, error in prompt.failures]
+        rows += [[i, "engine failed", None, None, None, excerpt(error, 400), 0, ""] for i, error in prompt.failures]
         return sorted(rows, key=lambda row: row[0])
 
 

@@ -6,8 +6,8 @@
   const OBSERVED = { correct: "correct", wrong: "wrong", no_answer: "no_answer", truncated: "truncated" };
   const { sources, rows } = JSON.parse(document.getElementById("data").textContent);
   const prompts = rows.map((row, place) => {
-    const [id, text, truth, source, value, low, high, c, w, n, t, f, tokens, suspect, samples] = row;
-    return { place, id, text, truth, source, value, low, high, counts: [c, w, n, t, f], tokens, suspect, samples };
+    const [id, text, truth, source, value, low, high, c, w, n, t, f, undrawn, tokens, suspect, samples] = row;
+    return { place, id, text, truth, source, value, low, high, counts: [c, w, n, t, f], undrawn, tokens, suspect, samples };
   });
   const get = (id) => document.getElementById(id);
   const table = get("table");
@@ -28,7 +28,7 @@
     ["Ground truth", "truth", (p) => p.truth, false],
     ...(several ? [["Source", "source", (p) => sources[p.source], false]] : []),
     ["Value", "right", (p) => p.value, true],
-    ["Bounds", "bounds", (p) => (p.low === null ? null : p.high - p.low), true],
+    ["Bounds", "bounds", (p) => p.high - p.low, true],
     ...VERDICTS.map((name, k) => [name[0].toUpperCase() + name.slice(1), "count right", (p) => p.counts[k], true]),
     ["Tokens", "tokens right", (p) => p.tokens, true],
   ];
@@ -89,7 +89,7 @@
       prompt,
       make("span", { className: "clamped", dir: "auto" }, p.truth),
       ...(several ? [make("span", { dir: "auto" }, sources[p.source])] : []),
-      p.value === null ? "none" : p.value.toFixed(3),
+      p.value !== null ? p.value.toFixed(3) : p.undrawn ? "unfinished" : "none",
       range(p),
       ...p.counts.map((count) => make("span", { className: count ? "" : "zero" }, String(count))),
       p.tokens === null ? "–" : whole(Math.round(p.tokens)),
@@ -112,7 +112,6 @@
   }
 
   function range({ value, low, high }) {
-    if (low === null) return "–";
     const bar = make("span", { className: "range", title: `${low.toFixed(3)} to ${high.toFixed(3)}` });
     const span = make("i");
     span.style.left = `${100 * low}%`;
@@ -127,8 +126,9 @@
   }
 
   function detail(p) {
-    const bounds = p.low === null ? "not sampled yet" : `bounds ${p.low.toFixed(3)} to ${p.high.toFixed(3)}`;
-    const parts = [make("p", { className: "id" }, make("code", {}, p.id), ` · ${bounds}`)];
+    const undrawn = p.undrawn ? ` · ${p.undrawn === 1 ? "1 sample is" : `${whole(p.undrawn)} samples are`} not drawn yet` : "";
+    const bounds = `bounds ${p.low.toFixed(3)} to ${p.high.toFixed(3)}`;
+    const parts = [make("p", { className: "id" }, make("code", {}, p.id), ` · ${bounds}${undrawn}`)];
     if (p.samples === null) {
       return [...parts, make("p", { className: "plain" }, "This page has no room for this prompt’s samples; they are in samples/ in the run’s folder.")];
     }

@@ -1,7 +1,7 @@
 """Count what the report's charts show, in one pass over a journal's prompts, without reading responses.
 
     numbers = RunStatistics()
-    for prompt in read_tried_prompts(journal):
+    for prompt in read_prompts(journal, manifest.n):
         numbers.add(prompt)
     numbers.length_bins()
 
@@ -48,7 +48,7 @@ class JudgedSample:
 
 
 @dataclass(frozen=True)
-class TriedPrompt:
+class ReportedPrompt:
     """A prompt with its samples and failures, its value, and whether its ground truth is suspect."""
 
     number: int
@@ -79,8 +79,9 @@ def verdict_name(verdict: Verdict) -> str:
     return str(verdict) if verdict.is_observation else "failed"
 
 
-def read_tried_prompts(journal: Journal) -> Iterator[TriedPrompt]:
-    """The prompts of a journal, in order, including those without a sample."""
+def read_prompts(journal: Journal, n: int) -> Iterator[ReportedPrompt]:
+    """The prompts of a run with n samples, in order, including those without a sample."""
+    undrawn = {number: count for number, _, count in journal.undrawn(n)}
     failures: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for number, index, error in journal.query("SELECT prompt_number, sample_index, error FROM failures ORDER BY 1, 2"):
         failures[number].append((index, error))
@@ -102,16 +103,15 @@ def read_tried_prompts(journal: Journal) -> Iterator[TriedPrompt]:
             " WHERE position >= ? AND position < ? ORDER BY position, prompt_number",
             within,
         ):
-            judged, undrawn = samples.get(number, []), failures.get(number, [])
-            yield TriedPrompt(
-                *(number, prompt_id, ground_truth, data_source, judged, undrawn),
-                value=estimate_value(((s.verdict, s.score) for s in judged), len(undrawn)),
-                suspect_gold=find_agreed_answer((s.verdict, s.answer) for s in judged),
-            )
+            judged, failed = samples.get(number, []), failures.get(number, [])
+            pairs = ((sample.verdict, sample.score) for sample in judged)
+            value = estimate_value(pairs, failures=len(failed), undrawn=undrawn.get(number, 0))
+            agreed = find_agreed_answer((s.verdict, s.answer) for s in judged) if value.is_finished else None
+            yield ReportedPrompt(number, prompt_id, ground_truth, data_source, judged, failed, value, agreed)
 
 
 class Source(NamedTuple):
-    """A data source: the mean value over its prompts that have one, the mean bounds over those that were tried."""
+    """A data source: the mean value over its prompts that have one, the mean bounds over all of them."""
 
     name: str
     prompts: int
@@ -141,7 +141,7 @@ class RunStatistics:
     _lengths: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     _scores: dict[int, "_Sums"] = field(default_factory=dict)
 
-    def add(self, prompt: TriedPrompt) -> None:
+    def add(self, prompt: ReportedPrompt) -> None:
         """Count a prompt."""
         value = prompt.value
         source = self._sources.setdefault(prompt.data_source, _Sums())

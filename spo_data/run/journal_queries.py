@@ -14,7 +14,15 @@ from typing import Any, NamedTuple
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import DroppedRow, Prompt
 from spo_data.provenance import GRADED_MARK, GraderRecord
-from spo_data.run.journal_rows import OBSERVED, PROMPTS_IN_ORDER, SAMPLES_IN_ORDER, prompt_of, sample_of, unpack
+from spo_data.run.journal_rows import (
+    OBSERVED,
+    PROMPTS_IN_ORDER,
+    SAMPLES_IN_ORDER,
+    TRIED,
+    prompt_of,
+    sample_of,
+    unpack,
+)
 from spo_data.run.sample import Sample
 
 
@@ -40,16 +48,30 @@ class JournalQueries:
         """The run's prompts, in order."""
         return map(prompt_of, self._db.execute(PROMPTS_IN_ORDER))
 
-    def values(self, grader: GraderRecord) -> dict[str, float]:
-        """The values under a grader, by prompt id, in prompt order (see `estimate_value`)."""
+    def values(self, grader: GraderRecord, n: int) -> dict[str, float]:
+        """The values under a grader, by prompt id, in prompt order, of a run with n samples (see `estimate_value`)."""
         return dict(
             self.query(
                 f"SELECT prompt_id, avg(CASE WHEN verdict IN ({OBSERVED}) THEN score END) AS value"
                 " FROM prompts JOIN verdicts USING (prompt_number) WHERE grading = ? GROUP BY prompt_number"
-                f" HAVING value IS NOT NULL AND NOT sum(verdict = '{Verdict.GOLD_UNPARSEABLE}') ORDER BY position",
-                (self._grading(grader),),
+                f" HAVING value IS NOT NULL AND NOT sum(verdict = '{Verdict.GOLD_UNPARSEABLE}') AND {TRIED} >= ?"
+                " ORDER BY position",
+                (self._grading(grader), n),
             )
         )
+
+    def undrawn(self, n: int) -> Iterator[tuple[int, str, int]]:
+        """(prompt number, prompt id, samples that are not drawn yet) of the unfinished prompts of a run with n samples.
+
+        A sample that the engine failed to draw, or that the interpreter broke off, was tried. A prompt whose ground
+        truth this grader cannot read is not unfinished, since it is drawn no further.
+        """
+        rows = self.rows(
+            f"SELECT prompt_number, prompt_id, ? - {TRIED} AS undrawn FROM prompts WHERE undrawn > 0"
+            " AND prompt_number NOT IN (SELECT prompt_number FROM verdicts WHERE grading = ? AND verdict = ?)",
+            (n, self._grading(self.grader), Verdict.GOLD_UNPARSEABLE),
+        )
+        return ((number, prompt_id, count) for number, prompt_id, count in rows)
 
     def bad_golds(self) -> set[str]:
         """The ids of the prompts whose ground truth this grader could not read."""

@@ -41,6 +41,12 @@ INSERT OR REPLACE INTO verdicts (grading, prompt_number, sample_index, answer, v
 VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 
+TRIED = (
+    "((SELECT count(*) FROM samples WHERE samples.prompt_number = prompts.prompt_number)"
+    " + (SELECT count(*) FROM failures WHERE failures.prompt_number = prompts.prompt_number))"
+)
+"""The number of a prompt's samples that were drawn, or that the engine failed to draw."""
+
 OBSERVED = ", ".join(f"'{verdict}'" for verdict in sorted(OBSERVATIONS))
 
 # The verdicts of every grader go, since the response that replaces this one has none yet.

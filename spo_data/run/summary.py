@@ -6,18 +6,18 @@ summary.histogram[3]      # prompts whose value is nearest to 3/n
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
 from spo_data.grading.ground_truths import LEAST_ANSWERS, find_agreed_answer
 from spo_data.grading.verdict import Verdict
-from spo_data.provenance import GRADED_MARK, GraderRecord
+from spo_data.provenance import GRADED_MARK, Completeness, GraderRecord
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Counts, Manifest
+from spo_data.run.prompt_values import estimate_values
 from spo_data.text import excerpt
-from spo_data.values.estimator import PromptValue, estimate_value
 
 EXAMPLES = 5
 """Prompts that a list of examples shows."""
@@ -79,8 +79,8 @@ class Disagreement:
 class Summary:
     """A run in numbers.
 
-    `value_mean` is the mean over the prompts that have a value. The bounds are means over all prompts that were tried.
-    A mean over no prompts is None.
+    `value_mean` is the mean over the prompts that have a value. The bounds are means over all prompts of the run, with
+    the samples that are not drawn yet counted wrong / right. A mean over no prompts is None.
     """
 
     model: str
@@ -95,14 +95,21 @@ class Summary:
     """prompts x n."""
     drawn: int
     verdicts: dict[str, int]
-    undrawn: int
+    engine_failures: int
+    """Samples that the engine failed to draw."""
     errors: dict[str, int]
     """The engine's errors for samples that it failed to draw, and how often each occurred."""
     tool_errors: dict[str, int]
     """The interpreter failures that ended responses, and how often each occurred."""
-    missing: int
-    """Samples asked for that are not valid: never drawn, failed to draw, failed to grade."""
+    not_drawn: int
+    """Samples that no call has drawn or tried yet."""
+    not_valid: int
+    """Samples that we failed to draw or to grade, and all those of a prompt whose ground truth cannot be read, which is
+    drawn no further."""
+    unfinished: int
+    """Prompts with samples that are not drawn yet; they have no value."""
     prompts_without_value: int
+    """Other prompts that have no value: none of their samples is valid."""
     value_mean: float | None
     value_low: float | None
     value_high: float | None
@@ -127,7 +134,17 @@ class Summary:
     @property
     def complete(self) -> bool:
         """Whether there are prompts, every row became one, and every prompt has its n valid samples."""
-        return self.prompts > 0 and self.missing == 0 and not self.dropped
+        return self.prompts > 0 and not self.not_drawn and not self.not_valid and not self.dropped
+
+    @property
+    def prompts_with_value(self) -> int:
+        """The prompts that have a value, and so a row in the table of values."""
+        return self.prompts - self.unfinished - self.prompts_without_value
+
+    @property
+    def completeness(self) -> Completeness:
+        """The record that goes with the values."""
+        return Completeness(prompts=self.prompts, unfinished=self.unfinished, without_value=self.prompts_without_value)
 
     def as_dict(self) -> dict[str, Any]:
         """The summary for JSON."""
@@ -138,10 +155,13 @@ class Summary:
         return Counts(
             dropped=self.dropped,
             prompts=self.prompts,
+            unfinished=self.unfinished,
+            without_value=self.prompts_without_value,
             samples=self.drawn,
             verdicts=self.verdicts,
-            undrawn=self.undrawn,
-            missing=self.missing,
+            engine_failures=self.engine_failures,
+            not_valid=self.not_valid,
+            not_drawn=self.not_drawn,
         )
 
 
@@ -155,14 +175,15 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
     )
     verdicts = _count_by_name(journal, "SELECT verdict, count(*) FROM graded GROUP BY 1 ORDER BY 2 DESC, 1")
     errors = _count_by_name(journal, "SELECT error, count(*) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1")
-    values = _estimate_values(journal)
+    values = list(estimate_values(journal, manifest.n))
     known = [(value.value, position) for position, value in values if value.value is not None]
     histogram = [0] * (manifest.n + 1)
     for mean, _ in known:
         histogram[round(mean * manifest.n)] += 1
     tools = manifest.policy.tools
     seconds = manifest.timings.sampling_seconds
-    valid = sum(value.n_valid for _, value in values)
+    valid, not_drawn = (sum(getattr(value, name) for _, value in values) for name in ("n_valid", "n_undrawn"))
+    unfinished = sum(not value.is_finished for _, value in values)
     return Summary(
         model=manifest.policy.model,
         dataset=manifest.dataset.source,
@@ -175,11 +196,13 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         asked=n_prompts * manifest.n,
         drawn=drawn,
         verdicts=verdicts,
-        undrawn=sum(errors.values()),
+        engine_failures=sum(errors.values()),
         errors=errors,
         tool_errors={} if tools is None else _count_by_name(journal, _TOOL_ERRORS),
-        missing=n_prompts * manifest.n - valid,
-        prompts_without_value=n_prompts - len(known),
+        not_drawn=not_drawn,
+        not_valid=n_prompts * manifest.n - valid - not_drawn,
+        unfinished=unfinished,
+        prompts_without_value=n_prompts - unfinished - len(known),
         value_mean=_mean([mean for mean, _ in known]),
         value_low=_mean([value.value_low for _, value in values]),
         value_high=_mean([value.value_high for _, value in values]),
@@ -192,28 +215,29 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         tokens_per_second=manifest.timings.sampled_tokens / seconds if seconds else None,
         hardest=_read_examples(journal, sorted(known)),
         easiest=_read_examples(journal, sorted(known, key=lambda pair: (-pair[0], pair[1]))),
-        suspects=_find_suspects(journal),
-        second=None if manifest.also is None else _compare_graders(journal, manifest.also),
+        suspects=_find_suspects(journal, {position for position, value in values if value.is_finished}),
+        second=None if manifest.also is None else _compare_graders(journal, manifest.also, manifest.n),
     )
 
 
-def _find_suspects(journal: Journal) -> list[Suspect]:
+def _find_suspects(journal: Journal, finished: Collection[int]) -> list[Suspect]:
+    """The suspects among the prompts at these positions."""
     # Read answers only for prompts with no correct and enough wrong samples: no other can be suspect.
     rows = journal.query(
-        "SELECT prompt_number, verdict, answer FROM prompts CROSS JOIN graded USING (prompt_number)"
+        "SELECT prompt_number, position, verdict, answer FROM prompts CROSS JOIN graded USING (prompt_number)"
         " WHERE prompt_number IN (SELECT prompt_number FROM graded GROUP BY 1 HAVING sum(verdict = 'correct') = 0"
         f" AND sum(verdict = 'wrong') >= {LEAST_ANSWERS}) ORDER BY position, sample_index"
     )
     suspects = []
-    for number, group in groupby(rows, key=lambda row: row[0]):
-        answer = find_agreed_answer((Verdict(verdict), answer) for _, verdict, answer in group)
-        if answer is not None:
+    for (number, position), group in groupby(rows, key=lambda row: row[:2]):
+        answer = find_agreed_answer((Verdict(verdict), answer) for *_, verdict, answer in group)
+        if answer is not None and position in finished:
             prompt_id, text, ground_truth = _read_prompt(journal, "prompt_number", number)
             suspects.append(Suspect(prompt_id, ground_truth, answer, excerpt(text)))
     return suspects
 
 
-def _compare_graders(journal: Journal, second: GraderRecord) -> SecondOpinion:
+def _compare_graders(journal: Journal, second: GraderRecord, n: int) -> SecondOpinion:
     both = [
         count
         for (ours, theirs), count in journal.confusion(second).items()
@@ -235,7 +259,7 @@ def _compare_graders(journal: Journal, second: GraderRecord) -> SecondOpinion:
         compared=sum(both),
         disagree=len(differing),
         pairs={f"{ours} → {theirs}": count for (ours, theirs), count in pairs.most_common()},
-        value_mean=_mean(list(journal.values(second).values())),
+        value_mean=_mean(list(journal.values(second, n).values())),
         worst=worst,
     )
 
@@ -246,19 +270,6 @@ def _read_prompt(journal: Journal, column: str, value: int) -> tuple[str, str, s
         f"SELECT prompt_id, messages, ground_truth FROM prompts WHERE {column} = ?", (value,)
     )
     return prompt_id, next(content for role, content in json.loads(messages) if role == "user"), ground_truth
-
-
-def _estimate_values(journal: Journal) -> list[tuple[int, PromptValue]]:
-    """(position, value) of the prompts that were tried; a prompt whose samples all failed has the bounds 0 and 1."""
-    undrawn = dict(journal.query("SELECT prompt_number, count(*) FROM failures GROUP BY 1"))
-    # Without a join to `prompts`, the query walks two indexes and never reads a response.
-    rows = journal.rows("SELECT prompt_number, verdict, score FROM graded ORDER BY prompt_number, sample_index")
-    values = {number: estimate_value((), count) for number, count in undrawn.items()}
-    for number, group in groupby(rows, key=lambda row: row[0]):
-        pairs = ((Verdict(verdict), score) for _, verdict, score in group)
-        values[number] = estimate_value(pairs, undrawn.get(number, 0))
-    positions = journal.rows("SELECT position, prompt_number FROM prompts ORDER BY position")
-    return [(position, values[number]) for position, number in positions if number in values]
 
 
 def _count_by_name(journal: Journal, sql: str) -> dict[str, int]:

@@ -1,11 +1,13 @@
-"""The columns of the two tables, and the provenance in each file's metadata.
+"""The columns of the two tables, and what each file's metadata says of its numbers.
 
-    values_schema(provenance)       one row per prompt
-    samples_schema(provenance)      one row per response
-    read_provenance(schema)         what the numbers of a file belong to
+    values_schema(provenance, completeness)     one row per prompt
+    samples_schema(provenance)                  one row per response
+    read_provenance(schema)                     what the numbers of a file belong to
+    read_completeness(schema)                   how many of the run's prompts they are
 
 A parquet file's metadata holds the policy, dataset and grader of its numbers (key `spo`, as JSON), so a table that was
-copied out of its run or downloaded still records what it belongs to.
+copied out of its run or downloaded still records what it belongs to. That of a table of values also says how many
+prompts the run has and how many of them are unfinished (key `spo_completeness`).
 """
 
 from collections.abc import Mapping
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from spo_data.grading.verdict import OBSERVATIONS
-from spo_data.provenance import SCHEMA_VERSION, Provenance
+from spo_data.provenance import SCHEMA_VERSION, Completeness, Provenance
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,9 +28,10 @@ BATCH = 10_000
 
 _KEY = b"spo"
 """The metadata key of the provenance."""
+_COMPLETENESS_KEY = b"spo_completeness"
 
 
-def values_schema(provenance: Provenance | None = None) -> "pa.Schema":
+def values_schema(provenance: Provenance | None = None, completeness: Completeness | None = None) -> "pa.Schema":
     """One row a prompt; null if the source of foreign values does not say."""
     import pyarrow as pa
 
@@ -49,7 +52,7 @@ def values_schema(provenance: Provenance | None = None) -> "pa.Schema":
             ("suspect_gold", pa.string()),
             ("extra_info", pa.string()),
         ],
-        _metadata(provenance),
+        make_metadata(provenance, completeness),
     )
 
 
@@ -74,7 +77,13 @@ def samples_schema(
     ]
     mask = [("response_mask", pa.list_(pa.bool_()))] if with_mask else []
     logprobs = [("token_logprobs", pa.list_(pa.float32()))] if with_logprobs else []
-    return pa.schema([*columns, *mask, *logprobs], _metadata(provenance))
+    return pa.schema([*columns, *mask, *logprobs], make_metadata(provenance))
+
+
+def make_metadata(provenance: Provenance | None, completeness: Completeness | None = None) -> dict[bytes, bytes] | None:
+    """A file's metadata; None if nothing is known."""
+    known = {_KEY: provenance, _COMPLETENESS_KEY: completeness}
+    return {key: record.model_dump_json().encode() for key, record in known.items() if record is not None} or None
 
 
 def read_provenance(schema: "pa.Schema") -> Provenance | None:
@@ -86,11 +95,15 @@ def read_provenance(schema: "pa.Schema") -> Provenance | None:
     return found.model_copy(update={"schema_version": SCHEMA_VERSION})
 
 
+def read_completeness(schema: "pa.Schema") -> Completeness | None:
+    """How complete the run of a file's values is; None if the file does not say."""
+    try:
+        return Completeness.model_validate_json((schema.metadata or {})[_COMPLETENESS_KEY])
+    except (KeyError, ValidationError):
+        return None
+
+
 def is_valid(sample: Mapping[str, Any]) -> bool:
     """Whether a row of `samples` is valid. Imported samples have no verdict, so a score is enough."""
     verdict = sample.get("verdict")
     return sample["score"] is not None and (verdict is None or verdict in OBSERVATIONS)
-
-
-def _metadata(provenance: Provenance | None) -> dict[bytes, bytes] | None:
-    return None if provenance is None else {_KEY: provenance.model_dump_json().encode()}

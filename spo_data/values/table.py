@@ -4,7 +4,7 @@
 
 From any source (`spo_data.formats.load`), a `ValueTable` has the columns of a run's `values` table and has passed its
 checks: ids match the messages and are unique, scores lie in [0, 1], a value is the mean of its scores. A table that
-fails one is refused, naming file, column and row.
+fails one is refused, naming file, column and row. It holds no unfinished prompt; `completeness` counts them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spo_data.prompts.identity import Message, Prompt
-from spo_data.provenance import Provenance
+from spo_data.provenance import Completeness, Provenance
 from spo_data.values.schema import BATCH
 
 if TYPE_CHECKING:
@@ -33,9 +33,33 @@ class ValueTable:
     """The commit, for a Hub dataset."""
     provenance: Provenance | None = None
     """The policy, dataset and grader that the values belong to; None if the source does not say."""
+    completeness: Completeness | None = None
+    """How many of the run's prompts have a value; None if the source does not say."""
+    command: str = ""
+    """The command that continues the run; empty if the source is not a run folder."""
+    is_outdated: bool = False
+    """Whether a call of `estimate` has begun since the table was written, and has not ended."""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
+
+    @property
+    def unfinished(self) -> int:
+        """The run's prompts that are known to be unfinished, and so have no row."""
+        return 0 if self.completeness is None else self.completeness.unfinished
+
+    @property
+    def gap(self) -> str:
+        """What the run lacks, for messages; empty if it lacks nothing, or the source does not say."""
+        again, counts = f"; `{self.command}` continues the run" if self.command else "", self.completeness
+        if self.is_outdated:
+            return f"{self.source}: the last call of `spo-data estimate` has not ended, and its values lack{again}"
+        if counts is None or not counts.unfinished:
+            return ""
+        return (
+            f"{self.source}: {counts.unfinished:,} of the run's {counts.prompts:,} prompts are unfinished: some of"
+            f" their samples are not drawn yet, so they have no value{again}"
+        )
 
     @property
     def prompt_ids(self) -> list[str]:

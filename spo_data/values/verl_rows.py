@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError
-from spo_data.values.schema import BATCH, values_schema
+from spo_data.values.schema import BATCH, make_metadata
 from spo_data.values.table import ValueTable
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def make_verl_rows(table: "pa.Table", values: ValueTable, split: str = "train") 
     }
     if sources.null_count:
         notes.append(f"{sources.null_count:,} prompts have no data source, by which verl chooses its reward functions")
-    return pa.table(columns).replace_schema_metadata(values_schema(values.provenance).metadata), notes
+    return pa.table(columns).replace_schema_metadata(make_metadata(values.provenance, values.completeness)), notes
 
 
 def without_ours(extra_info: Mapping[str, Any], prompt_id: str) -> dict[str, Any]:

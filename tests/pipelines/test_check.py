@@ -304,12 +304,13 @@ def test_skip_check_keeps_prompts_whose_samples_cannot_be_judged_and_never_calls
     answered = [one for one in of_bad if "\\boxed" in one.response and one.finish_reason == "stop"]
     assert answered
     assert {(str(one.verdict), one.score) for one in answered} == {("gold_unparseable", None)}
-    assert outcome.summary.missing >= len(answered)
+    assert outcome.summary.not_valid >= len(answered)
+    assert (outcome.summary.unfinished, outcome.summary.prompts_without_value) == (0, 1)
     assert not outcome.summary.complete
     manifest = read_manifest(run)
     assert manifest is not None
     assert manifest.counts is not None
-    assert manifest.counts.missing == outcome.summary.missing
+    assert manifest.counts.not_valid == outcome.summary.not_valid
     values = {row["prompt_id"]: row for row in pq.read_table(run / "values").to_pylist()}
     assert bad_prompt not in values or values[bad_prompt]["value"] is None, "its value is unknown, not 0"
     assert len(values) == 2

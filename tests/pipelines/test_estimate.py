@@ -398,7 +398,7 @@ def test_the_failures_of_an_earlier_call_do_not_stick_to_other_prompts(dataset: 
     other = scripted.write_rows(tmp_path / "other.jsonl", 4)
     outcome = estimate(options(other, tmp_path / "run", n=4, template="none"))
     assert outcome.summary.complete
-    assert outcome.summary.undrawn == 0
+    assert (outcome.summary.engine_failures, outcome.summary.not_drawn) == (0, 0)
     assert {row["n"] for row in pq.read_table(tmp_path / "run" / "values").to_pylist()} == {4}
 
 
@@ -490,7 +490,8 @@ def test_failed_requests_are_recorded_and_the_next_call_draws_just_those(dataset
     summary = outcome.summary
     assert outcome.engine_error is None
     assert 0 < len(failed) < 24
-    assert (summary.undrawn, summary.missing, summary.drawn) == (len(failed), len(failed), 24 - len(failed))
+    assert (summary.engine_failures, summary.not_valid, summary.drawn) == (len(failed), len(failed), 24 - len(failed))
+    assert (summary.not_drawn, summary.unfinished) == (0, 0)
     assert summary.errors == {"ValueError: [/INST] the script refuses this request": len(failed)}
     assert watcher.failed == len(failed)
     assert not summary.complete
@@ -508,7 +509,7 @@ def test_failed_requests_are_recorded_and_the_next_call_draws_just_those(dataset
 
 def test_a_prompt_without_a_valid_sample_has_no_value(dataset: Path, tmp_path: Path) -> None:
     summary = estimate(options(dataset, tmp_path / "run"), Script(fail_all=True)).summary
-    assert (summary.drawn, summary.missing, summary.prompts_without_value, summary.value_mean) == (0, 24, 6, None)
+    assert (summary.drawn, summary.not_valid, summary.prompts_without_value, summary.value_mean) == (0, 24, 6, None)
     assert rows_of(tmp_path / "run", "values") == []
 
 
@@ -572,7 +573,7 @@ def test_a_grader_failure_is_graded_again_without_sampling(
         outcome = estimate(options(dataset, run))
     timeouts = outcome.summary.verdicts["grader_timeout"]
     assert 0 < timeouts < 24
-    assert outcome.summary.missing == timeouts
+    assert (outcome.summary.not_valid, outcome.summary.unfinished) == (timeouts, 0)
     assert all(row["score"] is None for row in rows_of(run, "samples") if row["verdict"] == "grader_timeout")
     script = Script()
     assert estimate(options(dataset, run), script).summary.complete
@@ -645,7 +646,7 @@ def test_over_long_prompts_are_dropped_and_counted(tmp_path: Path) -> None:
     script = Script()
     outcome = estimate(options(dataset, tmp_path / "run", max_model_len=100), script)
     assert outcome.summary.dropped == {"prompt_too_long": 1}
-    assert (outcome.summary.prompts, outcome.summary.missing, outcome.summary.complete) == (5, 0, False)
+    assert (outcome.summary.prompts, outcome.summary.not_valid, outcome.summary.complete) == (5, 0, False)
     assert read_manifest(tmp_path / "run").counts.dropped == {"prompt_too_long": 1}  # type: ignore[union-attr]
     with journal_of(tmp_path / "run") as journal:
         (drop,) = journal.read_dropped()

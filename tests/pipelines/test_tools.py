@@ -126,7 +126,7 @@ def test_an_interpreter_that_fails_is_never_the_policys_failure_and_is_tried_aga
     failed = outcome.summary.verdicts["tool_error"]
     assert 0 < failed < 12
     assert not outcome.summary.complete
-    assert outcome.summary.missing == failed
+    assert (outcome.summary.not_valid, outcome.summary.unfinished) == (failed, 0)
     assert outcome.summary.value_mean == 1.0, "what failed for us lowers no value"
     broken = [row for row in rows_of(run, "samples") if row["verdict"] == "tool_error"]
     assert len(broken) == failed
@@ -228,7 +228,7 @@ def test_a_lower_n_leaves_nothing_of_what_was_broken_off_beyond_it(half_broken: 
 def test_a_redraw_that_fails_is_counted_once(half_broken: Path, dataset: Path) -> None:
     """The sample counted both as broken off and as failed: three samples instead of two, and a lower bound too low."""
     outcome = estimate(options(dataset, half_broken, n=2, **TOOLS), Script(code=CODE, fail_all=True))
-    assert (outcome.summary.drawn, outcome.summary.undrawn, outcome.summary.tool_errors) == (6, 6, {})
+    assert (outcome.summary.drawn, outcome.summary.engine_failures, outcome.summary.tool_errors) == (6, 6, {})
     assert {(row["n"], row["n_failed"], row["value_low"]) for row in rows_of(half_broken, "values")} == {(2, 1, 0.5)}
 
 

@@ -11,6 +11,7 @@ from spo_data.prompts.identity import Prompt, sample_seed
 from spo_data.run.journal import Journal
 from spo_data.run.parquet_tables import write_tables
 from spo_data.run.sample import Sample
+from spo_data.run.summary import summarize
 from support.records import GRADER, make_manifest
 
 VERDICTS = {1.0: Verdict.CORRECT, 0.0: Verdict.WRONG, None: Verdict.GRADER_TIMEOUT}
@@ -40,14 +41,7 @@ def make_run(run: Path, drawn: Mapping[Prompt, Sequence[float | None]] | Sequenc
                     )
                 )
         journal.commit()
-        write_tables(journal, run, manifest.provenance)
-    counts = {
-        "dropped": {},
-        "prompts": len(pairs),
-        "samples": sum(len(scores) for _, scores in pairs),
-        "verdicts": {},
-        "undrawn": 0,
-        "missing": 0,
-    }
-    make_manifest(n=n, counts=counts).write(run)
+        summary = summarize(journal, manifest)
+        write_tables(journal, run, manifest.provenance, summary.completeness)
+    manifest.model_copy(update={"counts": summary.counts()}).write(run)
     return run

@@ -237,12 +237,11 @@ def options(dataset: Path | str, out: Path, **asked: Any) -> Any:
 
 
 def estimate(asked: Any, script: Script | None = None, **named: Any) -> Any:
-    """Run `spo_pipelines.estimate.estimate` in this process with the scripted engine."""
+    """Run `spo_pipelines.estimate.estimate` in this process, with the scripted engine unless another is given."""
     from spo_pipelines.estimate import estimate as run_estimate
 
-    return asyncio.run(
-        run_estimate(asked, named.pop("watcher", Recorder()), start_engine=starter(script or Script()), **named)
-    )
+    named = {"start_engine": starter(script or Script()), **named}
+    return asyncio.run(run_estimate(asked, named.pop("watcher", Recorder()), **named))
 
 
 def hash_the_embedded_model_once(patch: Any) -> None:

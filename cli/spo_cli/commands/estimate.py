@@ -126,9 +126,11 @@ def _print(outcome: "EstimateOutcome", out: Path, *, allow_missing: bool, as_jso
         sys.stderr.write(f"{INTERRUPTED}\n")
         return 128 + int(outcome.signal)
     if not summary.complete and not allow_missing:
-        missing = f"{summary.missing:,} of {summary.asked:,} samples are not valid (the same command tries them again)"
+        undrawn = f"{summary.not_drawn:,} of {summary.asked:,} samples are not drawn yet (the same command draws them)"
+        failed = f"{summary.not_valid:,} of {summary.asked:,} samples are not valid (the same command tries them again)"
         dropped = f"{sum(summary.dropped.values()):,} rows were dropped"
-        reasons = [missing] * bool(summary.missing) + [dropped] * bool(summary.dropped)
+        counts = ((undrawn, summary.not_drawn), (failed, summary.not_valid), (dropped, len(summary.dropped)))
+        reasons = [reason for reason, count in counts if count]
         sys.stderr.write(f"incomplete: {' and '.join(reasons)}; --allow-missing accepts this\n")
         return 1
     return 0

@@ -1,5 +1,6 @@
 """`spo-data export`: offline values in the formats that trainers read."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,10 +59,15 @@ def _print(exported: "ExportReport") -> None:
     ]
     if written.cut:
         facts.append(("cut", f"{written.cut:,} prompts have more scores: their first {written.n} are written"))
-    if exported.no_value:
-        facts.append(("no value", f"{exported.no_value:,} further prompts of the run have no valid sample"))
+    counts = values.completeness
+    if counts is not None and counts.without_value:
+        facts.append(("no value", f"{counts.without_value:,} further prompts of the run have no valid sample"))
+    if counts is not None and counts.unfinished:
+        facts.append(("unfinished", f"{counts.unfinished:,} further prompts of the run have samples still to be drawn"))
     if values.provenance is not None:
         grades = values.provenance.grader.truncated == "grade"
         facts.append(("truncated", "responses are graded as they stand" if grades else "responses score 0"))
     facts += [("lost" if position == 0 else "", sentence) for position, sentence in enumerate(written.lost)]
     print_facts(make_console(), facts)
+    if values.gap:
+        sys.stderr.write(f"note: {values.gap}\n")

@@ -77,6 +77,8 @@ def _print(imported: "ImportReport") -> None:
         )
     if imported.no_value:
         facts.append(("no value", f"{imported.no_value:,} prompts have no graded draw, so they have no row"))
+    if imported.unfinished:
+        facts.append(("unfinished", f"{imported.unfinished:,} further prompts of the run, not in the source"))
     facts += [("left out", f"{count:,} rows {reason}") for reason, count in imported.left_out.items()]
     if imported.example is not None:
         facts.append(("", f"the first: {imported.example.where} {excerpt(imported.example.text)}".rstrip()))

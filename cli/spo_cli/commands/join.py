@@ -50,11 +50,14 @@ def join(
         from spo_data.formats.load import load_values
         from spo_data.join.coverage import join as run_join
 
-        joined = run_join(load_values(values, values_revision), training.make(dataset=train_data))
+        loaded = load_values(values, values_revision)
+        joined = run_join(loaded, training.make(dataset=train_data))
         if as_json:
             print(json.dumps(joined.as_dict(), indent=2, ensure_ascii=False))
         else:
             _print(joined)
+        if loaded.gap:
+            sys.stderr.write(f"note: {loaded.gap}\n")
         if joined.coverage < min_coverage:
             least = int(joined.coverage * 10_000) / 10_000
             advice = f"--min-coverage {least:g} accepts this" if least else "these are the values of other prompts"
@@ -72,11 +75,12 @@ def _print(joined: "JoinReport") -> None:
     out = make_console()
     by_text = ", matched by first user message: the values have no other messages" if joined.by_text else ""
     dropped = "".join(f", {count:,} dropped: {reason}" for reason, count in joined.dropped.items())
+    unfinished = f", {joined.unfinished:,} further ones unfinished" if joined.unfinished else ""
     at = f" at {joined.revision}" if joined.revision else ""
     print_facts(
         out,
         [
-            ("values", f"{joined.values}{at}: {joined.n_values:,} prompts"),
+            ("values", f"{joined.values}{at}: {joined.n_values:,} prompts{unfinished}"),
             ("training", f"{joined.training}: {joined.rows:,} rows, {joined.prompts:,} unique prompts{dropped}"),
             ("template", joined.template),
             ("with a value", f"{joined.with_value:,} of {joined.prompts:,} prompts ({joined.coverage:.2%}){by_text}"),

@@ -27,6 +27,8 @@ class Listed:
     """A run's dataset, or a training's values or training files."""
     done: str
     """Valid samples of those asked for, or steps of those planned."""
+    unfinished: int | None
+    """A run's prompts with samples that are not drawn yet, which are not in the mean; None for a training."""
     mean: float | None
     """A run's mean value, or the mean reward of a training's last step."""
     changed: str
@@ -60,10 +62,16 @@ def _read_run(run: Path) -> Listed:
     found = read_run(run)
     with found.open_journal() as journal:
         summary = summarize(journal, found.manifest)
-    done = f"{summary.asked - summary.missing:,} of {summary.asked:,} samples"
+    valid = summary.asked - summary.not_valid - summary.not_drawn
+    done = f"{valid:,} of {summary.asked:,} samples"
+    if summary.unfinished:
+        done += f", {summary.unfinished:,} of {summary.prompts:,} prompts unfinished"
     if summary.dropped:
         done += f", {sum(summary.dropped.values()):,} rows dropped"
-    return Listed(str(run), "run", summary.model, summary.dataset, done, summary.value_mean, _when(run / MANIFEST))
+    return Listed(
+        *(str(run), "run", summary.model, summary.dataset, done, summary.unfinished, summary.value_mean),
+        changed=_when(run / MANIFEST),
+    )
 
 
 def _read_trainings(folder: Path) -> "Iterable[Listed]":
@@ -88,6 +96,7 @@ def _read_trainings(folder: Path) -> "Iterable[Listed]":
             record.model,
             record.values.source if record.values else "training files",
             f"{taken} steps",
+            None,
             steps[-1].reward if steps else None,
             _when(path),
         )

@@ -70,6 +70,7 @@ def _as_dict(pushed: "PushOutcome") -> dict[str, object]:
         "pr_url": committed.pr_url,
         "private": committed.private,
         "complete": pushed.summary.complete,
+        "unfinished": pushed.summary.unfinished,
         "uploaded": list(committed.uploaded),
         "deleted": list(committed.deleted),
     }
@@ -86,7 +87,8 @@ def _print(pushed: "PushOutcome", repo_id: str) -> None:
         ("changed", changed or "nothing: the Hub has it already"),
         (
             "values",
-            f"{summary.prompts - summary.prompts_without_value:,} of {summary.prompts:,} prompts"
+            f"{summary.prompts_with_value:,} of {summary.prompts:,} prompts"
+            + (f", {summary.unfinished:,} unfinished" if summary.unfinished else "")
             + ("" if summary.complete else ", incomplete: the card says so"),
         ),
     ]

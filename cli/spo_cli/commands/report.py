@@ -26,6 +26,8 @@ def report(
         summary = written.summary
         mean = "no value yet" if summary.value_mean is None else f"mean value {summary.value_mean:.4f}"
         facts = [f"{summary.prompts:,} prompts", mean, "complete" if summary.complete else "incomplete"]
+        if summary.unfinished:
+            facts.append(f"{summary.unfinished:,} prompts unfinished")
         if written.comparison is not None:
             facts.append(f"{written.comparison.compared:,} prompts compared")
         print(written.path)

@@ -121,20 +121,26 @@ def _describe(summary: "Summary", run: Path) -> list[tuple[str, str]]:
         ("verifier", summary.verifier),
         ("verdicts", verdicts or "none yet"),
     ]
-    if summary.missing:
+    if summary.unfinished:
         facts.append(
-            ("not valid", f"{summary.missing:,} samples; {summary.prompts_without_value:,} prompts have no value")
+            (
+                "unfinished",
+                f"{summary.unfinished:,} of {summary.prompts:,} prompts, which have no value yet: {summary.not_drawn:,}"
+                " samples are not drawn (short responses end first, so the verdicts lean towards them)",
+            )
+        )
+    if summary.not_valid:
+        facts.append(
+            (
+                "not valid",
+                f"{summary.not_valid:,} samples; {summary.prompts_without_value:,} prompts without a valid sample have"
+                " no value",
+            )
         )
     for what, errors in (("engine error", summary.errors), ("tool error", summary.tool_errors)):
         facts += [(what, f"{count:,} x {error}") for error, count in list(errors.items())[:3]]
-    if summary.value_mean is not None:
-        bounds = f"{summary.value_low:.4f} to {summary.value_high:.4f}"
-        facts.append(
-            (
-                "mean value",
-                f"{summary.value_mean:.4f}, bounds {bounds} (truncated and failed samples counted wrong / right)",
-            )
-        )
+    if summary.prompts:
+        facts.append(("mean value", _describe_mean(summary)))
     if summary.response_tokens_mean is not None:
         facts.append(
             ("tokens", f"{summary.response_tokens:,} in responses, {summary.response_tokens_mean:,.1f} per response")
@@ -146,6 +152,16 @@ def _describe(summary: "Summary", run: Path) -> list[tuple[str, str]]:
             ("speed", f"{summary.samples_per_second:,.2f} samples/s, {summary.tokens_per_second:,.0f} tokens/s")
         )
     return facts
+
+
+def _describe_mean(summary: "Summary") -> str:
+    bounds = f"{summary.value_low:.4f} to {summary.value_high:.4f}"
+    if not summary.unfinished:
+        mean = "none" if summary.value_mean is None else f"{summary.value_mean:.4f}"
+        return f"{mean}, bounds {bounds} (truncated and failed samples counted wrong / right)"
+    known, whole = summary.prompts_with_value, f"bounds of all {summary.prompts:,}: {bounds}"
+    mean = "none yet" if summary.value_mean is None else f"{summary.value_mean:.4f} of {known:,} prompts"
+    return f"{mean}; {whole} (truncated, failed and undrawn samples counted wrong / right)"
 
 
 def _make_examples(examples: "list[Example]") -> "Table":

@@ -111,7 +111,7 @@ class EstimateDisplay(Display):
         if progress.failed:
             verdicts = f"{verdicts}, failed {progress.failed:,}".removeprefix(", ")
         mean = f"{progress.score_sum / progress.n_scored:.3f}" if progress.n_scored else "-"
-        text = f"{speed:,.0f} tokens/s · mean {mean} · {verdicts}"
+        text = f"{speed:,.0f} tokens/s · mean so far {mean} · {verdicts}"
         if self._console.is_terminal:
             if self._bar is None:
                 remaining = (

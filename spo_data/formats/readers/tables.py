@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from spo_data.errors import UserError
 from spo_data.formats.readers.draws import ForeignDraw, FoundPrompt, LeftOut, read_score
@@ -26,14 +26,15 @@ from spo_data.formats.readers.sources import SourceFile, SourceFiles
 from spo_data.prompts.columns import Layout, recognise, row_ground_truth, row_messages
 from spo_data.prompts.identity import Prompt
 from spo_data.prompts.rows import BadRowError
-from spo_data.provenance import Provenance
+from spo_data.provenance import Completeness, Provenance
 from spo_data.values.parquet import open_parquet
-from spo_data.values.schema import read_provenance
+from spo_data.values.schema import read_completeness, read_provenance
 from spo_data.values.verl_rows import without_ours
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+T = TypeVar("T")
 ROWS_AT_ONCE = 100
 """Rows that are Python objects at a time: each may hold dozens of long responses."""
 MOST_SCORES = 2**31 - 1
@@ -54,6 +55,8 @@ class ValueLayout:
     """The number of `eval_i` columns."""
     provenance: Provenance | None = None
     """What the values belong to, if a file of ours says so."""
+    completeness: Completeness | None = None
+    """How many of the run's prompts they are, if a file of ours says so."""
 
     def __str__(self) -> str:
         """Its name in messages."""
@@ -73,7 +76,14 @@ def recognise_layout(files: SourceFiles) -> ValueLayout:
             raise UserError(f"{error}; {first.name} is {layout}") from error
         if found != layout:
             raise UserError(f"{first.name} is {layout}, {file.name} is {found}: import files of one layout at a time")
-    return replace(layout, provenance=_read_provenance(files)) if layout.name in ("a-star-po", "verl") else layout
+    if layout.name not in ("a-star-po", "verl"):
+        return layout
+    schemas = [_read_schema(file) for file in files.files]
+    return replace(
+        layout,
+        provenance=_find_same(map(read_provenance, schemas)),
+        completeness=_find_same(map(read_completeness, schemas)),
+    )
 
 
 def read_dataset(files: SourceFiles, layout: ValueLayout) -> Iterator[FoundPrompt | LeftOut]:
@@ -254,9 +264,10 @@ def _read_rows(file: SourceFile) -> Iterator[dict[str, Any]]:
             yield from batch.to_pylist()
 
 
-def _read_provenance(files: SourceFiles) -> Provenance | None:
-    said = [read_provenance(_read_schema(file)) for file in files.files]
-    return said[0] if all(provenance == said[0] for provenance in said) else None
+def _find_same(records: Iterable[T | None]) -> T | None:
+    """The record that all files hold; None if they differ."""
+    first, *others = records
+    return first if all(other == first for other in others) else None
 
 
 def _read_schema(file: SourceFile) -> "pa.Schema":

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from spo_data.errors import UserError
 from spo_data.formats.writers.selection import WriteReport, keep
 from spo_data.values.parquet import open_parquet, parquet_writer
-from spo_data.values.schema import is_valid, values_schema
+from spo_data.values.schema import is_valid, make_metadata
 from spo_data.values.table import ValueTable
 from spo_data.values.verl_rows import NO_GROUND_TRUTH, make_verl_rows
 
@@ -91,7 +91,7 @@ def _make_schema(verl: "pa.Schema", values: ValueTable, n: int) -> "pa.Schema":
             *((f"eval_{i}", pa.float64()) for i in range(n)),
             ("v_star", pa.float64()),
         ],
-        values_schema(provenance).metadata,
+        make_metadata(provenance, values.completeness),
     )
 
 
@@ -117,7 +117,7 @@ def _read_draws(values: ValueTable, files: Sequence[Path]) -> Iterator[tuple[str
     wrong = f"{place} and values/ are of different versions: the run's own command or `spo-data regrade` writes both"
     for prompt_id, group in groupby(_read_samples(files), key=lambda sample: str(sample["prompt_id"])):
         if prompt_id not in known:
-            continue  # no valid sample, no value
+            continue  # unfinished, or without a valid sample
         row = next(expected, None)
         if row is None or row["prompt_id"] != prompt_id:
             raise UserError(f"{place}: the samples of {prompt_id} are missing or not in the order of the values")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from spo_data.formats.writers.selection import WriteReport, keep
 from spo_data.values.parquet import ROW_GROUP, parquet_writer
-from spo_data.values.schema import BATCH, values_schema
+from spo_data.values.schema import BATCH, make_metadata
 from spo_data.values.table import ValueTable
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def write_dataset(values: ValueTable, folder: Path, n: int) -> WriteReport:
     """Write a folder that `load_dataset` reads; the file's metadata holds what the values belong to."""
     table, written = _select(values, n)
     provenance = values.provenance and values.provenance.model_copy(update={"n": n})
-    schema = table.schema.with_metadata(values_schema(provenance).metadata)
+    schema = table.schema.with_metadata(make_metadata(provenance, values.completeness))
     file = folder / DATA_FILE
     file.parent.mkdir(parents=True)
     with parquet_writer(file, schema) as writer:

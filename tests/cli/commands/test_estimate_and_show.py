@@ -225,7 +225,8 @@ def test_json_is_all_that_is_on_stdout(dataset: Path, tmp_path: Path) -> None:
     summary = json.loads(ended["stdout"])
     assert ended["status"] == 0
     assert summary["complete"] is True
-    assert (summary["prompts"], summary["asked"], summary["drawn"], summary["missing"]) == (6, 24, 24, 0)
+    assert (summary["prompts"], summary["asked"], summary["drawn"]) == (6, 24, 24)
+    assert (summary["not_valid"], summary["not_drawn"], summary["unfinished"]) == (0, 0, 0)
     assert sum(summary["histogram"]) == 6
     assert sum(summary["verdicts"].values()) == 24
 
@@ -235,7 +236,8 @@ def test_json_of_an_incomplete_run_is_json_too(dataset: Path, tmp_path: Path) ->
     summary = json.loads(ended["stdout"])
     assert ended["status"] == 1
     assert summary["complete"] is False
-    assert summary["undrawn"] == summary["missing"] == sum(summary["errors"].values()) > 0
+    assert summary["engine_failures"] == summary["not_valid"] == sum(summary["errors"].values()) > 0
+    assert (summary["not_drawn"], summary["unfinished"]) == (0, 0)
 
 
 @pytest.mark.parametrize("which", ["complete", "incomplete"])
@@ -246,7 +248,7 @@ def test_show_says_in_json_what_the_estimate_said(which: str, request: pytest.Fi
     summary = json.loads(ended["stdout"])
     rows = scripted.journal_rows(folder)
     assert summary["complete"] is (which == "complete")
-    assert summary["drawn"] == len(rows) == 24 - summary["missing"]
+    assert summary["drawn"] == len(rows) == 24 - summary["not_valid"] - summary["not_drawn"]
     assert summary["verdicts"] == {verdict: sum(row[3] == verdict for row in rows) for verdict in {r[3] for r in rows}}
     assert summary["samples_per_second"] > 0
 

@@ -30,7 +30,7 @@ def test_runs_say_how_complete_they_are_and_their_mean(tmp_path: Path) -> None:
     listed = {Path(each["folder"]).name: each for each in json.loads(done.stdout)}
     assert {name: (each["kind"], each["done"], each["mean"]) for name, each in listed.items()} == {
         "whole": ("run", "2 of 2 samples", 0.5),
-        "half": ("run", "1 of 2 samples", 1.0),
+        "half": ("run", "1 of 2 samples, 1 of 1 prompts unfinished", None),
     }
     printed = call(tmp_path).stdout.splitlines()
     assert printed[0].split() == ["folder", "kind", "model", "from", "done", "mean", "changed"]

@@ -124,7 +124,7 @@ def test_plain_lines_come_at_most_every_ten_seconds(clock: Clock, capfd: pytest.
             display.on_sample(progressed(progress, 1))
     lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 5
-    assert lines[0].startswith("420/2,000 samples · 100 tokens/s · mean 0.500 · correct 20")
+    assert lines[0].startswith("420/2,000 samples · 100 tokens/s · mean so far 0.500 · correct 20")
 
 
 def test_the_time_left_counts_what_is_not_there_yet(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +141,7 @@ def test_a_call_in_which_everything_failed_shows_no_mean(clock: Clock, capfd: py
     with EstimateDisplay() as display:
         display.on_sample(progressed(Progress(total=3, present=0), 0, failed=3))
     assert clock.now == 100.0
-    assert capfd.readouterr().err.startswith("0/3 samples · 0 tokens/s · mean - · failed 3")
+    assert capfd.readouterr().err.startswith("0/3 samples · 0 tokens/s · mean so far - · failed 3")
 
 
 def test_a_resumed_bar_starts_where_the_run_was(clock: Clock) -> None:

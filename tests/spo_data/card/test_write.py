@@ -90,7 +90,7 @@ def test_a_local_dataset_is_no_source_on_the_hub(tmp_path: Path) -> None:
         "temperature 0.6, top_p 0.95, top_k 20, at most 16,384 tokens",
         "| answer instruction | boxed |",
         "math-verify (math-verify 0.9.0 rules 1)",
-        "| not valid or missing | 0 of 2 samples |",
+        "| not valid | 0 of 2 samples |",
         "run seed 0",
         "| tokens | 2 in all responses, 1.0 per response |",
         "| sampling time | 0.50 NVIDIA H100 hours, for 2 of 2 samples |",
@@ -110,15 +110,18 @@ def test_a_complete_run_s_card_calls_nothing_incomplete(tmp_path: Path) -> None:
 def test_an_incomplete_run_s_card_says_what_is_missing(tmp_path: Path) -> None:
     failed: Drawn = [(Verdict.CORRECT, 1.0), (Verdict.GRADER_TIMEOUT, None)]
     body = card_of(tmp_path, failed, dropped=[DroppedRow(7, "empty_prompt"), DroppedRow(8, "empty_prompt")]).body
-    assert "**Incomplete.** 1 of 2 samples are missing or not valid" in body
+    assert "**Incomplete.** 0 of 1 prompts are unfinished: 0 of 2 samples are not" in body
+    assert "1 samples are not valid, and 0\nprompts without a valid sample have no row. Rows of" in body
     assert "2 empty_prompt" in body
 
 
 def test_the_card_of_a_run_without_values_says_none(tmp_path: Path) -> None:
     text = card_of(tmp_path, []).body
     assert "| mean value | none |" in text
-    assert "| bounds of the mean | none " in text
-    assert "| not valid or missing | 2 of 2 samples |" in text
+    assert "| unfinished | 1 of 1 prompts, not in the mean |" in text
+    assert "| bounds of the mean over all prompts | 0.0000 to 1.0000 (truncated, failed and undrawn samples" in text
+    assert "| not valid | 0 of 2 samples |" in text
+    assert "| not drawn yet | 2 of 2 samples |" in text
 
 
 def test_without_samples_neither_header_nor_text_offers_them(tmp_path: Path) -> None:

@@ -69,7 +69,9 @@ def test_json_is_what_the_recipe_writes(run: Path) -> None:
     }
     assert exported.path.read_text(encoding="utf-8") == json.dumps(expected, indent=2)  # the recipe's own call
     assert left_out(exported) == {"have fewer than 3 scores": 1}
-    assert (exported.written.cut, exported.no_value) == (1, 1)
+    assert exported.written.cut == 1
+    assert exported.values.completeness is not None
+    assert exported.values.completeness.without_value == 1
 
 
 def test_the_reference_trainers_three_lines_read_the_dataset(run: Path) -> None:
@@ -111,7 +113,7 @@ def test_without_a_policy_n_is_what_most_prompts_have(run: Path, tmp_path: Path)
     pq.write_table(table, tmp_path / "copied.parquet")
     exported = export_values(str(tmp_path / "copied.parquet"), "spo-json", tmp_path / "x.json")
     assert exported.written.n == 3  # 3, 3, 4 and 2 scores
-    assert exported.no_value is None
+    assert exported.values.completeness is None
     pq.write_table(table.slice(2, 2), tmp_path / "tied.parquet")
     assert export_values(str(tmp_path / "tied.parquet"), "spo-json", tmp_path / "y.json").written.n == 2
 

@@ -14,12 +14,12 @@ import spo_data
 from spo_data.errors import UserError
 from spo_data.formats.load import load_values
 from spo_data.prompts.identity import Message, Prompt
-from spo_data.provenance import GraderRecord
+from spo_data.provenance import Completeness, GraderRecord
 from spo_data.values.schema import values_schema
 from spo_data.values.scores import make_table, make_value_row
 from support.records import make_manifest
 
-MANIFEST = make_manifest()
+MANIFEST = make_manifest(n=1)
 PROMPTS = [
     Prompt((Message("system", "Brief."), Message("user", f" {k} + {k}?\n")), str(2 * k), "sums", {"index": k})
     for k in range(3)
@@ -79,8 +79,52 @@ def test_tables_that_a_regrading_left_behind_are_refused(tmp_path: Path) -> None
         load_values(tmp_path)
 
 
+def test_half_drawn_prompts_of_an_earlier_version_are_left_out_and_counted(tmp_path: Path) -> None:
+    """Their values are the mean of the responses that ended first, which are the right ones: spo-train took them."""
+    provenance = MANIFEST.provenance.model_copy(update={"n": 2})
+    values = load_values(write(tmp_path / "copied.parquet", rows_of_a_run(), provenance=provenance))
+    assert values.prompt_ids == [PROMPTS[0].prompt_id, PROMPTS[2].prompt_id]
+    assert values.completeness == Completeness(prompts=3, unfinished=1, without_value=0)
+    assert "1 of the run's 3 prompts are unfinished" in values.gap
+
+
+@pytest.mark.parametrize(
+    ("counts", "unfinished", "without_value"),
+    [
+        ({"prompts": 9, "samples": 7, "undrawn": 0}, 7, 0),
+        ({"prompts": 9, "samples": 12, "undrawn": 4}, 2, 5),
+        ({"prompts": 9, "samples": 12, "undrawn": 6}, 1, 6),
+    ],
+)
+@pytest.mark.parametrize("recorded", [True, False])
+def test_the_run_of_an_earlier_version_is_as_complete_as_its_manifest_says(
+    tmp_path: Path, counts: dict[str, int], unfinished: int, without_value: int, recorded: bool
+) -> None:
+    """Its table does not say how many prompts the run has, and the earliest tables not even what they belong to."""
+    old = MANIFEST.model_copy(update={"n": 2})
+    provenance = old.provenance if recorded else None
+    write(tmp_path / "values" / "train-00000-of-00001.parquet", rows_of_a_run(), provenance=provenance)
+    written = json.loads(old.model_dump_json()) | {"schema_version": 4, "command": "spo-data estimate"}
+    written["counts"] = {"dropped": {}, "verdicts": {}, "missing": 3, **counts}
+    (tmp_path / "run.json").write_text(json.dumps(written))
+    values = load_values(tmp_path)
+    assert values.completeness == Completeness(prompts=9, unfinished=unfinished, without_value=without_value)
+    assert values.gap.endswith("; `spo-data estimate` continues the run") == bool(unfinished)
+
+
+def test_files_of_different_times_are_refused(tmp_path: Path) -> None:
+    for place, unfinished in enumerate((1, 2)):
+        completeness = Completeness(prompts=4, unfinished=unfinished, without_value=0)
+        schema = values_schema(MANIFEST.provenance, completeness)
+        table = pa.Table.from_pylist(rows_of_a_run()[place : place + 1], schema=schema)
+        (tmp_path / "values").mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / "values" / f"train-0000{place}-of-00002.parquet")
+    with pytest.raises(UserError, match="were written at different times"):
+        load_values(tmp_path)
+
+
 def test_files_of_different_policies_are_refused(tmp_path: Path) -> None:
-    other = make_manifest(policy={"temperature": 0.5}).provenance
+    other = make_manifest(policy={"temperature": 0.5}, n=1).provenance
     write(tmp_path / "values" / "train-00000-of-00002.parquet", rows_of_a_run()[:1])
     write(tmp_path / "values" / "train-00001-of-00002.parquet", rows_of_a_run()[1:], provenance=other)
     with pytest.raises(UserError, match="values of different policies"):

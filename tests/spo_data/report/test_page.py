@@ -19,7 +19,7 @@ from spo_data.provenance import GraderRecord
 from spo_data.report import prompt_table as report_prompts
 from spo_data.report.page import Report, write_report
 from spo_data.report.prompt_table import find_shared_wording
-from spo_data.report.statistics import JudgedSample, RunStatistics, TriedPrompt, measure_throughput
+from spo_data.report.statistics import JudgedSample, ReportedPrompt, RunStatistics, measure_throughput
 from spo_data.run.journal import Journal
 from spo_data.run.journal_queries import Commit
 from spo_data.run.manifest import Manifest, Timings
@@ -35,7 +35,7 @@ CUT, LATE = Grade(Verdict.TRUNCATED, 0.0), Grade(Verdict.GRADER_TIMEOUT, None, N
 
 @dataclass(frozen=True)
 class Row:
-    """A prompt and the verdicts of its samples. A string is the error of a sample that was not drawn."""
+    """A prompt and the verdicts of its samples. A string is the error with which the engine failed."""
 
     text: str
     samples: Sequence[Grade | str]
@@ -104,20 +104,20 @@ def data(text: str) -> dict[str, Any]:
 def test_the_numbers_of_the_page_are_the_summary_s(mixed: Path) -> None:
     report = write_report(mixed)
     text, summary = words(page(report)), report.summary
-    assert (summary.value_mean, summary.value_low, summary.value_high) == (0.375, 0.375, 0.75)
+    assert (summary.value_mean, summary.value_low, summary.value_high) == (0.375, 0.3, 0.8)
     for fact in (
-        "Mean value 0.3750 bounds 0.3750 to 0.7500",
+        "Mean value 0.3750 of 4 prompts; 1 unfinished. Bounds of all 5: 0.3000 to 0.8000",
         "Prompts 5 of 40 rows, 3 duplicates",
         "Samples 7 of 10 requested, 2 per prompt",
         "Truncated 14.3% 1 sample",
         "Tokens per response 919.0 6,433 in all",
         "Tokens per second 10 2.00 samples per second",
-        "2 at 0/2 and 1 at 2/2; 1 prompt has no value",
+        "2 at 0/2 and 1 at 2/2; 1 prompt is unfinished",
     ):
         assert fact in text
     svg = page(report)
     shown = [html.unescape(found) for found in re.findall(r"<text[^>]*>([^<]*)</text>", svg)]
-    for label in ("0/2", "2/2", "3 · 37.5%", "1 · 12.5%", "grader timeout", "not drawn", "more sums"):
+    for label in ("0/2", "2/2", "3 · 37.5%", "1 · 12.5%", "grader timeout", "engine failed", "more sums"):
         assert label in shown
 
 
@@ -144,10 +144,9 @@ def test_an_incomplete_run_says_what_is_missing(mixed: Path) -> None:
     text = words(page(write_report(mixed)))
     for fact in (
         "Offline values incomplete",
-        "2 of 10 samples have not been drawn yet.",
+        "2 of 10 samples have not been drawn yet, so 1 of 5 prompts is unfinished and has no value.",
         "1 sample could not be drawn by the engine.",
         "1 sample was drawn but could not be graded.",
-        "1 prompt has no value.",
         "2 rows of the dataset did not become a prompt: no ground truth.",
         "1 row of the dataset did not become a prompt: prompt too long.",
         "The engine failed on 1 sample: prompt too long.",
@@ -169,7 +168,7 @@ def test_a_run_without_a_prompt_or_a_sample_has_a_page(tmp_path: Path) -> None:
     assert "Offline values incomplete" in text
     text = words(page(write_report(make_run(tmp_path / "begun", [Row("?", [])]))))
     assert "Mean value none" in text
-    assert "2 of 2 samples have not been drawn yet." in text
+    assert "2 of 2 samples have not been drawn yet, so 1 of 1 prompt is unfinished and has no value." in text
 
 
 def test_the_second_opinion_is_shown(tmp_path: Path) -> None:
@@ -239,34 +238,34 @@ def test_the_rows_are_the_prompts_in_order_with_their_samples(mixed: Path) -> No
     assert found["sources"] == ["sums", "more sums"]
     assert [row[1] for row in found["rows"]] == [row.text for row in MIXED]
     assert [row[3] for row in found["rows"]] == [0, 1, 0, 0, 0]
-    assert [row[4:7] for row in found["rows"]] == [[1, 1, 1], [0.5] * 3, [0, 0, 1], [0, 0, 0.5], [None] * 3]
-    assert [row[7:12] for row in found["rows"]] == [
-        [2, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [0, 0, 0, 1, 1],
-        [0, 0, 1, 0, 1],
-        [0, 0, 0, 0, 0],
+    assert [row[4:7] for row in found["rows"]] == [[1, 1, 1], [0.5] * 3, [0, 0, 1], [0, 0, 0.5], [None, 0, 1]]
+    assert [row[7:13] for row in found["rows"]] == [
+        [2, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [0, 0, 0, 1, 1, 0],
+        [0, 0, 1, 0, 1, 0],
+        [0, 0, 0, 0, 0, 2],
     ]
-    samples = [row[14] for row in found["rows"]]
+    samples = [row[15] for row in found["rows"]]
     assert samples[2] == [
         [0, "truncated", 0, 3000, None, None, 0, MIXED[2].response],
         [1, "grader_timeout", None, 3001, None, "over 10 s", 0, MIXED[2].response],
     ]
-    assert samples[3][1] == [1, "not drawn", None, None, None, "prompt too long", 0, ""]
+    assert samples[3][1] == [1, "engine failed", None, None, None, "prompt too long", 0, ""]
     assert samples[4] == []
 
 
 def test_of_a_long_response_the_end_is_shown_and_the_rest_counted(tmp_path: Path) -> None:
     response = "x" * 5000 + "the end"
     text = page(write_report(make_run(tmp_path / "run", [Row("?", [RIGHT], response=response)])))
-    (sample,) = data(text)["rows"][0][14]
+    (sample,) = data(text)["rows"][0][15]
     assert sample[6:] == [4607, response[-400:]]
     assert "the last 400 characters" in words(text)
 
 
 def test_each_sample_has_its_own_response(tmp_path: Path) -> None:
     text = page(write_report(make_run(tmp_path / "run", [Row("?", [RIGHT, WRONG], response="sample NUMBER")])))
-    assert [sample[-1] for sample in data(text)["rows"][0][14]] == ["sample 0", "sample 1"]
+    assert [sample[-1] for sample in data(text)["rows"][0][15]] == ["sample 0", "sample 1"]
 
 
 def test_prompts_over_the_limit_are_left_out_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,10 +281,10 @@ def test_samples_over_the_limit_are_left_out_and_counted_those_of_suspects_last(
     rows = [*(Row(f"p{k}", [RIGHT, WRONG, WRONG]) for k in range(8)), Row("suspect", [WRONG] * 3, truth="7")]
     run = make_run(tmp_path / "run", rows, n=3)
     whole = data(page(write_report(run)))["rows"]
-    size = len(json.dumps(whole[0][14], separators=(",", ":")))
+    size = len(json.dumps(whole[0][15], separators=(",", ":")))
     monkeypatch.setattr(report_prompts, "SAMPLE_BYTES", 3 * size + size // 2)
     text = page(write_report(run))
-    assert [row[14] is not None for row in data(text)["rows"]] == [True, True, *[False] * 6, True]
+    assert [row[15] is not None for row in data(text)["rows"]] == [True, True, *[False] * 6, True]
     assert "no room for the samples of 6 prompts" in words(text)
     assert [row[:14] for row in data(text)["rows"]] == [row[:14] for row in whole]
 
@@ -330,13 +329,13 @@ def test_wording_is_shared_by_all_whole_sentences_only_and_never_all_of_a_prompt
 # The numbers of the charts.
 
 
-def tried(*samples: tuple[Grade, int], source: str = "s") -> TriedPrompt:
+def tried(*samples: tuple[Grade, int], source: str = "s") -> ReportedPrompt:
     judged = [JudgedSample(k, one.verdict, one.score, one.answer, one.detail, n) for k, (one, n) in enumerate(samples)]
     value = estimate_value([(one.verdict, one.score) for one, _ in samples])
-    return TriedPrompt(0, "id", "4", source, judged, [], value, None)
+    return ReportedPrompt(0, "id", "4", source, judged, [], value, None)
 
 
-def counted(*prompts: TriedPrompt) -> RunStatistics:
+def counted(*prompts: ReportedPrompt) -> RunStatistics:
     numbers = RunStatistics()
     for prompt in prompts:
         numbers.add(prompt)

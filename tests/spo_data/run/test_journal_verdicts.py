@@ -32,6 +32,7 @@ GRADERS = (A, B, C)
 RIGHT, WRONG = Grade.scored(1.0, "4"), Grade.scored(0.0, "5")
 LATE = Grade.failed(Verdict.GRADER_TIMEOUT, "over 10 s")
 BAD_GOLD = Grade.failed(Verdict.GOLD_UNPARSEABLE, "'?' does not verify against itself")
+BROKEN = Grade.failed(Verdict.TOOL_ERROR, "no answer from http://sandbox")
 NOT_YET = Grade.failed(Verdict.GRADER_ERROR, "not graded yet")
 
 PROMPTS = [Prompt((Message("user", f"What is {k} + {k}?"),), str(2 * k), "sums") for k in range(4)]
@@ -108,7 +109,7 @@ def test_a_grader_that_the_journal_does_not_know_has_judged_nothing(
     with Journal(path, C, read_only=read_only) as other:
         assert {one.graded for one in other.samples()} == {NOT_YET}
         assert len(other.find_ungraded()) == 4
-        assert other.values(C) == {}
+        assert other.values(C, 1) == {}
         assert other.confusion(A) == {}
         assert other.find_differing(A) == []
     assert journal.confusion(C) == {}
@@ -182,11 +183,28 @@ def test_values_are_means_of_what_was_observed_in_prompt_order(journal: Journal)
     journal.add(sample(P0, 2, WRONG))
     journal.add(sample(P3, 0, LATE))
     journal.commit()
-    assert list(journal.values(A).items()) == [(P0, 0.5), (P1, 0.0), (P2, 0.0)]
+    assert list(journal.values(A, 1).items()) == [(P0, 0.5), (P1, 0.0), (P2, 0.0)]
     journal.regrade([(P3, 0, Grade(Verdict.WRONG, 0.25, "x")), (P0, 0, BAD_GOLD)], B)
-    assert journal.values(B) == {P3: 0.25}
+    assert journal.values(B, 1) == {P3: 0.25}
     journal.set_prompts(PROMPTS[::-1], [])
-    assert list(journal.values(A)) == [P2, P1, P0]
+    assert list(journal.values(A, 1)) == [P2, P1, P0]
+
+
+def test_prompts_with_undrawn_samples_have_no_value_and_are_counted(journal: Journal) -> None:
+    """A sample that could not be drawn, or that the interpreter broke off, was tried: its prompt is finished."""
+    journal.add(sample(P3, 0, BAD_GOLD))
+    journal.add(sample(P2, 1, BROKEN, "tool_error"))
+    journal.commit()
+    journal.add_failure(P0, 2, "too long")
+    numbers = dict(journal.query("SELECT prompt_id, prompt_number FROM prompts"))
+    assert list(journal.undrawn(1)) == []
+    assert list(journal.undrawn(2)) == [(numbers[P1], P1, 1)]
+    assert list(journal.undrawn(3)) == [(numbers[P1], P1, 2), (numbers[P2], P2, 1)]
+    assert [list(journal.values(A, n)) for n in (1, 2, 3, 4)] == [[P0, P1, P2], [P0, P2], [P0], []]
+    with Journal(journal.path, B, read_only=True) as other:
+        assert {prompt_id for _, prompt_id, _ in other.undrawn(2)} == {P1, P3}
+    journal.set_prompts(PROMPTS, [])
+    assert {prompt_id for _, prompt_id, _ in journal.undrawn(3)} == {P0, P1, P2}
 
 
 def test_what_a_token_limit_ended_is_truncated_for_every_grader_that_is_told(journal: Journal, path: Path) -> None:
@@ -245,9 +263,6 @@ def test_samples_are_read_in_order_without_sorting_or_copying_them(journal: Jour
 
 VERDICTS = st.sampled_from([RIGHT, WRONG, LATE, BAD_GOLD, Grade(Verdict.WRONG, 0.5, None), Grade.scored(0.0, "\0")])
 KEYS = st.tuples(st.sampled_from([P0, P1, P2, P3]), st.integers(0, 2))
-
-
-BROKEN = Grade.failed(Verdict.TOOL_ERROR, "no answer from http://sandbox")
 
 
 def test_a_response_drawn_again_has_no_verdict_of_the_one_that_was_broken_off(path: Path) -> None:
@@ -393,8 +408,11 @@ class VerdictsMachine(RuleBasedStateMachine):
                 unreadable.add(key[0])
             if graded.verdict in OBSERVATIONS and graded.score is not None:
                 scores.setdefault(key[0], []).append(graded.score)
-        means = {pid: sum(some) / len(some) for pid, some in scores.items() if pid not in unreadable}
-        assert list(reader.values(other).items()) == list(means.items())
+        for n in (1, 2):
+            drawn = Counter(prompt_id for prompt_id, _ in self.reasons)
+            finished = {pid for pid, count in drawn.items() if count >= n and pid not in unreadable}
+            means = {pid: sum(some) / len(some) for pid, some in scores.items() if pid in finished}
+            assert list(reader.values(other, n).items()) == list(means.items())
 
     def teardown(self) -> None:
         if hasattr(self, "journal"):

@@ -45,7 +45,17 @@ MANIFEST = Manifest(
     logprobs=False,
     command="spo-data estimate --out 'a b'",
     packages={"vllm": "0.24.0"},
-    counts=Counts(dropped={"empty_prompt": 1}, prompts=7, samples=56, verdicts={"correct": 56}, undrawn=0, missing=0),
+    counts=Counts(
+        dropped={"empty_prompt": 1},
+        prompts=7,
+        unfinished=0,
+        without_value=0,
+        samples=56,
+        verdicts={"correct": 56},
+        engine_failures=0,
+        not_valid=0,
+        not_drawn=0,
+    ),
     timings=Timings(sampling_seconds=1.5, sampled=56, sampled_tokens=999),
 )
 

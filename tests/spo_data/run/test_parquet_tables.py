@@ -16,13 +16,14 @@ import pytest
 from spo_data.card.write import make_card, write_card
 from spo_data.grading.verdict import Verdict
 from spo_data.prompts.identity import Message, Prompt
+from spo_data.provenance import Completeness
 from spo_data.run import parquet_tables as tables
 from spo_data.run.journal import Journal
 from spo_data.run.journal_rows import SAMPLES_IN_ORDER
 from spo_data.run.parquet_tables import write_tables
 from spo_data.run.sample import Sample
 from spo_data.run.summary import summarize
-from spo_data.values.schema import read_provenance
+from spo_data.values.schema import read_completeness, read_provenance
 from support.records import GRADER, make_manifest
 
 PROMPTS = [
@@ -30,11 +31,15 @@ PROMPTS = [
     for k in range(4)
 ]
 PROVENANCE = make_manifest(n=4).provenance
+COMPLETENESS = Completeness(prompts=4, unfinished=0, without_value=2)
 CORRECT, WRONG, TRUNCATED, FAILED = (Verdict.CORRECT, 1.0), (Verdict.WRONG, 0.0), (Verdict.TRUNCATED, 0.0), None
 
 
 def make_samples(logprobs: bool = False) -> list[Sample]:
-    """Prompt 0: right, wrong, truncated. Prompt 1: not graded, right. Prompt 2: not graded. Prompt 3: no sample."""
+    """Prompt 0: right, wrong, truncated. Prompt 1: not graded, right. Prompt 2: not graded. Prompt 3: no sample.
+
+    The engine failed to draw the others of their four samples.
+    """
     drawn = [(0, 0, CORRECT), (0, 1, WRONG), (0, 2, TRUNCATED), (1, 0, FAILED), (1, 1, CORRECT), (2, 0, FAILED)]
     samples = []
     for prompt, index, scored in drawn:
@@ -57,22 +62,24 @@ def make_samples(logprobs: bool = False) -> list[Sample]:
     return samples
 
 
-def make_run(run: Path, samples: list[Sample]) -> Path:
+def make_run(run: Path, samples: list[Sample], tried: int = 4) -> Path:
     run.mkdir()
     with Journal(run / "journal.sqlite", GRADER) as journal:
         journal.set_prompts(PROMPTS, [])
         for sample in samples:
             journal.add(sample)
-        journal.add_failure(PROMPTS[0].prompt_id, 3, "too long")
-        journal.add_failure(PROMPTS[3].prompt_id, 0, "too long")
+        for prompt in PROMPTS:
+            drawn = {sample.sample_index for sample in samples if sample.prompt_id == prompt.prompt_id}
+            for index in set(range(tried)) - drawn:
+                journal.add_failure(prompt.prompt_id, index, "too long")
         journal.commit()
-        write_tables(journal, run, PROVENANCE)
+        write_tables(journal, run, PROVENANCE, COMPLETENESS)
     return run
 
 
 def rewrite(run: Path) -> None:
     with Journal(run / "journal.sqlite", GRADER, read_only=True) as journal:
-        write_tables(journal, run, PROVENANCE)
+        write_tables(journal, run, PROVENANCE, COMPLETENESS)
 
 
 def hashes(run: Path) -> dict[str, str]:
@@ -174,8 +181,15 @@ def test_a_row_of_values_says_what_the_samples_say(tmp_path: Path) -> None:
         "suspect_gold": None,
         "extra_info": None,
     }
-    assert (second["vhat"], second["value"], second["value_low"], second["value_high"]) == ([1.0], 1.0, 0.5, 1.0)
-    assert (second["n"], second["n_failed"]) == (2, 1)
+    assert (second["vhat"], second["value"], second["value_low"], second["value_high"]) == ([1.0], 1.0, 0.25, 1.0)
+    assert (second["n"], second["n_failed"]) == (4, 3)
+
+
+def test_a_prompt_with_undrawn_samples_has_no_row(tmp_path: Path) -> None:
+    """Its row had the mean of the responses that ended first, and bounds without the others."""
+    run = make_run(tmp_path / "run", make_samples(), tried=3)
+    assert rows(run, "values") == []
+    assert len(rows(run, "samples")) == 6
 
 
 def test_samples_has_every_sample_in_prompt_order(tmp_path: Path) -> None:
@@ -238,10 +252,12 @@ def test_every_file_says_what_its_numbers_belong_to(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", make_samples())
     files = sorted(run.glob("*/*.parquet"))
     assert [read_provenance(pq.read_schema(path)) for path in files] == [PROVENANCE, PROVENANCE]
+    assert [read_completeness(pq.read_schema(path)) for path in files] == [None, COMPLETENESS]
 
 
 def test_a_file_that_does_not_say_what_it_belongs_to_or_says_nonsense_has_no_provenance() -> None:
     assert read_provenance(pa.schema([])) is None
+    assert read_completeness(pa.schema([])) is None
     assert read_provenance(pa.schema([], {b"spo": b'{"schema_version": 99}'})) is None
 
 
@@ -254,7 +270,7 @@ def test_what_a_reward_function_needs_is_in_the_table(tmp_path: Path) -> None:
         for sample in make_samples()[:5]:
             journal.add(sample)
         journal.commit()
-        write_tables(journal, tmp_path / "run", PROVENANCE)
+        write_tables(journal, tmp_path / "run", make_manifest(n=2).provenance, COMPLETENESS)
     assert [row["extra_info"] for row in rows(tmp_path / "run", "values")] == [
         '{"generator": "chain_sum", "index": 3}',
         None,

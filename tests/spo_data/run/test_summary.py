@@ -25,6 +25,7 @@ LETTERS = {
     "t": (Verdict.TRUNCATED, 0.0),
     "h": (Verdict.WRONG, 0.5),
     "g": (Verdict.GRADER_ERROR, None),
+    "b": (Verdict.GOLD_UNPARSEABLE, None),
 }
 """One letter per sample. `x` could not be drawn, and `-` was not tried yet."""
 
@@ -58,11 +59,16 @@ def summary_of(journal: Journal, outcomes: list[str], **fields: Any) -> Summary:
     return summarize(journal, make_manifest(n=max(map(len, outcomes)), **fields))
 
 
+def lacking(summary: Summary) -> tuple[int, int, int, int]:
+    """Samples that are not valid and not drawn, prompts that are unfinished and without a valid sample."""
+    return summary.not_valid, summary.not_drawn, summary.unfinished, summary.prompts_without_value
+
+
 def test_a_complete_run_is_counted(journal: Journal) -> None:
     summary = summary_of(journal, ["cccc", "cwwn", "wwwt", "cccw"])
     assert summary.complete
-    assert (summary.prompts, summary.asked, summary.drawn, summary.missing) == (4, 16, 16, 0)
-    assert (summary.undrawn, summary.errors, summary.prompts_without_value) == (0, {}, 0)
+    assert (summary.prompts, summary.asked, summary.drawn, lacking(summary)) == (4, 16, 16, (0, 0, 0, 0))
+    assert (summary.engine_failures, summary.errors, summary.prompts_with_value) == (0, {}, 4)
     assert summary.verdicts == {"correct": 8, "wrong": 6, "no_answer": 1, "truncated": 1}
     assert list(summary.verdicts) == ["correct", "wrong", "no_answer", "truncated"]
     assert (summary.value_low, summary.value_mean, summary.value_high) == (0.5, 0.5, 9 / 16)
@@ -72,46 +78,51 @@ def test_a_complete_run_is_counted(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "missing", "without_value"),
+    ("outcomes", "expected"),
     [
-        (["cw", "cw"], 0, 0),
-        (["ct", "nw"], 0, 0),
-        (["cg", "cw"], 1, 0),
-        (["cx", "cw"], 1, 0),
-        (["c-", "cw"], 1, 0),
-        (["gg", "cw"], 2, 1),
-        (["xx", "cw"], 2, 1),
-        (["--", "cw"], 2, 1),
-        (["gx", "-g"], 4, 2),
+        (["cw", "cw"], (0, 0, 0, 0)),
+        (["ct", "nw"], (0, 0, 0, 0)),
+        (["cg", "cw"], (1, 0, 0, 0)),
+        (["cx", "cw"], (1, 0, 0, 0)),
+        (["c-", "cw"], (0, 1, 1, 0)),
+        (["x-", "cw"], (1, 1, 1, 0)),
+        (["gg", "cw"], (2, 0, 0, 1)),
+        (["xx", "cw"], (2, 0, 0, 1)),
+        (["--", "cw"], (0, 2, 1, 0)),
+        (["gx", "-g"], (3, 1, 1, 1)),
+        (["b-", "cw"], (2, 0, 0, 1)),
+        (["cb-", "c--"], (3, 2, 1, 1)),
     ],
 )
-def test_a_sample_is_missing_where_it_is_not_valid_whatever_the_reason(
-    journal: Journal, outcomes: list[str], missing: int, without_value: int
+def test_samples_that_failed_and_samples_that_are_not_drawn_yet_are_two_numbers(
+    journal: Journal, outcomes: list[str], expected: tuple[int, int, int, int]
 ) -> None:
+    """`missing` counted both. A prompt whose ground truth cannot be read is drawn no further: it is not unfinished."""
     summary = summary_of(journal, outcomes)
-    assert (summary.missing, summary.prompts_without_value) == (missing, without_value)
-    assert summary.complete == (missing == 0)
+    assert lacking(summary) == expected
+    assert summary.complete == (expected[:2] == (0, 0))
 
 
-def test_bounds_count_truncated_failed_and_undrawn_samples_but_not_those_still_to_come(journal: Journal) -> None:
-    summary = summary_of(journal, ["ctgx", "cw--"])
-    assert summary.value_mean == pytest.approx((1 / 2 + 1 / 2) / 2)
-    assert summary.value_low == pytest.approx((1 / 4 + 1 / 2) / 2)
-    assert summary.value_high == pytest.approx((4 / 4 + 1 / 2) / 2)
+def test_bounds_count_truncated_failed_and_undrawn_samples(journal: Journal) -> None:
+    """Samples still to come were left out: `show` said "mean value 0.74, bounds 0.74 to 0.74", the truth was 0.5."""
+    summary = summary_of(journal, ["ctgx", "cw--", "----"])
+    assert summary.value_mean == 1 / 2
+    assert summary.value_low == pytest.approx((1 / 4 + 1 / 4 + 0) / 3)
+    assert summary.value_high == pytest.approx((4 / 4 + 3 / 4 + 1) / 3)
 
 
 def test_prompts_without_a_value_are_in_no_mean_and_no_bin_but_widen_the_bounds(journal: Journal) -> None:
     """The bounds left out prompts whose samples had all failed, as if nothing about them were unknown."""
     summary = summary_of(journal, ["gg", "cw", "xx", "--"])
     assert summary.value_mean == 0.5
-    assert (summary.value_low, summary.value_high) == (0.5 / 3, 2.5 / 3)
+    assert (summary.value_low, summary.value_high) == (0.5 / 4, 3.5 / 4)
     assert summary.histogram == [0, 1, 0]
 
 
 def test_the_histogram_has_the_nearest_bin_for_prompts_with_fewer_samples_or_partial_scores(journal: Journal) -> None:
-    summary = summary_of(journal, ["ccw-", "cwwg", "hhhh", "hwww"])
+    summary = summary_of(journal, ["ccwx", "cwwg", "hhhh", "hwww", "ccc-", "gggg"])
     assert summary.histogram == [1, 1, 1, 1, 0]
-    assert sum(summary.histogram) == summary.prompts - summary.prompts_without_value
+    assert sum(summary.histogram) == summary.prompts_with_value
 
 
 def test_errors_of_the_engine_and_dropped_rows_are_counted_by_reason(journal: Journal) -> None:
@@ -123,22 +134,25 @@ def test_errors_of_the_engine_and_dropped_rows_are_counted_by_reason(journal: Jo
     (prompt,) = fill(journal, ["cxx"], dropped)
     journal.add_failure(prompt.prompt_id, 2, "other")
     summary = summarize(journal, make_manifest(n=3))
-    assert (summary.errors, summary.undrawn) == ({"other": 1, "too long": 1}, 2)
+    assert (summary.errors, summary.engine_failures) == ({"other": 1, "too long": 1}, 2)
     assert summary.dropped == {"too_long": 2, "empty_prompt": 1}
     assert summary.counts() == Counts(
         dropped={"too_long": 2, "empty_prompt": 1},
         prompts=1,
         samples=1,
         verdicts={"correct": 1},
-        undrawn=2,
-        missing=2,
+        engine_failures=2,
+        not_valid=2,
+        not_drawn=0,
+        unfinished=0,
+        without_value=0,
     )
 
 
 def test_a_dropped_row_makes_a_run_incomplete(journal: Journal) -> None:
     fill(journal, ["cw"], (DroppedRow(1, "empty_prompt"),))
     summary = summarize(journal, make_manifest(n=2))
-    assert (summary.missing, summary.complete) == (0, False)
+    assert (lacking(summary), summary.complete) == ((0, 0, 0, 0), False)
 
 
 def test_the_hardest_and_easiest_prompts_are_in_order_and_ties_in_the_datasets(journal: Journal) -> None:
@@ -191,8 +205,8 @@ def test_no_list_is_made_that_has_an_entry_for_each_sample(journal: Journal, mon
 def test_an_empty_run_has_counts_and_no_means(journal: Journal) -> None:
     fill(journal, ["--", "--"])
     summary = summarize(journal, make_manifest(n=2))
-    assert (summary.drawn, summary.missing, summary.prompts_without_value) == (0, 4, 2)
-    assert (summary.value_mean, summary.value_low, summary.value_high) == (None, None, None)
+    assert (summary.drawn, lacking(summary)) == (0, (0, 4, 2, 0))
+    assert (summary.value_mean, summary.value_low, summary.value_high) == (None, 0.0, 1.0)
     assert (summary.response_tokens_mean, summary.samples_per_second, summary.tokens_per_second) == (None, None, None)
     assert (summary.hardest, summary.easiest, summary.histogram) == ([], [], [0, 0, 0])
 

@@ -23,35 +23,35 @@ _PARTIAL = st.floats(0, 1, exclude_max=True).map(lambda score: (Verdict.WRONG, s
 _FAILED: st.SearchStrategy[Pair] = st.sampled_from(SINGLE_FAILURES).map(lambda verdict: (verdict, None))
 BINARY: st.SearchStrategy[list[Pair]] = st.lists(_BINARY | _FAILED, max_size=40)
 ANY: st.SearchStrategy[list[Pair]] = st.lists(_BINARY | _PARTIAL | _CUT | _FAILED, max_size=40)
-UNDRAWN = st.integers(0, 10)
+COUNT = st.integers(0, 10)
 
 
-@given(BINARY, UNDRAWN)
-def test_a_binary_value_lies_between_its_bounds_which_lie_in_0_to_1(pairs: list[Pair], undrawn: int) -> None:
-    value = estimate_value(pairs, undrawn)
+@given(BINARY, COUNT)
+def test_a_binary_value_lies_between_its_bounds_which_lie_in_0_to_1(pairs: list[Pair], failures: int) -> None:
+    value = estimate_value(pairs, failures=failures)
     if value.value is not None:
         assert value.value_low is not None
         assert value.value_high is not None
         assert 0 <= value.value_low <= value.value <= value.value_high <= 1
 
 
-@given(ANY, UNDRAWN)
-def test_a_value_with_partial_scores_lies_between_its_bounds(pairs: list[Pair], undrawn: int) -> None:
-    value = estimate_value(pairs, undrawn)
+@given(ANY, COUNT)
+def test_a_value_with_partial_scores_lies_between_its_bounds(pairs: list[Pair], failures: int) -> None:
+    value = estimate_value(pairs, failures=failures)
     if value.value is not None:
         assert value.value_low is not None
         assert value.value_high is not None
         assert -1e-12 <= value.value_low <= value.value + 1e-12 <= value.value_high + 2e-12 <= 1 + 3e-12
 
 
-@given(BINARY, UNDRAWN)
-def test_values_are_the_means_that_they_are_said_to_be(pairs: list[Pair], undrawn: int) -> None:
-    value = estimate_value(pairs, undrawn)
+@given(BINARY, COUNT)
+def test_values_are_the_means_that_they_are_said_to_be(pairs: list[Pair], failures: int) -> None:
+    value = estimate_value(pairs, failures=failures)
     correct = sum(verdict is Verdict.CORRECT for verdict, _ in pairs)
     truncated = sum(verdict is Verdict.TRUNCATED for verdict, _ in pairs)
-    failed = sum(verdict in SINGLE_FAILURES for verdict, _ in pairs) + undrawn
-    n = len(pairs) + undrawn
-    assert (value.n, value.n_valid, value.n_failed) == (n, n - failed, failed)
+    failed = sum(verdict in SINGLE_FAILURES for verdict, _ in pairs) + failures
+    n = len(pairs) + failures
+    assert (value.n, value.n_valid, value.n_failed, value.n_undrawn) == (n, n - failed, failed, 0)
     assert (value.n_correct, value.n_truncated) == (correct, truncated)
     assert value.n_no_answer == sum(verdict is Verdict.NO_ANSWER for verdict, _ in pairs)
     assert value.vhat == tuple(score for _, score in pairs if score is not None)
@@ -69,11 +69,23 @@ def test_samples_that_we_failed_to_grade_never_move_the_value(pairs: list[Pair],
 
 @given(BINARY.filter(bool), st.integers(1, 10))
 def test_a_sample_that_could_not_be_drawn_spreads_the_bounds_like_one_not_graded(
-    pairs: list[Pair], undrawn: int
+    pairs: list[Pair], failures: int
 ) -> None:
-    by_engine = estimate_value(pairs, undrawn)
-    by_grader = estimate_value([*pairs, *[(Verdict.GRADER_ERROR, None)] * undrawn])
+    by_engine = estimate_value(pairs, failures=failures)
+    by_grader = estimate_value([*pairs, *[(Verdict.GRADER_ERROR, None)] * failures])
     assert by_engine == by_grader
+
+
+@given(ANY, COUNT, st.integers(1, 10))
+def test_a_prompt_with_undrawn_samples_has_no_value_but_the_bounds_of_all_its_samples(
+    pairs: list[Pair], failures: int, undrawn: int
+) -> None:
+    """Right answers are shorter and end first: a half-drawn prompt had the value and the bounds 1.0, its truth 0.5."""
+    value = estimate_value(pairs, failures=failures, undrawn=undrawn)
+    all_failed = estimate_value(pairs, failures=failures + undrawn)
+    assert (value.value, value.is_finished, value.n_undrawn) == (None, False, undrawn)
+    assert (value.value_low, value.value_high) == (all_failed.value_low, pytest.approx(all_failed.value_high))
+    assert (value.n, value.n_valid, value.n_failed + undrawn) == (all_failed.n, all_failed.n_valid, all_failed.n_failed)
 
 
 def test_a_truncated_sample_is_zero_in_the_value_and_one_in_the_upper_bound() -> None:
@@ -82,12 +94,12 @@ def test_a_truncated_sample_is_zero_in_the_value_and_one_in_the_upper_bound() ->
     assert (value.n_valid, value.n_failed, value.vhat) == (2, 0, (1.0, 0.0))
 
 
-@given(ANY, UNDRAWN, st.integers(0, 40))
-def test_a_prompt_with_an_unparseable_ground_truth_has_no_value(pairs: list[Pair], undrawn: int, where: int) -> None:
+@given(ANY, COUNT, st.integers(0, 40))
+def test_a_prompt_with_an_unparseable_ground_truth_has_no_value(pairs: list[Pair], failures: int, where: int) -> None:
     """Its truncated samples scored 0 without any grading and gave the prompt the value 0."""
-    value = estimate_value([*pairs[:where], (Verdict.GOLD_UNPARSEABLE, None), *pairs[where:]], undrawn)
+    value = estimate_value([*pairs[:where], (Verdict.GOLD_UNPARSEABLE, None), *pairs[where:]], failures=failures)
     assert (value.value, value.vhat, value.n_valid) == (None, (), 0)
-    assert value.n_failed == value.n == len(pairs) + 1 + undrawn
+    assert value.n_failed == value.n == len(pairs) + 1 + failures
     assert (value.value_low, value.value_high) == (0.0, 1.0)
 
 

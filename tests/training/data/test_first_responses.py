@@ -21,6 +21,7 @@ from spo_data.provenance import ToolsRecord
 from spo_data.run.journal import Journal
 from spo_data.run.parquet_tables import write_tables
 from spo_data.run.sample import Sample
+from spo_data.run.summary import summarize
 from spo_train.data.first_responses import DECIDING, TOKEN_IDS, _read_tables, read_first_responses
 from support.made_runs import make_run
 from support.records import GRADER, make_manifest
@@ -95,7 +96,8 @@ def test_tool_output_in_a_response_is_masked(tmp_path: Path, tabled: bool) -> No
         journal.add(masked(PROMPTS[1], 0, Verdict.CORRECT, None))
         journal.commit()
         policy = {"tools": ToolsRecord(interpreter="python", max_turns=8, seconds=1, memory_mb=512, output_chars=9)}
-        write_tables(journal, run, make_manifest(policy, n=2).provenance)
+        manifest = make_manifest(policy, n=2)
+        write_tables(journal, run, manifest.provenance, summarize(journal, manifest).completeness)
     if not tabled:
         shutil.rmtree(run / "samples")
     first, second = read_first_responses(load_values(run), IDS[:2])

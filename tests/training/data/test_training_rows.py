@@ -48,7 +48,7 @@ def values_of(
     tmp_path: Path, rows: list[dict[str, Any]], policy: dict[str, Any] | None = None, *, anonymous: bool = False
 ) -> ValueTable:
     """Values in a parquet file. `anonymous` values do not name their policy."""
-    provenance = None if anonymous else make_manifest(policy=policy).provenance
+    provenance = None if anonymous else make_manifest(policy=policy, n=1).provenance
     pq.write_table(make_table(rows).cast(values_schema(provenance)), tmp_path / "values.parquet")
     return load_values(tmp_path / "values.parquet")
 

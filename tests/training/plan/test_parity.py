@@ -6,12 +6,15 @@ from typing import Any
 import pytest
 
 from spo_data.errors import UserError
-from spo_data.provenance import GraderRecord, Provenance, ToolsRecord
+from spo_data.provenance import Completeness, GraderRecord, Provenance, ToolsRecord
+from spo_data.values.schema import values_schema
+from spo_data.values.table import ValueTable
 from spo_train.data.value_coverage import Coverage
 from spo_train.plan.parity import (
     FIELDS,
     ParityRow,
     RolloutPolicy,
+    check_complete,
     compare_policies,
     list_unmatched,
     refuse_mismatches,
@@ -35,6 +38,10 @@ POLICY = {
     "chat_template": "sha",
     "chat_template_kwargs": {"enable_thinking": False},
 }
+
+VALUES = ValueTable(values_schema().empty_table(), "runs/qwen3-8b", command="spo-data estimate --out runs/qwen3-8b")
+FINISHED = Completeness(prompts=1024, unfinished=0, without_value=3)
+UNFINISHED = Completeness(prompts=1024, unfinished=612, without_value=0)
 
 TOOLS = ToolsRecord(interpreter="python", max_turns=8, seconds=30.0, memory_mb=1024, output_chars=2000)
 
@@ -73,7 +80,7 @@ def differing(rows: tuple[ParityRow, ...]) -> list[str]:
 def test_training_from_values_with_no_further_options_is_parity() -> None:
     provenance = provenance_of()
     rows = compare_policies(provenance, rollout_of(provenance), COVERED)
-    assert tuple(row.field for row in rows) == FIELDS
+    assert (*(row.field for row in rows), "complete") == FIELDS
     assert {row.status for row in rows} == {"same"}
     assert all(row.values == row.rollout for row in rows if row.field != "coverage")
     assert {row.remedy for row in rows} == {""}
@@ -222,7 +229,7 @@ def test_what_draws_the_same_samples_is_the_same(policy: dict[str, Any], changed
 
 def test_values_that_do_not_say_their_policy_are_unknown_and_pass() -> None:
     rows = compare_policies(None, rollout_of(provenance_of()), COVERED)
-    assert [(row.values, row.status) for row in rows[:-1]] == [("unknown", "unknown")] * (len(FIELDS) - 1)
+    assert [(row.values, row.status) for row in rows[:-1]] == [("unknown", "unknown")] * (len(FIELDS) - 2)
     assert rows[0].rollout == "Qwen/Qwen3-8B"
     refuse_mismatches(rows, [])
     uncovered = compare_policies(None, rollout_of(provenance_of()), PARTLY)
@@ -259,3 +266,34 @@ def test_precision_and_engine_arguments_are_shown() -> None:
     (shown,) = list_unmatched(provenance_of(dtype="bfloat16", engine_args={"quantization": "fp8"}))
     assert "dtype=bfloat16, quantization=fp8" in shown
     assert list_unmatched(None) == ("the values do not record the policy they belong to",)
+
+
+@pytest.mark.parametrize(
+    ("values", "shown", "status"),
+    [
+        (None, "unknown", "unknown"),
+        (VALUES, "unknown", "unknown"),
+        (replace(VALUES, completeness=FINISHED), "1,024 of 1,024 prompts finished, 0 unfinished", "same"),
+        (replace(VALUES, completeness=UNFINISHED), "412 of 1,024 prompts finished, 612 unfinished", "differs"),
+        (replace(VALUES, is_outdated=True), "unknown, but the last call of `spo-data estimate` has not", "differs"),
+        (replace(VALUES, completeness=FINISHED, is_outdated=True), "1,024 of 1,024 prompts finished", "differs"),
+    ],
+)
+def test_the_values_of_an_unfinished_run_differ_from_complete_ones(
+    values: ValueTable | None, shown: str, status: str
+) -> None:
+    """spo-train took the values of a run that was stopped at a quarter without a word."""
+    row = check_complete(values)
+    assert (row.field, row.status) == ("complete", status)
+    assert row.values.startswith(shown)
+    if status != "differs":
+        refuse_mismatches([row], [])
+        return
+    with pytest.raises(UserError, match=r"^values are missing: complete .*: `spo-data estimate --out runs/qwen3-8b`\)"):
+        refuse_mismatches([row], [])
+    refuse_mismatches([row], ["complete"])
+
+
+def test_published_values_of_an_unfinished_run_name_the_finished_ones() -> None:
+    published = replace(VALUES, completeness=UNFINISHED, command="", revision="abc")
+    assert check_complete(published).remedy == "the values of the finished run"

@@ -126,7 +126,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     from spo_train.data.training_rows import make_training_data
     from spo_train.data.validation_rows import make_validation_rows
     from spo_train.plan.model import choose_model, count_attention_heads, find_longest_prompt
-    from spo_train.plan.parity import list_unmatched, rollout_defaults
+    from spo_train.plan.parity import check_complete, list_unmatched, rollout_defaults
     from spo_train.plan.record import make_record, refuse_folder
     from spo_train.plan.tool_options import choose_tools, choose_wording, note_tools
 
@@ -205,7 +205,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         devices=devices,
         choice=choice,
         config=config,
-        parity=_compare(choice, config, data, model, chat, tools, provenance),
+        parity=(*_compare(choice, config, data, model, chat, tools, provenance), check_complete(values)),
         record=make_record(options, choice, data, model, chat, tools, values),
         before=before,
         notes=(*data.notes, *notes),

@@ -23,13 +23,14 @@ from spo_data.errors import UserError
 from spo_data.options import Sampling, Truncated
 from spo_data.provenance import GraderRecord, PolicyRecord, Provenance, ToolsRecord, grader_differs
 from spo_data.text import excerpt
+from spo_data.values.table import ValueTable
 from spo_train.config.keys import RESPONSE_TOKENS_KEY, ROLLOUT
 from spo_train.data.value_coverage import Coverage
 from spo_train.plan.tool_options import suggest_options
 
 FIELDS = (
     *("model", "revision", "temperature", "top_p", "top_k", "max_tokens", "stop", "template", "chat_template"),
-    *("tools", "verifier", "truncated", "coverage"),
+    *("tools", "verifier", "truncated", "coverage", "complete"),
 )
 """The rows, in order; the user can allow each of them to differ."""
 FOLDER_REVISION = "sha256:"
@@ -138,7 +139,7 @@ def rollout_defaults(provenance: Provenance | None) -> RolloutDefaults:
 def compare_policies(
     provenance: Provenance | None, rollout: RolloutPolicy, coverage: Coverage
 ) -> tuple[ParityRow, ...]:
-    """Return one row per field, in the order of `FIELDS`."""
+    """Return one row per field but `complete`, in the order of `FIELDS`."""
     grader = GraderRecord(verifier=rollout.verifier, version=rollout.verifier_version, truncated=rollout.truncated)
     if provenance is None:
         return (
@@ -164,6 +165,21 @@ def compare_policies(
     )
 
 
+def check_complete(values: ValueTable | None) -> ParityRow:
+    """Return the row of how many prompts of the values' run are finished.
+
+    The finished prompts of a run that stopped early lean towards short responses, and so towards high values.
+    """
+    shown, counts = "unknown", None if values is None else values.completeness
+    if counts is not None:
+        shown = f"{counts.finished:,} of {counts.prompts:,} prompts finished, {counts.unfinished:,} unfinished"
+    if values is None or not values.gap:
+        return ParityRow("complete", shown, "every prompt finished", "unknown" if counts is None else "same")
+    shown += ", but the last call of `spo-data estimate` has not ended" if values.is_outdated else ""
+    remedy = f"`{values.command}`" if values.command else "the values of the finished run"
+    return ParityRow("complete", shown, "every prompt finished", "differs", remedy)
+
+
 def refuse_mismatches(rows: Sequence[ParityRow], allowed: Collection[str]) -> None:
     """Raise UserError if a row differs that may not, or if an allowed name is not a field.
 
@@ -181,7 +197,9 @@ def refuse_mismatches(rows: Sequence[ParityRow], allowed: Collection[str]) -> No
             for row in refused
         )
         allow = " ".join(f"--allow-mismatch {row.field}" for row in refused)
-        raise UserError(f"the values belong to a different policy: {differences}; to train anyway: {allow}")
+        is_policy = {row.field for row in refused} - {"coverage", "complete"}
+        what = "the values belong to a different policy" if is_policy else "values are missing"
+        raise UserError(f"{what}: {differences}; to train anyway: {allow}")
 
 
 def list_unmatched(provenance: Provenance | None) -> tuple[str, ...]:
