@@ -35,7 +35,7 @@ from spo_data.models.names import resolve_model
 from spo_data.options import PUBLISHED_PROMPTS, PromptOptions, ToolOptions
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.prompts.template import TOOL_WORDING
-from spo_data.provenance import ToolsRecord
+from spo_data.provenance import Completeness, ToolsRecord
 from spo_data.values.schema import values_schema
 from spo_train.data.verl_files import read_values_file
 from spo_train.launch.supervise import LaunchOutcome
@@ -168,6 +168,23 @@ def test_an_override_of_the_rollout_is_seen_by_the_parity_check(monkeypatch: pyt
     assert "allowed" in next(line for line in allowed.stdout.splitlines() if line.startswith("temperature"))
     tokens = refusal(call(monkeypatch, "--offline-values", values, "--dry-run", "data.max_response_length=16"))
     assert "max_tokens (values: 32; training: 16;" in tokens
+    assert call(monkeypatch, *given, "--method", "grpo").exit_code == 0, "GRPO has no baseline"
+
+
+def test_the_values_of_an_unfinished_run_are_refused_until_that_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path
+) -> None:
+    """They were taken silently: the prompts that finished first are those with short, often right responses."""
+    unfinished = Completeness(prompts=80, unfinished=60, without_value=0)
+    schema = values_schema(load_values(values).provenance, unfinished)
+    pq.write_table(load_values(values).table.replace_schema_metadata(schema.metadata), tmp_path / "sums.parquet")
+    given = ("--offline-values", tmp_path / "sums.parquet", "--dry-run")
+    said = refusal(call(monkeypatch, *given))
+    assert "values are missing: complete (values: 20 of 80 prompts finished, 60 unfinished; training: every" in said
+    assert "the values of the finished run); to train anyway: --allow-mismatch complete" in said
+    allowed = call(monkeypatch, *given, "--allow-mismatch", "complete")
+    assert allowed.exit_code == 0
+    assert "allowed" in next(line for line in allowed.stdout.splitlines() if line.startswith("complete"))
     assert call(monkeypatch, *given, "--method", "grpo").exit_code == 0, "GRPO has no baseline"
 
 

@@ -18,6 +18,7 @@ from fake_hub.running import Hub, client_environment, clients_of, running_hub
 from spo_data.provenance import Provenance
 from spo_data.run.manifest import read_manifest
 from support import push_client, scripted
+from support.virtual_time import FastRight
 
 pytestmark = pytest.mark.slow
 NUMBERS = itertools.count(1)
@@ -401,6 +402,24 @@ def test_an_incomplete_run_is_refused_with_both_commands_and_says_so_on_its_card
     assert "**Incomplete.**" in hub.ask(push_client.readme, repo_id)
 
 
+def test_the_values_of_an_unfinished_run_say_so_wherever_they_go(hub: Hub, repo_id: str, tmp_path: Path) -> None:
+    """Half-drawn prompts, whose right answers end first, were published with values and bounds that looked finished."""
+    run, engine = tmp_path / "run", FastRight(8, stop_after=40)
+    asked = scripted.options(scripted.write_rows(tmp_path / "sums.jsonl", 20), run)
+    summary = scripted.estimate(asked, start_engine=engine.start).summary
+    assert 0 < summary.prompts_with_value < 10
+    answer = hub.ask(push_client.push, repo_id, run)
+    assert f"{summary.unfinished} of 20 prompts are unfinished (40 of 80 samples are not drawn yet)" in str(
+        answer.error
+    )
+    committed(hub.ask(push_client.push, repo_id, run, allow_missing=True))
+    assert f"**Incomplete.** {summary.unfinished} of 20 prompts are unfinished" in hub.ask(push_client.readme, repo_id)
+    _, _, rows, completeness = hub.ask(push_client.load, repo_id).value
+    assert completeness == summary.completeness
+    assert {(row["n"], row["n_valid"]) for row in rows} == {(4, 4)}
+    assert len(rows) == summary.prompts_with_value
+
+
 @pytest.mark.parametrize("allow_missing", [False, True])
 def test_a_journal_that_lost_its_samples_is_not_published(
     hub: Hub, run: Path, repo_id: str, allow_missing: bool
@@ -477,13 +496,13 @@ def test_values_are_loaded_by_commit_and_an_old_commit_still_has_the_old_ones(
     hub: Hub, run: Path, repo_id: str
 ) -> None:
     first = committed(hub.ask(push_client.push, repo_id, run))
-    revision, provenance, rows = hub.ask(push_client.load, repo_id).value
+    revision, provenance, rows, completeness = hub.ask(push_client.load, repo_id).value
     manifest = read_manifest(run)
     assert manifest is not None
     assert (revision, provenance) == (first.commit, manifest.provenance)
     hub.ask(hub_client.commit, repo_id, {"values/train-00000-of-00001.parquet": b"PAR1"}, "Break")
     assert "cannot be read as parquet" in str(hub.ask(push_client.load, repo_id).error)
-    assert hub.ask(push_client.load, repo_id, first.commit).value == (revision, provenance, rows)
+    assert hub.ask(push_client.load, repo_id, first.commit).value == (revision, provenance, rows, completeness)
 
 
 def test_no_stale_cache_is_served_for_a_dataset_that_is_gone_or_a_wrong_revision(
@@ -508,7 +527,7 @@ def test_the_published_columns_of_others_are_loaded_from_the_hub(hub: Hub, repo_
     hub.ask(hub_client.create, repo_id)
     content = (tmp_path / "t.parquet").read_bytes()
     hub.ask(hub_client.commit, repo_id, {"data/train-00000-of-00001.parquet": content}, "Theirs")
-    _, provenance, rows = hub.ask(push_client.load, repo_id).value
+    _, provenance, rows, _ = hub.ask(push_client.load, repo_id).value
     assert provenance is None
     assert [(row["prompt"], row["value"]) for row in rows] == [("a?", 0.5)]
 

@@ -58,7 +58,7 @@ def load(repo_id: str, revision: str | None = None) -> Answer:
     os.environ["HF_TOKEN"] = "hf_writer"
     try:
         values = spo_data.load_values(repo_id, revision)
-        return Answer((values.revision, values.provenance, list(values.rows())))
+        return Answer((values.revision, values.provenance, list(values.rows()), values.completeness))
     except SpoError as error:
         return Answer(error=str(error), status=error.exit_status)
 

@@ -64,6 +64,8 @@ def _print(outcome: "RegradeOutcome", run: Path) -> None:
     ]
     if outcome.unparseable:
         facts.append(("no value", f"{outcome.unparseable:,} prompts whose ground truth does not verify against itself"))
+    if outcome.summary.unfinished:
+        facts.append(("unfinished", f"{outcome.summary.unfinished:,} prompts, which have no value yet"))
     print_facts(out, facts)
     rows = [verdict for verdict in Verdict if any(old is verdict for old, _ in outcome.confusion)]
     columns = [verdict for verdict in Verdict if any(new is verdict for _, new in outcome.confusion)]
