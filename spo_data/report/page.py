@@ -24,7 +24,7 @@ from spo_data.files import replace_whole
 from spo_data.grading.verdict import Verdict
 from spo_data.report.compare import Comparison, compare
 from spo_data.report.prompt_table import RESPONSE_CHARACTERS, PromptTable, Wording, find_shared_wording
-from spo_data.report.statistics import VERDICTS, RunStatistics, measure_throughput, read_prompts
+from spo_data.report.statistics import VERDICTS, RunStatistics, measure_throughput, read_reported_prompts
 from spo_data.run.existing import ExistingRun, read_run
 from spo_data.run.journal import Journal
 from spo_data.run.summary import Summary, summarize
@@ -83,11 +83,11 @@ def write_report(run: Path, other: Path | None = None) -> Report:
 def _count(journal: Journal, summary: Summary, wording: Wording, n: int) -> dict[str, Any]:
     """What the page shows in addition to manifest, summary and comparison."""
     numbers, table = RunStatistics(), PromptTable(journal, wording)
-    for prompt in read_prompts(journal, n):
+    for prompt in read_reported_prompts(journal, n):
         numbers.add(prompt)
         if prompt.suspect_gold is not None:
             table.keep_samples(prompt)
-    table.fill(read_prompts(journal, n))
+    table.fill(read_reported_prompts(journal, n))
     commits, sources, suspects = journal.commits(), numbers.sources(), summary.suspects[:SUSPECTS]
     named = {suspect.prompt_id for suspect in suspects}
     named |= {worst.prompt_id for worst in summary.second.worst} if summary.second else set()

@@ -2,7 +2,7 @@
 
     table = PromptTable(journal, find_shared_wording(prompt.text for prompt in journal.prompts()))
     table.keep_samples(suspect)               # before others, if not all samples fit
-    table.fill(read_prompts(journal, manifest.n))
+    table.fill(read_reported_prompts(journal, manifest.n))
     table.json()                              # for a <script type="application/json">
     table.rows, table.without_samples         # every cut is counted
 

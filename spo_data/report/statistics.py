@@ -1,7 +1,7 @@
 """Count what the report's charts show, in one pass over a journal's prompts, without reading responses.
 
     numbers = RunStatistics()
-    for prompt in read_prompts(journal, manifest.n):
+    for prompt in read_reported_prompts(journal, manifest.n):
         numbers.add(prompt)
     numbers.length_bins()
 
@@ -79,7 +79,7 @@ def verdict_name(verdict: Verdict) -> str:
     return str(verdict) if verdict.is_observation else "failed"
 
 
-def read_prompts(journal: Journal, n: int) -> Iterator[ReportedPrompt]:
+def read_reported_prompts(journal: Journal, n: int) -> Iterator[ReportedPrompt]:
     """The prompts of a run with n samples, in order, including those without a sample."""
     undrawn = {number: count for number, _, count in journal.undrawn(n)}
     failures: dict[int, list[tuple[int, str]]] = defaultdict(list)

@@ -59,6 +59,14 @@ def test_requests_leave_out_what_is_done(dataset: Path, tmp_path: Path) -> None:
     assert left == [(first, 1), (first, 3), *((third, index) for index in range(4))]
 
 
+def test_requests_finish_half_drawn_prompts_before_they_begin_others(dataset: Path, tmp_path: Path) -> None:
+    """Rows that a dataset gained before the old ones would leave more and more prompts half-drawn."""
+    plan = planned(options(dataset, tmp_path / "run", n=2, limit=4))
+    first, second, third, fourth = (prompt.prompt_id for prompt in plan.prompt_set.prompts)
+    left = [(r.prompt_id, r.sample_index) for r in plan.requests({second: {1}, third: set(), fourth: {0}})]
+    assert left == [(second, 0), (fourth, 1), (first, 0), (first, 1), (third, 0), (third, 1)]
+
+
 def test_requests_are_made_one_by_one(dataset: Path, tmp_path: Path) -> None:
     plan = planned(options(dataset, tmp_path / "run", n=10**12))
     assert next(plan.requests({})).sample_index == 0

@@ -8,10 +8,11 @@ import math
 import shlex
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -22,14 +23,21 @@ from spo_cli.commands.join import join
 from spo_cli.commands.list_runs import list_runs
 from spo_cli.commands.show import show
 from spo_data.errors import UserError
+from spo_data.formats.export import export_values
+from spo_data.formats.import_values import import_values
 from spo_data.formats.load import load_values
+from spo_data.grading.verdict import Verdict
+from spo_data.prompts.identity import Message, Prompt
 from spo_data.provenance import Completeness
 from spo_data.report.page import write_report
+from spo_data.report.statistics import read_reported_prompts
+from spo_data.run.journal import Journal
 from spo_data.run.manifest import read_manifest
-from spo_data.run.summary import Summary
+from spo_data.run.sample import Sample
+from spo_data.run.summary import Summary, summarize
 from spo_pipelines.push import PushOptions, push
 from support import scripted
-from support.records import journal_of
+from support.records import GRADER, journal_of, make_manifest
 from support.virtual_time import FastRight
 
 PROMPTS, N = 128, 8
@@ -76,6 +84,13 @@ def call(command: Any, *words: object) -> Any:
     app = typer.Typer()
     app.command()(command)
     return CliRunner(env={"COLUMNS": "300"}).invoke(app, [str(word) for word in words])
+
+
+def stopped_prompts(run: Path) -> int:
+    manifest = read_manifest(run)
+    assert manifest is not None
+    assert manifest.counts is not None
+    return manifest.counts.unfinished or 0
 
 
 def value_rows(run: Path) -> list[dict[str, Any]]:
@@ -201,6 +216,40 @@ def test_loading_exporting_and_joining_count_what_is_unfinished(stopped: Stopped
     assert f"{summary.prompts_with_value} prompts, {summary.unfinished} further ones unfinished" in joined.stdout
     said = json.loads(call(join, stopped.folder, stopped.dataset, "--json").stdout)
     assert (said["with_value"], said["unfinished"]) == (summary.prompts_with_value, summary.unfinished)
+
+
+@pytest.mark.parametrize("kind", ["own", "spo-hf", "verl", "a-star-po"])
+def test_every_copy_of_the_values_says_how_complete_they_are(stopped: Stopped, tmp_path: Path, kind: str) -> None:
+    copy = stopped.folder
+    if kind != "own":
+        copy = tmp_path / ("copy" if kind == "spo-hf" else "copy.parquet")
+        assert export_values(str(stopped.folder), kind, copy).written.prompts == stopped.summary.prompts_with_value
+    imported = import_values(str(copy), tmp_path / "imported")
+    assert imported.unfinished == stopped.summary.unfinished
+    assert f"* {imported.unfinished} unfinished prompts" in (tmp_path / "imported" / "README.md").read_text()
+    values = load_values(tmp_path / "imported")
+    assert (values.completeness, len(values)) == (stopped.summary.completeness, stopped.summary.prompts_with_value)
+
+
+def test_an_export_without_a_finished_prompt_says_why(run: Path, tmp_path: Path) -> None:
+    table = pq.read_table(run / "values")
+    pq.write_table(table.slice(0, 0), run / "values" / "train-00000-of-00001.parquet")
+    with pytest.raises(UserError, match=rf"no prompt can be written as verl \({stopped_prompts(run)} are unfinished\)"):
+        export_values(str(run), "verl", tmp_path / "v.parquet")
+
+
+def test_a_prompt_is_suspect_only_once_it_is_finished(tmp_path: Path) -> None:
+    """The samples that end first may all be wrong: a later one is not."""
+    wrong = Sample("", 0, 0, "r", np.zeros(1, np.int32), "stop", "5", Verdict.WRONG, 0.0)
+    prompt = Prompt((Message("user", "What is 2 + 2?"),), "4", "sums")
+    with Journal(tmp_path / "journal.sqlite", GRADER) as journal:
+        journal.set_prompts([prompt], [])
+        for index in range(3):
+            journal.add(replace(wrong, prompt_id=prompt.prompt_id, sample_index=index))
+        journal.commit()
+        for n, suspects in ((3, 1), (4, 0)):
+            assert len(summarize(journal, make_manifest(n=n)).suspects) == suspects
+            assert sum(found.suspect_gold is not None for found in read_reported_prompts(journal, n)) == suspects
 
 
 def test_a_call_that_has_begun_leaves_no_finished_table_behind(run: Path) -> None:
