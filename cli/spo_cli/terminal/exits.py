@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import typer
 
+from spo_cli.terminal.hub_retries import show_retries_plainly
 from spo_data.errors import Interrupted, SpoError
 
 INTERRUPTED = "interrupted: nothing that was sampled is lost; the same command continues"
@@ -13,7 +14,11 @@ INTERRUPTED = "interrupted: nothing that was sampled is lost; the same command c
 
 @contextmanager
 def clean_exit(interrupted: str = "interrupted: nothing was changed; the same command starts again") -> Iterator[None]:
-    """Turn an error that a user can act on into one line on stderr and an exit status."""
+    """Turn an error that a user can act on into one line on stderr and an exit status.
+
+    All commands run in it, so the Hub's clients also speak our words in it.
+    """
+    show_retries_plainly()
     try:
         yield
     except SpoError as error:
