@@ -4,29 +4,30 @@
     pushed.url, pushed.committed.commit, pushed.committed.uploaded
 
 The tables are written from the journal first, so that they hold exactly what was sampled and graded. Pushing the same
-run again makes no commit. Other files in the repository stay, as do the README's text outside our marks and its other
-header keys. The journal and the engine's log are not published.
+run again makes no commit. Values of another policy or dataset, and tables that are no values of ours, are replaced
+only if `replace` says so (see `spo_pipelines.published`). Other files in the repository stay, as do the README's text
+outside our marks and its other header keys. The journal and the engine's log are not published.
 """
 
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spo_data.card.write import HISTOGRAM, Card, make_card, merge_card_with_hub
+from spo_data.card.merge import Readme, find_default, read_header
+from spo_data.card.write import HISTOGRAM, Card, make_card, merge_card_with_hub, read_card
 from spo_data.errors import SpoError, UserError
 from spo_data.files import folder_lock
-from spo_data.hub.commit import README, Committed, Target, commit_files
+from spo_data.hub.commit import Committed, Target, Wanted, commit_files
 from spo_data.hub.ids import find_id_fault
+from spo_data.hub.snapshot import README, Snapshot
 from spo_data.run.existing import read_run
 from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest
 from spo_data.run.summary import Summary, summarize
+from spo_pipelines.published import OWNED, Published, describe_policy, find_published, readme_of
 from spo_pipelines.results import write_results
 from spo_pipelines.signals import raise_on_signals
-
-OWNED = re.compile(r"(values|samples)/train-\d{5}-of-\d{5}\.parquet")
-"""Files with these names are from an earlier push if a commit does not write them, and are deleted."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,22 @@ class PushOptions:
     samples: bool = True
     """False leaves the samples table out, and deletes that of an earlier push."""
     allow_missing: bool = False
+    replace: bool = False
+    """Put the run in the place of values of another policy or dataset, or of tables that are no values of ours."""
+
+    def command(self, *more: str) -> str:
+        """The command line of this push, without the token."""
+        given = {"--revision": self.revision, "--commit-message": self.commit_message}
+        flags = {
+            "--private": self.private,
+            "--create-pr": self.create_pr,
+            "--no-samples": not self.samples,
+            "--allow-missing": self.allow_missing,
+            "--replace": self.replace,
+        }
+        words = ["spo-data", "push", self.repo_id, str(self.run)]
+        words += [word for name, value in given.items() if value is not None for word in (name, value)]
+        return shlex.join([*words, *(name for name, is_set in flags.items() if is_set), *more])
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,12 @@ class PushOutcome:
     committed: Committed
     url: str
     summary: Summary
+    found: Published
+    """What was there before."""
+    replaced: bool
+    """Whether what was found was replaced at the user's request."""
+    default: str | None
+    """The config that `load_dataset` takes if none is named; "values" unless the card has another."""
 
 
 def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
@@ -91,27 +114,116 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
             options.commit_message
             or f"Values of {manifest.policy.model} on {manifest.dataset.source}, n = {manifest.n}",
         )
-        readme = _Readme(card, (options.run / README).read_text(encoding="utf-8"), say)
-        committed = commit_files(api, target, files, OWNED, readme, say)
-    return PushOutcome(committed, committed.pr_url or f"{api.endpoint}/datasets/{options.repo_id}", summary)
+        publication = _Publication(options, manifest, summary, card, read_card(options.run), files, say)
+        say(f"pushing {options.run}: {publication.describe()}")
+        committed = commit_files(api, target, publication, say)
+    assert publication.found is not None  # every commit is judged
+    return PushOutcome(
+        committed,
+        committed.pr_url or f"{api.endpoint}/datasets/{options.repo_id}",
+        summary,
+        publication.found,
+        publication.replaces(publication.found),
+        publication.default,
+    )
 
 
 @dataclass
-class _Readme:
-    """Merges the card, the local README and the Hub's README; reports once what the local README loses."""
+class _Publication:
+    """A run and its card, merged with what a repository holds; says once what it finds there and what is lost."""
 
+    options: PushOptions
+    manifest: Manifest
+    summary: Summary
     card: Card
-    here: str
+    here: Readme
+    files: Mapping[str, Path]
     say: Callable[[str], None]
+    found: Published | None = None
+    """What was there before our commit."""
+    default: str | None = None
     said: set[str] = field(default_factory=set)
+    _published: dict[str, Published] = field(default_factory=dict)
 
-    def __call__(self, there: str | None) -> str:
-        text, notes = merge_card_with_hub(self.card, self.here, there)
+    @property
+    def prompts(self) -> int:
+        """The number of prompts that have a value."""
+        return self.summary.prompts - self.summary.prompts_without_value
+
+    def describe(self) -> str:
+        """The run, on one line."""
+        manifest = self.manifest
+        return (
+            f"{manifest.policy.model} on {manifest.dataset.source}, {self.prompts:,} prompts x {manifest.n};"
+            f" {describe_policy(manifest.policy)}, verifier {manifest.grader.verifier}"
+        )
+
+    def replaces(self, found: Published) -> bool:
+        """Whether this push replaces more than the same values."""
+        return self.options.replace and (found.is_anothers or bool(found.configs))
+
+    def judge(self, there: Snapshot) -> None:
+        """Say what is there; raise UserError if it is another's, unless it is to be replaced."""
+        found, options = self._find(there), self.options
+        if self.found is not None and found.kind == "same" and not found.changes:
+            return  # a try before this one made the commit
+        self.found = found
+        place = options.repo_id if options.revision is None else f"{options.repo_id} ({options.revision})"
+        if found.is_anothers and not options.replace:
+            raise UserError(
+                f"{place} holds {found.describe()}, which {options.run} ({self.manifest.policy.model} on"
+                f" {self.manifest.dataset.source}) would replace: push to another name, or"
+                f" `{options.command('--replace')}` replaces them"
+            )
+        self._say_once(f"{place} holds {found.describe()}")
+        if self.replaces(found):
+            gone = [name for name in found.tables.files if name not in self.files]
+            parts = [f"config {', '.join(found.configs)}"] * bool(found.configs)
+            parts += [f"{len(gone):,} file{'s' * (len(gone) > 1)}: {', '.join(gone)}"] * bool(gone)
+            self._say_once(f"deleting from {place}: {'; '.join(parts) or 'its header of the tables'}")
+            if found.tables.media or found.tables.unclear:
+                self._say_once(f"note: these files stay: {found.name_files()}")
+
+    def make_wanted(self, there: Snapshot) -> Wanted:
+        """The run's files and the merged README; what an earlier push or the replaced tables left goes."""
+        found = self._find(there)
+        replaces = self.replaces(found)
+        theirs = None if there.readme is None else readme_of(there)
+        text, notes = merge_card_with_hub(self.card, self.here, theirs, replaces=replaces)
         for note in notes:
-            if note not in self.said:
-                self.say(f"note: {note}")
-        self.said.update(notes)
-        return text
+            self._say_once(f"note: {note}")
+        self.default = find_default(read_header(Readme(text)))
+        if self.default != "values":
+            self._say_once(
+                f"note: `load_dataset` without a config reads {self.default}, which is not the values:"
+                f" `{self.options.command('--replace')}` removes the configs {', '.join(found.configs)}"
+            )
+        stale = {name for name in there.files if OWNED.fullmatch(name)}
+        contents: dict[str, Path | bytes] = {**self.files, README: text.encode()}
+        return Wanted(contents, (stale | (set(found.tables.files) if replaces else set())) - contents.keys())
+
+    def find_fault(self, there: Snapshot, said: str) -> str:
+        """Whose header has the key that the Hub names, and what to do."""
+        theirs = readme_of(there)
+        merged, _ = merge_card_with_hub(self.card, self.here, theirs, replaces=self.replaces(self._find(there)))
+        wanted = read_header(Readme(merged))
+        keys = [key for key in re.findall(r"\"([A-Za-z_-]+)", said) if key in wanted]
+        for key in keys:
+            for readme in (theirs, self.here):
+                header = read_header(readme)
+                if key in header and header[key] == wanted[key]:
+                    return f"{key} is from {readme.name}: {readme.fix}"
+        return f"it is merged from {self.here.name} and the Hub's: correct the one that has it"
+
+    def _find(self, there: Snapshot) -> Published:
+        if there.commit not in self._published:
+            self._published[there.commit] = find_published(there, self.manifest, self.prompts)
+        return self._published[there.commit]
+
+    def _say_once(self, line: str) -> None:
+        if line not in self.said:
+            self.said.add(line)
+            self.say(line)
 
 
 def _refuse_unfit(options: PushOptions, manifest: Manifest, summary: Summary) -> None:
@@ -128,7 +240,7 @@ def _refuse_unfit(options: PushOptions, manifest: Manifest, summary: Summary) ->
     if summary.complete or options.allow_missing:
         return
     dropped = f", {sum(summary.dropped.values()):,} rows were dropped" if summary.dropped else ""
-    push = f"spo-data push {options.repo_id} {shlex.quote(str(run))} --allow-missing"
+    push = options.command("--allow-missing")
     again = f"`{manifest.command}` continues it" if manifest.command else "the run's own command continues it"
     raise UserError(
         f"{run} is incomplete: {summary.unfinished:,} of {summary.prompts:,} prompts are unfinished"

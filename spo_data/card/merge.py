@@ -5,20 +5,29 @@
 Our text stands between two marks and is replaced as a whole; everything outside them stays as it is. In the header,
 `spo` and `size_categories` are ours, our entries of `configs` are replaced, and our `tags` are added. Every other key
 belongs to the user once it exists, with its comments. Merging a second time changes nothing.
+
+If the tables on the Hub are replaced by ours, what describes them goes from the header there (`OF_THE_TABLES`).
 """
 
 import io
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from spo_data.errors import SpoError, first_line
-from spo_data.hub.commit import README
+from spo_data.errors import SpoError
+from spo_data.hub.snapshot import README
+from spo_data.text import excerpt
 
 BEGIN = "<!-- spo-data writes what follows, up to its end mark; text outside the marks stays as it is -->"
 END = "<!-- spo-data ends here -->"
 OURS = ("spo", "size_categories")
 """Keys of the header that a user cannot set."""
+OF_THE_TABLES = (
+    *("configs", "dataset_info", "viewer", "train-eval-index"),
+    *("pretty_name", "language", "source_datasets", "size_categories", "spo"),
+)
+"""Keys of a header that describe its tables, and nothing else of the repository."""
 
 _HEADER = re.compile(r"\A---[ \t]*\r?\n(.*?\r?\n)?---[ \t]*(\r?\n|\Z)", re.DOTALL)
 _FIRST_RELEASE = re.compile(
@@ -29,24 +38,38 @@ _FIRST_RELEASE = re.compile(
 """The whole card as the first release wrote it, without marks."""
 
 
-def merge_readme(header: Mapping[str, Any], body: str, existing: str | None) -> str:
+@dataclass(frozen=True)
+class Readme:
+    """An existing README."""
+
+    text: str
+    name: str = README
+    """What messages call it."""
+    fix: str = "correct it"
+    """What to do if its header is broken."""
+
+
+def merge_readme(header: Mapping[str, Any], body: str, existing: Readme | None) -> str:
     """The README's text; raises SpoError if the existing header is not a YAML mapping."""
-    return merge_readme_with_hub(header, body, existing or "", None)[0]
+    return merge_readme_with_hub(header, body, existing or Readme(""), None)[0]
 
 
-def merge_readme_with_hub(header: Mapping[str, Any], body: str, here: str, there: str | None) -> tuple[str, list[str]]:
+def merge_readme_with_hub(
+    header: Mapping[str, Any], body: str, here: Readme, there: Readme | None, *, replaces: bool = False
+) -> tuple[str, list[str]]:
     """The text for a README that exists here and there (on the Hub), and a note for each part that is lost from here.
 
     What only one of them has is kept. If their texts or their values of a key differ, those on the Hub are kept.
+    `replaces` drops what the Hub's header says of its tables. Raises SpoError if a header is not a YAML mapping.
     """
     if there is None:
-        here, there = "", here
-    (here_header, here_body), (there_header, there_body) = _split_header(here), _split_header(there)
-    mine, theirs = user_text(here), user_text(there)
+        here, there = Readme(""), here
+    here_body, there_body = _split_header(here.text)[1], _split_header(there.text)[1]
+    mine, theirs = user_text(here.text), user_text(there.text)
     notes = []
     if mine and theirs and mine != theirs:
         notes.append(f"{README} has a different text on the Hub than here; the Hub's is kept")
-    merged_header, losing = _merge_header(header, here_header, there_header)
+    merged_header, losing = _merge_header(header, here, there, replaces)
     notes += [f"{README} has a different {key} on the Hub than here; the Hub's is kept" for key in losing]
     return f"---\n{merged_header}---\n{_merge_body(body, here_body if mine and not theirs else there_body)}", notes
 
@@ -55,6 +78,31 @@ def user_text(readme: str) -> str:
     """The text outside the header and our marks, stripped."""
     before, after = _split_body(_split_header(readme)[1])
     return f"{before.strip()}\n{after.strip()}".strip()
+
+
+def read_header(readme: Readme) -> dict[str, Any]:
+    """The header's keys and values; raises SpoError if it is not a YAML mapping."""
+    return dict(_load_header(_make_yaml(), readme))
+
+
+def find_default(header: Mapping[str, Any]) -> str | None:
+    """The config that `load_dataset` takes if none is named; None without a default.
+
+    `datasets` takes one that is called `default` as well as one that is marked so, and refuses a card with two.
+    """
+    named = [config for config in list_configs(header) if is_default(config)]
+    return str(named[0].get("config_name")) if named else None
+
+
+def list_configs(header: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The header's `configs`, without entries that are none."""
+    configs = header.get("configs")
+    return [config for config in configs if isinstance(config, Mapping)] if isinstance(configs, list) else []
+
+
+def is_default(config: Mapping[str, Any]) -> bool:
+    """Whether `load_dataset` takes a config if none is named."""
+    return bool(config.get("default")) or config.get("config_name") == "default"
 
 
 def table_configs(with_samples: bool) -> list[dict[str, Any]]:
@@ -85,14 +133,21 @@ def _split_body(existing: str) -> tuple[str, str]:
     return (f"{existing.rstrip()}\n\n", "") if existing.strip() else ("", "")
 
 
-def _merge_header(ours: Mapping[str, Any], here: str, there: str) -> tuple[str, list[str]]:
-    """The merged header, and the keys whose local values are dropped for the Hub's."""
+def _make_yaml() -> Any:
     from ruamel.yaml import YAML
 
     yaml = YAML()  # keeps comments, quotes and order, and reads `no` (Norwegian) as a text
     yaml.width = 10_000
     yaml.preserve_quotes = True
+    return yaml
+
+
+def _merge_header(ours: Mapping[str, Any], here: Readme, there: Readme, replaces: bool) -> tuple[str, list[str]]:
+    """The merged header, and the keys whose local values are dropped for the Hub's."""
+    yaml = _make_yaml()
     header, mine = _load_header(yaml, there), _load_header(yaml, here)
+    for key in OF_THE_TABLES if replaces else ():
+        header.pop(key, None)
     losing = []
     for key, value in mine.items():
         if key in (*OURS, "configs", "tags") or value == ours.get(key):
@@ -114,19 +169,21 @@ def _merge_header(ours: Mapping[str, Any], here: str, there: str) -> tuple[str, 
     return stream.getvalue(), losing
 
 
-def _load_header(yaml: Any, header: str) -> Any:
+def _load_header(yaml: Any, readme: Readme) -> Any:
     from ruamel.yaml.comments import CommentedMap
     from ruamel.yaml.error import YAMLError
 
+    header = _split_header(readme.text)[0]
     try:
         loaded = yaml.load(header) if header.strip() else None
     except YAMLError as error:
-        said = " ".join(str(error).split())[:200]
-        raise SpoError(f"{README}: its YAML header cannot be read: {said}") from error
+        raise SpoError(
+            f"{readme.name}: its YAML header cannot be read ({excerpt(str(error), 200)}): {readme.fix}"
+        ) from error
     if loaded is None:
         return CommentedMap()
     if not isinstance(loaded, CommentedMap):
-        raise SpoError(f"{README}: its YAML header is not a mapping: {first_line(ValueError(header))}")
+        raise SpoError(f"{readme.name}: its YAML header is not a mapping ({excerpt(header, 60)}): {readme.fix}")
     return loaded
 
 
@@ -156,7 +213,7 @@ def _merge_configs(ours: list[dict[str, Any]], *existing: Any) -> list[Any]:
             name = config.get("config_name") if isinstance(config, Mapping) else None
             if name not in ("values", "samples"):
                 others.setdefault(str(name), config)
-    chosen = any(isinstance(config, Mapping) and config.get("default") for config in others.values())
+    chosen = any(isinstance(config, Mapping) and is_default(config) for config in others.values())
     mine = [{key: value for key, value in config.items() if not (chosen and key == "default")} for config in ours]
     return [*mine, *others.values()]
 

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from spo_data.card.language import languages
-from spo_data.card.merge import merge_readme, merge_readme_with_hub, table_configs
+from spo_data.card.merge import Readme, merge_readme, merge_readme_with_hub, table_configs
+from spo_data.errors import SpoError
 from spo_data.files import write_whole
-from spo_data.hub.commit import README
+from spo_data.hub.snapshot import README
 from spo_data.provenance import DatasetRecord, PolicyRecord
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest
@@ -62,17 +63,29 @@ def make_card(
 def write_card(run: Path, card: Card) -> None:
     """Write README.md into the run folder; raises SpoError if the header of an existing one is broken."""
     path = run / README
-    write_whole(path, merge_card(card, path.read_text(encoding="utf-8") if path.is_file() else None))
+    write_whole(path, merge_card(card, read_card(run) if path.is_file() else None))
 
 
-def merge_card(card: Card, existing: str | None) -> str:
+def read_card(run: Path) -> Readme:
+    """The run folder's README.md; raises SpoError if it is not UTF-8."""
+    path = run / README
+    fix = "correct it, or delete the file: spo-data then writes a new card"
+    try:
+        return Readme(path.read_text(encoding="utf-8"), str(path), fix)
+    except UnicodeDecodeError as error:
+        raise SpoError(f"{path} is not UTF-8 ({error}): {fix}") from error
+
+
+def merge_card(card: Card, existing: Readme | None) -> str:
     """The whole README, with the user's parts of the existing one."""
     return merge_readme(card.header, card.body, existing)
 
 
-def merge_card_with_hub(card: Card, here: str, there: str | None) -> tuple[str, list[str]]:
+def merge_card_with_hub(
+    card: Card, here: Readme, there: Readme | None, *, replaces: bool = False
+) -> tuple[str, list[str]]:
     """The whole README for the Hub from the one here and the one there, and a note for each part lost from here."""
-    return merge_readme_with_hub(card.header, card.body, here, there)
+    return merge_readme_with_hub(card.header, card.body, here, there, replaces=replaces)
 
 
 def size_category(rows: int) -> str:

@@ -29,7 +29,7 @@ from spo_data.formats.readers.own_samples import check_samples
 from spo_data.formats.readers.sources import SourceFiles, find_files
 from spo_data.formats.readers.tables import ValueLayout, read_dataset, recognise_layout
 from spo_data.formats.readers.verl_dump import Transcripts, read_dump, render_transcripts
-from spo_data.hub.commit import README
+from spo_data.hub.snapshot import README
 from spo_data.options import PromptOptions
 from spo_data.prompts.build import read_prompt_set
 from spo_data.sqlite import clear_sqlite_errors

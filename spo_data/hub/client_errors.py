@@ -3,10 +3,13 @@
 huggingface_hub 1.x raises httpx's errors and 2.x httpx2's; `huggingface_hub.utils.httpx` is the one that it uses.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from spo_data.errors import SpoError, UserError, first_line, retry_after
+from spo_data.text import excerpt
 
 PASSING = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that may change at the next try; 409 and 412 mean that somebody else's commit came first."""
@@ -49,6 +52,10 @@ def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iter
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
         if constants.HF_HUB_OFFLINE:
             raise UserError(f"{subject}: {absent}, not in the cache, and HF_HUB_OFFLINE is set") from error
+        refusal = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
+        if isinstance(refusal, HfHubHTTPError) and refusal.response.status_code == 403:
+            said = get_said(refusal) or "no reason given"
+            raise UserError(f"{subject} cannot be read: the Hub at {constants.ENDPOINT} refuses it ({said})") from error
         raise UserError(
             f"{subject}: {absent}, and the Hub at {constants.ENDPOINT} did not answer ({first_line(error)})"
         ) from error
@@ -112,7 +119,10 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
     except OfflineModeIsEnabled as error:
         raise SpoError(f"{repo_id} cannot be pushed: HF_HUB_OFFLINE is set; unset it") from error
     except GatedRepoError as error:
-        raise SpoError(f"{repo_id} is gated: accept its terms on its page, then push again") from error
+        said = get_said(error)
+        raise SpoError(
+            f"{repo_id} is gated: accept its terms on its page, then push again{f' ({said})' if said else ''}"
+        ) from error
     except RevisionNotFoundError as error:
         raise SpoError(
             f"{repo_id} has no branch {revision!r}: create it with `hf repos branch create {repo_id} {revision}"
@@ -124,11 +134,11 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
             " (`hf auth login`)"
         ) from error
     except HfHubHTTPError as error:
-        status, said = error.response.status_code, error.server_message or first_line(error)
+        status, said = error.response.status_code, get_said(error) or first_line(error)
         if status == 401:
             raise SpoError(f"{hub} refuses the token ({said}): `hf auth login`, HF_TOKEN or --token") from error
         if status == 403:
-            raise _refuse_token(repo_id, said) from error
+            raise explain_refusal(repo_id, error) from error
         asked = retry_after(error)
         wait = "" if asked is None else f" and asks to wait {asked:.0f} s"
         more = f"{wait}; run the same command again" if passes(error) else ""
@@ -141,8 +151,57 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
         raise SpoError(
             f"{repo_id} was not pushed: {hub} did not answer ({first_line(error)}); run the same command again"
         ) from error
-    except ValueError as error:  # the client raises it if the Hub refuses the card's header
-        raise SpoError(f"{repo_id} was not pushed: {' '.join(str(error).split())[:300]}") from error
+    except ValueError as error:  # the client raises it for an answer that it cannot read
+        raise SpoError(f"{repo_id} was not pushed: {excerpt(str(error), 300)}") from error
+
+
+_ABOUT_THE_TOKEN = re.compile(
+    r"\btokens?\b|permission|\brights\b|authori[sz]ation|not authori[sz]ed|unauthori[sz]ed|create_pr|write access"
+    r"|credential|log ?in\b|\bSSO\b",
+    re.IGNORECASE,
+)
+"""What the Hub says in a 403 that is about the token. It also refuses with 403 if a quota is exceeded, if an account's
+storage patterns are blocked and if a repository is disabled."""
+_XML = re.compile(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", re.DOTALL)
+
+
+def get_said(error: Any) -> str:
+    """Return what the answer itself says, on one line; empty if it says nothing.
+
+    The client's own text is no answer of the Hub's: for each 403, it says to check the token.
+    """
+    said = error.server_message or ""
+    if in_xml := _XML.search(said):  # S3 and other storage
+        said = f"{in_xml[1]}: {in_xml[2]}"
+    return excerpt(said, 300)
+
+
+def explain_refusal(repo_id: str, error: Any, *, creating: bool = False) -> SpoError:
+    """Return the error for an answer with status 403: it is about the token only if the Hub says so."""
+    from huggingface_hub import constants
+
+    said, request = get_said(error), error.response.request
+    if request.method == "PUT":
+        name = re.search("'(.+)'", str(error.__cause__ or ""))
+        return SpoError(
+            f"{repo_id} was not pushed: the storage at {request.url.host} refuses {name[1] if name else 'a file'}"
+            f" ({said or 'no reason given'}), which is not about the token: run the same command again; if it refuses"
+            " again, a proxy or firewall may be in the way"
+        )
+    if _ABOUT_THE_TOKEN.search(said):
+        if creating:
+            return SpoError(
+                f"this token may not create a dataset under {repo_id.partition('/')[0]} ({said}): use one with write"
+                " access (`hf auth login`), or choose another name"
+            )
+        return _refuse_token(repo_id, said)
+    did = "created" if creating else "pushed"
+    if said:
+        return SpoError(f"{repo_id} was not {did}: the Hub at {constants.ENDPOINT} refuses it (403): {said}")
+    return SpoError(
+        f"{repo_id} was not {did}: the Hub at {constants.ENDPOINT} answered 403 without a reason: the token may lack"
+        " write access, or something between here and the Hub, such as a proxy, refuses the request"
+    )
 
 
 def _refuse_token(repo_id: str, said: str) -> SpoError:

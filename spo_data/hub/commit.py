@@ -1,26 +1,32 @@
 """Make one atomic commit to a Hub dataset: tried again until it succeeds, and never made twice.
 
-    committed = commit_files(HfApi(token=...), target, files, owned, merge_readme, say)
+    committed = commit_files(HfApi(token=...), target, publication, say)
 
-Every try begins at the head of the branch. It compares the files there with those wanted and commits the difference
-with one `create_commit` on that head (`parent_commit`), so nobody ever sees half of it. If somebody else commits in
-between, the Hub refuses and we begin again. If a try succeeded but its answer was lost, the next try finds nothing to
-change and returns that commit. `huggingface_hub` repeats its uploads itself, but not the commit.
+Every try begins at the head of the branch. The publication judges what is there, and says what it wants there. The
+difference is committed with one `create_commit` on that head (`parent_commit`), so nobody ever sees half of it, and
+nothing is replaced that was not judged. If somebody else commits in between, the Hub refuses and we begin again. If a
+try succeeded but its answer was lost, the next try finds nothing to change and returns that commit. `huggingface_hub`
+repeats its uploads itself, but not the commit.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from spo_data.errors import SpoError, first_line, retry_after
-from spo_data.hub.client_errors import UploadError, clear_push_errors, passes
+from spo_data.hub.client_errors import UploadError, clear_push_errors, explain_refusal, passes
+from spo_data.hub.snapshot import README, Snapshot, take_snapshot
+from spo_data.text import excerpt
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 
+_NOT_VALID = re.compile(r"Invalid metadata in README\.md\.\s*(.*)", re.DOTALL)
+_NOT_STORED = re.compile(r"file with OID (\w+): `([^\n]*)")
+"""What the client raises as a ValueError: the Hub refuses a header, or to store a file."""
 TRIES = 6
 TIMEOUT = 30.0
 LONGEST_WAIT = 900.0
@@ -50,22 +56,37 @@ class Committed:
     private: bool
 
 
-def commit_files(
-    api: "HfApi",
-    target: Target,
-    files: Mapping[str, Path],
-    owned: re.Pattern[str],
-    readme: Callable[[str | None], str],
-    say: Callable[[str], None],
-) -> Committed:
-    """Make the repository hold `files` (from path there to path here), the README, and no other file matching `owned`.
+@dataclass(frozen=True)
+class Wanted:
+    """What a repository shall hold."""
 
-    `readme` makes the new README from the existing one (None without one). Raises SpoError, in one line with the fix,
-    if the Hub refuses the commit or all tries fail.
+    contents: Mapping[str, Path | bytes]
+    """Files, by path in the repository."""
+    deleted: Collection[str]
+    """Files of the repository that shall go. All others stay."""
+
+
+class Publication(Protocol):
+    """What is published."""
+
+    def make_wanted(self, there: Snapshot) -> Wanted:
+        """Say what the repository shall hold, from what it holds."""
+
+    def judge(self, there: Snapshot) -> None:
+        """Raise UserError if the commit must not be made on what the repository holds."""
+
+    def find_fault(self, there: Snapshot, said: str) -> str:
+        """Say whose header of the README has what the Hub refuses, and what to do."""
+
+
+def commit_files(api: "HfApi", target: Target, publication: Publication, say: Callable[[str], None]) -> Committed:
+    """Publish in one commit.
+
+    Raises SpoError, in one line with the fix, if the Hub refuses the commit or all tries fail.
     """
     from tenacity import RetryCallState, Retrying, retry_if_exception
 
-    push = _Push(api, target, files, owned, readme, say)
+    push = _Push(api, target, publication, say)
 
     def wait(state: RetryCallState) -> float:
         asked = retry_after(_get_error(state))
@@ -89,21 +110,23 @@ class _Push:
 
     api: "HfApi"
     target: Target
-    files: Mapping[str, Path]
-    owned: re.Pattern[str]
-    readme: Callable[[str | None], str]
+    publication: Publication
     say: Callable[[str], None]
     uploaded: tuple[str, ...] = ()
     """The files that the last try sent; they may have arrived even if the answer was lost."""
     deleted: tuple[str, ...] = ()
+    is_new: bool = False
+    """Whether a try created the repository."""
 
     def attempt(self) -> Committed:
         """Commit the difference between the branch's head and the wanted files; return what is on the Hub then."""
         from rich.filesize import decimal
 
-        info = _get_repository(self.api, self.target)
+        info = self.get_repository()
         head = str(info.sha)
-        adds, deletes = self.find_changes(head)
+        there = take_snapshot(self.api, self.target.repo_id, head, is_new=self.is_new)
+        self.publication.judge(there)
+        adds, deletes = self.find_changes(there)
         if not adds and not deletes:
             return Committed(head, None, self.uploaded, self.deleted, bool(info.private))
         if self.target.create_pr and (opened := self.open_pull_request()):
@@ -130,32 +153,56 @@ class _Push:
             raise UploadError(
                 f"{self.target.repo_id} was not pushed: {first_line(error.__cause__ or error)}"
             ) from error
+        except ValueError as error:
+            if invalid := _NOT_VALID.match(str(error)):
+                said = excerpt(invalid[1].removeprefix("- "), 300)
+                raise SpoError(
+                    f"{self.target.repo_id} was not pushed: the Hub refuses the header of {README} ({said}):"
+                    f" {self.publication.find_fault(there, said)}"
+                ) from error
+            if refused := _NOT_STORED.findall(str(error)):
+                names = {add.upload_info.sha256.hex(): add.path_in_repo for add in adds}
+                said = "; ".join(f"{names.get(oid, oid)}: {excerpt(reason, 300)}" for oid, reason in refused)
+                raise SpoError(f"{self.target.repo_id} was not pushed: the Hub does not store {said}") from error
+            raise
         return Committed(str(made.oid), made.pr_url, self.uploaded, self.deleted, bool(info.private))
 
-    def find_changes(self, commit: str) -> "tuple[list[CommitOperationAdd], list[CommitOperationDelete]]":
+    def find_changes(self, there: Snapshot) -> "tuple[list[CommitOperationAdd], list[CommitOperationDelete]]":
         """Return the files to add to and to delete from a commit's tree."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-        from huggingface_hub.errors import LocalEntryNotFoundError
-        from huggingface_hub.hf_api import RepoFile
 
-        tree = self.api.list_repo_tree(self.target.repo_id, recursive=True, revision=commit, repo_type="dataset")
-        there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-        existing = None
-        if README in there:
-            try:
-                path = self.api.hf_hub_download(self.target.repo_id, README, repo_type="dataset", revision=commit)
-                existing = Path(path).read_bytes().decode()
-            except LocalEntryNotFoundError as error:  # the client raises it for any failed download
-                raise error.__cause__ or error from error
-            except UnicodeDecodeError as error:
+        wanted = self.publication.make_wanted(there)
+        adds = [CommitOperationAdd(name, content) for name, content in sorted(wanted.contents.items())]
+        files = there.files
+        changed = [add for add in adds if add.path_in_repo not in files or not _is_same(add, files[add.path_in_repo])]
+        return changed, [CommitOperationDelete(name) for name in sorted(set(wanted.deleted) - wanted.contents.keys())]
+
+    def get_repository(self) -> Any:
+        """Return the repository, created if missing; raises SpoError if it is public and `private` was requested."""
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+        api, target = self.api, self.target
+        try:
+            info = api.dataset_info(target.repo_id, revision=target.revision, timeout=TIMEOUT)
+        except (GatedRepoError, RevisionNotFoundError):
+            raise
+        except RepositoryNotFoundError as error:
+            if target.create_pr:
                 raise SpoError(
-                    f"README.md of {self.target.repo_id} is not UTF-8 ({error}): fix it on the Hub"
+                    f"{target.repo_id} is not on the Hub, so there is nothing to propose a change to: leave out"
+                    " --create-pr to create it"
                 ) from error
-        contents: dict[str, Path | bytes] = {**self.files, README: self.readme(existing).encode()}
-        adds = [CommitOperationAdd(name, content) for name, content in sorted(contents.items())]
-        stale = [name for name in sorted(there) if name not in contents and self.owned.fullmatch(name)]
-        changed = [add for add in adds if add.path_in_repo not in there or not _is_same(add, there[add.path_in_repo])]
-        return changed, [CommitOperationDelete(name) for name in stale]
+            if target.revision not in (None, "main"):
+                raise SpoError(
+                    f"{target.repo_id} is not on the Hub, so it has no branch {target.revision!r}: leave out --revision"
+                    " to create it"
+                ) from error
+            self.is_new = True
+            _create(api, target)
+            info = api.dataset_info(target.repo_id, revision=target.revision, timeout=TIMEOUT)
+        if target.private and not info.private:
+            raise _refuse_public(target)
+        return info
 
     def open_pull_request(self) -> tuple[int, str] | None:
         """Return number and commit of our open pull request with exactly these changes, from an earlier try or call."""
@@ -171,38 +218,16 @@ class _Push:
             if request.title != self.target.message:
                 continue
             commit = str(self.api.dataset_info(self.target.repo_id, revision=f"refs/pr/{request.num}").sha)
-            if self.find_changes(commit) == ([], []):
+            if self.find_changes(take_snapshot(self.api, self.target.repo_id, commit)) == ([], []):
                 return int(request.num), commit
         return None
 
 
-def _get_repository(api: "HfApi", target: Target) -> Any:
-    """Return the repository, created if missing; raises SpoError if it is public and `private` was requested."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        info = api.dataset_info(target.repo_id, revision=target.revision, timeout=TIMEOUT)
-    except (GatedRepoError, RevisionNotFoundError):
-        raise
-    except RepositoryNotFoundError as error:
-        if target.create_pr:
-            raise SpoError(
-                f"{target.repo_id} is not on the Hub, so there is nothing to propose a change to: leave out"
-                " --create-pr to create it"
-            ) from error
-        if target.revision not in (None, "main"):
-            raise SpoError(
-                f"{target.repo_id} is not on the Hub, so it has no branch {target.revision!r}: leave out --revision"
-                " to create it"
-            ) from error
-        _create(api, target)
-        info = api.dataset_info(target.repo_id, revision=target.revision, timeout=TIMEOUT)
-    if target.private and not info.private:
-        raise SpoError(
-            f"{target.repo_id} already exists and is public, so --private would not hide what you push: run `hf repos"
-            f" settings {target.repo_id} --type dataset --private` first, or push without --private"
-        )
-    return info
+def _refuse_public(target: Target) -> SpoError:
+    return SpoError(
+        f"{target.repo_id} already exists and is public, so --private would not hide what you push: run `hf repos"
+        f" settings {target.repo_id} --type dataset --private` first, or push without --private"
+    )
 
 
 def _create(api: "HfApi", target: Target) -> None:
@@ -212,11 +237,7 @@ def _create(api: "HfApi", target: Target) -> None:
         api.create_repo(target.repo_id, repo_type="dataset", private=target.private or None)
     except HfHubHTTPError as error:
         if error.response.status_code == 403:
-            owner, said = target.repo_id.partition("/")[0], error.server_message or first_line(error)
-            raise SpoError(
-                f"this token may not create a dataset under {owner} ({said}): use one with write access"
-                " (`hf auth login`), or choose another name"
-            ) from error
+            raise explain_refusal(target.repo_id, error, creating=True) from error
         if error.response.status_code != 409:  # 409: somebody else has just created it, which is fine
             raise
 
@@ -243,6 +264,3 @@ def _describe(error: BaseException) -> str:
     if response is not None:
         return f"the Hub answered {response.status_code} {response.reason_phrase}".rstrip()
     return f"the Hub did not answer ({re.sub(chr(10) + '.*', '', str(error)) or type(error).__name__})"
-
-
-README = "README.md"

@@ -80,6 +80,11 @@ def tree(repository: str) -> dict[str, RepoFile]:
     return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
 
+def push_to_hub(repository: str, columns: Mapping[str, list[Any]], **options: Any) -> None:
+    """Publish a table as `datasets` does."""
+    datasets.Dataset.from_dict(columns).push_to_hub(repository, token="hf_writer", **options)
+
+
 def rows(repository: str, revision: str) -> list[dict[str, Any]]:
     """The rows that `datasets` loads from a commit."""
     loaded = datasets.load_dataset(repository, revision=revision, split="train", token="hf_writer")

@@ -27,7 +27,7 @@ class Rule:
     """The response's status. 0: close the connection without a response. None: respond as usual."""
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
-    """The response's JSON. None: an `error` with the status's name."""
+    """The response's JSON, or its XML if it is a text. None: an `error` with the status's name."""
     when: Literal["before", "after"] = "before"
     """`after`: the request is carried out, but its own response is lost."""
     pause: float = 0

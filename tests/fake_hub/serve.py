@@ -102,6 +102,8 @@ class Handler(BaseHTTPRequestHandler):
             self.api.answer(request)
         if fault.status == 0:
             return None
+        if isinstance(fault.body, str):
+            return Answer(fault.body.encode(), fault.status, {"Content-Type": "application/xml", **fault.headers})
         error = {"error": HTTPStatus(fault.status).phrase} if fault.body is None else fault.body
         return Answer.of(error, fault.status, fault.headers)
 

@@ -478,7 +478,7 @@ def test_words_that_a_user_adds_after_the_first_push_are_published(hub: Hub, run
 
 def test_files_that_are_only_called_alike_stay(hub: Hub, run: Path, repo_id: str) -> None:
     """A pattern's * also matched a slash, so a user's own `values/train-mine/notes.parquet` was deleted."""
-    hub.ask(hub_client.create, repo_id)
+    committed(hub.ask(push_client.push, repo_id, run))
     theirs = {"values/train-mine/notes.parquet": b"n", "values/train-extra.parquet": b"e"}
     hub.ask(hub_client.commit, repo_id, theirs, "Theirs")
     assert committed(hub.ask(push_client.push, repo_id, run)).deleted == ()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import datasets
 from huggingface_hub import HfApi, hf_hub_download
 
 import spo_data
@@ -26,6 +27,8 @@ class Answer:
     error: str | None = None
     status: int | None = None
     said: list[str] = field(default_factory=list)
+    found: dict[str, Any] = field(default_factory=dict)
+    """What was at the target."""
     waited: list[float] = field(default_factory=list)
 
 
@@ -45,7 +48,7 @@ def push(repo_id: str, run: Path, environment: dict[str, str] | None = None, **o
     os.environ.update(environment or {})
     try:
         pushed = run_push(PushOptions(repo_id, run, **{"token": "hf_writer", **options}), said.append)
-        return Answer(pushed.committed, said=said, waited=list(WAITED))
+        return Answer(pushed.committed, said=said, found=pushed.found.as_dict(), waited=list(WAITED))
     except SpoError as error:
         return Answer(error=str(error), status=error.exit_status, said=said, waited=list(WAITED))
     finally:
@@ -61,6 +64,21 @@ def load(repo_id: str, revision: str | None = None) -> Answer:
         return Answer((values.revision, values.provenance, list(values.rows()), values.completeness))
     except SpoError as error:
         return Answer(error=str(error), status=error.exit_status)
+
+
+def load_fresh(repo_id: str, cache: Path) -> tuple[list[str], list[Any], list[Any]]:
+    """The configs, the rows without a config, and those of the samples, as `datasets` loads them with this cache."""
+    names = datasets.get_dataset_config_names(repo_id, token="hf_writer")
+    loaded = [
+        datasets.load_dataset(repo_id, *config, cache_dir=str(cache), token="hf_writer", split="train")
+        for config in ((), ("samples",))
+    ]
+    return names, *map(list, loaded)
+
+
+def names(repo_id: str, revision: str) -> list[str]:
+    """The files at a revision."""
+    return HfApi(token="hf_writer").list_repo_files(repo_id, repo_type="dataset", revision=revision)
 
 
 def titles(repo_id: str, revision: str = "main") -> list[str]:

@@ -33,11 +33,20 @@ def push(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Publish an incomplete run; its card says so.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the commit and its files as JSON.")] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Replace values of another policy or dataset, or tables that are no values of spo-data: their files"
+            " and configs are deleted in the same commit.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the commit, its files and what was there.")] = False,
 ) -> None:
     """Publish a run: tables, card and manifest in one commit. The same run pushed again makes no commit.
 
-    Exit status: 0 if the Hub has the run, 1 if the Hub refuses it, 2 for wrong input or an incomplete run.
+    What is not the same policy's stays, unless you say --replace. Exit status: 0 if the Hub has the run, 1 if the Hub
+    refuses it, 2 for wrong input, an incomplete run, or a dataset that would be replaced.
     """
     with clean_exit("interrupted: the Hub has all of it or nothing; the same command pushes again"):
         from spo_data.run.folders import find_only_run
@@ -54,6 +63,7 @@ def push(
             token=token,
             samples=not no_samples,
             allow_missing=allow_missing,
+            replace=replace,
         )
         pushed = run_push(options, lambda text: print(text, file=sys.stderr, flush=True))
         if as_json:
@@ -63,7 +73,7 @@ def push(
 
 
 def _as_dict(pushed: "PushOutcome") -> dict[str, object]:
-    committed = pushed.committed
+    committed, found = pushed.committed, pushed.found.as_dict()
     return {
         "url": pushed.url,
         "commit": committed.commit,
@@ -73,6 +83,8 @@ def _as_dict(pushed: "PushOutcome") -> dict[str, object]:
         "unfinished": pushed.summary.unfinished,
         "uploaded": list(committed.uploaded),
         "deleted": list(committed.deleted),
+        "found": found,
+        "replaced": {"configs": found["configs"], "files": found["files"]} if pushed.replaced else None,
     }
 
 
@@ -93,5 +105,6 @@ def _print(pushed: "PushOutcome", repo_id: str) -> None:
         ),
     ]
     if committed.pr_url is None:
-        facts.append(("load", f'load_dataset("{repo_id}", revision="{committed.commit}")["train"]'))
+        config = "" if pushed.default == "values" else ' "values",'
+        facts.append(("load", f'load_dataset("{repo_id}",{config} revision="{committed.commit}")["train"]'))
     print_facts(make_console(), facts)

@@ -61,6 +61,27 @@ def test_the_only_run_is_pushed_and_the_next_push_says_that_nothing_changed(plac
     assert said["commit"] in first.stdout
 
 
+def test_what_is_another_s_is_replaced_if_asked_and_json_says_what_it_was(place: Path, hub: Hub) -> None:
+    theirs = hub.server.root / "datasets" / "me" / "theirs" / "main"
+    theirs.mkdir(parents=True)
+    (theirs / "sums.csv").write_text("a,b\n1,2\n")
+    refused = spo_data(place, hub, "push", "me/theirs", "--no-samples")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    command = "spo-data push me/theirs runs/one --no-samples --replace"
+    assert refused.stderr.splitlines()[-1].startswith(
+        "error: me/theirs holds tables that record no policy (sums.csv), "
+    )
+    assert f"`{command}`" in refused.stderr
+    done = spo_data(place, hub, *command.split()[1:], "--json")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["deleted"] == ["sums.csv"]
+    assert said["replaced"] == {"configs": [], "files": ["sums.csv"]}
+    assert (said["found"]["kind"], said["found"]["provenance"]) == ("other_dataset", None)
+    again = json.loads(spo_data(place, hub, *command.split()[1:], "--json").stdout)
+    assert (again["found"]["kind"], again["found"]["changes"], again["replaced"]) == ("same", {}, None)
+
+
 def test_of_several_runs_one_must_be_named(hub: Hub, tmp_path: Path) -> None:
     for name in ("a", "b c"):
         (tmp_path / "runs" / name).mkdir(parents=True)

@@ -1,5 +1,6 @@
 """How our card is merged with a README that a user edited."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,7 +8,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spo_data.card.merge import BEGIN, END, merge_readme, merge_readme_with_hub, user_text
+from spo_data.card.merge import (
+    BEGIN,
+    END,
+    Readme,
+    find_default,
+    is_default,
+    merge_readme,
+    merge_readme_with_hub,
+    user_text,
+)
 from spo_data.errors import SpoError
 
 OURS: dict[str, Any] = {
@@ -24,7 +34,7 @@ def header_of(text: str) -> Any:
 
 
 def merge_ours(existing: str | None, body: str = "# Ours\n") -> str:
-    return merge_readme(OURS, body, existing)
+    return merge_readme(OURS, body, None if existing is None else Readme(existing))
 
 
 def test_a_new_card_has_our_header_and_our_text_between_the_marks() -> None:
@@ -83,11 +93,25 @@ def test_a_config_of_the_user_s_stays_and_ours_are_as_they_should_be() -> None:
     assert extra == {"config_name": "extra", "data_files": "e.csv"}
 
 
-def test_only_one_config_is_the_default() -> None:
-    """`datasets` refuses a card with two default configs, so no part of the dataset would have loaded."""
-    text = merge_ours("---\nconfigs:\n- config_name: mine\n  default: true\n  data_files: m.csv\n---\n")
-    configs = header_of(text)["configs"]
-    assert [config["config_name"] for config in configs if config.get("default")] == ["mine"]
+@pytest.mark.parametrize("mine", ["mine\n  default: true", "default"])
+def test_only_one_config_is_the_default(mine: str) -> None:
+    """`datasets` refuses a card with two default configs; the config of `push_to_hub` is one by its name alone."""
+    header = header_of(merge_ours(f"---\nconfigs:\n- config_name: {mine}\n  data_files: m.csv\n---\n"))
+    assert [config["config_name"] for config in header["configs"] if is_default(config)] == [mine.split("\n")[0]]
+    assert find_default(header) == mine.split("\n")[0]
+
+
+def test_replaced_tables_leave_nothing_that_describes_them_and_the_user_s_keys_stay() -> None:
+    there = (
+        "---\nlicense: mit  # asked\npretty_name: Theirs\nlanguage: de\ntags:\n- math\nviewer: false\n"
+        "dataset_info:\n  features: []\nconfigs:\n- config_name: default\n  data_files: data/*\n---\nTheir words.\n"
+    )
+    text, notes = merge_readme_with_hub(OURS, "# Ours\n", Readme(""), Readme(there), replaces=True)
+    assert header_of(text) == {**OURS, "license": "mit", "tags": ["math", "spo", "rlvr"]}
+    assert "license: mit  # asked\n" in text
+    assert user_text(text) == "Their words."
+    assert notes == []
+    assert header_of(there_and_here(there, "")[0])["pretty_name"] == "Theirs", "only if they are replaced"
 
 
 def test_the_card_of_the_first_release_is_replaced_though_it_has_no_marks() -> None:
@@ -104,7 +128,7 @@ def test_the_card_of_the_first_release_is_replaced_though_it_has_no_marks() -> N
 
 
 def there_and_here(there: str, here: str) -> tuple[str, list[str]]:
-    return merge_readme_with_hub(OURS, "# Ours\n", here, there)
+    return merge_readme_with_hub(OURS, "# Ours\n", Readme(here), Readme(there))
 
 
 def test_words_that_are_here_alone_are_published() -> None:
@@ -140,9 +164,14 @@ def test_keys_that_yaml_1_1_takes_for_something_else_are_quoted() -> None:
 
 
 @pytest.mark.parametrize("header", ["a: [", "a: 1\na: 2", "- a\n- b", "text"])
-def test_a_header_that_is_no_mapping_is_refused(header: str) -> None:
-    with pytest.raises(SpoError, match=r"^README\.md: its YAML header"):
-        merge_ours(f"---\n{header}\n---\n")
+def test_a_header_that_is_no_mapping_is_refused_and_says_whose_it_is(header: str) -> None:
+    """The message named README.md, which is in the run folder and on the Hub."""
+    broken, ours = f"---\n{header}\n---\n", Readme("", "here/README.md")
+    theirs = Readme(broken, "README.md of org/name on the Hub", "correct it there")
+    with pytest.raises(SpoError, match=r"^README\.md of org/name on the Hub: its YAML header .*: correct it there$"):
+        merge_readme_with_hub(OURS, "", ours, theirs)
+    with pytest.raises(SpoError, match=r"^here/README\.md: its YAML header .*\): correct it$"):
+        merge_readme_with_hub(OURS, "", replace(ours, text=broken), replace(theirs, text=""))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """The errors of the Hub's client, whichever HTTP library the installed release of it uses."""
 
+import hashlib
 import importlib
 import re
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import huggingface_hub.constants
 import huggingface_hub.errors
@@ -13,8 +14,46 @@ from huggingface_hub import HfApi
 
 from spo_data.errors import SpoError, UserError
 from spo_data.hub.client_errors import clear_hub_errors, clear_push_errors, passes
-from spo_data.hub.commit import Target, commit_files
+from spo_data.hub.commit import Target, Wanted, commit_files
 from spo_data.hub.download import reach_dataset
+from spo_data.hub.snapshot import Snapshot
+
+TARGET = Target("org/name", None, create_pr=False, private=False, message="Values")
+URL = "https://huggingface.co/api/datasets/org/name/commit/main"
+
+
+class OneFile:
+    """A publication of a README."""
+
+    def judge(self, there: Snapshot) -> None:
+        """Accept whatever is there."""
+
+    def make_wanted(self, there: Snapshot) -> Wanted:
+        assert there.files == {}
+        return Wanted({"README.md": b"the card"}, ())
+
+    def find_fault(self, there: Snapshot, said: str) -> str:
+        return f"{said} is nobody's in {there.repo_id}"
+
+
+def raise_in_commit(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Let the client raise this for a commit to an empty dataset."""
+    monkeypatch.setattr(HfApi, "dataset_info", lambda *_, **__: SimpleNamespace(sha="0" * 40, private=False))
+    monkeypatch.setattr(HfApi, "list_repo_tree", lambda *_, **__: iter(()))
+
+    def create_commit(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(HfApi, "create_commit", create_commit)
+
+
+def answer(http: ModuleType, method: str, url: str, **response: Any) -> Exception:
+    """What the client raises for an answer with status 403."""
+    try:
+        huggingface_hub.utils.hf_raise_for_status(http.Response(403, request=http.Request(method, url), **response))
+    except huggingface_hub.errors.HfHubHTTPError as error:
+        return error
+    raise AssertionError
 
 
 @pytest.fixture(params=["httpx", "httpx2"])
@@ -57,15 +96,14 @@ def test_a_download_without_an_answer_is_one_line(http: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("address", ["http://localhost:notaport", "http://h\x00"])
-def test_an_endpoint_that_is_not_a_url_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str) -> None:
+def test_an_endpoint_that_is_not_a_url_is_named(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """InvalidURL is no HTTPError, so downloads and pushes ended in a traceback."""
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
     said = f"^HF_ENDPOINT {re.escape(address)} is not a URL \\(Invalid .*\\)$"
     with pytest.raises(UserError, match=said), reach_dataset("org/name", None):
         pass
-    target = Target("org/name", None, create_pr=False, private=False, message="Values")
     with pytest.raises(UserError, match=said):
-        commit_files(HfApi(address), target, {"a": tmp_path / "a"}, re.compile("a"), lambda _: "", lambda _: None)
+        commit_files(HfApi(address), TARGET, OneFile(), lambda _: None)
 
 
 def test_a_proxy_that_is_not_a_url_is_not_taken_for_the_endpoint(http: ModuleType) -> None:
@@ -87,17 +125,10 @@ def test_a_token_that_may_not_read_is_not_a_hub_without_an_answer() -> None:
 
 def test_a_token_that_may_not_write_is_one_line_and_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """hf-xet raises Python's own PermissionError. A push ended in its traceback."""
-    monkeypatch.setattr(HfApi, "dataset_info", lambda *_, **__: SimpleNamespace(sha="0" * 40, private=False))
-    monkeypatch.setattr(HfApi, "list_repo_tree", lambda *_, **__: iter(()))
-
-    def create_commit(*_: object, **__: object) -> None:
-        raise PermissionError("Forbidden")
-
-    monkeypatch.setattr(HfApi, "create_commit", create_commit)
-    target = Target("org/name", None, create_pr=False, private=False, message="Values")
+    raise_in_commit(monkeypatch, PermissionError("Forbidden"))
     said: list[str] = []
     with pytest.raises(SpoError, match=r"^this token may not write to org/name \(Forbidden\): use .*`hf auth login`"):
-        commit_files(HfApi(), target, {}, re.compile("a"), lambda _: "the card", said.append)
+        commit_files(HfApi(), TARGET, OneFile(), said.append)
     assert [line for line in said if "trying again" in line] == []
 
 
@@ -123,3 +154,89 @@ def test_what_hf_xet_raises_for_anything_else_is_one_line() -> None:
 def test_an_error_that_no_try_can_change_is_not_tried_again(http: ModuleType) -> None:
     assert not passes(http.InvalidURL("no host"))
     assert not passes(ValueError("the card's header"))
+
+
+STORAGE = "Your storage patterns tripped our internal systems! Please contact us at website@huggingface.co"
+QUOTA = "Private repository storage limit reached, please upgrade your plan to increase your private storage limit."
+DISABLED = "Access to this resource is disabled."
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Forbidden: pass `create_pr=1` as a query parameter to create a Pull Request",
+        "You don't have the rights to create a dataset under the namespace",
+        "This authentication method does not have sufficient permissions to call this API endpoint",
+        "Authorization error.",
+        "you must use a write token to upload to a repository.",
+    ],
+)
+def test_a_403_is_about_the_token_if_the_hub_says_so(said: str) -> None:
+    error = answer(huggingface_hub.utils.httpx, "POST", URL, headers={"X-Error-Message": said})
+    with pytest.raises(SpoError) as raised, clear_push_errors("org/name", None):
+        raise error
+    assert str(raised.value).startswith(f"this token may not write to org/name ({said}): use one with write access")
+
+
+@pytest.mark.parametrize("said", [STORAGE, QUOTA, DISABLED])
+def test_a_403_about_something_else_is_shown_as_what_it_is(said: str) -> None:
+    """Each was "this token may not write", with the advice to log in."""
+    error = answer(huggingface_hub.utils.httpx, "POST", URL, headers={"X-Error-Message": said})
+    with pytest.raises(SpoError) as raised, clear_push_errors("org/name", None):
+        raise error
+    assert re.fullmatch(
+        rf"org/name was not pushed: the Hub at .* refuses it \(403\): {re.escape(said)}", str(raised.value)
+    )
+    with pytest.raises(UserError) as raised, clear_hub_errors("org/name", absent="no such file", revision=None):
+        raise error
+    assert str(raised.value).startswith("org/name cannot be read: the Hub at ")
+    assert str(raised.value).endswith(f"refuses it ({said})"), "a download blamed the connection"
+
+
+@pytest.mark.parametrize("page", [b"", b"<html>Blocked by the firewall</html>"])
+def test_a_403_without_a_reason_blames_nobody(page: bytes) -> None:
+    """The client's own text says to check the token, for each 403."""
+    error = answer(huggingface_hub.utils.httpx, "POST", URL, content=page, headers={"Content-Type": "text/html"})
+    with (
+        pytest.raises(SpoError, match="answered 403 without a reason: the token may lack"),
+        clear_push_errors("o/n", None),
+    ):
+        raise error
+
+
+def test_storage_that_refuses_a_file_is_not_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address to upload to is signed, and needs no token. The answer is XML."""
+    xml = "<?xml version='1.0'?>\n<Error><Code>AccessDenied</Code>\n<Message>Request has expired</Message></Error>"
+    headers = {"Content-Type": "application/xml"}
+    url = "https://hf-hub-lfs.s3.amazonaws.com/repos/a?X-Amz-Signature=secret"
+    cause = answer(huggingface_hub.utils.httpx, "PUT", url, text=xml, headers=headers)
+    error = RuntimeError("Error while uploading 'values/train-00000-of-00001.parquet' to the Hub.")
+    error.__cause__ = cause
+    raise_in_commit(monkeypatch, error)
+    with pytest.raises(SpoError) as raised:
+        commit_files(HfApi(), TARGET, OneFile(), lambda _: None)
+    assert str(raised.value) == (
+        "org/name was not pushed: the storage at hf-hub-lfs.s3.amazonaws.com refuses"
+        " values/train-00000-of-00001.parquet (AccessDenied: Request has expired), which is not about the token: run"
+        " the same command again; if it refuses again, a proxy or firewall may be in the way"
+    )
+
+
+def test_a_file_that_the_hub_does_not_store_is_named_with_its_own_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to a batch of files has a reason for each; it was shown with the file's checksum alone."""
+    oid = hashlib.sha256(b"the card").hexdigest()
+    said = f"LFS batch API returned errors:\nEncountered error for file with OID {oid}: `{QUOTA}"
+    raise_in_commit(monkeypatch, ValueError(said))
+    with pytest.raises(SpoError) as raised:
+        commit_files(HfApi(), TARGET, OneFile(), lambda _: None)
+    assert str(raised.value) == f"org/name was not pushed: the Hub does not store README.md: {QUOTA}"
+
+
+def test_a_header_that_the_hub_refuses_is_somebody_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_in_commit(monkeypatch, ValueError('Invalid metadata in README.md.\n- "license" must be one of [mit]'))
+    with pytest.raises(SpoError) as raised:
+        commit_files(HfApi(), TARGET, OneFile(), lambda _: None)
+    said = '"license" must be one of [mit]'
+    assert str(raised.value) == (
+        f"org/name was not pushed: the Hub refuses the header of README.md ({said}): {said} is nobody's in org/name"
+    )

@@ -1,0 +1,213 @@
+"""What a Hub dataset holds before a push, compared with the run that is pushed.
+
+    found = find_published(snapshot, manifest, prompts=6)
+    found.kind, found.describe()        # "other_values", "values of another policy (temperature 0.6 → 1)"
+
+Values are ours if each of their files records the policy, dataset and grader. An update of the same values passes: more
+samples, more prompts, another verifier, other draws; each is said. Values of another policy or dataset, and tables that
+are no values of ours, are somebody's: only `--replace` puts a run in their place.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from spo_data.card.merge import Readme, is_default, list_configs, read_header
+from spo_data.card.write import HISTOGRAM
+from spo_data.hub.snapshot import README, Snapshot
+from spo_data.hub.table_files import Tables, find_tables
+from spo_data.provenance import DatasetRecord, PolicyRecord, Provenance
+from spo_data.run.manifest import MANIFEST, Manifest, policy_differences
+from spo_data.text import excerpt
+from spo_data.values.schema import read_provenance
+
+OWNED = re.compile(r"(values|samples)/train-\d{5}-of-\d{5}\.parquet")
+"""Files with these names are from an earlier push if a commit does not write them, and are deleted."""
+NAMED = 5
+"""Files that a message names."""
+_OUR_CONFIGS = ("values", "samples")
+_NO_TABLES = frozenset({README, ".gitattributes", MANIFEST, HISTOGRAM})
+_PASSING = {"verifier": "verifier", "version": "verifier version", "seed": "seed"}
+"""What policy_differences also compares and an update may change, with its name in messages."""
+
+Kind = Literal["new", "empty", "same", "other_values", "other_dataset"]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a repository holds."""
+
+    kind: Kind
+    differences: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """What makes the values another's: policy and dataset, there and here."""
+    changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """What an update of the same values changes: prompts, n, verifier, seed."""
+    provenance: Provenance | None = None
+    prompts: int | None = None
+    configs: tuple[str, ...] = ()
+    """The card's configs that are not ours."""
+    default: str | None = None
+    """The one of them that `load_dataset` takes if none is named."""
+    tables: Tables = Tables(())
+    """The files of those configs; without configs, of the tables that are loaded by default."""
+    columns: tuple[str, ...] = ()
+    """The columns of the first of them, if it is parquet."""
+
+    @property
+    def is_anothers(self) -> bool:
+        """Whether a push would replace what is not the same values."""
+        return self.kind in ("other_values", "other_dataset")
+
+    def describe(self) -> str:
+        """What is there, for messages, without the repository's name."""
+        match self.kind:
+            case "new":
+                return "nothing: it is a new dataset"
+            case "empty":
+                return "no tables"
+            case "same":
+                return "values of the same policy and dataset" + (f" ({_show(self.changes)})" if self.changes else "")
+            case "other_values":
+                policy, dataset = self.differences.keys() - {"dataset"}, "dataset" in self.differences
+                whose = " and ".join(["policy"] * bool(policy) + ["dataset"] * dataset)
+                return f"values of another {whose} ({_show({**self.differences, **self.changes})})"
+        parts = [f"config {', '.join(self.configs)}"] * bool(self.configs)
+        parts += [f"columns {excerpt(', '.join(self.columns), 80)}"] * bool(self.columns)
+        return f"tables that record no policy ({'; '.join([*parts, self.name_files()])})"
+
+    def name_files(self) -> str:
+        """The first files, and how many more there are."""
+        files = self.tables.files or self.tables.media
+        more = f" and {len(files) - NAMED:,} more" if len(files) > NAMED else ""
+        unclear = [f"the files of {config} cannot be told ({why})" for config, why in self.tables.unclear.items()]
+        return "; ".join([*([", ".join(files[:NAMED]) + more] if files else []), *unclear])
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`."""
+        said = None if self.provenance is None else self.provenance.model_dump(mode="json")
+        return {
+            "kind": self.kind,
+            "differences": {name: list(both) for name, both in self.differences.items()},
+            "changes": {name: list(both) for name, both in self.changes.items()},
+            "prompts": self.prompts,
+            "provenance": said,
+            "configs": list(self.configs),
+            "files": [*self.tables.files, *self.tables.media],
+            "columns": list(self.columns),
+        }
+
+
+def find_published(there: Snapshot, ours: Manifest, prompts: int) -> Published:
+    """Find what a repository holds; `prompts` is the number of prompts that have a value here."""
+    configs = [] if there.readme is None else list_configs(read_header(readme_of(there)))
+    provenance, rows = _read_values(there)
+    others = [config for config in configs if provenance is None or config.get("config_name") not in _OUR_CONFIGS]
+    names = there.files.keys() - _NO_TABLES
+    name = there.repo_id.rpartition("/")[2]
+    tables = find_tables(names, others, name) if names and (others or provenance is None) else Tables(())
+    theirs: dict[str, Any] = {
+        "configs": tuple(str(config.get("config_name")) for config in others),
+        "default": next((str(config.get("config_name")) for config in others if is_default(config)), None),
+        "tables": tables,
+    }
+    if provenance is None:
+        if not (tables.files or tables.media or tables.unclear):
+            return Published("new" if there.is_new else "empty", **theirs)
+        return Published("other_dataset", columns=_read_columns(there, tables), **theirs)
+    differences, changes = compare(provenance, rows, ours, prompts)
+    kind: Kind = "other_values" if differences else "same"
+    return Published(kind, differences, changes, provenance, rows, **theirs)
+
+
+def compare(
+    theirs: Provenance, their_prompts: int, ours: Manifest, prompts: int
+) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
+    """What makes values another's, and what an update changes, each with both sides."""
+    old = ours.model_copy(update={name: getattr(theirs, name) for name in Provenance.model_fields})
+    found = policy_differences(old, ours)
+    differences = {name: both for name, both in found.items() if name not in _PASSING}
+    changes = {_PASSING[name]: both for name, both in found.items() if name in _PASSING}
+    places = _describe_dataset(theirs.dataset), _describe_dataset(ours.dataset)
+    if theirs.dataset.fingerprint != ours.dataset.fingerprint:
+        if places[0] != places[1]:
+            differences["dataset"] = places
+        elif their_prompts == prompts:
+            changes["dataset fingerprint"] = theirs.dataset.fingerprint, ours.dataset.fingerprint
+        if theirs.dataset.revision != ours.dataset.revision:
+            changes["dataset revision"] = theirs.dataset.revision, ours.dataset.revision
+    for name, before, after in (("prompts", their_prompts, prompts), ("n", theirs.n, ours.n)):
+        if before != after:
+            changes[name] = f"{before:,}", f"{after:,}"
+    return _shorten(differences), _shorten(changes)
+
+
+def describe_policy(policy: PolicyRecord) -> str:
+    """A policy on one line."""
+    return ", ".join(
+        [
+            f"temperature {policy.temperature:g}",
+            f"top_p {policy.top_p:g}",
+            f"top_k {policy.top_k if policy.top_k > 0 else 'off'}",
+            f"max_tokens {policy.max_tokens:,}",
+            f"template {policy.template}",
+            *([] if policy.system is None else [f"system prompt {excerpt(policy.system, 40)!r}"]),
+            f"tools {policy.tools or 'none'}",
+        ]
+    )
+
+
+def readme_of(there: Snapshot) -> Readme:
+    """The repository's README, as messages call it."""
+    page = f"{there.api.endpoint}/datasets/{there.repo_id}"
+    name = f"{README} of {there.repo_id} on the Hub, at commit {there.commit[:8]}"
+    return Readme(there.readme or "", name, f"correct it on the Hub ({page}), then push again")
+
+
+def _read_values(there: Snapshot) -> tuple[Provenance | None, int]:
+    """What all of the values belong to, and their number; None if a file does not say, or another."""
+    found, rows = [], 0
+    for name in sorted(there.files):
+        if OWNED.fullmatch(name) and name.startswith("values/"):
+            schema, count = _read_footer(there, name) or (None, 0)
+            found.append(None if schema is None else read_provenance(schema))
+            rows += count
+    agree = bool(found) and all(provenance == found[0] for provenance in found)
+    return (found[0] if agree else None), rows
+
+
+def _read_columns(there: Snapshot, tables: Tables) -> tuple[str, ...]:
+    first = next((name for name in tables.files if name.endswith(".parquet")), None)
+    footer = None if first is None else _read_footer(there, first)
+    return () if footer is None else tuple(footer[0].names)
+
+
+def _read_footer(there: Snapshot, name: str) -> tuple[Any, int] | None:
+    """A parquet file's schema and its number of rows; None if it is no parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with there.open(name) as file:
+            footer = pq.ParquetFile(file)
+            return footer.schema_arrow, footer.metadata.num_rows
+    except pa.ArrowInvalid:
+        return None
+
+
+def _describe_dataset(dataset: DatasetRecord) -> str:
+    return ", ".join([dataset.source, *(part for part in (dataset.config, dataset.split) if part)])
+
+
+def _shorten(differences: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[str, str]]:
+    return {name: (_show_side(before), _show_side(after)) for name, (before, after) in differences.items()}
+
+
+def _show_side(value: Any) -> str:
+    if value is None:
+        return "none"
+    return excerpt(f"{value:g}" if isinstance(value, float) else str(value), 60) or "''"
+
+
+def _show(differences: Mapping[str, tuple[str, str]]) -> str:
+    return ", ".join(f"{name} {before} → {after}" for name, (before, after) in differences.items())
