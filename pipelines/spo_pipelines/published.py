@@ -51,6 +51,8 @@ class Published:
     """The one of them that `load_dataset` takes if none is named."""
     tables: Tables = Tables(())
     """The files of those configs; without configs, of the tables that are loaded by default."""
+    values: tuple[str, ...] = ()
+    """The files of our values and samples."""
     columns: tuple[str, ...] = ()
     """The columns of the first of them, if it is parquet."""
 
@@ -93,7 +95,8 @@ class Published:
             "prompts": self.prompts,
             "provenance": said,
             "configs": list(self.configs),
-            "files": [*self.tables.files, *self.tables.media],
+            "files": [*self.values, *self.tables.files],
+            "media": list(self.tables.media),
             "columns": list(self.columns),
         }
 
@@ -117,7 +120,8 @@ def find_published(there: Snapshot, ours: Manifest, prompts: int) -> Published:
         return Published("other_dataset", columns=_read_columns(there, tables), **theirs)
     differences, changes = compare(provenance, rows, ours, prompts)
     kind: Kind = "other_values" if differences else "same"
-    return Published(kind, differences, changes, provenance, rows, **theirs)
+    values = tuple(sorted(filter(OWNED.fullmatch, there.files)))
+    return Published(kind, differences, changes, provenance, rows, values=values, **theirs)
 
 
 def compare(

@@ -180,9 +180,13 @@ class _Publication:
             gone = [name for name in found.tables.files if name not in self.files]
             parts = [f"config {', '.join(found.configs)}"] * bool(found.configs)
             parts += [f"{len(gone):,} file{'s' * (len(gone) > 1)}: {', '.join(gone)}"] * bool(gone)
-            self._say_once(f"deleting from {place}: {'; '.join(parts) or 'its header of the tables'}")
-            if found.tables.media or found.tables.unclear:
-                self._say_once(f"note: these files stay: {found.name_files()}")
+            self._say_once(f"deleting from {place}: {'; '.join(parts)}" if parts else f"replacing them in {place}")
+            if found.tables.media:
+                self._say_once(
+                    f"note: {len(found.tables.media):,} pictures and the like stay: {found.tables.media[0]} …"
+                )
+            for config, why in found.tables.unclear.items():
+                self._say_once(f"note: the files of config {config} stay, because `datasets` cannot tell them ({why})")
 
     def make_wanted(self, there: Snapshot) -> Wanted:
         """The run's files and the merged README; what an earlier push or the replaced tables left goes."""
