@@ -198,10 +198,8 @@ class _Publication:
             self._say_once(f"note: {note}")
         self.default = find_default(read_header(Readme(text)))
         if self.default != "values":
-            self._say_once(
-                f"note: `load_dataset` without a config reads {self.default}, which is not the values:"
-                f" `{self.options.command('--replace')}` removes the configs {', '.join(found.configs)}"
-            )
+            fix = f": `{self.options.command('--replace')}` removes it" if self.default in found.configs else ""
+            self._say_once(f"note: `load_dataset` without a config reads {self.default}, not the values{fix}")
         stale = {name for name in there.files if OWNED.fullmatch(name)}
         contents: dict[str, Path | bytes] = {**self.files, README: text.encode()}
         return Wanted(contents, (stale | (set(found.tables.files) if replaces else set())) - contents.keys())

@@ -6,10 +6,13 @@ huggingface_hub 1.x raises httpx's errors and 2.x httpx2's; `huggingface_hub.uti
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import SpoError, UserError, first_line, retry_after
 from spo_data.text import excerpt
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 PASSING = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
 """HTTP statuses that may change at the next try; 409 and 412 mean that somebody else's commit came first."""
@@ -91,6 +94,8 @@ def passes(error: BaseException) -> bool:
 
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in PASSING
+    if _find_xet_refusal(error):
+        return False
     # ConnectionError and TimeoutError are those of hf-xet, which uploads large files.
     return isinstance(
         error, (httpx.TransportError, LocalEntryNotFoundError, UploadError, ConnectionError, TimeoutError)
@@ -162,6 +167,7 @@ _ABOUT_THE_TOKEN = re.compile(
 )
 """What the Hub says in a 403 that is about the token. It also refuses with 403 if a quota is exceeded, if an account's
 storage patterns are blocked and if a repository is disabled."""
+_XET_REFUSAL = re.compile(r"HTTP status client error \((4\d\d)\b[^)]*\), domain: (https?://[^\s,)]+)")
 _XML = re.compile(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", re.DOTALL)
 
 
@@ -176,6 +182,41 @@ def get_said(error: Any) -> str:
     return excerpt(said, 300)
 
 
+def _find_xet_refusal(error: BaseException) -> re.Match[str] | None:
+    """Find status and address of an answer that hf-xet reports as a lost connection although it is a refusal."""
+    found = _XET_REFUSAL.search(str(error)) if isinstance(error, ConnectionError) else None
+    return None if found is None or int(found[1]) in PASSING else found
+
+
+def explain_xet_error(api: "HfApi", repo_id: str, error: ConnectionError) -> Exception:
+    """Return the error for what hf-xet raises: if the Hub refused it the right to upload, the Hub's own reason.
+
+    hf-xet says the status and the address alone, so the Hub is asked once more.
+    """
+    from huggingface_hub import get_session, hf_raise_for_status
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import httpx
+
+    found = _find_xet_refusal(error)
+    if found is None:
+        return error
+    if found[2].startswith(f"{api.endpoint}/"):
+        try:
+            hf_raise_for_status(get_session().get(found[2], headers={"Authorization": f"Bearer {api.token}"}))
+        except HfHubHTTPError as refusal:
+            return refusal
+        except httpx.TransportError as lost:
+            return lost
+    return _refuse_upload(repo_id, httpx.URL(found[2]).host, "a file", f"status {found[1]}")
+
+
+def _refuse_upload(repo_id: str, host: str, name: str, said: str) -> SpoError:
+    return SpoError(
+        f"{repo_id} was not pushed: the storage at {host} refuses {name} ({said}), which is not about the token: run"
+        " the same command again; if it refuses again, a proxy or firewall may be in the way"
+    )
+
+
 def explain_refusal(repo_id: str, error: Any, *, creating: bool = False) -> SpoError:
     """Return the error for an answer with status 403: it is about the token only if the Hub says so."""
     from huggingface_hub import constants
@@ -183,11 +224,7 @@ def explain_refusal(repo_id: str, error: Any, *, creating: bool = False) -> SpoE
     said, request = get_said(error), error.response.request
     if request.method == "PUT":
         name = re.search("'(.+)'", str(error.__cause__ or ""))
-        return SpoError(
-            f"{repo_id} was not pushed: the storage at {request.url.host} refuses {name[1] if name else 'a file'}"
-            f" ({said or 'no reason given'}), which is not about the token: run the same command again; if it refuses"
-            " again, a proxy or firewall may be in the way"
-        )
+        return _refuse_upload(repo_id, request.url.host, name[1] if name else "a file", said or "no reason given")
     if _ABOUT_THE_TOKEN.search(said):
         if creating:
             return SpoError(

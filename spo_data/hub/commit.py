@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spo_data.errors import SpoError, first_line, retry_after
-from spo_data.hub.client_errors import UploadError, clear_push_errors, explain_refusal, passes
+from spo_data.hub.client_errors import UploadError, clear_push_errors, explain_refusal, explain_xet_error, passes
 from spo_data.hub.snapshot import README, Snapshot, take_snapshot
 from spo_data.text import excerpt
 
@@ -153,6 +153,8 @@ class _Push:
             raise UploadError(
                 f"{self.target.repo_id} was not pushed: {first_line(error.__cause__ or error)}"
             ) from error
+        except ConnectionError as error:
+            raise explain_xet_error(self.api, self.target.repo_id, error) from error
         except ValueError as error:
             if invalid := _NOT_VALID.match(str(error)):
                 said = excerpt(invalid[1].removeprefix("- "), 300)

@@ -278,7 +278,9 @@ def test_a_config_that_somebody_adds_beside_ours_stays_and_never_makes_two_defau
     pushed(hub, repo_id, run)
     hub.ask(hub_client.push_to_hub, repo_id, {"question": ["a?"]})
     answer = pushed(hub, repo_id, run)
-    assert any("`load_dataset` without a config reads default, which is not the values" in line for line in answer.said)
+    command = f"`spo-data push {repo_id} {run} --replace`"
+    note = f"note: `load_dataset` without a config reads default, not the values: {command} removes it"
+    assert note in answer.said
     configs, values, _ = hub.ask(push_client.load_fresh, repo_id, tmp_path / "beside")
     assert configs == ["values", "samples", "default"]
     assert values == [{"question": "a?"}]

@@ -222,6 +222,35 @@ def test_storage_that_refuses_a_file_is_not_the_token(monkeypatch: pytest.Monkey
     )
 
 
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        (
+            "https://huggingface.co/api/datasets/org/name/xet-write-token/main",
+            rf"org/name was not pushed: the Hub at \S+ refuses it \(403\): {QUOTA}",
+        ),
+        (
+            "https://cas-server.xethub.hf.co/v1/xorb-grants/default/bea8",
+            r"org/name was not pushed: the storage at cas-server\.xethub\.hf\.co refuses a file \(status 403\), .*",
+        ),
+    ],
+)
+def test_what_hf_xet_calls_a_lost_connection_is_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, address: str, expected: str
+) -> None:
+    """hf-xet 1.8 raises a ConnectionError with status and address. It was tried six times: "did not answer"."""
+    said = f"Network error: Request error: HTTP status client error (403 Forbidden), domain: {address}"
+    raise_in_commit(monkeypatch, ConnectionError(said))
+    http = huggingface_hub.utils.httpx
+    refuses = http.MockTransport(lambda _: http.Response(403, headers={"X-Error-Message": QUOTA}))
+    monkeypatch.setattr(huggingface_hub, "get_session", lambda: http.Client(transport=refuses))
+    shown: list[str] = []
+    with pytest.raises(SpoError) as raised:
+        commit_files(HfApi("https://huggingface.co", token="hf_x"), TARGET, OneFile(), shown.append)
+    assert re.fullmatch(expected, str(raised.value))
+    assert [line for line in shown if "trying again" in line] == []
+
+
 def test_a_file_that_the_hub_does_not_store_is_named_with_its_own_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer to a batch of files has a reason for each; it was shown with the file's checksum alone."""
     oid = hashlib.sha256(b"the card").hexdigest()
