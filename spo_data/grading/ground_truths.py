@@ -1,44 +1,16 @@
-r"""Finding ground truths that may be wrong, and ground truths that leak into their own prompts.
+"""Finding ground truths that leak into their own prompts.
 
-    find_agreed_answer([(Verdict.WRONG, "12"), (Verdict.WRONG, "12.0"), (Verdict.WRONG, "$12$")])     # "12"
-    find_leaked_answer("What is 6 * 7? The answer is 42.", "42")                                      # "42"
-
-If a policy gives the same wrong answer every time, the ground truth itself may be wrong. It is suspect if all answers
-agree, no sample is correct, and at least three samples and half of the valid ones give an answer.
+    find_leaked_answer("What is 6 * 7? The answer is 42.", "42")     # "42"
 
 A ground truth leaks only if the problem marks it as an answer: in a box, `<answer>…</answer>`, an "Answer:" or "####"
 line, "the answer is …", or as the whole last line. A number in the problem, or one of its options, is no leak.
 """
 
 import re
-from collections.abc import Iterable
 
 from spo_data.grading.answers.extract import find_boxes
 from spo_data.grading.answers.numbers import read_number
 from spo_data.grading.answers.wording import fold
-from spo_data.grading.verdict import Verdict
-
-LEAST_ANSWERS = 3
-
-
-def find_agreed_answer(samples: Iterable[tuple[Verdict, str | None]]) -> str | None:
-    """The agreed answer that makes the ground truth suspect, in the first sample's wording; None if there is none."""
-    valid = [(verdict, answer) for verdict, answer in samples if verdict.is_observation]
-    if any(verdict is Verdict.CORRECT for verdict, _ in valid):
-        return None
-    answers = [answer for verdict, answer in valid if verdict is Verdict.WRONG and answer]
-    if len(answers) < LEAST_ANSWERS or 2 * len(answers) < len(valid):
-        return None
-    return answers[0] if len(set(map(_make_key, answers))) == 1 else None
-
-
-def _make_key(answer: str) -> object:
-    """A key that is equal for two answers if they are plainly the same."""
-    number = read_number(answer)
-    if number is not None:
-        return number.value, number.percent
-    return "".join(fold(answer).replace("dfrac", "frac").replace("tfrac", "frac").split())
-
 
 _MARKED = (
     re.compile(r"<answer>(.{1,400}?)</answer>", re.DOTALL),

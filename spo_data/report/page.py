@@ -85,7 +85,7 @@ def _count(journal: Journal, summary: Summary, wording: Wording, n: int) -> dict
     numbers, table = RunStatistics(), PromptTable(journal, wording)
     for prompt in read_reported_prompts(journal, n):
         numbers.add(prompt)
-        if prompt.suspect_gold is not None:
+        if prompt.agreed is not None:
             table.keep_samples(prompt)
     table.fill(read_reported_prompts(journal, n))
     commits, sources, suspects = journal.commits(), numbers.sources(), summary.suspects[:SUSPECTS]

@@ -107,7 +107,7 @@ class PromptTable:
             *(verdicts[name] for name in (*VERDICTS, "failed")),
             value.n_undrawn,
             _round(prompt.tokens_mean),
-            None if prompt.suspect_gold is None else excerpt(prompt.suspect_gold, ANSWER_CHARACTERS),
+            None if prompt.agreed is None else prompt.agreed.describe(ANSWER_CHARACTERS),
         ]
         return f"[{_dump(row)[1:-1]},{samples or 'null'}]"
 

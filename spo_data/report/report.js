@@ -83,7 +83,7 @@
     const opener = make("button", { type: "button" }, make("span", { className: "clamped", dir: "auto" }, p.text || "(empty)"));
     opener.setAttribute("aria-expanded", "false");
     const prompt = make("div", {}, opener);
-    if (p.suspect !== null) prompt.append(make("span", { className: "badge", dir: "auto" }, `suspect: all answers are ${p.suspect}`));
+    if (p.suspect !== null) prompt.append(make("span", { className: "badge", dir: "auto" }, `suspect: ${p.suspect}`));
     const cells = [
       whole(p.place + 1),
       prompt,

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spo_data.grading.ground_truths import find_agreed_answer
+from spo_data.grading.suspects import Agreement
 from spo_data.grading.verdict import Verdict
 from spo_data.run.journal import Journal
 from spo_data.run.journal_queries import Commit
@@ -60,7 +60,8 @@ class ReportedPrompt:
     failures: list[tuple[int, str]]
     """(sample index, error) of the samples that the engine failed to draw."""
     value: PromptValue
-    suspect_gold: str | None
+    agreed: Agreement | None
+    """The agreement that makes the ground truth suspect."""
 
     @property
     def verdicts(self) -> Counter[str]:
@@ -85,6 +86,7 @@ def read_reported_prompts(journal: Journal, n: int) -> Iterator[ReportedPrompt]:
     failures: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for number, index, error in journal.query("SELECT prompt_number, sample_index, error FROM failures ORDER BY 1, 2"):
         failures[number].append((index, error))
+    rule = journal.suspect_rule()
     ((end,),) = journal.query("SELECT coalesce(max(position) + 1, 0) FROM prompts")
     for start in range(0, end, CHUNK):
         within = (start, start + CHUNK)
@@ -106,7 +108,8 @@ def read_reported_prompts(journal: Journal, n: int) -> Iterator[ReportedPrompt]:
             judged, failed = samples.get(number, []), failures.get(number, [])
             pairs = ((sample.verdict, sample.score) for sample in judged)
             value = estimate_value(pairs, failures=len(failed), undrawn=undrawn.get(number, 0))
-            agreed = find_agreed_answer((s.verdict, s.answer) for s in judged) if value.is_finished else None
+            answers = ((sample.verdict, sample.answer) for sample in judged)
+            agreed = rule.find(ground_truth, data_source, answers) if value.is_finished else None
             yield ReportedPrompt(number, prompt_id, ground_truth, data_source, judged, failed, value, agreed)
 
 

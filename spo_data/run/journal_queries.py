@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from spo_data.grading.suspects import SuspectRule
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import DroppedRow, Prompt
 from spo_data.provenance import GRADED_MARK, GraderRecord
@@ -47,6 +48,10 @@ class JournalQueries:
     def prompts(self) -> Iterator[Prompt]:
         """The run's prompts, in order."""
         return map(prompt_of, self._db.execute(PROMPTS_IN_ORDER))
+
+    def suspect_rule(self) -> SuspectRule:
+        """What makes a ground truth of this run suspect."""
+        return SuspectRule(self._db.execute("SELECT data_source, ground_truth FROM prompts"))
 
     def values(self, grader: GraderRecord, n: int) -> dict[str, float]:
         """The values under a grader, by prompt id, in prompt order, of a run with n samples (see `estimate_value`)."""

@@ -14,7 +14,6 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spo_data.grading.ground_truths import find_agreed_answer
 from spo_data.provenance import Completeness, Provenance
 from spo_data.run.journal import Journal
 from spo_data.run.sample import Sample
@@ -48,7 +47,7 @@ def _read_value_rows(journal: Journal, n: int) -> Iterator[dict[str, Any]]:
     undrawn = {prompt_id: count for _, prompt_id, count in journal.undrawn(n)}
     grouped = groupby(journal.samples(), key=lambda sample: sample.prompt_id)
     by_prompt = ((prompt_id, list(samples)) for prompt_id, samples in grouped)
-    prompts = journal.prompts()
+    prompts, rule = journal.prompts(), journal.suspect_rule()
     for prompt_id, samples in by_prompt:
         prompt = next(prompt for prompt in prompts if prompt.prompt_id == prompt_id)  # both are in prompt order
         whole = [sample for sample in samples if sample.finish_reason != "tool_error"]
@@ -59,6 +58,7 @@ def _read_value_rows(journal: Journal, n: int) -> Iterator[dict[str, Any]]:
         )
         if value.value is None:
             continue
+        agreed = rule.find(prompt.ground_truth, prompt.data_source, ((s.verdict, s.answer) for s in samples))
         yield {
             **make_prompt_columns(prompt),
             "vhat": list(value.vhat),
@@ -73,7 +73,7 @@ def _read_value_rows(journal: Journal, n: int) -> Iterator[dict[str, Any]]:
             "n_failed": value.n_failed,
             "response_tokens_mean": sum(len(s.token_ids) for s in whole) / len(whole),
             "tool_turns_mean": sum(s.tool_turns for s in whole) / len(whole),
-            "suspect_gold": find_agreed_answer((s.verdict, s.answer) for s in samples),
+            "suspect_gold": None if agreed is None else agreed.answer,
             "extra_info": None if prompt.extra_info is None else json.dumps(prompt.extra_info, sort_keys=True),
         }
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from spo_data.grading.ground_truths import LEAST_ANSWERS, find_agreed_answer
+from spo_data.grading.suspects import LEAST_ANSWERS, find_agreement
 from spo_data.grading.verdict import Verdict
 from spo_data.provenance import GRADED_MARK, Completeness, GraderRecord
 from spo_data.run.journal import Journal
@@ -44,6 +44,9 @@ class Suspect:
     prompt_id: str
     ground_truth: str
     answer: str
+    samples: int
+    """Samples that give this answer, of the `valid` ones; the others give none."""
+    valid: int
     prompt: str
 
 
@@ -129,6 +132,8 @@ class Summary:
     easiest: list[Example]
     suspects: list[Suspect]
     """All of them, in prompt order."""
+    few_answers: int
+    """Prompts whose samples agree in the same way, but that have too few possible answers to be suspect."""
     second: SecondOpinion | None
 
     @property
@@ -180,6 +185,7 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
     histogram = [0] * (manifest.n + 1)
     for mean, _ in known:
         histogram[round(mean * manifest.n)] += 1
+    suspects, few_answers = _find_suspects(journal, {position for position, value in values if value.is_finished})
     tools = manifest.policy.tools
     seconds = manifest.timings.sampling_seconds
     valid, not_drawn = (sum(getattr(value, name) for _, value in values) for name in ("n_valid", "n_undrawn"))
@@ -215,26 +221,32 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         tokens_per_second=manifest.timings.sampled_tokens / seconds if seconds else None,
         hardest=_read_examples(journal, sorted(known)),
         easiest=_read_examples(journal, sorted(known, key=lambda pair: (-pair[0], pair[1]))),
-        suspects=_find_suspects(journal, {position for position, value in values if value.is_finished}),
+        suspects=suspects,
+        few_answers=few_answers,
         second=None if manifest.also is None else _compare_graders(journal, manifest.also, manifest.n),
     )
 
 
-def _find_suspects(journal: Journal, finished: Collection[int]) -> list[Suspect]:
-    """The suspects among the prompts at these positions."""
+def _find_suspects(journal: Journal, finished: Collection[int]) -> tuple[list[Suspect], int]:
+    """The suspects among the prompts at these positions, and how many more would be if they had more possible answers."""
     # Read answers only for prompts with no correct and enough wrong samples: no other can be suspect.
     rows = journal.query(
-        "SELECT prompt_number, position, verdict, answer FROM prompts CROSS JOIN graded USING (prompt_number)"
+        "SELECT prompt_number, position, data_source, verdict, answer"
+        " FROM prompts CROSS JOIN graded USING (prompt_number)"
         " WHERE prompt_number IN (SELECT prompt_number FROM graded GROUP BY 1 HAVING sum(verdict = 'correct') = 0"
         f" AND sum(verdict = 'wrong') >= {LEAST_ANSWERS}) ORDER BY position, sample_index"
     )
-    suspects = []
-    for (number, position), group in groupby(rows, key=lambda row: row[:2]):
-        answer = find_agreed_answer((Verdict(verdict), answer) for *_, verdict, answer in group)
-        if answer is not None and position in finished:
-            prompt_id, text, ground_truth = _read_prompt(journal, "prompt_number", number)
-            suspects.append(Suspect(prompt_id, ground_truth, answer, excerpt(text)))
-    return suspects
+    rule, suspects, few_answers = journal.suspect_rule(), [], 0
+    for (number, position, source), group in groupby(rows, key=lambda row: row[:3]):
+        agreed = find_agreement((Verdict(verdict), answer) for *_, verdict, answer in group)
+        if agreed is None or position not in finished:
+            continue
+        prompt_id, text, gold = _read_prompt(journal, "prompt_number", number)
+        if rule.has_few_answers(gold, source):
+            few_answers += 1
+        else:
+            suspects.append(Suspect(prompt_id, gold, agreed.answer, agreed.samples, agreed.valid, excerpt(text)))
+    return suspects, few_answers
 
 
 def _compare_graders(journal: Journal, second: GraderRecord, n: int) -> SecondOpinion:

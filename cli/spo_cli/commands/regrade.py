@@ -93,8 +93,7 @@ def _print(outcome: "RegradeOutcome", run: Path) -> None:
                 move.prompt,
             )
         out.print(moves)
-    if outcome.summary.suspects:
-        print_suspects(out, outcome.summary.suspects)
+    print_suspects(out, outcome.summary)
     if outcome.summary.second is not None:
         print_second_opinion(out, outcome.summary.second, outcome.summary.verifier)
 

@@ -64,22 +64,38 @@ def print_summary(summary: "Summary", run: Path) -> None:
     for title, examples in (("hardest", summary.hardest), ("easiest", summary.easiest)):
         console.print(f"\n{title}", markup=False)
         console.print(_make_examples(examples))
-    if summary.suspects:
-        print_suspects(console, summary.suspects)
+    print_suspects(console, summary)
     if summary.second is not None:
         print_second_opinion(console, summary.second, summary.verifier)
 
 
-def print_suspects(console: "Console", suspects: "list[Suspect]") -> None:
-    """Print the prompts whose samples agree on another answer than the ground truth."""
+def print_suspects(console: "Console", summary: "Summary") -> None:
+    """Print the prompts whose samples agree on another answer than the ground truth, if there are any."""
+    if summary.suspects:
+        _print_suspect_table(console, summary.suspects)
+    if summary.few_answers:
+        console.print(
+            f"\n{summary.few_answers:,} {'more ' * bool(summary.suspects)}prompts agree on another answer, but few"
+            " answers are possible (a letter, yes or no): wrong ones agree by chance",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _print_suspect_table(console: "Console", suspects: "list[Suspect]") -> None:
     from spo_cli.terminal.printing import add_row, make_table
     from spo_data.text import excerpt
 
     console.print("\nsuspect ground truths: all answers agree on another answer", markup=False)
-    found = make_table("ground truth", "answer of all", "prompt id", "prompt")
+    found = make_table("ground truth", "answer of all", "samples", "prompt id", "prompt")
     for suspect in suspects[:SHOWN]:
         add_row(
-            found, excerpt(suspect.ground_truth, 20), excerpt(suspect.answer, 20), suspect.prompt_id, suspect.prompt
+            found,
+            excerpt(suspect.ground_truth, 20),
+            excerpt(suspect.answer, 20),
+            f"{suspect.samples} of {suspect.valid}",
+            suspect.prompt_id,
+            suspect.prompt,
         )
     console.print(found)
     if len(suspects) > SHOWN:

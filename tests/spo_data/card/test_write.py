@@ -196,3 +196,17 @@ def test_a_broken_header_is_refused_in_one_line_and_the_file_stays(tmp_path: Pat
 )
 def test_size_categories_are_the_hub_s(rows: int, name: str) -> None:
     assert size_category(rows) == name
+
+
+def test_the_share_of_samples_that_agree_is_beside_the_suspects(tmp_path: Path) -> None:
+    prompt, manifest = Prompt((Message("user", "?"),), "4", "d"), manifest_of()
+    with Journal(tmp_path / "journal.sqlite", GRADER) as journal:
+        journal.set_prompts([prompt], [])
+        for index, answer in enumerate(("5", "5", "5", None)):
+            graded = (Verdict.WRONG, 0.0) if answer else (Verdict.NO_ANSWER, 0.0)
+            ids = np.zeros(1, dtype=np.int32)
+            journal.add(Sample(prompt.prompt_id, index, 0, "r", ids, "stop", answer, *graded))
+        journal.commit()
+        body = make_card(journal, manifest, summarize(journal, manifest)).body
+    row = "| suspect ground truths | 1 (column `suspect_gold`): 3 of their 4 valid samples agree on another answer |"
+    assert row in body.splitlines()

@@ -30,6 +30,7 @@ from support.records import GRADER, make_manifest
 
 ALSO = GraderRecord(verifier="dapo", version="1")
 RIGHT, WRONG, NONE = Grade(Verdict.CORRECT, 1.0, "4"), Grade(Verdict.WRONG, 0.0, "5"), Grade(Verdict.NO_ANSWER, 0.0)
+NO = Grade(Verdict.WRONG, 0.0, "no")
 CUT, LATE = Grade(Verdict.TRUNCATED, 0.0), Grade(Verdict.GRADER_TIMEOUT, None, None, "over 10 s")
 
 
@@ -183,11 +184,15 @@ def test_suspect_ground_truths_are_listed(tmp_path: Path) -> None:
     rows = [
         Row("Suspect?", [WRONG, WRONG, WRONG], truth="7", source="odd sums"),
         Row("Fine?", [RIGHT, WRONG, WRONG]),
+        Row("No?", [NO, NO, NO], truth="yes"),
     ]
     report = write_report(make_run(tmp_path / "run", rows, n=3))
     text = words(page(report))
     assert "In 1 prompt all answers agree" in text
-    assert f"Suspect? 7 5 {report.summary.suspects[0].prompt_id}" in text
+    assert f"Suspect? 7 5 3 of 3 {report.summary.suspects[0].prompt_id}" in text
+    assert "In 1 further prompt all answers agree too, but few answers are possible" in text
+    rows = data(page(report))["rows"]
+    assert [row[13] for row in rows] == ["3 of 3 samples answer 5", None, None]
     assert re.search("<text[^>]*>odd sums</text>", page(report)), "a suspect prompt is in the charts as any other"
 
 

@@ -217,3 +217,19 @@ def test_a_summary_becomes_json(journal: Journal) -> None:
     assert read["complete"] is False
     assert read["verdicts"] == summary.verdicts
     assert read["hardest"][0]["prompt_id"] == summary.hardest[0].prompt_id
+
+
+def test_suspects_have_their_share_and_those_with_few_possible_answers_are_counted(journal: Journal) -> None:
+    golds = {"13": "12", "yes": "no", "B": "C", "7": "8"}
+    prompts = [Prompt((Message("user", f"{gold}?"),), gold, "d") for gold in golds]
+    journal.set_prompts(prompts, [])
+    for prompt in prompts:
+        for index in range(4):
+            wrong = (golds[prompt.ground_truth], Verdict.WRONG, 0.0)
+            given = wrong if index else (None, Verdict.NO_ANSWER, 0.0)
+            journal.add(Sample(prompt.prompt_id, index, 0, "r", np.zeros(1, dtype=np.int32), "stop", *given))
+    journal.commit()
+    summary = summarize(journal, make_manifest(n=4))
+    found = [(each.ground_truth, each.answer, each.samples, each.valid) for each in summary.suspects]
+    assert found == [("13", "12", 3, 4), ("7", "8", 3, 4)]
+    assert summary.few_answers == 2
