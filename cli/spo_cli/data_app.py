@@ -16,6 +16,7 @@ Exit status: 0 if every prompt has its n valid samples, 1 if something is missin
 128 + the signal's number after SIGINT or SIGTERM.
 """
 
+import sys
 from typing import Annotated
 
 import typer
@@ -32,9 +33,12 @@ from spo_cli.commands.report import report
 from spo_cli.commands.sandbox import sandbox
 from spo_cli.commands.show import show
 from spo_cli.terminal.parameters import HELP_NAMES, VERSION
+from spo_cli.terminal.printing import use_plain_characters
+from spo_cli.terminal.usage import Group
 
 app = typer.Typer(
     name="spo-data",
+    cls=Group,
     no_args_is_help=True,
     context_settings=HELP_NAMES,
     pretty_exceptions_enable=False,
@@ -57,4 +61,5 @@ app.command("ls", hidden=True)(list_runs)
 
 def main() -> None:
     """The console script."""
+    use_plain_characters(sys.stdout, sys.stderr)
     app()

@@ -10,18 +10,22 @@ input, 128 + the signal's number after SIGINT, SIGTERM or SIGHUP.
 
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.messages import tell
 from spo_cli.terminal.parameters import HELP_NAMES, PROMPTS, TOOLS, VERSION, GivenOptions, parse_json, takes
+from spo_cli.terminal.printing import print_json, use_plain_characters
+from spo_cli.terminal.usage import Command
 from spo_data.errors import UserError
 from spo_data.run.folders import find_only_run
 
 if TYPE_CHECKING:
+    from spo_train.launch.supervise import LaunchOutcome
     from spo_train.plan.assemble import TrainPlan
 
 app = typer.Typer(
@@ -41,7 +45,7 @@ FILES = replace(
 VALUES_TOOLS = replace(TOOLS, leaves_out_defaults=True, shown_default="the values'")
 
 
-@app.command()
+@app.command(cls=Command)
 @takes(files=FILES, tools=VALUES_TOOLS)
 def train(
     *,
@@ -87,6 +91,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print and check parity and settings; start and write nothing.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print parity, settings and how it ended as JSON on stdout, at the end.")
     ] = False,
     allow_mismatch: Annotated[
         list[str] | None,
@@ -159,7 +166,7 @@ def train(
             )
         if offline_values is None and method == "spo":
             offline_values = str(find_only_run("spo-train --offline-values {run}"))
-            sys.stderr.write(f"note: the values are those of {offline_values}, the only run in runs/\n")
+            tell(f"note: the values are those of {offline_values}, the only run in runs/")
         options = TrainOptions(
             offline_values=offline_values,
             revision=revision,
@@ -191,21 +198,49 @@ def train(
 
         from spo_train.plan.assemble import plan_training
 
-        plan = plan_training(options, lambda text: print(text, file=sys.stderr, flush=True))
-        _print_parity(plan)
-        plan.check()
-        _print_settings(plan)
-        if not dry_run:
-            raise typer.Exit(_run(plan))
+        plan = plan_training(options, tell)
+        ended = None
+        try:
+            if not as_json:
+                _print_parity(plan)
+            plan.check()
+            if not as_json:
+                _print_settings(plan)
+            for note in plan.notes:
+                tell(f"note: {note}")
+            if not dry_run:
+                ended = _run(plan)
+        finally:  # a refused plan too: its rows say what differs
+            if as_json:
+                print_json(_as_dict(plan, ended))
+        if ended is not None:
+            raise typer.Exit(ended.status)
 
 
 def main() -> None:
     """The console script."""
+    use_plain_characters(sys.stdout, sys.stderr)
     app()
 
 
-def _run(plan: "TrainPlan") -> int:
-    """Write the folder, train, and print how it ended; return the exit status."""
+def _as_dict(plan: "TrainPlan", ended: "LaunchOutcome | None") -> dict[str, object]:
+    outcome = None
+    if ended is not None:
+        from spo_train.filenames import LATEST, LOG, METRICS
+
+        latest = plan.checkpoints / LATEST
+        outcome = {
+            **asdict(ended),
+            "steps": plan.steps,
+            "checkpoint": int(latest.read_text()) if latest.exists() else None,
+            "log": str(plan.out / LOG),
+            "metrics": str(plan.out / METRICS),
+        }
+    return {**plan.as_dict(), "outcome": outcome}
+
+
+def _run(plan: "TrainPlan") -> "LaunchOutcome":
+    """Write the folder, train, and print how it ended."""
     from spo_cli.terminal.train_progress import TrainDisplay
     from spo_data.files import folder_lock
     from spo_train.filenames import LOG
@@ -220,11 +255,11 @@ def _run(plan: "TrainPlan") -> int:
         display.on_end(plan.out, plan.checkpoints)
     again = plan.options.command if plan.options.resume else f"{plan.options.command} --resume"
     if ended.signal is not None:
-        sys.stderr.write(f"interrupted: all processes have ended; to continue from the last checkpoint: {again}\n")
+        tell(f"interrupted: all processes have ended; to continue from the last checkpoint: {again}")
     elif ended.status != 0:
-        sys.stderr.write(f"to continue from the last checkpoint: {again}\n")
-        sys.stderr.write(f"error: {ended.cause} (full log: {plan.out / LOG})\n")
-    return ended.status
+        tell(f"to continue from the last checkpoint: {again}")
+        tell(f"error: {ended.cause} (full log: {plan.out / LOG})")
+    return ended
 
 
 def _print_parity(plan: "TrainPlan") -> None:
@@ -269,7 +304,6 @@ def _print_settings(plan: "TrainPlan") -> None:
         ("device", f"{devices} x {plan.devices.name}"),
         ("out", str(plan.out)),
         *(("changed" if position == 0 else "", line) for position, line in enumerate(plan.changed_settings())),
-        *(("note" if position == 0 else "", note) for position, note in enumerate(plan.notes)),
     ]
     out = make_console()
     out.print()

@@ -144,7 +144,7 @@ def _render(*, table: PromptTable, **context: Any) -> bytes:
         minus=lambda text: text.replace("-", "\N{MINUS SIGN}"),
         number=lambda count: f"{count:,}",
         share=lambda count, total: f"{count / total:.1%}" if total else "none",
-        shown=lambda value: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
+        shown=_show,
         value=lambda value: f"{value:.4f}",
         words=lambda name: name.replace("_", " "),
     )
@@ -163,6 +163,13 @@ def _render(*, table: PromptTable, **context: Any) -> bytes:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     return page.encode()
+
+
+def _show(value: object) -> str:
+    """A setting as text."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _clean(text: str) -> str:

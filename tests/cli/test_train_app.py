@@ -135,7 +135,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> Result:
 def refusal(result: Result) -> str:
     """The one error line on stderr."""
     assert result.exit_code == 2, result.output
-    (line,) = [line for line in result.stderr.splitlines() if not line.startswith("counting")]
+    (line,) = [line for line in result.stderr.splitlines() if not line.startswith(("counting", "note: "))]
     assert line.startswith("error: ")
     return line
 
@@ -153,8 +153,47 @@ def test_a_dry_run_prints_parity_and_settings_and_writes_nothing(
     assert "at most 64 per prompt, 32 per response" in lines["tokens"]
     assert "rate 1e-05, clip 0.2 / 0.28" in lines["learning"]
     assert "none (--val-files)" in lines["validation"]
-    assert "no accelerator: verl runs on the CPU" in lines["note"]
+    assert "note: no accelerator: verl runs on the CPU" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_the_plan_and_how_it_ended(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    given = ("--offline-values", values, "--out", tmp_path / "out", "--gpus-per-node", 1, "--json")
+    refused = call(monkeypatch, *given, "actor_rollout_ref.rollout.temperature=0.6")
+    assert refusal_in_json(refused)["parity"]["temperature"] == ("1", "0.6", "differs", False)
+    dry = call(monkeypatch, *given, "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    plan = json.loads(dry.stdout)
+    assert (plan["method"], plan["preset"], plan["values"]["source"]) == ("spo", "demo", str(values))
+    assert (plan["prompts"], plan["prompts_per_step"], plan["responses_per_prompt"]) == (20, 16, 1)
+    assert (plan["max_response_tokens"], plan["clip"], plan["outcome"]) == (32, [0.2, 0.28], None)
+    assert (plan["out"], plan["checkpoints"]) == (str(tmp_path / "out"), f"{tmp_path}/out/checkpoints")
+    assert not (tmp_path / "out").exists()
+    child(STEPS + "raise RuntimeError('a worker died')")
+    failed = json.loads(call(monkeypatch, *given).stdout)
+    assert {**plan, "outcome": failed["outcome"]} == failed
+    assert failed["outcome"] == {
+        "status": 1,
+        "cause": "RuntimeError: a worker died",
+        "signal": None,
+        "steps": 20,
+        "checkpoint": None,
+        "log": f"{tmp_path}/out/verl.log",
+        "metrics": f"{tmp_path}/out/metrics.jsonl",
+    }
+
+
+def refusal_in_json(result: Result) -> dict[str, Any]:
+    """The plan on stdout, with its parity by field, after one error line on stderr."""
+    assert result.exit_code == 2, result.output
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+    plan = json.loads(result.stdout)
+    plan["parity"] = {
+        row["field"]: (row["values"], row["rollout"], row["status"], row["allowed"]) for row in plan["parity"]
+    }
+    return plan
 
 
 def test_an_override_of_the_rollout_is_seen_by_the_parity_check(monkeypatch: pytest.MonkeyPatch, values: Path) -> None:
@@ -377,7 +416,7 @@ def test_tools_for_values_without_them_are_told_of_where_the_template_says_so(
     assert "to make them equal: --tools none)" in refusal(call(monkeypatch, *given))
     result = call(monkeypatch, *given, "--allow-mismatch", "tools")
     assert result.exit_code == 0, result.output
-    assert "the prompt does not tell the model about its interpreter: use --template retool" in result.stdout
+    assert "the prompt does not tell the model about its interpreter: use --template retool" in result.stderr
     assert "python (8 turns, 30 s, 1,024 MB, 2,000 characters), run by local" in result.stdout
     assert checked == [ToolOptions("python")]
 
@@ -551,7 +590,7 @@ def test_values_of_another_maker_are_joined_by_their_text(monkeypatch: pytest.Mo
     result = call(monkeypatch, *given, *files, "--model", MODEL)
     assert result.exit_code == 0, result.output
     assert "16 of 16 prompts have a value by prompt text" in result.stdout
-    assert "the values do not record the policy they belong to" in result.stdout
+    assert "the values do not record the policy they belong to" in result.stderr
 
 
 def test_other_methods_need_no_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 """`spo-data check`: what is wrong with a dataset, before any GPU is rented."""
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spo_cli.terminal.exits import clean_exit
 from spo_cli.terminal.parameters import GRADER, PROMPTS, GivenOptions, takes
+from spo_cli.terminal.printing import print_json
 from spo_data.options import EngineOptions
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def check(
         options = CheckOptions(prompt_options, grader_options, model, model_revision, max_model_len)
         report = asyncio.run(run_check(options))
         if as_json:
-            print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False))
+            print_json(report.as_dict())
         else:
             _print(report)
         raise typer.Exit(2 if report.offenders else 0)

@@ -1,7 +1,6 @@
 """`spo-data estimate`: estimate the values of a dataset's prompts into a run folder."""
 
 import asyncio
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,9 @@ import typer
 
 from spo_cli.terminal.config_file import CONFIG, spell_out
 from spo_cli.terminal.exits import INTERRUPTED, clean_exit
+from spo_cli.terminal.messages import tell
 from spo_cli.terminal.parameters import ENGINE, GRADER, PROMPTS, SAMPLING, SKIP_CHECK, TOOLS, GivenOptions, takes
+from spo_cli.terminal.printing import print_json
 from spo_data.errors import UserError
 from spo_data.options import PRESETS, PUBLISHED_PROMPTS, PromptOptions, Sampling, help_of
 from spo_data.run.folders import default_folder
@@ -80,7 +81,7 @@ def estimate(
         asked = prompts.make(dataset=dataset) if dataset is not None else _take_published(prompts)
         run = default_folder(model, asked.dataset) if out is None else out
         if out is None:
-            sys.stderr.write(f"note: the run folder is {run} (--out names another)\n")
+            tell(f"note: the run folder is {run} (--out names another)")
         groups = {
             "prompts": asked,
             "engine": engine.make(),
@@ -113,17 +114,17 @@ def _print(outcome: "EstimateOutcome", out: Path, *, allow_missing: bool, as_jso
     summary = outcome.summary
     if summary is None:
         if as_json:
-            print(json.dumps(outcome.plan.as_dict(), indent=2, ensure_ascii=False))
+            print_json(outcome.plan.as_dict())
         return 0
     if as_json:
-        print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+        print_json(summary.as_dict())
     else:
         print_summary(summary, out)
     if outcome.engine_error is not None:
-        sys.stderr.write(f"error: {outcome.engine_error}\nthe same command continues\n")
+        tell(f"error: {outcome.engine_error}; the same command continues")
         return 1
     if outcome.signal is not None:
-        sys.stderr.write(f"{INTERRUPTED}\n")
+        tell(INTERRUPTED)
         return 128 + int(outcome.signal)
     if not summary.complete and not allow_missing:
         undrawn = f"{summary.not_drawn:,} of {summary.asked:,} samples are not drawn yet (the same command draws them)"
@@ -131,7 +132,7 @@ def _print(outcome: "EstimateOutcome", out: Path, *, allow_missing: bool, as_jso
         dropped = f"{sum(summary.dropped.values()):,} rows were dropped"
         counts = ((undrawn, summary.not_drawn), (failed, summary.not_valid), (dropped, len(summary.dropped)))
         reasons = [reason for reason, count in counts if count]
-        sys.stderr.write(f"incomplete: {' and '.join(reasons)}; --allow-missing accepts this\n")
+        tell(f"incomplete: {' and '.join(reasons)}; --allow-missing accepts this")
         return 1
     return 0
 
@@ -139,9 +140,9 @@ def _print(outcome: "EstimateOutcome", out: Path, *, allow_missing: bool, as_jso
 def _take_published(given: GivenOptions) -> PromptOptions:
     """Return the prompts of the published values, with what the user gives besides."""
     taken = replace(PUBLISHED_PROMPTS, **given.collect())
-    sys.stderr.write(
+    tell(
         f"note: the prompts are those of the published values, {taken.dataset}, configuration {taken.dataset_config}"
-        " (--dataset names others)\n"
+        " (--dataset names others)"
     )
     return taken
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.printing import print_json
 
 if TYPE_CHECKING:
     from spo_data.formats.export import ExportReport
@@ -35,6 +36,7 @@ def export(
         float | None, typer.Option(help="A*-PO's β in v_star (default: 0.5); only for a-star-po.", show_default=False)
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, if RUN is a Hub id.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written, and what was not, as JSON.")] = False,
 ) -> None:
     """Write the values for a trainer. Prompts that do not fit are left out and counted. What is lost is printed.
 
@@ -43,7 +45,26 @@ def export(
     with clean_exit():
         from spo_data.formats.export import export_values
 
-        _print(export_values(run, to_format, out, n=n, beta=beta, revision=revision))
+        exported = export_values(run, to_format, out, n=n, beta=beta, revision=revision)
+        if as_json:
+            print_json(_as_dict(exported))
+        else:
+            _print(exported)
+
+
+def _as_dict(exported: "ExportReport") -> dict[str, object]:
+    values, written = exported.values, exported.written
+    return {
+        "values": {"source": values.source, "revision": values.revision, "prompts": len(values)},
+        "format": exported.format,
+        "path": str(exported.path),
+        "prompts": written.prompts,
+        "n": written.n,
+        "cut": written.cut,
+        "left_out": {reason: count for reason, count in written.left_out.items() if count},
+        "no_value": exported.no_value,
+        "lost": list(written.lost),
+    }
 
 
 def _print(exported: "ExportReport") -> None:

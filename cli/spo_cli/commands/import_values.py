@@ -1,6 +1,7 @@
 """`spo-data import`: make a folder like a run's from values that others estimated."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from spo_cli.terminal.exits import clean_exit
 from spo_cli.terminal.parameters import PROMPTS, GivenOptions, takes
+from spo_cli.terminal.printing import print_json
 from spo_data.errors import UserError
 from spo_data.options import option_of
 
@@ -41,6 +43,7 @@ def import_values(
         str | None, typer.Option(help="Model whose chat template rendered the dump.", rich_help_panel=DUMPS)
     ] = None,
     prompts: GivenOptions,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was read, written and left out as JSON.")] = False,
 ) -> None:
     """Import values: the SPO recipe's, verl's validation dump and training rows, A*-PO's and open-r1's datasets.
 
@@ -53,7 +56,33 @@ def import_values(
 
         from spo_data.formats.import_values import import_values as run_import
 
-        _print(run_import(source, out, revision=revision, training=training, model=model))
+        imported = run_import(source, out, revision=revision, training=training, model=model)
+        if as_json:
+            print_json(_as_dict(imported))
+        else:
+            _print(imported)
+
+
+def _as_dict(imported: "ImportReport") -> dict[str, object]:
+    files = imported.files
+    return {
+        "source": files.source,
+        "revision": files.revision,
+        "files": len(files.files),
+        "not_read": list(files.not_read),
+        "layout": imported.layout,
+        "folder": str(imported.folder),
+        "prompts": imported.prompts,
+        "samples": imported.samples,
+        "scores": {str(n): count for n, count in imported.scores.items()},
+        "repeated": imported.repeated,
+        "ungraded": imported.ungraded,
+        "no_value": imported.no_value,
+        "left_out": dict(imported.left_out),
+        "example": None if imported.example is None else asdict(imported.example),
+        "unknown": list(imported.unknown),
+        "joined": imported.is_joined,
+    }
 
 
 def _print(imported: "ImportReport") -> None:

@@ -1,14 +1,14 @@
 """`spo-data join`: which training prompts have a value."""
 
-import json
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.messages import tell
 from spo_cli.terminal.parameters import PROMPTS, GivenOptions, takes
+from spo_cli.terminal.printing import print_json
 from spo_data.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def join(
         loaded = load_values(values, values_revision)
         joined = run_join(loaded, training.make(dataset=train_data))
         if as_json:
-            print(json.dumps(joined.as_dict(), indent=2, ensure_ascii=False))
+            print_json(joined.as_dict())
         else:
             _print(joined)
         if loaded.gap:
@@ -61,9 +61,9 @@ def join(
         if joined.coverage < min_coverage:
             least = int(joined.coverage * 10_000) / 10_000
             advice = f"--min-coverage {least:g} accepts this" if least else "these are the values of other prompts"
-            sys.stderr.write(
+            tell(
                 f"error: {joined.coverage:.2%} of the training prompts have a value, below --min-coverage"
-                f" {min_coverage:g}: {len(joined.missing):,} have none; {advice}\n"
+                f" {min_coverage:g}: {len(joined.missing):,} have none; {advice}"
             )
             raise typer.Exit(2)
 

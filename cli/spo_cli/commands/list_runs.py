@@ -1,6 +1,5 @@
 """`spo-data list`: the runs and trainings in a folder."""
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.printing import print_json
 from spo_data.run.folders import RUNS, find_runs
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def list_runs(
             raise UserError(f"{folder} is not a folder")
         listed = [*map(_read_run, find_runs(folder)), *_read_trainings(folder)]
         if as_json:
-            print(json.dumps([asdict(each) for each in listed], indent=2, ensure_ascii=False))
+            print_json([asdict(each) for each in listed])
         elif listed:
             _print(listed)
         else:

@@ -1,13 +1,13 @@
 """`spo-data push`: publish a run as a Hugging Face dataset."""
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.messages import tell
+from spo_cli.terminal.printing import print_json
 
 if TYPE_CHECKING:
     from spo_pipelines.push import PushOutcome
@@ -65,9 +65,9 @@ def push(
             allow_missing=allow_missing,
             replace=replace,
         )
-        pushed = run_push(options, lambda text: print(text, file=sys.stderr, flush=True))
+        pushed = run_push(options, tell)
         if as_json:
-            print(json.dumps(_as_dict(pushed), indent=2))
+            print_json(_as_dict(pushed))
         else:
             _print(pushed, options.repo_id)
 

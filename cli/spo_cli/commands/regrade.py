@@ -1,15 +1,15 @@
 """`spo-data regrade`: grade a run's stored responses again, without sampling."""
 
 import asyncio
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spo_cli.terminal.exits import INTERRUPTED, clean_exit
+from spo_cli.terminal.messages import tell
 from spo_cli.terminal.parameters import GRADER, SKIP_CHECK, GivenOptions, takes
+from spo_cli.terminal.printing import print_json
 
 if TYPE_CHECKING:
     from spo_pipelines.regrade import RegradeOutcome
@@ -38,12 +38,12 @@ def regrade(
         with EstimateDisplay() as display:
             outcome = asyncio.run(run_regrade(RegradeOptions(run, grader, skip_check), display.on_grade))
         if as_json:
-            print(json.dumps(outcome.as_dict(), indent=2, ensure_ascii=False))
+            print_json(outcome.as_dict())
         else:
             _print(outcome, run)
         failed = sum(count for (_, after), count in outcome.confusion.items() if not after.is_observation)
         if failed:
-            sys.stderr.write(f"incomplete: {failed:,} samples have no verdict from {outcome.after.verifier}\n")
+            tell(f"incomplete: {failed:,} samples have no verdict from {outcome.after.verifier}")
             raise typer.Exit(1)
 
 

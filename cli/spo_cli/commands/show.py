@@ -1,6 +1,5 @@
 """`spo-data show`: print a run's summary."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from spo_cli.terminal.config_file import print_config
 from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.printing import print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,7 +40,7 @@ def show(
         with found.open_journal() as journal:
             summary = summarize(journal, found.manifest)
         if as_json:
-            print(json.dumps(summary.as_dict(), indent=2, ensure_ascii=False))
+            print_json(summary.as_dict())
         else:
             print_summary(summary, run)
 

@@ -7,11 +7,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from spo_cli.terminal.messages import style_label
+from spo_cli.terminal.printing import use_plain_characters
+
 
 class Display:
     """A context manager that prints lines and moves a bar; the bar stops with the context."""
 
     def __init__(self, stream: TextIO) -> None:
+        use_plain_characters(stream)
         self._console = Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
         self._bar: Progress | None = None
 
@@ -24,7 +28,7 @@ class Display:
         self._stop_bar()
 
     def _print_line(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.print(style_label(text))
 
     def _start_bar(
         self, text: str, total: int, completed: int = 0, *, columns: tuple[ProgressColumn, ...] = ()

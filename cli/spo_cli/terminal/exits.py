@@ -1,12 +1,12 @@
 """How an error is shown to the user, and the exit status that goes with it."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 
 from spo_cli.terminal.hub_retries import show_retries_plainly
+from spo_cli.terminal.messages import tell
 from spo_data.errors import Interrupted, SpoError
 
 INTERRUPTED = "interrupted: nothing that was sampled is lost; the same command continues"
@@ -22,11 +22,11 @@ def clean_exit(interrupted: str = "interrupted: nothing was changed; the same co
     try:
         yield
     except SpoError as error:
-        sys.stderr.write(f"error: {error}\n")
+        tell(f"error: {error}")
         raise typer.Exit(error.exit_status) from None
     except Interrupted as error:
-        sys.stderr.write(f"{interrupted}\n")
+        tell(interrupted)
         raise typer.Exit(int(str(error.code))) from None
     except KeyboardInterrupt:
-        sys.stderr.write(f"{interrupted}\n")
+        tell(interrupted)
         raise typer.Exit(130) from None

@@ -1,8 +1,15 @@
-"""How results are printed on stdout."""
+r"""How results are printed on stdout, and what is printed where a character cannot be encoded.
 
+use_plain_characters(sys.stdout)     # on a latin-1 terminal: → is ->, █ is #, 中 is \u4e2d
+"""
+
+import codecs
+import io
+import json
 import os
+import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -10,6 +17,25 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH = 160
 """Columns if stdout is not a terminal: output that is piped into grep should not be wrapped at 80."""
+
+PLAIN = {"█": "#", "│": "|", "…": "...", "→": "->", "·": "|", "≠": "!=", "β": "beta"}
+"""What stands for a character that we print if the terminal cannot show it; a table's bars keep their width."""
+
+
+def use_plain_characters(*streams: TextIO) -> None:
+    """Print PLAIN's text, and an escape for all other characters, where a stream's encoding has no such character."""
+    codecs.register_error("spo-plain", _replace)
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="spo-plain")
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    cut = error.object[error.start : error.end]
+    escape = ((PLAIN.get(each) or each.encode("ascii", "backslashreplace").decode()) for each in cut)
+    return "".join(escape), error.end
 
 
 def make_console() -> "Console":
@@ -20,6 +46,16 @@ def make_console() -> "Console":
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPED_WIDTH
     return console
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document, in ASCII if stdout cannot encode its text."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=2, default=str)
+    print(text)
 
 
 def print_facts(console: "Console", facts: Iterable[tuple[str, str]]) -> None:

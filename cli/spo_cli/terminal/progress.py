@@ -60,7 +60,7 @@ class EstimateDisplay(Display):
         if plan.leaks:
             rows = ", ".join(str(leak.row) for leak in plan.leaks[:5]) + (" …" if len(plan.leaks) > 5 else "")
             self._print_line(
-                f"note      {len(plan.leaks):,} prompts state their own ground truth (row {rows}):"
+                f"note: {len(plan.leaks):,} prompts state their own ground truth (row {rows}):"
                 " `spo-data check` lists them"
             )
         also = plan.manifest.also
@@ -73,7 +73,7 @@ class EstimateDisplay(Display):
         if (tools := plan.manifest.policy.tools) is not None:
             self._print_line(f"tools     {tools.run_by(plan.options.tools)}")
             if not plan.mentions_tools:
-                self._print_line(f"note      {NO_TOOL_WORDING}")
+                self._print_line(f"note: {NO_TOOL_WORDING}")
         self._print_line(
             f"plan      {len(prompts.prompts):,} prompts x {sampling.n} = {plan.n_samples:,} samples"
             f" ({present:,} already drawn), at most {plan.token_bound:,} response tokens in all\n"
@@ -86,7 +86,7 @@ class EstimateDisplay(Display):
         shortest = min(map(plan.max_tokens, plan.token_ids))
         if shortest < sampling.max_tokens:
             self._print_line(
-                f"note      the context of {plan.context_length:,} tokens ends responses before --max-tokens"
+                f"note: the context of {plan.context_length:,} tokens ends responses before --max-tokens"
                 f" {sampling.max_tokens:,}: after {shortest:,} at the earliest\n"
             )
 

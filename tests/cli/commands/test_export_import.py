@@ -184,3 +184,29 @@ def test_hostile_sources_and_places_are_refused_in_one_line(tmp_path: Path, monk
         assert message in refusal(call("import", tmp_path / name, "--out", tmp_path / "in", status=2))
     monkeypatch.chdir(tmp_path)
     assert "--out . already exists" in refusal(call("import", "large.json", "--out", ".", status=2))
+
+
+def test_json_says_what_was_written_and_what_was_not(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "v.json"
+    assert json.loads(call("export", run, "--format", "spo-json", "--out", out, "--json").stdout) == {
+        "values": {"source": str(run), "revision": None, "prompts": 5},
+        "format": "spo-json",
+        "path": str(out),
+        "prompts": 2,
+        "n": 2,
+        "cut": 1,
+        "left_out": {
+            "share their first user message with another prompt": 2,
+            "have fewer than 2 scores": 1,
+        },
+        "no_value": 1,
+        "lost": json.loads(call("export", run, "--format", "spo-json", "--out", tmp_path / "w.json", "--json").stdout)[
+            "lost"
+        ],
+    }
+    path = dump(tmp_path / "0.jsonl", {}, {"score": None}, {"input": " "})
+    imported = json.loads(call("import", path, "--out", tmp_path / "in", "--json").stdout)
+    assert imported["example"] == {"reason": "have an empty input", "where": f"{path}, line 3", "text": ""}
+    assert (imported["layout"], imported["joined"], imported["folder"]) == ("dump", False, str(tmp_path / "in"))
+    assert (imported["prompts"], imported["ungraded"], imported["scores"]) == (1, 1, {"1": 1})
+    assert imported["left_out"] == {"have an empty input": 1}

@@ -1,5 +1,6 @@
 """`spo-data report`: what it prints and what it refuses."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from spo_cli.commands.report import report
 from spo_data.prompts.identity import Message, Prompt
+from spo_data.provenance import ToolsRecord
 from support.made_runs import make_run
 from support.records import make_manifest
 
@@ -81,3 +83,18 @@ def test_a_page_that_cannot_be_written_is_one_line(run: Path) -> None:
     assert done.exit_code == 1
     (line,) = done.stderr.splitlines()
     assert "report.html cannot be written: Is a directory" in line
+
+
+def test_json_names_the_page_and_what_differs(run: Path, tmp_path: Path) -> None:
+    alone = json.loads(call(run, "--json").stdout)
+    assert alone["path"] == str(run / "report.html")
+    assert alone["bytes"] == (run / "report.html").stat().st_size
+    assert (alone["complete"], alone["prompts"], alone["value_mean"]) == (True, 1, 1.0)
+    assert alone["comparison"] is None
+    other = make_run(tmp_path / "other", [(PROMPT, [1.0, 0.0])], n=N)
+    tools = ToolsRecord(interpreter="python", max_turns=3, seconds=5.0, memory_mb=512, output_chars=300)
+    make_manifest(n=N, policy={"tools": tools}).write(other)
+    compared = json.loads(call(run, "--compare", other, "--json").stdout)["comparison"]
+    assert (compared["compared"], compared["means"], compared["fell"], compared["rose"]) == (1, [1.0, 0.5], 1, 0)
+    assert compared["differences"] == {"tools": [None, str(tools)]}
+    assert str(tools) in (run / "report.html").read_text()

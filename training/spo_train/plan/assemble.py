@@ -8,10 +8,10 @@ Nothing is written: `plan.folder` does that.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spo_train.config.compose import Override, compose_config
 from spo_train.config.keys import CHECKPOINTS_KEY
@@ -77,6 +77,38 @@ class TrainPlan:
         from spo_train.plan.changed_settings import list_changed_settings
 
         return list_changed_settings(self.out, self.config) if self.before and self.options.resume else []
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan for JSON, before or after `check`."""
+        values, coverage, actor = self.values, self.data.coverage, self.config.actor_rollout_ref.actor
+        return {
+            "method": self.options.method,
+            "preset": self.choice.preset,
+            "model": self.model.name,
+            "model_revision": self.model.revision,
+            "values": None if values is None else {"source": values.source, "revision": values.revision},
+            "parity": [
+                {**asdict(row), "allowed": row.status == "differs" and row.field in self.options.allowed}
+                for row in self.parity
+            ],
+            "prompts": coverage.prompts,
+            "longest_prompt": self.choice.longest_prompt,
+            "validation_rows": 0 if self.validation is None else len(self.validation),
+            "prompts_per_step": self.config.data.train_batch_size,
+            "responses_per_prompt": self.config.actor_rollout_ref.rollout.n,
+            "prompts_per_update": actor.ppo_mini_batch_size,
+            "max_prompt_tokens": self.config.data.max_prompt_length,
+            "max_response_tokens": self.config.data.max_response_length,
+            "learning_rate": actor.optim.lr,
+            "clip": [actor.clip_ratio_low, actor.clip_ratio_high],
+            "tools": None if self.record.tools is None else str(self.record.tools),
+            "device": self.devices.name,
+            "devices": self.config.trainer.nnodes * self.config.trainer.n_gpus_per_node,
+            "changed_settings": self.changed_settings(),
+            "notes": list(self.notes),
+            "out": str(self.out),
+            "checkpoints": str(self.checkpoints),
+        }
 
     def check(self) -> None:
         """Raise UserError for the first problem of the plan."""

@@ -1,0 +1,79 @@
+"""One style of errors and notes: a label, one line, colour only on a terminal."""
+
+import io
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from spo_cli.data_app import app
+from spo_cli.terminal.messages import LABELS, tell
+from spo_cli.terminal.usage import Command
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def told(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, text: str, **environment: str) -> str:
+    for name in ("NO_COLOR", "FORCE_COLOR", "TERM", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm", **environment}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stderr", stream)
+    tell(text)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_label_is_coloured_on_a_terminal(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
+    text = f"{label}: [red]x[/red]: :smile: " + "long " * 40
+    coloured = told(monkeypatch, Terminal(), text)
+    assert coloured.startswith("\x1b[")
+    assert coloured.endswith(text.removeprefix(label) + "\n"), "the rest is plain, as it is and on one line"
+    assert told(monkeypatch, Terminal(), text, NO_COLOR="1") == f"{text}\n"
+    assert told(monkeypatch, Terminal(), text, TERM="dumb") == f"{text}\n"
+    assert told(monkeypatch, io.StringIO(), text) == f"{text}\n"
+
+
+def test_other_lines_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(monkeypatch, Terminal(), "counting tokens: 1") == "counting tokens: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("sho",), "No such command 'sho'. Did you mean 'show'?"),
+        (("show", "--jso"), "No such option: --jso"),
+        (("export", "runs/x"), "Missing option '--format'"),
+        (("sandbox", "--port", "x"), "Invalid value for '--port'"),
+        (("show", "a", "b"), "Got unexpected extra argument"),
+        (("show", "nowhere"), "nowhere is not a run folder"),
+    ],
+)
+def test_wrong_usage_is_one_line_as_every_error(words: tuple[str, ...], says: str) -> None:
+    """Typer drew its own errors in a box, ours were lines."""
+    ended = CliRunner().invoke(app, words)
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert says in line
+
+
+def test_a_command_without_words_shows_its_help() -> None:
+    for words in ((), ("show",)):
+        ended = CliRunner().invoke(app, words)
+        assert "Usage:" in ended.output
+        assert "error:" not in ended.output
+        assert ended.exit_code == 2
+
+
+def test_a_single_command_has_the_same_style() -> None:
+    alone = typer.Typer()
+    alone.command(cls=Command)(lambda: None)
+    ended = CliRunner().invoke(alone, ["--absent"])
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith("error: No such option: --absent")
+    assert CliRunner().invoke(alone, []).exit_code == 0
