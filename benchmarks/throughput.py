@@ -136,6 +136,8 @@ class Quiet:
 
     def on_sample(self, progress: Progress) -> None: ...
 
+    def on_stop(self, progress: Progress) -> None: ...
+
 
 class MemoryWatcher(Quiet):
     """Records the resident memory of this process and its grading processes at some counts of samples."""

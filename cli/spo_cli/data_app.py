@@ -60,6 +60,6 @@ app.command("ls", hidden=True)(list_runs)
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command with the arguments of this process, and exit."""
     use_plain_characters(sys.stdout, sys.stderr)
     app()

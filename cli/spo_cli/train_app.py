@@ -218,7 +218,7 @@ def train(
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command with the arguments of this process, and exit."""
     use_plain_characters(sys.stdout, sys.stderr)
     app()
 

@@ -12,12 +12,12 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from spo_data.engines.protocol import Devices, Engine, EngineError
 from spo_data.engines.tool_use import ToolEngine
@@ -37,7 +37,7 @@ from spo_pipelines.prompt_source import read_prompts, resolve_grader
 from spo_pipelines.results import write_results
 from spo_pipelines.resume import ResumePoint, find_checked_golds, find_resume_point
 from spo_pipelines.sampling_plan import EstimateOptions, SamplingPlan, plan_sampling
-from spo_pipelines.signals import raise_on_signals, stop_on_signals
+from spo_pipelines.signals import Stopping, stop_on_signals
 from spo_pipelines.stream import Progress, stream
 
 ENGINE_LOG = "engine.log"
@@ -56,6 +56,9 @@ class EstimateWatcher(Protocol):
 
     def on_sample(self, progress: Progress) -> None:
         """A sample reached the journal, or failed."""
+
+    def on_stop(self, progress: Progress) -> None:
+        """A signal ended the sampling; `progress.grading` finished responses are still graded."""
 
 
 @dataclass(frozen=True)
@@ -93,35 +96,34 @@ async def estimate(
     Raises UserError if the input is wrong, before anything starts; EngineError if the engine does not start; SpoError
     if the journal cannot be written.
     """
-    with raise_on_signals():
-        out = options.out
-        existing = find_run(out)
-        grading = options.grader
-        truncated = grading.truncated or (existing.manifest.grader.truncated if existing else "zero")
-        watcher.on_stage("reading prompts")
-        loaded = read_prompts(
-            options.prompts,
-            grading.verifier,
-            run_verifier=existing.manifest.grader.verifier if existing else None,
-            instruction="retool" if options.tools.enabled else "boxed",
-            also=grading.also or (existing.manifest.also.verifier if existing and existing.manifest.also else None),
-            truncated=truncated,
-        )
-        also = _resolve_second_opinion(options, loaded.grader, existing)
-        with output_to(Path(os.devnull)):  # silences Python's resource tracker, which would report killed engines
-            resource_tracker.ensure_running()
-        others = () if also is None else (also,)
-        verifiers = [grader.verifier for grader in (loaded.grader, *others)]
-        async with GraderPool.from_options(grading, *verifiers) as pool:
-            plan = await plan_sampling(options, loaded, pool, find_checked_golds(existing, loaded.grader), also)
-            graders = Graders(pool, loaded.grader, others, bool(plan.manifest.policy.opens_thinking))
-            if dry_run:
-                watcher.on_plan(plan, find_resume_point(plan, existing).present)
-                return EstimateOutcome(plan, None)
-            with folder_lock(out, "spo-data"):
-                resume_point = find_resume_point(plan, find_run(out))  # again: another call may have ended since
-                watcher.on_plan(plan, resume_point.present)
-                return await _run(plan, resume_point, graders, watcher, start_engine)
+    out = options.out
+    existing = find_run(out)
+    grading = options.grader
+    truncated = grading.truncated or (existing.manifest.grader.truncated if existing else "zero")
+    watcher.on_stage("reading prompts")
+    loaded = read_prompts(
+        options.prompts,
+        grading.verifier,
+        run_verifier=existing.manifest.grader.verifier if existing else None,
+        instruction="retool" if options.tools.enabled else "boxed",
+        also=grading.also or (existing.manifest.also.verifier if existing and existing.manifest.also else None),
+        truncated=truncated,
+    )
+    also = _resolve_second_opinion(options, loaded.grader, existing)
+    with output_to(Path(os.devnull)):  # silences Python's resource tracker, which would report killed engines
+        resource_tracker.ensure_running()
+    others = () if also is None else (also,)
+    verifiers = [grader.verifier for grader in (loaded.grader, *others)]
+    async with GraderPool.from_options(grading, *verifiers) as pool:
+        plan = await plan_sampling(options, loaded, pool, find_checked_golds(existing, loaded.grader), also)
+        graders = Graders(pool, loaded.grader, others, bool(plan.manifest.policy.opens_thinking))
+        if dry_run:
+            watcher.on_plan(plan, find_resume_point(plan, existing).present)
+            return EstimateOutcome(plan, None)
+        with folder_lock(out, "spo-data"):
+            resume_point = find_resume_point(plan, find_run(out))  # again: another call may have ended since
+            watcher.on_plan(plan, resume_point.present)
+            return await _run(plan, resume_point, graders, watcher, start_engine)
 
 
 @asynccontextmanager
@@ -149,8 +151,7 @@ async def _run(
         changed = {name for name, _ in old.packages.items() ^ manifest.packages.items()}
         versions = (f"{name} {old.packages.get(name)} → {manifest.packages.get(name)}" for name in sorted(changed))
         watcher.on_stage(f"note: versions changed since the last call: {', '.join(versions)}")
-    stop = asyncio.Event()
-    signals: list[int] = []
+    stopping = Stopping()
     death: EngineError | None = None
     try:
         manifest.write(out)
@@ -174,8 +175,8 @@ async def _run(
                 watcher.on_stage(f"starting {started} (its log: {out / ENGINE_LOG})")
                 async with _open_engine(plan, start_engine) as engine:
                     progress = Progress(n_samples, present)
-                    with stop_on_signals(stop, signals):
-                        death = await stream(
+                    with stop_on_signals(stopping, lambda: watcher.on_stop(progress)):
+                        drawing = stream(
                             engine,
                             plan.requests(done, bad_golds),
                             prompts,
@@ -183,8 +184,10 @@ async def _run(
                             journal,
                             progress,
                             watcher.on_sample,
-                            stop,
+                            stopping.stop,
                         )
+                        death = await _unless_abandoned(drawing, stopping.abandon)
+                        journal.commit()
                     seconds = time.monotonic() - progress.started
                     manifest = _add_timings(manifest, progress, seconds, engine.devices)
             watcher.on_stage("writing tables")
@@ -193,7 +196,23 @@ async def _run(
         raise SpoError(f"{out / JOURNAL} cannot be written: {first_line(error)}") from error
     except OSError as error:
         raise SpoError(f"{error.filename or out} cannot be written: {error.strerror or first_line(error)}") from error
-    return EstimateOutcome(plan, summary, signals[0] if signals else None, death)
+    return EstimateOutcome(plan, summary, stopping.signals[0] if stopping.signals else None, death)
+
+
+async def _unless_abandoned(
+    drawing: Coroutine[Any, Any, EngineError | None], abandon: asyncio.Event
+) -> EngineError | None:
+    """Wait for the stream, or cancel it: responses that are not graded yet are then drawn again by the next call."""
+    task, abandoned = asyncio.create_task(drawing), asyncio.create_task(abandon.wait())
+    try:
+        await asyncio.wait([task, abandoned], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        return None
+    finally:
+        for each in (task, abandoned):
+            each.cancel()
+        await asyncio.wait([task, abandoned])
 
 
 def _add_timings(manifest: Manifest, progress: Progress, seconds: float, devices: Devices) -> Manifest:

@@ -27,7 +27,6 @@ from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest
 from spo_data.run.summary import Summary, summarize
 from spo_pipelines.published import OWNED, Published, describe_policy, find_published, readme_of
 from spo_pipelines.results import write_results
-from spo_pipelines.signals import raise_on_signals
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
         raise UserError(f"{options.repo_id}: {fault}")
     read_run(options.run)
     api = HfApi(token=options.token or get_token())
-    with raise_on_signals(), folder_lock(options.run, "spo-data"):
+    with folder_lock(options.run, "spo-data"):
         run = read_run(options.run)  # again: another call may have ended since
         manifest = run.manifest
         with run.open_journal() as journal:

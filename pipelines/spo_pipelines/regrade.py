@@ -34,7 +34,6 @@ from spo_pipelines.graders import Graders, grade_stored
 from spo_pipelines.prompt_checks import check_golds
 from spo_pipelines.prompt_source import resolve_grader
 from spo_pipelines.results import write_results
-from spo_pipelines.signals import raise_on_signals
 
 CHANGES = 10
 """How many of the largest changes are listed."""
@@ -128,7 +127,7 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     also = options.grader.also or (manifest.also.verifier if manifest.also else None)
     second = None if also is None or also == new.verifier else resolve_grader(also, "--also", truncated)
     others = () if second is None else (second,)
-    with raise_on_signals(), folder_lock(run, "spo-data"):
+    with folder_lock(run, "spo-data"):
         manifest = read_run(run).manifest  # again: another call may have ended since
         async with GraderPool.from_options(
             options.grader, new.verifier, *(grader.verifier for grader in others)

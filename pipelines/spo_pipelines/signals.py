@@ -1,37 +1,33 @@
-"""SIGINT and SIGTERM: they end a call at once if nothing would be lost, and cleanly while samples are drawn."""
+"""SIGINT and SIGTERM while samples are drawn: the first ends the stream cleanly, the second drops its last verdicts."""
 
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
-
-from spo_data.errors import Interrupted
+from collections.abc import Callable, Iterator
 
 
-@contextlib.contextmanager
-def raise_on_signals() -> Iterator[None]:
-    """Raise Interrupted at the first signal. For work outside the stream, where nothing in memory would be lost."""
+class Stopping:
+    """What signals have asked for."""
 
-    def raise_interrupted(number: int, _frame: object) -> None:
-        for other in (signal.SIGINT, signal.SIGTERM):  # a second one would raise within the clean-up of the first
-            signal.signal(other, signal.SIG_IGN)
-        raise Interrupted(number)
-
-    before = {number: signal.signal(number, raise_interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        """Draw no more samples, and grade those that are finished."""
+        self.abandon = asyncio.Event()
+        """Do not wait for those gradings either."""
+        self.signals: list[int] = []
 
 
 @contextlib.contextmanager
-def stop_on_signals(stop: asyncio.Event, signals: list[int]) -> Iterator[None]:
-    """Set `stop` and append to `signals` at each signal, so that the stream ends cleanly."""
+def stop_on_signals(stopping: Stopping, say: Callable[[], None]) -> Iterator[None]:
+    """Set `stop` at the first signal and call `say`, set `abandon` at the second; `signals` has them all."""
 
     def note(number: int) -> None:
-        signals.append(number)
-        stop.set()
+        stopping.signals.append(number)
+        if len(stopping.signals) > 1:
+            stopping.abandon.set()
+            return
+        stopping.stop.set()
+        say()
 
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

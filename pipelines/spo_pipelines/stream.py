@@ -38,6 +38,8 @@ class Progress:
     tokens: int = 0
     """Sampled tokens, excluding tool output."""
     failed: int = 0
+    grading: int = 0
+    """Finished responses that are being graded, or wait for it."""
     verdicts: Counter[str] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
     """When the engine was ready, on the monotonic clock."""
@@ -107,6 +109,7 @@ async def stream(
                 return
             finally:
                 generating.discard(response)
+            progress.grading += 1
             await finished.put((request, completion))
             broken = broken + 1 if completion.finish_reason == "tool_error" else broken * (completion.tool_turns == 0)
             if broken > n_samplers:
@@ -132,6 +135,7 @@ async def stream(
                 others = dict(zip(graders.others, seconds, strict=True))
             sample = Sample.of(request.prompt_id, request.sample_index, request.seed, completion, graded)
             journal.add(sample, others)
+            progress.grading -= 1
             progress.add(sample)
             listen(progress)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shlex
 import shutil
 import signal
@@ -22,6 +23,8 @@ from spo_data.models.names import Model, resolve_model
 from spo_data.options import GraderOptions
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest, read_manifest
+from spo_pipelines.estimate import _unless_abandoned
+from spo_pipelines.signals import Stopping, stop_on_signals
 from support import scripted
 from support.records import journal_of
 
@@ -690,7 +693,10 @@ def test_a_signal_ends_the_run_cleanly_and_the_same_command_completes_it(
     engine = {"signal": int(number), "signal_after": 13, "signal_group": group}
     ended = scripted.server().run({"argv": argv(dataset, run), "engine": engine, "spawn_graders": group})
     assert ended["status"] == 128 + number
-    assert ended["stderr"].splitlines()[-1].startswith("interrupted: nothing that was sampled is lost")
+    *_, last = said = ended["stderr"].splitlines()
+    assert last.startswith("interrupted: nothing that was sampled is lost; to continue: ")
+    assert last.endswith(shlex.join(argv(dataset, run)))
+    assert any(line.startswith("stopping: waiting for ") for line in said)
     assert "Traceback" not in ended["stderr"]
     there = scripted.journal_rows(run)
     assert 0 < len(there) < 24
@@ -723,7 +729,7 @@ def test_a_signal_before_the_engine_ends_the_call_at_once(
         ({"fail_every": 3}, (), 1, "the same command tries them again"),
         ({"fail_every": 3}, ("--allow-missing",), 0, "ValueError: [/INST] the script refuses this request"),
         ({"die_after": 6}, (), 1, "error: vLLM died: RuntimeError: the script says so"),
-        ({"die_after": 6}, ("--allow-missing",), 1, "the same command continues"),
+        ({"die_after": 6}, ("--allow-missing",), 1, "; to continue: "),
         ({}, ("--max-model-len", "60"), 1, "1 rows were dropped"),
         ({}, ("--max-model-len", "60", "--allow-missing"), 0, "1 dropped: prompt_too_long"),
     ],
@@ -760,3 +766,36 @@ def test_a_manifest_accounts_for_all_calls(dataset: Path, tmp_path: Path) -> Non
 
 def test_a_model_folder_without_weights_is_enough_to_plan(other_model: Path) -> None:
     assert isinstance(resolve_model(str(other_model)), Model)
+
+
+def test_the_second_signal_leaves_responses_that_are_being_graded() -> None:
+    """The first one waits for them, ten seconds each at worst, and nothing could be done about it."""
+
+    async def stopped_twice() -> tuple[list[str], Any]:
+        said: list[str] = []
+
+        async def draw() -> None:
+            await stopping.stop.wait()
+            said.append("stopped")
+            try:
+                await asyncio.sleep(60)
+            finally:
+                said.append("ended")
+
+        stopping = Stopping()
+        with stop_on_signals(stopping, lambda: said.append("waiting")):
+            asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGINT)
+            asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGTERM)
+            death = await _unless_abandoned(draw(), stopping.abandon)
+        assert stopping.signals == [signal.SIGINT, signal.SIGTERM]
+        return said, death
+
+    assert asyncio.run(stopped_twice()) == (["waiting", "stopped", "ended"], None)
+
+
+def test_what_the_stream_raises_is_raised() -> None:
+    async def fail() -> None:
+        raise UserError("no stream")
+
+    with pytest.raises(UserError, match="no stream"):
+        asyncio.run(_unless_abandoned(fail(), asyncio.Event()))

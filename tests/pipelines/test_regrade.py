@@ -624,7 +624,7 @@ def test_a_regrade_that_was_interrupted_keeps_what_it_graded(made: tuple[Path, P
     ended = spo_data(["regrade", str(run), "--verifier", reward, "--grader-workers", "1"], kill=kill)
     assert ended["status"] == 143, ended["stderr"]
     (line,) = [line for line in ended["stderr"].splitlines() if "interrupted" in line]
-    assert "the same command continues" in line
+    assert "; to continue: " in line
     stops = sum(row["finish_reason"] == "stop" for row in rows_of(run, "samples"))
     assert stops >= 20
     assert regrade(run, reward).graded <= stops - 3, "16 are graded at once"

@@ -216,6 +216,9 @@ class Recorder:
         self.verdicts.append(progress.sampled)
         self.failed = progress.failed
 
+    def on_stop(self, progress: Any) -> None:
+        self.stages.append(f"stopping: {progress.grading}")
+
 
 def options(dataset: Path | str, out: Path, **asked: Any) -> Any:
     """EstimateOptions with each keyword in its own group, and cheap defaults for the rest."""
@@ -474,7 +477,7 @@ def arm(at: str, nth: int = 1, when: str = "before", under: str = "", signal: in
         if here and when == "before":
             die()
         result = original(*arguments, **named)
-        if here:
+        if here and when == "after":
             die()
         return result
 
@@ -483,7 +486,7 @@ def arm(at: str, nth: int = 1, when: str = "before", under: str = "", signal: in
         if here and when == "before":
             die()
         result = await original(*arguments, **named)
-        if here:
+        if here and when == "after":
             die()
         return result
 

@@ -1,6 +1,5 @@
 """`spo-data check`: what is wrong with a dataset, before any GPU is rented."""
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,7 +33,7 @@ def check(
 
     Exit status: 0 for a clean dataset, 2 for offenders.
     """
-    with clean_exit():
+    with clean_exit() as command:
         prompt_options, grader_options = prompts.make(dataset=dataset), grader.make()
         EngineOptions(max_model_len=max_model_len)  # refuses what estimate refuses
 
@@ -42,7 +41,7 @@ def check(
         from spo_pipelines.check import check as run_check
 
         options = CheckOptions(prompt_options, grader_options, model, model_revision, max_model_len)
-        report = asyncio.run(run_check(options))
+        report = command.run(run_check(options))
         if as_json:
             print_json(report.as_dict())
         else:

@@ -1,6 +1,5 @@
 """`spo-data estimate`: estimate the values of a dataset's prompts into a run folder."""
 
-import asyncio
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from spo_cli.terminal.config_file import CONFIG, spell_out
-from spo_cli.terminal.exits import INTERRUPTED, clean_exit
-from spo_cli.terminal.messages import tell
+from spo_cli.terminal.exits import clean_exit, tell_interrupted
+from spo_cli.terminal.messages import own_command, tell
 from spo_cli.terminal.parameters import ENGINE, GRADER, PROMPTS, SAMPLING, SKIP_CHECK, TOOLS, GivenOptions, takes
 from spo_cli.terminal.printing import print_json
 from spo_data.errors import UserError
@@ -19,6 +18,8 @@ from spo_data.run.folders import default_folder
 
 if TYPE_CHECKING:
     from spo_pipelines.estimate import EstimateOutcome
+
+INTERRUPTED = ("nothing that was sampled is lost", "continue")
 
 
 @takes(
@@ -77,7 +78,7 @@ def estimate(
 
     The same command continues a run that ended early; a higher --n or --limit adds to it.
     """
-    with clean_exit(INTERRUPTED):
+    with clean_exit(*INTERRUPTED) as command:
         asked = prompts.make(dataset=dataset) if dataset is not None else _take_published(prompts)
         run = default_folder(model, asked.dataset) if out is None else out
         if out is None:
@@ -103,7 +104,7 @@ def estimate(
             **groups,
         )
         with EstimateDisplay() as display:
-            outcome = asyncio.run(run_estimate(options, display, dry_run=dry_run))
+            outcome = command.run(run_estimate(options, display, dry_run=dry_run))
         raise typer.Exit(_print(outcome, run, allow_missing=allow_missing, as_json=as_json))
 
 
@@ -121,10 +122,10 @@ def _print(outcome: "EstimateOutcome", out: Path, *, allow_missing: bool, as_jso
     else:
         print_summary(summary, out)
     if outcome.engine_error is not None:
-        tell(f"error: {outcome.engine_error}; the same command continues")
+        tell(f"error: {outcome.engine_error}; to continue: {own_command()}")
         return 1
     if outcome.signal is not None:
-        tell(INTERRUPTED)
+        tell_interrupted(*INTERRUPTED)
         return 128 + int(outcome.signal)
     if not summary.complete and not allow_missing:
         undrawn = f"{summary.not_drawn:,} of {summary.asked:,} samples are not drawn yet (the same command draws them)"

@@ -48,7 +48,7 @@ def push(
     What is not the same policy's stays, unless you say --replace. Exit status: 0 if the Hub has the run, 1 if the Hub
     refuses it, 2 for wrong input, an incomplete run, or a dataset that would be replaced.
     """
-    with clean_exit("interrupted: the Hub has all of it or nothing; the same command pushes again"):
+    with clean_exit("the Hub has all of it or nothing", "push again"):
         from spo_data.run.folders import find_only_run
         from spo_pipelines.push import PushOptions
         from spo_pipelines.push import push as run_push

@@ -1,12 +1,11 @@
 """`spo-data regrade`: grade a run's stored responses again, without sampling."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from spo_cli.terminal.exits import INTERRUPTED, clean_exit
+from spo_cli.terminal.exits import clean_exit
 from spo_cli.terminal.messages import tell
 from spo_cli.terminal.parameters import GRADER, SKIP_CHECK, GivenOptions, takes
 from spo_cli.terminal.printing import print_json
@@ -28,7 +27,7 @@ def regrade(
 
     Earlier verdicts stay in the journal: to go back, run the same command with the earlier verifier.
     """
-    with clean_exit(INTERRUPTED):
+    with clean_exit("nothing that was graded is lost", "continue") as command:
         grader = verifiers.make(**pool.collect())
 
         from spo_cli.terminal.progress import EstimateDisplay
@@ -36,7 +35,7 @@ def regrade(
         from spo_pipelines.regrade import regrade as run_regrade
 
         with EstimateDisplay() as display:
-            outcome = asyncio.run(run_regrade(RegradeOptions(run, grader, skip_check), display.on_grade))
+            outcome = command.run(run_regrade(RegradeOptions(run, grader, skip_check), display.on_grade))
         if as_json:
             print_json(outcome.as_dict())
         else:

@@ -23,9 +23,7 @@ def sandbox(
 
     Exit status: 0 if Ctrl-C or SIGTERM ends it, 2 if programs cannot be run safely here or the port is taken.
     """
-    with clean_exit("interrupted before anything was served"):
-        import asyncio
-
+    with clean_exit("nothing was served") as command:
         from spo_data.sandbox.server import serve
 
         options = tools.make(tools="python")
@@ -35,4 +33,4 @@ def sandbox(
             unsafe = ", with all your rights, for whoever reaches that port" if options.sandbox_unsafe else ""
             print(f"serving /run_code on {address} ({programs} at once{unsafe}; Ctrl-C ends it)", flush=True)
 
-        asyncio.run(serve(options, host, port, concurrency, announce))
+        command.run(serve(options, host, port, concurrency, announce))

@@ -1,32 +1,103 @@
-"""How an error is shown to the user, and the exit status that goes with it."""
+"""How errors and interruptions are shown to the user, and the exit status that goes with them.
 
-from collections.abc import Iterator
+with clean_exit("nothing was changed", "start again") as command:
+    report = command.run(check(options))
+"""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import typer
 
 from spo_cli.terminal.hub_retries import show_retries_plainly
-from spo_cli.terminal.messages import tell
+from spo_cli.terminal.messages import own_command, tell
 from spo_data.errors import Interrupted, SpoError
 
-INTERRUPTED = "interrupted: nothing that was sampled is lost; the same command continues"
+SAY_AFTER = 0.5
+"""Seconds after a Ctrl-C until a command that has not ended says so."""
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+Result = TypeVar("Result")
 
 
 @contextmanager
-def clean_exit(interrupted: str = "interrupted: nothing was changed; the same command starts again") -> Iterator[None]:
-    """Turn an error that a user can act on into one line on stderr and an exit status.
+def clean_exit(kept: str = "nothing was changed", again: str = "start again") -> Iterator["Interruptible"]:
+    """Turn an error that a user can act on, or a SIGINT or SIGTERM, into one line on stderr and an exit status.
 
+    `kept` and `again` are said after an interruption: what is not lost, and what the same command would do.
     All commands run in it, so the Hub's clients also speak our words in it.
     """
     show_retries_plainly()
     try:
-        yield
+        with Interruptible().raise_on_signals() as command:
+            yield command
     except SpoError as error:
         tell(f"error: {error}")
         raise typer.Exit(error.exit_status) from None
-    except Interrupted as error:
-        tell(interrupted)
-        raise typer.Exit(int(str(error.code))) from None
-    except KeyboardInterrupt:
-        tell(interrupted)
-        raise typer.Exit(130) from None
+    except (Interrupted, KeyboardInterrupt) as error:
+        tell_interrupted(kept, again)
+        raise typer.Exit(int(str(error.code)) if isinstance(error, Interrupted) else 130) from None
+
+
+def tell_interrupted(kept: str, again: str) -> None:
+    """Say that a signal ended the command, what is not lost, and the command that would go on."""
+    tell(f"interrupted: {kept}; to {again}: {own_command()}")
+
+
+class Interruptible:
+    """A command that is running: its first signal interrupts it, its second ends the process."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[Any] | None = None
+        self._number: int | None = None
+        late = "stopping: waiting for the current step; Ctrl-C again ends it now"
+        self._late = threading.Timer(SAY_AFTER, tell, (late,))
+        self._late.daemon = True
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Run a coroutine, as asyncio.run does, until it ends or a signal cancels it."""
+
+        async def run() -> Result:
+            self._task = asyncio.current_task()
+            return await work
+
+        try:
+            return asyncio.run(run())
+        except asyncio.CancelledError:
+            raise Interrupted(self._number or signal.SIGINT) from None
+
+    @contextmanager
+    def raise_on_signals(self) -> Iterator["Interruptible"]:
+        """Interrupt the block at the first signal. If its clean-up takes long, a line says so."""
+        if threading.current_thread() is not threading.main_thread():  # only the main thread can receive signals
+            yield self
+            return
+        before = {number: signal.signal(number, self._interrupt) for number in NUMBERS}
+        try:
+            yield self
+        finally:
+            self._late.cancel()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _interrupt(self, number: int, _frame: object) -> None:
+        for each in NUMBERS:  # a second one would raise within the clean-up of the first
+            signal.signal(each, _end_now)
+        self._number = number
+        self._late.start()
+        task = self._task
+        if task is not None and not task.done() and asyncio.current_task(task.get_loop()) is not task:
+            # Not raised here, in another task or in the event loop itself, which would lose or report it.
+            task.get_loop().call_soon_threadsafe(task.cancel)
+            return
+        raise Interrupted(number)
+
+
+def _end_now(number: int, _frame: object) -> None:
+    tell(f"interrupted: ended before the clean-up was over; to start again: {own_command()}")
+    os._exit(128 + number)

@@ -7,7 +7,9 @@ rich decides about colour: none if stderr is no terminal, if NO_COLOR is set, or
 """
 
 import os
+import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,6 +33,16 @@ def tell(text: str) -> None:
     from rich.console import Console
 
     Console(stderr=True, emoji=False).print(style_label(text), soft_wrap=True)
+
+
+def own_command() -> str:
+    """Return the command line of this process, as a shell reads it, without a Hub token."""
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    hidden = [
+        "TOKEN" if before == "--token" else "--token=TOKEN" if word.startswith("--token=") else word
+        for before, word in zip(["", *words], words, strict=False)
+    ]
+    return shlex.join(hidden)
 
 
 def style_label(text: str) -> "Text":

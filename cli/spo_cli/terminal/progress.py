@@ -97,6 +97,17 @@ class EstimateDisplay(Display):
             self._shown = now
             self._print_line(f"{done:,}/{total:,} stored responses graded by {verifier}")
 
+    def on_stop(self, progress: Progress) -> None:
+        """Say what a stopped call waits for."""
+        self._stop_bar()
+        if progress.grading:
+            self._print_line(
+                f"stopping: waiting for {progress.grading:,} responses being graded;"
+                " Ctrl-C again leaves them to the next call"
+            )
+        else:
+            self._print_line("stopping: waiting for the engine to end")
+
     def on_sample(self, progress: Progress) -> None:
         """Show the progress, at most a few times a second."""
         now = time.monotonic()

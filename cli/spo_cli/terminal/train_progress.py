@@ -45,6 +45,11 @@ class TrainDisplay(Display):
     def on_wait(self) -> None:
         """Do nothing: the bar moves by itself, and a line is printed when a step ends."""
 
+    def on_stop(self, seconds: float) -> None:
+        """Say what a stopped training run waits for."""
+        self._stop_bar()
+        self._print_line(f"stopping: waiting up to {seconds:g} s for verl's processes to end; Ctrl-C again kills them")
+
     def on_end(self, out: Path, checkpoints: Path) -> None:
         """Print the last metrics, and where all metrics and the model are."""
         if self._last is None:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as JobTimeoutError
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +54,8 @@ class Processes:
         self._worked = self._closed = False
         self._pids = Path(tempfile.mkdtemp(prefix="spo-data-graders-"))
         self._pool = self._start_pool()
+        self._launched: ProcessPool | None = None
+        self._launching: asyncio.Future[None] | None = None
 
     async def run(self, work: Callable[[Argument], Result], argument: Argument, seconds: float) -> Result | Grade:
         """Call `work` in one of the processes. Raises SpoError if they do not start; any other failure is a verdict."""
@@ -61,6 +64,7 @@ class Processes:
         for _ in range(ATTEMPTS):
             pool = self._pool
             try:
+                await self._launch(pool)
                 future = asyncio.wrap_future(pool.schedule(work, args=(argument,), timeout=seconds))
             except RuntimeError as error:
                 detail = first_line(error)
@@ -85,6 +89,8 @@ class Processes:
     async def close(self) -> None:
         """Stop the processes and kill their children."""
         self._closed = True
+        if self._launching is not None:
+            await asyncio.wait([self._launching])  # a pool that stops while it starts would go on
         self._pool.stop()
         await asyncio.to_thread(self._pool.join)
         self._kill_orphans()
@@ -102,6 +108,7 @@ class Processes:
         return Grade.failed(Verdict.GRADER_ERROR, f"{type(error).__name__}: {first_line(error)}")
 
     def _start_pool(self) -> ProcessPool:
+        resource_tracker.ensure_running()  # else it starts with the first process, and unblocks SIGINT
         return ProcessPool(
             max_workers=self._workers,
             max_tasks=RECYCLE_AFTER,
@@ -109,6 +116,15 @@ class Processes:
             initargs=(*self._arguments, self._pids),
             context=multiprocessing.get_context("spawn"),
         )
+
+    async def _launch(self, pool: ProcessPool) -> None:
+        """Start a pool's processes in a thread: a signal handler runs in the main thread, and would break the start."""
+        if pool is self._launched:
+            return
+        if self._launching is None or self._launching.done():
+            self._launching = asyncio.get_running_loop().run_in_executor(None, _start_deaf, pool)
+        await asyncio.shield(self._launching)
+        self._launched, self._launching = pool, None
 
     async def _replace(self, broken: ProcessPool, why: str) -> None:
         """Replace a broken pool by a new one, unless another call has done so.
@@ -137,3 +153,15 @@ class Processes:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(int(mark.name), signal.SIGKILL)
                 mark.unlink(missing_ok=True)
+
+
+def _start_deaf(pool: ProcessPool) -> None:
+    """Start a pool's processes with SIGINT blocked, which they and pebble's threads inherit.
+
+    Else a Ctrl-C, which reaches the whole process group, ends a process in a traceback while it imports its modules.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        pool.active  # noqa: B018 # reading it starts them
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))

@@ -48,6 +48,7 @@ from spo_train.launch.supervise import launch
 class Watcher:
     def on_step(self, step): print(step.step, flush=True)
     def on_wait(self): pass
+    def on_stop(self, seconds): print("stopping", seconds, flush=True)
 out = Path(sys.argv[1])
 ended = launch(out, {}, Watcher(), [sys.executable, str(out / "child.py"), str(out)], grace=0.5)
 print(ended, flush=True)
@@ -67,6 +68,9 @@ class Watched:
 
     def on_wait(self) -> None:
         self.waits += 1
+
+    def on_stop(self, seconds: float) -> None:
+        self.stopped = seconds
 
 
 def run(out: Path, program: str) -> tuple[LaunchOutcome, Watched]:
@@ -178,6 +182,23 @@ def test_a_signal_ends_all_of_it(tmp_path: Path, number: signal.Signals) -> None
         printed, _ = launcher.communicate(timeout=30)
     assert launcher.returncode == 128 + number
     assert f"signal={int(number)}" in printed
+    assert not any(map(alive, family))
+
+
+@pytest.mark.slow
+def test_a_second_signal_kills_what_takes_its_time(tmp_path: Path) -> None:
+    (tmp_path / "child.py").write_text(FAMILY + STEADFAST)
+    patient = LAUNCHER.replace("grace=0.5", "grace=600")
+    with subprocess.Popen(
+        [sys.executable, "-c", patient, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as launcher:
+        family = pids(tmp_path)
+        launcher.send_signal(signal.SIGINT)
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == "stopping 600\n"
+        launcher.send_signal(signal.SIGINT)
+        launcher.communicate(timeout=30)
+    assert launcher.returncode == 130
     assert not any(map(alive, family))
 
 

@@ -15,7 +15,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,6 +27,7 @@ from spo_data.process_death import request_parent_death_signal
 
 GRACE_SECONDS = 10.0
 """How long processes may take to end after SIGTERM."""
+POLL_SECONDS = 0.25
 LAUNCHER = "SPO_TRAIN_LAUNCHER"
 """Environment variable: the pid of the process that started the training run."""
 
@@ -35,11 +37,11 @@ _PR_SET_CHILD_SUBREAPER = 36
 class ProcessTree:
     """The descendants of this process that were started in the block.
 
-    At the end of the block they get `grace` seconds to end by themselves.
+    At the end of the block they get `grace` seconds to end by themselves, or less if `hurry` says so meanwhile.
     """
 
-    def __init__(self, grace: float = GRACE_SECONDS) -> None:
-        self._grace = grace
+    def __init__(self, grace: float = GRACE_SECONDS, hurry: Callable[[], bool] = lambda: False) -> None:
+        self._grace, self._hurry = grace, hurry
 
     def __enter__(self) -> Self:
         self._others = set(psutil.Process().children(recursive=True))
@@ -79,7 +81,9 @@ class ProcessTree:
         living = self.find_living()
         for process in living:
             _send(process, signal.SIGTERM)
-        psutil.wait_procs(living, timeout=self._grace)
+        end = time.monotonic() + self._grace
+        while living and time.monotonic() < end and not self._hurry():
+            _, living = psutil.wait_procs(living, timeout=min(POLL_SECONDS, self._grace))
         while living := self.find_living():  # a process may start another while it ends
             for process in living:
                 _send(process, signal.SIGKILL)

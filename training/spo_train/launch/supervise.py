@@ -36,6 +36,9 @@ class StepWatcher(Protocol):
     def on_wait(self) -> None:
         """A poll has passed, with or without a step."""
 
+    def on_stop(self, seconds: float) -> None:
+        """A signal has arrived; all processes end, within these seconds or at the next signal."""
+
 
 @dataclass(frozen=True)
 class LaunchOutcome:
@@ -63,12 +66,14 @@ def launch(
     start = log.stat().st_size if log.exists() else 0
     _keep_earlier(out / METRICS)
     metrics = MetricsFile(out / METRICS)
-    with _catch_signals() as received, ProcessTree(grace) as family:
+    with _catch_signals() as received, ProcessTree(grace, lambda: len(received) > 1) as family:
         child = family.start(command, {**ENVIRONMENT, **environment}, log)
         while child.poll() is None and not received:
             _report(metrics, watcher)
             watcher.on_wait()
             time.sleep(POLL_SECONDS)
+        if received:
+            watcher.on_stop(grace)
     _report(metrics, watcher)
     if received:
         return LaunchOutcome(128 + received[0], signal=received[0])

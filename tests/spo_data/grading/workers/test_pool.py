@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import signal
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TypeVar
@@ -212,3 +213,17 @@ def test_a_closed_pool_raises_one_line_rather_than_a_verdict() -> None:
 def test_an_unknown_verifier_is_refused_before_a_process_starts() -> None:
     with pytest.raises(UserError, match="choose one of math-verify, dapo, exact, choice, reasoning-gym, or FILE"):
         GraderPool("guess")
+
+
+def test_processes_do_not_hear_ctrl_c() -> None:
+    """A Ctrl-C while they imported their modules printed a KeyboardInterrupt traceback for each of them."""
+
+    async def masks() -> list[int]:
+        async with GraderPool("exact", workers=1) as pool:
+            assert (await pool.grade(RIGHT)).verdict is Verdict.CORRECT
+            statuses = [Path(f"/proc/{worker.pid}/status").read_text() for worker in workers()]
+        return [int(status.partition("SigBlk:")[2].split()[0], 16) for status in statuses]
+
+    (blocked,) = run(masks())
+    assert blocked & 1 << (signal.SIGINT - 1)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "this process still does"
