@@ -1,5 +1,6 @@
 """The errors that a user sees as one line. Everything else is a bug and keeps its traceback."""
 
+import errno
 import time
 from email.utils import parsedate_to_datetime
 
@@ -29,6 +30,23 @@ class Interrupted(SystemExit):
 def first_line(error: BaseException) -> str:
     """The first non-empty line of an error's message, or its type if it has none."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+_NO_ROOM = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+}
+
+
+def takes_no_data(error: OSError) -> bool:
+    """Whether a disk refused to be written to, whatever was written."""
+    return error.errno in _NO_ROOM
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, in a few words."""
+    return _NO_ROOM.get(error.errno or 0) or error.strerror or first_line(error)
 
 
 def retry_after(error: BaseException) -> float | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from spo_data.errors import UserError, first_line
+from spo_data.errors import SpoError, UserError, first_line, reason
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def folder_lock(out: Path, command: str) -> Iterator[None]:
     except Timeout as error:
         raise UserError(f"another {command} is writing to {out}: wait for it to finish, or stop it") from error
     except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error.strerror}") from error
+        raise UserError(f"--out {out} cannot be written: {reason(error)}") from error
     try:
         yield
     finally:
@@ -61,10 +61,19 @@ def check_free(out: Path) -> None:
         place = out.resolve()
         taken = out.is_symlink() or (any(place.iterdir()) if place.is_dir() else place.exists())
     except (OSError, RuntimeError) as error:  # RuntimeError: a parent links to itself
-        reason = error.strerror if isinstance(error, OSError) else first_line(error)
-        raise UserError(f"--out {out} cannot be used: {reason}") from error
+        why = reason(error) if isinstance(error, OSError) else first_line(error)
+        raise UserError(f"--out {out} cannot be used: {why}") from error
     if taken:
         raise UserError(f"--out {out} already exists: choose another path, or remove it (rm -r {out})")
+
+
+@contextmanager
+def clear_write_errors(out: Path) -> Iterator[None]:
+    """Turn an OSError into a one-line SpoError that names the file, or `out` if the error names none."""
+    try:
+        yield
+    except OSError as error:
+        raise SpoError(f"{error.filename or out} cannot be written: {reason(error)}") from error
 
 
 @contextmanager
@@ -88,7 +97,7 @@ def appears_whole(out: Path) -> Iterator[Path]:
                 place.rmdir()
             fresh.rename(place)
     except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error}") from error
+        raise UserError(f"--out {out} cannot be written: {reason(error)}") from error
     finally:
         _remove(fresh)
 

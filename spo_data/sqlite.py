@@ -1,12 +1,16 @@
 """SQLite as the journal and the importer use it: transactions, and errors in one line."""
 
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from spo_data.errors import SpoError, first_line
+from spo_data.errors import SpoError, first_line, reason
+
+TRIAL_BYTES = 64 * 1024
+"""More than the index of a write-ahead log, the smallest file that SQLite adds."""
 
 
 @contextmanager
@@ -15,7 +19,25 @@ def clear_sqlite_errors(path: Path, done: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise SpoError(f"{path} cannot be {done}: {first_line(error)}") from error
+        raise SpoError(f"{path} cannot be {done}: {sqlite_reason(error, path.parent)}") from error
+
+
+def sqlite_reason(error: sqlite3.Error, folder: Path) -> str:
+    """Why SQLite failed on a file in a folder, in one line.
+
+    For a full disk, a used-up quota and a read-only file system alike, SQLite says "disk I/O error" or that it cannot
+    open the file, so something is written to the folder on trial.
+    """
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the details of an extended code
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(TRIAL_BYTES))
+        except OSError as refused:
+            return reason(refused)
+    if code == sqlite3.SQLITE_FULL:
+        return "the disk of SQLite's temporary files is full (SQLITE_TMPDIR names another folder)"
+    return first_line(error)
 
 
 class Transaction:

@@ -3,6 +3,7 @@
 Only what starts within milliseconds is imported here: processes that are spawned import this module again.
 """
 
+import contextlib
 import importlib
 import os
 import signal
@@ -27,7 +28,8 @@ def _run(app: str) -> None:
         importlib.import_module(app).main()
     finally:  # the command has ended, and said how
         signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):  # said before, if the disk is full
+            sys.stdout.flush()
 
 
 def _end_before_start(number: int, _frame: object) -> None:

@@ -242,13 +242,14 @@ def _as_dict(plan: "TrainPlan", ended: "LaunchOutcome | None") -> dict[str, obje
 def _run(plan: "TrainPlan") -> "LaunchOutcome":
     """Write the folder, train, and print how it ended."""
     from spo_cli.terminal.train_progress import TrainDisplay
-    from spo_data.files import folder_lock
+    from spo_data.files import clear_write_errors, folder_lock
     from spo_train.filenames import LOG
     from spo_train.launch.supervise import launch
     from spo_train.plan.folder import write_folder
 
     with folder_lock(plan.out, "spo-train"):
-        environment = write_folder(plan)
+        with clear_write_errors(plan.out):
+            environment = write_folder(plan)
         with TrainDisplay(plan.steps, baseline=plan.options.method == "spo") as display:
             display.on_start(plan.out)
             ended = launch(plan.out, environment, display)

@@ -23,7 +23,7 @@ from spo_data.engines.protocol import Devices, Engine, EngineError
 from spo_data.engines.tool_use import ToolEngine
 from spo_data.engines.vllm import start_vllm
 from spo_data.engines.vllm_log import output_to
-from spo_data.errors import SpoError, UserError, first_line
+from spo_data.errors import SpoError, UserError, reason
 from spo_data.files import folder_lock
 from spo_data.grading.workers.pool import GraderPool
 from spo_data.provenance import GraderRecord
@@ -32,6 +32,7 @@ from spo_data.run.journal import Journal
 from spo_data.run.manifest import JOURNAL, Manifest, Timings
 from spo_data.run.summary import Summary
 from spo_data.sandbox.open import open_interpreter
+from spo_data.sqlite import sqlite_reason
 from spo_pipelines.graders import Graders, grade_stored
 from spo_pipelines.prompt_source import read_prompts, resolve_grader
 from spo_pipelines.results import write_results
@@ -193,9 +194,9 @@ async def _run(
             watcher.on_stage("writing tables")
             summary = write_results(journal, manifest, out)
     except sqlite3.Error as error:
-        raise SpoError(f"{out / JOURNAL} cannot be written: {first_line(error)}") from error
+        raise SpoError(f"{out / JOURNAL} cannot be written: {sqlite_reason(error, out)}") from error
     except OSError as error:
-        raise SpoError(f"{error.filename or out} cannot be written: {error.strerror or first_line(error)}") from error
+        raise SpoError(f"{error.filename or out} cannot be written: {reason(error)}") from error
     return EstimateOutcome(plan, summary, stopping.signals[0] if stopping.signals else None, death)
 
 

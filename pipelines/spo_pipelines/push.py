@@ -17,7 +17,7 @@ from pathlib import Path
 
 from spo_data.card.merge import Readme, find_default, read_header
 from spo_data.card.write import HISTOGRAM, Card, make_card, merge_card_with_hub, read_card
-from spo_data.errors import SpoError, UserError
+from spo_data.errors import SpoError, UserError, reason
 from spo_data.files import folder_lock
 from spo_data.hub.commit import Committed, Target, Wanted, commit_files
 from spo_data.hub.ids import find_id_fault
@@ -99,7 +99,7 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
             try:
                 summary = write_results(journal, manifest, options.run)
             except OSError as error:
-                raise SpoError(f"{error.filename or options.run} cannot be written: {error.strerror}") from error
+                raise SpoError(f"{error.filename or options.run} cannot be written: {reason(error)}") from error
             card = make_card(journal, manifest, summary, name=options.repo_id, with_samples=options.samples)
         folders = ("values", "samples")[: 1 + options.samples]
         tables = [path for folder in folders for path in sorted((options.run / folder).glob("*.parquet"))]

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from spo_data.errors import SpoError, UserError, first_line
+from spo_data.errors import SpoError, UserError, reason
 from spo_data.files import folder_lock
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.workers.pool import GraderPool
@@ -28,6 +28,7 @@ from spo_data.run.existing import read_run
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import JOURNAL, Manifest, package_versions
 from spo_data.run.summary import Summary
+from spo_data.sqlite import sqlite_reason
 from spo_data.text import excerpt
 from spo_pipelines.command_line import set_option
 from spo_pipelines.graders import Graders, grade_stored
@@ -138,9 +139,9 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
                     counts = await _grade(journal, graders, options, listen)
                     return _switch(journal, manifest, new, second, counts, run)
             except sqlite3.Error as error:
-                raise SpoError(f"{run / JOURNAL} cannot be written: {first_line(error)}") from error
+                raise SpoError(f"{run / JOURNAL} cannot be written: {sqlite_reason(error, run)}") from error
             except OSError as error:
-                raise SpoError(f"{error.filename or run} cannot be written: {error.strerror}") from error
+                raise SpoError(f"{error.filename or run} cannot be written: {reason(error)}") from error
 
 
 async def _grade(

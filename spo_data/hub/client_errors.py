@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from spo_data.errors import SpoError, UserError, first_line, retry_after
+from spo_data.errors import SpoError, UserError, first_line, reason, retry_after
 from spo_data.text import excerpt
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iter
         raise UserError(f"{subject}: {absent}, and not on the Hub (a private one needs `hf auth login`)") from error
     except PermissionError as error:
         if error.filename is not None:
-            raise UserError(f"{subject}: {error.filename}: {error.strerror}") from error
+            raise UserError(f"{subject}: {error.filename}: {reason(error)}") from error
         raise UserError(f"this token may not read {subject} ({first_line(error)}): `hf auth login`") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
         if constants.HF_HUB_OFFLINE:
@@ -150,7 +150,7 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
         raise SpoError(f"{repo_id} was not pushed: {hub} answered {status} ({said}){more}") from error
     except PermissionError as error:
         if error.filename is not None:
-            raise SpoError(f"{repo_id} was not pushed: {error.filename}: {error.strerror}") from error
+            raise SpoError(f"{repo_id} was not pushed: {error.filename}: {reason(error)}") from error
         raise _refuse_token(repo_id, first_line(error)) from error  # hf-xet's 403
     except (httpx.HTTPError, LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
         raise SpoError(

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spo_data.errors import SpoError, UserError, first_line
+from spo_data.errors import SpoError, UserError, reason
 from spo_data.files import replace_whole
 from spo_data.grading.verdict import Verdict
 from spo_data.report.compare import Comparison, compare
@@ -76,7 +76,7 @@ def write_report(run: Path, other: Path | None = None) -> Report:
         with replace_whole(path) as fresh:
             fresh.write_bytes(page)
     except OSError as error:
-        raise SpoError(f"{path} cannot be written: {error.strerror or first_line(error)}") from error
+        raise SpoError(f"{path} cannot be written: {reason(error)}") from error
     return Report(path, len(page), summary, comparison)
 
 

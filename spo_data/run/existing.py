@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from spo_data.errors import UserError
+from spo_data.errors import UserError, reason
 from spo_data.run.journal import Journal, open_journal
 from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest, read_manifest
 
@@ -60,7 +60,7 @@ def find_run(out: Path) -> ExistingRun | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"--out {out} cannot be used: {error.strerror}") from error
+        raise UserError(f"--out {out} cannot be used: {reason(error)}") from error
     manifest = read_manifest(out)
     if manifest is not None:
         return ExistingRun(out, manifest)

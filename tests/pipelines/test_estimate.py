@@ -627,7 +627,7 @@ def test_a_disk_that_fills_up_outside_the_journal_is_one_error_too(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(where.replace(":", "."), full)
-    with pytest.raises(SpoError, match="No space left on device"):
+    with pytest.raises(SpoError, match="cannot be written: the disk is full"):
         estimate(options(dataset, tmp_path / "run"))
 
 

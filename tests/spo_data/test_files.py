@@ -1,10 +1,13 @@
 """Files that are written whole."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from spo_data.files import replace_whole, write_whole
+from spo_data.errors import SpoError
+from spo_data.files import appears_whole, clear_write_errors, replace_whole, write_whole
 
 
 def test_the_new_text_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
@@ -35,3 +38,12 @@ def test_the_file_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("spo_data.files.os.fsync", lambda _: seen.append(path.exists()))
     write_whole(path, "words")
     assert seen == [False]
+
+
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "the disk is full"), (errno.EISDIR, "Is a directory")])
+def test_an_error_of_the_disk_is_one_line_with_its_file(tmp_path: Path, number: int, said: str) -> None:
+    for write in (clear_write_errors, appears_whole):
+        with pytest.raises(SpoError, match=rf"out cannot be written: {said}$"), write(tmp_path / "out"):
+            raise OSError(number, os.strerror(number))
+    with pytest.raises(SpoError, match=rf"^a/file cannot be written: {said}$"), clear_write_errors(tmp_path):
+        raise OSError(number, os.strerror(number), "a/file")

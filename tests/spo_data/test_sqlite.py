@@ -1,6 +1,8 @@
 """Transactions of the journal and the importer."""
 
+import errno
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,39 @@ def test_an_error_of_sqlite_is_one_line_with_the_file(tmp_path: Path) -> None:
         clear_sqlite_errors(tmp_path / "x.sqlite", "read"),
     ):
         sqlite3.connect(tmp_path / "x.sqlite").execute("SELECT * FROM numbers")
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk quota is used up"),
+        (OSError(errno.EROFS, "Read-only file system"), "the file system is read-only"),
+        (None, "disk I/O error"),
+    ],
+)
+def test_a_disk_that_takes_no_data_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: OSError | None, said: str
+) -> None:
+    """On a full disk `show` said "disk I/O error": SQLite adds an index of its log even to read a journal."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    if refused is not None:
+
+        def refuse(**_: object) -> None:
+            raise refused
+
+        monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(SpoError) as raised, clear_sqlite_errors(tmp_path / "x.sqlite", "read"):
+        raise error
+    assert str(raised.value) == f"{tmp_path}/x.sqlite cannot be read: {said}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_temporary_files_are_not_called_a_full_disk_here(db: sqlite3.Connection, tmp_path: Path) -> None:
+    db.execute("PRAGMA max_page_count = 2")
+    with (
+        pytest.raises(SpoError, match="SQLITE_TMPDIR names another folder"),
+        clear_sqlite_errors(tmp_path / "x", "read"),
+    ):
+        db.execute("CREATE TABLE letters (letter TEXT)")

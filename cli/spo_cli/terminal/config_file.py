@@ -19,7 +19,7 @@ from typing import Any
 
 import typer
 
-from spo_data.errors import UserError, first_line
+from spo_data.errors import UserError, first_line, reason
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -31,7 +31,7 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise typer.BadParameter(f"{path} cannot be read: {error.strerror}") from error
+        raise typer.BadParameter(f"{path} cannot be read: {reason(error)}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{path} is not YAML: {first_line(error)}") from error
     if not isinstance(given, dict):

@@ -7,6 +7,7 @@ with clean_exit("nothing was changed", "start again") as command:
 import asyncio
 import os
 import signal
+import sys
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import typer
 
 from spo_cli.terminal.hub_retries import show_retries_plainly
 from spo_cli.terminal.messages import own_command, tell
-from spo_data.errors import Interrupted, SpoError
+from spo_data.errors import Interrupted, SpoError, reason, takes_no_data
 
 SAY_AFTER = 0.5
 """Seconds after a Ctrl-C until a command that has not ended says so."""
@@ -36,6 +37,12 @@ def clean_exit(kept: str = "nothing was changed", again: str = "start again") ->
     try:
         with Interruptible().raise_on_signals() as command:
             yield command
+            sys.stdout.flush()  # here, an error is one line
+    except OSError as error:
+        if not takes_no_data(error):
+            raise
+        tell(f"error: {error.filename or 'the output'} cannot be written: {reason(error)}")
+        raise typer.Exit(1) from None
     except SpoError as error:
         tell(f"error: {error}")
         raise typer.Exit(error.exit_status) from None

@@ -16,7 +16,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from spo_data.errors import UserError, first_line
+from spo_data.errors import UserError, first_line, reason
 from spo_data.formats.readers.draws import ForeignDraw, FoundPrompt, LeftOut, read_score
 from spo_data.formats.readers.sources import SourceFile
 from spo_data.models.chat import Chat
@@ -66,7 +66,7 @@ def _refuse_copies(files: Sequence[SourceFile]) -> None:
             with file.path.open("rb") as opened:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
         except OSError as error:
-            raise UserError(f"{file.name} cannot be read: {error.strerror}") from error
+            raise UserError(f"{file.name} cannot be read: {reason(error)}") from error
         if (twin := seen.setdefault(digest, file.name)) != file.name:
             raise UserError(f"{file.name} is a copy of {twin}: its responses would count twice")
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from spo_data.errors import UserError, first_line
+from spo_data.errors import UserError, first_line, reason
 from spo_data.grading.answers.extract import extract_answer
 from spo_data.grading.verdict import ExtraInfo, Grade
 
@@ -96,7 +96,7 @@ def split_name(name: str, option: str = "--verifier") -> tuple[Path, str]:
     try:
         compile(path.read_bytes(), str(path), "exec")
     except OSError as error:
-        raise UserError(f"{option} {name}: {path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{option} {name}: {path} cannot be read: {reason(error)}") from error
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise UserError(f"{option} {name}: {path} is not Python: {first_line(error)}") from error
     if not function.isidentifier():

@@ -1,6 +1,8 @@
 """Ctrl-C: one line and a command to go on with, at once, whatever the command does."""
 
 import asyncio
+import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -163,3 +165,22 @@ def test_the_start_imports_next_to_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     ours = {name for name in done.stdout.split() if name.split(".")[0] in ("typer", "rich", "pydantic", "spo_data")}
     assert ours == set()
+
+
+def test_output_that_a_full_disk_refuses_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.suppress(OSError), open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert ended(lambda _: print("a summary")) == 1
+    assert capsys.readouterr().err == "error: the output cannot be written: the disk is full\n"
+
+
+def test_a_full_disk_anywhere_is_one_line_and_other_errors_are_bugs(capsys: pytest.CaptureFixture[str]) -> None:
+    def write(number: int) -> None:
+        raise OSError(number, os.strerror(number), "/tmp/x")
+
+    assert ended(lambda _: write(errno.ENOSPC)) == 1
+    assert capsys.readouterr().err == "error: /tmp/x cannot be written: the disk is full\n"
+    with pytest.raises(PermissionError), clean_exit():
+        write(errno.EACCES)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from spo_data.errors import SpoError, UserError, first_line
+from spo_data.errors import SpoError, UserError, first_line, reason
 from spo_data.files import replace_whole
 from spo_data.values.parquet import ROW_GROUP, open_parquet, parquet_writer
 from spo_train.data.first_responses import FirstResponse
@@ -70,7 +70,7 @@ def write_training_data(data: "TrainingData", responses: Sequence[FirstResponse 
         )
         _write(out / VALUES, schema, groups, ROW_GROUP)
     except OSError as error:
-        raise SpoError(f"{error.filename or out} cannot be written: {error.strerror or first_line(error)}") from error
+        raise SpoError(f"{error.filename or out} cannot be written: {reason(error)}") from error
 
 
 def write_validation_rows(rows: "pa.Table", out: Path) -> None:
