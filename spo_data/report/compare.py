@@ -8,9 +8,11 @@ prompt without a value in one run cannot be compared. Both are counted, and neit
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spo_data.provenance import DatasetRecord
 from spo_data.report.prompt_table import Wording
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest, policy_differences
@@ -22,6 +24,7 @@ POINTS = 1_500
 """Pairs of values that are drawn exactly; if there are more, they are rounded to the nearest 1/32."""
 SHIFT_STEPS = 16
 """At most this many steps of the shift from 0 to 1."""
+_DATASET = ("source", "config", "split", "revision", "layout", "rows", "duplicates", "fingerprint")
 _TRUTHS = "SELECT prompt_id, ground_truth FROM prompts ORDER BY position, prompt_number"
 
 
@@ -137,5 +140,20 @@ def compare(this: Manifest, journal: Journal, other: Manifest, other_journal: Jo
 def _find_differences(this: Manifest, other: Manifest) -> dict[str, tuple[Any, Any]]:
     differences: dict[str, tuple[Any, Any]] = {"n": (this.n, other.n)} if this.n != other.n else {}
     if this.dataset.fingerprint != other.dataset.fingerprint:
-        differences["dataset"] = this.dataset.source, other.dataset.source
+        named = [field for field in _DATASET if getattr(this.dataset, field) != getattr(other.dataset, field)]
+        differences["dataset"] = _describe(this.dataset, named), _describe(other.dataset, named)
     return {**policy_differences(this, other), **differences}
+
+
+def _describe(dataset: DatasetRecord, fields: Sequence[str]) -> str:
+    """These fields of a dataset, such as "config en, rows 40"."""
+    values = ((field, getattr(dataset, field)) for field in fields)
+    return ", ".join(f"{field} {_show(field, value)}" for field, value in values)
+
+
+def _show(field: str, value: Any) -> str:
+    if value is None:
+        return "none"
+    if field in ("rows", "duplicates"):
+        return f"{value:,}"
+    return str(value)[:12] if field == "fingerprint" else str(value)

@@ -674,3 +674,21 @@ def test_a_run_of_20_000_prompts_stays_small_quick_and_usable(tmp_path: Path, br
     )
     ((found, count),) = seen(browser, report.path, ["set('search', 'problem 19999')"])
     assert (len(found), count) == (1, "1 of 20,000 prompts")
+
+
+def test_other_datasets_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+    """The row said "org/data" twice if only the configuration or the rows differed."""
+    rows = [Row("?", [RIGHT, RIGHT])]
+    this = make_run(tmp_path / "this", rows)
+    dataset = {"config": "en", "rows": 4000, "fingerprint": "0123456789abcdef"}
+    other = make_run(tmp_path / "other", rows, dataset=dataset)
+    report = write_report(this, other)
+    assert report.comparison is not None
+    assert report.comparison.differences == {
+        "dataset": ("config none, rows 40, fingerprint f", "config en, rows 4,000, fingerprint 0123456789ab")
+    }
+    assert "dataset config none, rows 40, fingerprint f config en, rows 4,000" in words(page(report))
+    moved = make_run(tmp_path / "moved", rows, dataset={"source": "/copy/of/data"})
+    same = write_report(this, moved).comparison
+    assert same is not None
+    assert same.differences == {}, "the same prompts and ground truths are the same dataset"
