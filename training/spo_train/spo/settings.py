@@ -6,7 +6,9 @@ Each field's `help` describes it. The defaults are the paper's (arXiv 2509.13232
 rho_max = 0.96, N_0 = 1 / (1 - rho_min) = 8, epsilon = 0.05. D_half = 0.06 is only in the reference code.
 
 `compat: reference` replaces these defaults by the reference code's choices (REFERENCE). A field that is set to another
-value keeps it (`init: none` is the reference's `offline_N: 0`).
+value keeps it (`init: none` is the reference's `offline_N: 0`). It also moves the measurement of D, and what is learned
+from the batch, behind the actor's update. Nothing else of the reference code is reproduced: docs/training.md lists what
+is not.
 """
 
 from dataclasses import dataclass, field, fields
@@ -57,7 +59,7 @@ class SPOSettings:
     seed: int = field(default=0, metadata={"help": "Seed of the prompt draws and, in sync mode, of the responses."})
     compat: Compat = field(
         default="paper",
-        metadata={"help": "paper, or reference to reproduce the numbers of the reference code."},
+        metadata={"help": "paper, or reference: the reference code's first value and D, measured after the update."},
     )
 
     def __post_init__(self) -> None:
