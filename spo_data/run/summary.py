@@ -228,7 +228,7 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
 
 
 def _find_suspects(journal: Journal, finished: Collection[int]) -> tuple[list[Suspect], int]:
-    """The suspects among the prompts at these positions, and how many more would be if they had more possible answers."""
+    """The suspects among prompts at these positions, and how many more would be if they had more possible answers."""
     # Read answers only for prompts with no correct and enough wrong samples: no other can be suspect.
     rows = journal.query(
         "SELECT prompt_number, position, data_source, verdict, answer"

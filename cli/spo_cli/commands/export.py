@@ -1,12 +1,12 @@
 """`spo-data export`: offline values in the formats that trainers read."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.messages import tell
 from spo_cli.terminal.printing import print_json
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def export(
             print_json(_as_dict(exported))
         else:
             _print(exported)
+        if exported.values.gap:
+            tell(f"note: {exported.values.gap}")
 
 
 def _as_dict(exported: "ExportReport") -> dict[str, object]:
@@ -62,7 +64,8 @@ def _as_dict(exported: "ExportReport") -> dict[str, object]:
         "n": written.n,
         "cut": written.cut,
         "left_out": {reason: count for reason, count in written.left_out.items() if count},
-        "no_value": exported.no_value,
+        "no_value": 0 if values.completeness is None else values.completeness.without_value,
+        "unfinished": values.unfinished,
         "lost": list(written.lost),
     }
 
@@ -90,5 +93,3 @@ def _print(exported: "ExportReport") -> None:
         facts.append(("truncated", "responses are graded as they stand" if grades else "responses score 0"))
     facts += [("lost" if position == 0 else "", sentence) for position, sentence in enumerate(written.lost)]
     print_facts(make_console(), facts)
-    if values.gap:
-        sys.stderr.write(f"note: {values.gap}\n")

@@ -57,7 +57,7 @@ def join(
         else:
             _print(joined)
         if loaded.gap:
-            sys.stderr.write(f"note: {loaded.gap}\n")
+            tell(f"note: {loaded.gap}")
         if joined.coverage < min_coverage:
             least = int(joined.coverage * 10_000) / 10_000
             advice = f"--min-coverage {least:g} accepts this" if least else "these are the values of other prompts"
