@@ -9,7 +9,7 @@ are no values of ours, are somebody's: only `--replace` puts a run in their plac
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -79,11 +79,10 @@ class Published:
         return f"tables that record no policy ({'; '.join([*parts, self.name_files()])})"
 
     def name_files(self) -> str:
-        """The first files, and how many more there are."""
+        """The first files of the tables, and the configs whose files are not known."""
         files = self.tables.files or self.tables.media
-        more = f" and {len(files) - NAMED:,} more" if len(files) > NAMED else ""
         unclear = [f"the files of {config} cannot be told ({why})" for config, why in self.tables.unclear.items()]
-        return "; ".join([*([", ".join(files[:NAMED]) + more] if files else []), *unclear])
+        return "; ".join([*([name_first(files)] if files else []), *unclear])
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -99,6 +98,12 @@ class Published:
             "media": list(self.tables.media),
             "columns": list(self.columns),
         }
+
+
+def name_first(files: Sequence[str]) -> str:
+    """The first files, and how many more there are."""
+    more = f" and {len(files) - NAMED:,} more" if len(files) > NAMED else ""
+    return ", ".join(files[:NAMED]) + more
 
 
 def find_published(there: Snapshot, ours: Manifest, prompts: int) -> Published:

@@ -25,7 +25,7 @@ from spo_data.hub.snapshot import README, Snapshot
 from spo_data.run.existing import read_run
 from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest
 from spo_data.run.summary import Summary, summarize
-from spo_pipelines.published import OWNED, Published, describe_policy, find_published, readme_of
+from spo_pipelines.published import OWNED, Published, describe_policy, find_published, name_first, readme_of
 from spo_pipelines.results import write_results
 
 
@@ -178,7 +178,7 @@ class _Publication:
         if self.replaces(found):
             gone = [name for name in found.tables.files if name not in self.files]
             parts = [f"config {', '.join(found.configs)}"] * bool(found.configs)
-            parts += [f"{len(gone):,} file{'s' * (len(gone) > 1)}: {', '.join(gone)}"] * bool(gone)
+            parts += [f"{len(gone):,} file{'s' * (len(gone) > 1)}: {name_first(gone)}"] * bool(gone)
             self._say_once(f"deleting from {place}: {'; '.join(parts)}" if parts else f"replacing them in {place}")
             if found.tables.media:
                 self._say_once(

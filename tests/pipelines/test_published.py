@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from spo_data.hub.table_files import Tables
 from spo_pipelines.published import Published, compare, describe_policy
 from support.records import GRADER, make_manifest
 
@@ -60,6 +61,10 @@ def test_what_is_there_is_one_line_that_names_both_sides() -> None:
     both = {"temperature": ("0.6", "1"), "dataset": ("a", "b")}
     found = Published("other_values", both, {"n": ("2", "8")})
     assert found.describe() == "values of another policy and dataset (temperature 0.6 → 1, dataset a → b, n 2 → 8)"
+    tables = Published("other_dataset", configs=("en",), tables=Tables(tuple(f"{k}.csv" for k in range(7))))
+    assert tables.describe() == (
+        "tables that record no policy (config en; 0.csv, 1.csv, 2.csv, 3.csv, 4.csv and 2 more)"
+    )
     assert describe_policy(make_manifest({"top_k": 20, "system": "Think."}).policy) == (
         "temperature 1, top_p 1, top_k 20, max_tokens 9, template boxed, system prompt 'Think.', tools none"
     )
