@@ -22,6 +22,7 @@ from spo_data.files import folder_lock
 from spo_data.hub.commit import Committed, Target, Wanted, commit_files
 from spo_data.hub.ids import find_id_fault
 from spo_data.hub.snapshot import README, Snapshot
+from spo_data.provenance import GRADED_MARK
 from spo_data.run.existing import read_run
 from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest
 from spo_data.run.summary import Summary, summarize
@@ -155,6 +156,7 @@ class _Publication:
         return (
             f"{manifest.policy.model} on {manifest.dataset.source}, {self.prompts:,} prompts x {manifest.n};"
             f" {describe_policy(manifest.policy)}, verifier {manifest.grader.verifier}"
+            f"{GRADED_MARK if manifest.grader.truncated == 'grade' else ''}"
         )
 
     def replaces(self, found: Published) -> bool:

@@ -25,6 +25,7 @@ def differ(prompts: int = 10, **theirs: Any) -> tuple[dict[str, tuple[str, str]]
         ({"policy": {"revision": "older"}}, {"revision": ("older", "abc123")}),
         ({"policy": {"system": "Think."}}, {"system": ("Think.", "none")}),
         ({"policy": {"template": "retool"}}, {"template": ("retool", "boxed")}),
+        ({"grader": GRADER.model_copy(update={"truncated": "grade"})}, {"truncated": ("grade", "zero")}),
         ({"dataset": {"source": "org/more", "fingerprint": "g"}}, {"dataset": ("org/more", "org/data")}),
         ({"dataset": {"config": "en", "fingerprint": "g"}}, {"dataset": ("org/data, en", "org/data")}),
     ],
