@@ -548,7 +548,7 @@ def test_an_engine_that_does_not_start_is_the_engines_error_and_the_run_can_go_o
 
 def test_an_unexpected_error_in_the_engine_is_raised_and_loses_nothing(dataset: Path, tmp_path: Path) -> None:
     def broken(number: int) -> None:
-        if number == 12:
+        if number == 20:
             raise ZeroDivisionError("a bug")
 
     script = Script(hook=broken)

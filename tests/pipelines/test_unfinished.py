@@ -249,7 +249,7 @@ def test_a_prompt_is_suspect_only_once_it_is_finished(tmp_path: Path) -> None:
         journal.commit()
         for n, suspects in ((3, 1), (4, 0)):
             assert len(summarize(journal, make_manifest(n=n)).suspects) == suspects
-            assert sum(found.suspect_gold is not None for found in read_reported_prompts(journal, n)) == suspects
+            assert sum(found.agreed is not None for found in read_reported_prompts(journal, n)) == suspects
 
 
 def test_a_call_that_has_begun_leaves_no_finished_table_behind(run: Path) -> None:

@@ -200,6 +200,7 @@ def test_json_says_what_was_written_and_what_was_not(run: Path, tmp_path: Path) 
             "have fewer than 2 scores": 1,
         },
         "no_value": 1,
+        "unfinished": 0,
         "lost": json.loads(call("export", run, "--format", "spo-json", "--out", tmp_path / "w.json", "--json").stdout)[
             "lost"
         ],
