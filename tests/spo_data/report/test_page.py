@@ -192,7 +192,7 @@ def test_suspect_ground_truths_are_listed(tmp_path: Path) -> None:
     assert f"Suspect? 7 5 3 of 3 {report.summary.suspects[0].prompt_id}" in text
     assert "In 1 further prompt all answers agree too, but few answers are possible" in text
     rows = data(page(report))["rows"]
-    assert [row[13] for row in rows] == ["3 of 3 samples answer 5", None, None]
+    assert [row[14] for row in rows] == ["3 of 3 samples answer 5", None, None]
     assert re.search("<text[^>]*>odd sums</text>", page(report)), "a suspect prompt is in the charts as any other"
 
 
