@@ -53,7 +53,10 @@ class ValueTable:
         """What the run lacks, for messages; empty if it lacks nothing, or the source does not say."""
         again, counts = f"; `{self.command}` continues the run" if self.command else "", self.completeness
         if self.is_outdated:
-            return f"{self.source}: the last call of `spo-data estimate` has not ended, and its values lack{again}"
+            return (
+                f"{self.source}: the last call of `spo-data estimate` has not ended, so what it draws is not in these"
+                f" values{again}"
+            )
         if counts is None or not counts.unfinished:
             return ""
         return (

@@ -155,6 +155,15 @@ def test_an_incomplete_run_says_what_is_missing(mixed: Path) -> None:
         assert fact in text
 
 
+def test_samples_of_a_prompt_whose_ground_truth_cannot_be_read_are_not_called_undrawn(tmp_path: Path) -> None:
+    rows = [Row("a?", [Grade.failed(Verdict.GOLD_UNPARSEABLE, "?")]), Row("b?", [RIGHT, WRONG, RIGHT])]
+    text = words(page(write_report(make_run(tmp_path / "run", rows, n=3))))
+    assert "1 sample was drawn but could not be graded." in text
+    assert "2 samples are not drawn, because the ground truth cannot be read." in text
+    assert "1 prompt has no value, because no sample is valid." in text
+    assert "unfinished" not in text.replace("A prompt with samples that are not drawn yet is unfinished", "")
+
+
 def test_a_complete_run_says_so_and_nothing_is_missing(tmp_path: Path) -> None:
     text = words(page(write_report(make_run(tmp_path / "run", [Row("?", [RIGHT, WRONG])]))))
     assert "Offline values complete" in text
