@@ -53,7 +53,7 @@ async def grade_stored(
     `listen` is called with the number graded so far and the total. `bad_golds` are the verdicts on prompts whose ground
     truth does not verify under this grader; without them, samples that failed for their ground truth are not graded.
     """
-    journal.mark_unfinished(grader)
+    journal.mark_cut_short(grader)
     ungraded = journal.find_ungraded(grader, bad_golds=bad_golds is not None)
     pending = iter(ungraded)
     fresh: list[tuple[str, int, Grade]] = []

@@ -144,7 +144,7 @@ class Journal(JournalQueries):
                 ((grading, self._number(pid), index, *verdict_row(graded)) for pid, index, graded in verdicts),
             )
 
-    def mark_unfinished(self, grader: GraderRecord | None = None) -> None:
+    def mark_cut_short(self, grader: GraderRecord | None = None) -> None:
         """Set the verdicts that need no grading: of samples ended by an interpreter failure, or by the token limit.
 
         A grader that grades truncated responses gets no verdict on these.

@@ -554,7 +554,7 @@ KILLS = [
     pytest.param(f"{POOL}grade", 3, "before", 9, False, id="among the ground truths", marks=LONG),
     pytest.param(f"{POOL}grade", 11, "before", 9, False, id="among the responses"),
     pytest.param(f"{POOL}grade", 11, "before", 15, False, id="SIGTERM among the responses"),
-    pytest.param(f"{JOURNAL}mark_unfinished", 1, "after", 9, False, id="truncated ones marked", marks=LONG),
+    pytest.param(f"{JOURNAL}mark_cut_short", 1, "after", 9, False, id="truncated ones marked", marks=LONG),
     pytest.param("sql:INSERT OR REPLACE INTO verdicts", 1, "after", 9, False, id="verdicts in, not committed"),
     pytest.param("sql:COMMIT", 1, "before", 9, False, id="before the commit", marks=LONG),
     pytest.param(f"{JOURNAL}regrade", 1, "after", 9, False, id="after the commit"),

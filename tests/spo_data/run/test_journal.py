@@ -534,7 +534,7 @@ def test_what_goes_through_all_samples_reads_an_index_and_not_their_rows(
     passes: list[Callable[[], object]] = [
         journal.done,
         journal.find_ungraded,
-        journal.mark_unfinished,
+        journal.mark_cut_short,
         lambda: summarize(journal, manifest),
         lambda: journal.set_prompts(make_prompts(4), []),
     ]

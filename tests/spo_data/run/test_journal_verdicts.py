@@ -208,8 +208,8 @@ def test_prompts_with_undrawn_samples_have_no_value_and_are_counted(journal: Jou
 
 
 def test_what_a_token_limit_ended_is_truncated_for_every_grader_that_is_told(journal: Journal, path: Path) -> None:
-    journal.mark_unfinished(B)
-    journal.mark_unfinished(B)
+    journal.mark_cut_short(B)
+    journal.mark_cut_short(B)
     assert seen(path, B) == {(P0, 0): NOT_YET, (P0, 1): NOT_YET, (P1, 0): NOT_YET, (P2, 0): TRUNCATED}
     assert journal.find_ungraded(B) == [(P0, 0), (P0, 1), (P1, 0)]
     assert seen(path, C)[P2, 0] == NOT_YET
@@ -272,12 +272,12 @@ def test_a_response_drawn_again_has_no_verdict_of_the_one_that_was_broken_off(pa
         journal.set_prompts(PROMPTS, [])
         journal.add(sample(P0, 0, BROKEN, "tool_error"))
     with Journal(path, B) as journal:
-        journal.mark_unfinished()
+        journal.mark_cut_short()
         assert [one.graded for one in journal.samples()] == [BROKEN], "with its reason, whoever grades"
         journal.set_prompts(PROMPTS, [])
         journal.add(sample(P0, 0, TRUNCATED, "length"))
     with Journal(path, A) as journal:
-        journal.mark_unfinished()
+        journal.mark_cut_short()
         assert journal.find_ungraded() == []
         assert [one.graded for one in journal.samples()] == [TRUNCATED]
 
@@ -346,8 +346,8 @@ class VerdictsMachine(RuleBasedStateMachine):
         self.verdicts[grader or self.current].update(new)
 
     @rule(grader=st.none() | st.sampled_from(GRADERS))
-    def mark_unfinished(self, grader: GraderRecord | None) -> None:
-        self.journal.mark_unfinished(grader)
+    def mark_cut_short(self, grader: GraderRecord | None) -> None:
+        self.journal.mark_cut_short(grader)
         for key, reason in self.reasons.items():
             if reason != "stop":
                 verdict = TRUNCATED if reason == "length" else BROKEN
