@@ -236,6 +236,18 @@ def test_a_reward_function_is_the_same_grader_wherever_its_folder_lies(journal: 
     assert journal.graders() == [A, here]
 
 
+def test_verdicts_of_a_grader_that_grades_truncated_responses_are_its_own(journal: Journal, path: Path) -> None:
+    graded = A.model_copy(update={"truncated": "grade"})
+    journal.mark_unfinished(graded)
+    assert (P2, 0) in journal.find_ungraded(graded)
+    assert journal.is_truncated(P2, 0)
+    assert not journal.is_truncated(P0, 0)
+    journal.regrade([(P2, 0, RIGHT.as_truncated())], graded)
+    assert seen(path, graded)[P2, 0] == Grade(Verdict.TRUNCATED, 1.0, RIGHT.answer)
+    assert seen(path, A)[P2, 0] == TRUNCATED
+    assert journal.graders() == [A, graded]
+
+
 @pytest.mark.parametrize("text", ["\0", "a\0b", "\ud800", "x\udfff\0", "", "日本語 🙂", "'); DROP TABLE verdicts; --"])
 def test_any_answer_and_detail_can_be_stored(journal: Journal, path: Path, text: str) -> None:
     """sqlite3 refuses lone surrogates, which json.loads makes of `\\ud800`, so one answer ended a whole run."""

@@ -15,6 +15,7 @@ from spo_data.prompts.identity import Message, prompt_id, sample_seed
 from spo_data.prompts.template import TOOL_WORDING
 from spo_data.provenance import ToolsRecord
 from spo_data.sandbox.interpreter import SandboxError
+from spo_train.literal import to_literal
 from support.tool_scripts import CASES, Case, ScriptedInterpreter, ScriptedTurns
 
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "1 + 1? Put it into \\boxed{}."}]
@@ -96,7 +97,7 @@ def test_a_numbered_draw_is_sampled_with_its_own_seed(tokenizer: Any) -> None:
     import torch
 
     server = always(5, tokenizer.eos_token_id)
-    loop = make_loop(tokenizer, server, budget=8, seed=7, stop=["<end>"])
+    loop = make_loop(tokenizer, server, budget=8, seed=7, stop=to_literal(["<end>", "${oc.env:HOME}"]))
     for session in (0, 1):
         draw = torch.tensor(3)
         asyncio.run(loop.run({"temperature": 1.0}, raw_prompt=TURNS, spo_draw=draw, session_id=session))
@@ -105,7 +106,7 @@ def test_a_numbered_draw_is_sampled_with_its_own_seed(tokenizer: Any) -> None:
     assert server.asked[-1]["sampling_params"]["seed"] == seeds[1] != seeds[0]
     # With the estimate's seeds, the first draws would repeat samples that are part of the mean they are compared with.
     assert not {sample_seed(7, prompt_id(MESSAGES), index) for index in range(100)} & set(seeds)
-    assert server.asked[0]["sampling_params"]["stop"] == ["<end>"]
+    assert server.asked[0]["sampling_params"]["stop"] == ["<end>", "${oc.env:HOME}"]
 
 
 def test_truncated_is_what_the_budget_ended(tokenizer: Any) -> None:
