@@ -57,13 +57,21 @@ def _suggest(chat: "Chat", messages: Sequence[Message], allow: str) -> str:
     for name in dict.fromkeys(_DATE_NAMES.findall(str(chat.tokenizer.chat_template))):
         for form in dict.fromkeys(formats):
             fixed = _fix(chat, {name: datetime.now().strftime(form)})
-            if not _is_dated(fixed, messages) and _shows(fixed, messages, name):
+            if _is_fixed(fixed, messages) and _shows(fixed, messages, name):
                 arguments = json.dumps(dict(fixed.template_kwargs), ensure_ascii=False)
                 return f"fix it with --chat-template-kwargs {shlex.quote(arguments)}{allow}"
     file = "--chat-template FILE, a copy of the template with a fixed date"
-    if messages[0].role != "system" and not _is_dated(chat, (Message("system", "Be brief."), *messages)):
+    if messages[0].role != "system" and _is_fixed(chat, (Message("system", "Be brief."), *messages)):
         return f"give a system prompt (--system TEXT), with which it writes no date, or {file}"
     return f"give {file}"
+
+
+def _is_fixed(chat: "Chat", messages: Sequence[Message]) -> bool:
+    """Whether a rendering that may fail works and does not depend on the day."""
+    try:
+        return not _is_dated(chat, messages)
+    except UserError:
+        return False
 
 
 def _fix(chat: "Chat", more: Mapping[str, Any]) -> "Chat":

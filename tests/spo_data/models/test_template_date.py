@@ -34,6 +34,9 @@ Today's Date: {{ strftime_now("%B %d, %Y") }}. You are a helpful assistant.{% en
     + TURNS,
     "fixed": """{%- if messages[0]["role"] == "tool" %}{{ strftime_now("%Y") }}{% endif %}""" + TURNS,
     "hidden": """{% if not with_date is defined %}{{ strftime_now("%Y") }}{% endif %}""" + TURNS,
+    "picky": """{% if messages[0].role == "system" %}{{ raise_exception("no system") }}{% endif %}
+{{ strftime_now("%Y") }}"""
+    + TURNS,
     "always": """{{ strftime_now("%A") }}""" + TURNS,
 }
 ASKED = [Message("user", "What is 2 + 2?")]
@@ -88,10 +91,10 @@ def test_a_date_in_the_default_system_prompt_is_fixed_by_a_system_prompt(chat: C
     refuse_dates(dated, [TOLD])
 
 
-@pytest.mark.parametrize("name", ["always", "hidden"])
+@pytest.mark.parametrize("name", ["always", "hidden", "picky"])
 def test_a_date_that_nothing_else_fixes_needs_another_template(chat: Chat, name: str) -> None:
     """An argument that hides the date would make another prompt."""
-    assert refusal(with_template(chat, name), ASKED, TOLD).startswith("give --chat-template FILE, a copy of the ")
+    assert refusal(with_template(chat, name), ASKED).startswith("give --chat-template FILE, a copy of the ")
 
 
 @pytest.mark.parametrize("name", ["fixed", None])
