@@ -40,8 +40,8 @@ from support import scripted
 from support.records import GRADER, journal_of, make_manifest
 from support.virtual_time import FastRight
 
-PROMPTS, N = 128, 8
-CAPACITY = 64
+PROMPTS, N = 256, 8
+CAPACITY = 128
 STOPPED_AFTER = PROMPTS * N // 4
 
 
@@ -162,7 +162,7 @@ def test_more_samples_or_prompts_are_unfinished_until_they_are_drawn(more: dict[
 def test_show_and_list_count_unfinished_prompts_beside_the_mean(stopped: Stopped) -> None:
     summary = stopped.summary
     shown = call(show, stopped.folder).stdout
-    assert f"{summary.unfinished} of {PROMPTS} prompts, which have no value yet: {summary.not_drawn} samples" in shown
+    assert f"{summary.unfinished} of {PROMPTS} prompts, which have no value yet: {summary.not_drawn:,} samples" in shown
     assert f"{summary.value_mean:.4f} of {summary.prompts_with_value} prompts; bounds of all {PROMPTS}: " in shown
     assert "not valid" not in shown
     said = json.loads(call(show, stopped.folder, "--json").stdout)
@@ -170,7 +170,7 @@ def test_show_and_list_count_unfinished_prompts_beside_the_mean(stopped: Stopped
     (listed,) = json.loads(call(list_runs, stopped.folder.parent, "--json").stdout)
     assert listed["unfinished"] == summary.unfinished
     assert (
-        listed["done"] == f"{STOPPED_AFTER} of {PROMPTS * N:,} samples, {summary.unfinished} of 128 prompts unfinished"
+        listed["done"] == f"{STOPPED_AFTER} of {PROMPTS * N:,} samples, {summary.unfinished} of 256 prompts unfinished"
     )
     assert listed["mean"] == pytest.approx(summary.value_mean)
 
@@ -182,17 +182,19 @@ def test_manifest_card_and_page_say_it_too(run: Path, stopped: Stopped) -> None:
     assert manifest.counts is not None
     assert (manifest.counts.unfinished, manifest.counts.without_value) == (summary.unfinished, 0)
     card = (run / "README.md").read_text()
-    assert f"**Incomplete.** {summary.unfinished} of {PROMPTS} prompts are unfinished: {summary.not_drawn} of" in card
+    assert f"**Incomplete.** {summary.unfinished} of {PROMPTS} prompts are unfinished: {summary.not_drawn:,} of" in card
     assert f"| unfinished | {summary.unfinished} of {PROMPTS} prompts, not in the mean |" in card
-    assert "| not valid | 0 of 1,024 samples |" in card
-    assert "| not drawn yet | 768 of 1,024 samples |" in card
+    assert "| not valid | 0 of 2,048 samples |" in card
+    assert "| not drawn yet | 1,536 of 2,048 samples |" in card
     page = write_report(run).path.read_text()
     assert f"so <b>{summary.unfinished}</b> of {PROMPTS} prompts are unfinished" in page
     assert f"of {summary.prompts_with_value} prompts; {summary.unfinished} unfinished. Bounds of all {PROMPTS}" in page
 
 
 def test_push_refuses_it_unless_it_is_allowed(stopped: Stopped) -> None:
-    refused = f"{stopped.summary.unfinished} of {PROMPTS} prompts are unfinished \\(768 of 1,024 samples are not drawn"
+    refused = (
+        f"{stopped.summary.unfinished} of {PROMPTS} prompts are unfinished \\(1,536 of 2,048 samples are not drawn"
+    )
     with pytest.raises(UserError, match=refused + " yet\\), 0 samples are not valid: `spo-data estimate .* --allow"):
         push(PushOptions("me/values", stopped.folder), print)
 
