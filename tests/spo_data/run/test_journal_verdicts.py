@@ -238,7 +238,7 @@ def test_a_reward_function_is_the_same_grader_wherever_its_folder_lies(journal: 
 
 def test_verdicts_of_a_grader_that_grades_truncated_responses_are_its_own(journal: Journal, path: Path) -> None:
     graded = A.model_copy(update={"truncated": "grade"})
-    journal.mark_unfinished(graded)
+    journal.mark_cut_short(graded)
     assert (P2, 0) in journal.find_ungraded(graded)
     assert journal.is_truncated(P2, 0)
     assert not journal.is_truncated(P0, 0)
