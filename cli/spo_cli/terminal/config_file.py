@@ -13,6 +13,7 @@ RUN --config` makes such a file from a run.
 import difflib
 import json
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ def print_config(command: str, context: typer.Context) -> None:
         raise UserError(f"the run was not made by `spo-data estimate`, but by `{command}`")
     program: Any = context.find_root().command
     given = _list_given(program.commands["estimate"].make_context("estimate", words[2:]))
-    print(yaml.safe_dump(given, sort_keys=False, allow_unicode=True), end="")
+    shows_all = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(yaml.safe_dump(given, sort_keys=False, allow_unicode=shows_all), end="")
 
 
 def _list_given(context: typer.Context) -> dict[str, Any]:
