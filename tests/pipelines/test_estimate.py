@@ -774,7 +774,7 @@ def test_the_second_signal_leaves_responses_that_are_being_graded() -> None:
             await stopping.stop.wait()
             said.append("stopped")
             try:
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
             finally:
                 said.append("ended")
 
@@ -782,7 +782,7 @@ def test_the_second_signal_leaves_responses_that_are_being_graded() -> None:
         with stop_on_signals(stopping, lambda: said.append("waiting")):
             asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGINT)
             asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGTERM)
-            death = await _unless_abandoned(draw(), stopping.abandon)
+            death = await asyncio.wait_for(_unless_abandoned(draw(), stopping.abandon), 20)
         assert stopping.signals == [signal.SIGINT, signal.SIGTERM]
         return said, death
 

@@ -59,6 +59,7 @@ class Run:
         self.stop = asyncio.Event()
         self.drawn = 0
         self.heard: list[tuple[int, int]] = []
+        self.grading: list[int] = []
 
     def requests(self) -> Iterator[SampleRequest]:
         for prompt_id in PROMPTS:
@@ -69,6 +70,7 @@ class Run:
 
     def listen(self, progress: Progress) -> None:
         self.heard.append((progress.sampled, progress.failed))
+        self.grading.append(progress.grading)
 
     async def go(self, requests: Any = None) -> EngineError | None:
         plan = SimpleNamespace(
@@ -97,6 +99,7 @@ def test_every_request_is_answered_graded_and_journaled_once(tmp_path: Path) -> 
     assert run.heard == [(count, 0) for count in range(1, 61)]
     assert run.progress.verdicts.total() == run.progress.n_scored == 60
     assert run.progress.score_sum == run.progress.verdicts["correct"]
+    assert run.grading[-1] == 0 == min(run.grading) < max(run.grading), "those being graded are counted meanwhile"
     with Journal(run.path, GRADER, read_only=True) as journal:
         assert run.progress.tokens == sum(len(sample.token_ids) for sample in journal.samples())
 

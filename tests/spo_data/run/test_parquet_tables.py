@@ -313,3 +313,18 @@ def test_reading_samples_in_order_sorts_no_responses(tmp_path: Path) -> None:
     with Journal(tmp_path / "journal.sqlite", GRADER) as journal:
         plan = [row[-1] for row in journal.query(f"EXPLAIN QUERY PLAN {SAMPLES_IN_ORDER}")]
     assert not any("TEMP B-TREE" in step for step in plan), plan
+
+
+def test_suspect_ground_truths_are_in_the_table_but_not_those_with_few_answers(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    golds = [Prompt((Message("user", text),), truth, "d") for text, truth in (("12?", "13"), ("No?", "yes"))]
+    with Journal(run / "journal.sqlite", GRADER) as journal:
+        journal.set_prompts(golds, [])
+        for prompt, answer in zip(golds, ("12", "no"), strict=True):
+            for index in range(4):
+                ids = np.zeros(1, dtype=np.int32)
+                journal.add(Sample(prompt.prompt_id, index, 0, "r", ids, "stop", answer, *WRONG))
+        journal.commit()
+        write_tables(journal, run, PROVENANCE)
+    assert [row["suspect_gold"] for row in rows(run, "values")] == ["12", None]
