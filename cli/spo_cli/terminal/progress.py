@@ -80,7 +80,7 @@ class EstimateDisplay(Display):
         )
         if sampling.temperature == 0 and sampling.n > 1:
             self._print_line(
-                f"note      with --temperature 0, the {sampling.n} samples of a prompt are nearly the same response:"
+                f"note: with --temperature 0, the {sampling.n} samples of a prompt are nearly the same response:"
                 " a value is nearly always 0 or 1; take --n 1, or the temperature of training\n"
             )
         shortest = min(map(plan.max_tokens, plan.token_ids))
