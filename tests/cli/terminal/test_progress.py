@@ -42,7 +42,7 @@ def test_stderr_in_a_file_gets_plain_lines(dataset: Path, tmp_path: Path) -> Non
 
 def test_several_greedy_samples_are_noted(dataset: Path, tmp_path: Path) -> None:
     """Eight copies of one response looked like a measured probability."""
-    said = "note      with --temperature 0, the 4 samples of a prompt are nearly the same response: a value is nearly"
+    said = "note: with --temperature 0, the 4 samples of a prompt are nearly the same response: a value is nearly"
     for more, is_noted in ((("--temperature", "0"), True), (("--temperature", "0", "--n", "1"), False)):
         ended = scripted.server().run({"argv": arguments(dataset, tmp_path / "run", *more, "--dry-run")})
         assert ended["status"] == 0, ended["stderr"]
