@@ -85,6 +85,11 @@ def find_agreement(samples: Iterable[tuple[Verdict, str | None]]) -> Agreement |
     return Agreement(answers[0], len(answers), len(valid)) if len(set(map(_make_key, answers))) == 1 else None
 
 
+def settle_truncated(verdict: Verdict, score: float | None) -> Verdict:
+    """The verdict for `find`: a truncated response that was graded right speaks for the ground truth."""
+    return Verdict.CORRECT if verdict is Verdict.TRUNCATED and score else verdict
+
+
 def _make_key(answer: str) -> object:
     """A key that is equal for two answers if they are plainly the same."""
     number = read_number(answer)

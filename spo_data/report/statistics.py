@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from spo_data.grading.suspects import Agreement
+from spo_data.grading.suspects import Agreement, settle_truncated
 from spo_data.grading.verdict import Verdict
 from spo_data.run.journal import Journal
 from spo_data.run.journal_queries import Commit
@@ -108,7 +108,7 @@ def read_reported_prompts(journal: Journal, n: int) -> Iterator[ReportedPrompt]:
             judged, failed = samples.get(number, []), failures.get(number, [])
             pairs = ((sample.verdict, sample.score) for sample in judged)
             value = estimate_value(pairs, failures=len(failed), undrawn=undrawn.get(number, 0))
-            answers = ((sample.verdict, sample.answer) for sample in judged)
+            answers = ((settle_truncated(sample.verdict, sample.score), sample.answer) for sample in judged)
             agreed = rule.find(ground_truth, data_source, answers) if value.is_finished else None
             yield ReportedPrompt(number, prompt_id, ground_truth, data_source, judged, failed, value, agreed)
 

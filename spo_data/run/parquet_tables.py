@@ -14,6 +14,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spo_data.grading.suspects import settle_truncated
 from spo_data.provenance import Completeness, Provenance
 from spo_data.run.journal import Journal
 from spo_data.run.sample import Sample
@@ -58,7 +59,8 @@ def _read_value_rows(journal: Journal, n: int) -> Iterator[dict[str, Any]]:
         )
         if value.value is None:
             continue
-        agreed = rule.find(prompt.ground_truth, prompt.data_source, ((s.verdict, s.answer) for s in samples))
+        answers = ((settle_truncated(s.verdict, s.score), s.answer) for s in samples)
+        agreed = rule.find(prompt.ground_truth, prompt.data_source, answers)
         yield {
             **make_prompt_columns(prompt),
             "vhat": list(value.vhat),

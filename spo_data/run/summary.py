@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from spo_data.grading.suspects import LEAST_ANSWERS, find_agreement
+from spo_data.grading.suspects import LEAST_ANSWERS, find_agreement, settle_truncated
 from spo_data.grading.verdict import Verdict
 from spo_data.provenance import GRADED_MARK, Completeness, GraderRecord
 from spo_data.run.journal import Journal
@@ -231,14 +231,16 @@ def _find_suspects(journal: Journal, finished: Collection[int]) -> tuple[list[Su
     """The suspects among prompts at these positions, and how many more would be if they had more possible answers."""
     # Read answers only for prompts with no correct and enough wrong samples: no other can be suspect.
     rows = journal.query(
-        "SELECT prompt_number, position, data_source, verdict, answer"
+        "SELECT prompt_number, position, data_source, verdict, score, answer"
         " FROM prompts CROSS JOIN graded USING (prompt_number)"
         " WHERE prompt_number IN (SELECT prompt_number FROM graded GROUP BY 1 HAVING sum(verdict = 'correct') = 0"
         f" AND sum(verdict = 'wrong') >= {LEAST_ANSWERS}) ORDER BY position, sample_index"
     )
     rule, suspects, few_answers = journal.suspect_rule(), [], 0
     for (number, position, source), group in groupby(rows, key=lambda row: row[:3]):
-        agreed = find_agreement((Verdict(verdict), answer) for *_, verdict, answer in group)
+        agreed = find_agreement(
+            (settle_truncated(Verdict(verdict), score), answer) for *_, verdict, score, answer in group
+        )
         if agreed is None or position not in finished:
             continue
         prompt_id, text, gold = _read_prompt(journal, "prompt_number", number)

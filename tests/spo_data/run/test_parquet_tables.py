@@ -17,6 +17,7 @@ from spo_data.card.write import make_card, write_card
 from spo_data.grading.verdict import Verdict
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.provenance import Completeness
+from spo_data.report.statistics import read_reported_prompts
 from spo_data.run import parquet_tables as tables
 from spo_data.run.journal import Journal
 from spo_data.run.journal_rows import SAMPLES_IN_ORDER
@@ -326,5 +327,25 @@ def test_suspect_ground_truths_are_in_the_table_but_not_those_with_few_answers(t
                 ids = np.zeros(1, dtype=np.int32)
                 journal.add(Sample(prompt.prompt_id, index, 0, "r", ids, "stop", answer, *WRONG))
         journal.commit()
-        write_tables(journal, run, PROVENANCE)
+        write_tables(journal, run, PROVENANCE, COMPLETENESS)
     assert [row["suspect_gold"] for row in rows(run, "values")] == ["12", None]
+
+
+@pytest.mark.parametrize(("score", "suspects"), [(0.0, 1), (1.0, 0)])
+def test_a_truncated_response_that_was_graded_right_clears_its_ground_truth(
+    tmp_path: Path, score: float, suspects: int
+) -> None:
+    """With `--truncated grade`, its verdict is still `truncated`, so a right one looked like none."""
+    wrong = Sample("", 0, 0, "r", np.zeros(1, np.int32), "stop", "5", Verdict.WRONG, 0.0)
+    prompt = Prompt((Message("user", "What is 2 + 2?"),), "4", "sums")
+    last = replace(wrong, sample_index=3, finish_reason="length", answer="4", verdict=Verdict.TRUNCATED, score=score)
+    with Journal(tmp_path / "journal.sqlite", GRADER) as journal:
+        journal.set_prompts([prompt], [])
+        for sample in (*(replace(wrong, sample_index=index) for index in range(3)), last):
+            journal.add(replace(sample, prompt_id=prompt.prompt_id))
+        journal.commit()
+        assert len(summarize(journal, make_manifest(n=4)).suspects) == suspects
+        assert sum(found.agreed is not None for found in read_reported_prompts(journal, 4)) == suspects
+        write_tables(journal, tmp_path, PROVENANCE, COMPLETENESS)
+    table = pq.read_table(tmp_path / "values")
+    assert table.num_rows - table.column("suspect_gold").null_count == suspects
