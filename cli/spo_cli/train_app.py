@@ -156,7 +156,7 @@ def train(
     Sampling and grading are those of the estimate unless an option changes them. verl's settings follow the options:
     data.train_batch_size=512 trainer.spo.half_divergence=0.03
     """
-    with clean_exit():
+    with clean_exit() as command:
         from spo_train.plan.train_options import TrainOptions
 
         reading = files.collect()
@@ -208,6 +208,7 @@ def train(
                 _print_settings(plan)
             for note in plan.notes:
                 tell(f"note: {note}")
+            command.stop_if_interrupted()
             if not dry_run:
                 ended = _run(plan)
         finally:  # a refused plan too: its rows say what differs

@@ -78,6 +78,11 @@ class Interruptible:
         except asyncio.CancelledError:
             raise Interrupted(self._number or signal.SIGINT) from None
 
+    def stop_if_interrupted(self) -> None:
+        """Raise Interrupted if a signal came: libraries that catch everything may have swallowed the first."""
+        if self._number is not None:
+            raise Interrupted(self._number)
+
     @contextmanager
     def raise_on_signals(self) -> Iterator["Interruptible"]:
         """Interrupt the block at the first signal. If its clean-up takes long, a line says so."""
