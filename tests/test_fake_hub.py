@@ -17,6 +17,8 @@ import pytest
 from fake_hub import client as hub_client
 from fake_hub.running import Hub, clients_of, running_hub
 
+pytestmark = pytest.mark.slow
+
 GREETING = b"Hello, World!"
 GREETING_BLOB = "b45ef6fec89518d314f546fd6c3025367b721684"
 CARD = b"---\nlicense: mit\n---\n# Values\n"

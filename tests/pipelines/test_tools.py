@@ -182,6 +182,7 @@ def test_responses_that_were_broken_off_are_nothing_that_a_grader_failed_on(
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_a_call_after_one_that_only_had_broken_responses_is_the_first_one(
     changed: dict[str, Any], dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

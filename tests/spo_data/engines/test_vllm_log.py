@@ -109,6 +109,7 @@ subprocess.run(["echo", "child after"])
 
 
 @pytest.mark.parametrize("way_out", ["return", "raise"])
+@pytest.mark.slow
 def test_output_goes_to_the_file_while_the_block_runs_and_then_back(tmp_path: Path, way_out: str) -> None:
     log = tmp_path / "engine.log"
     log.write_text("earlier\n", encoding="utf-8")

@@ -43,6 +43,7 @@ def test_a_process_ends_when_its_killed_parent_does() -> None:
 
 
 @pytest.mark.parametrize(("starter", "printed"), [("77", ""), ("1", "alive\n"), (None, "alive\n")])
+@pytest.mark.slow
 def test_an_orphan_ends_at_once_but_not_below_process_1_of_a_container(starter: str | None, printed: str) -> None:
     """When `spo-data` ran as process 1 of a container, every engine process took itself for an orphan."""
     environment = {**os.environ, "SPO_DATA_ENGINE_STARTED_BY": starter or ""}

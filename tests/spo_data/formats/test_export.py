@@ -365,6 +365,7 @@ SCORE = st.floats(min_value=0, max_value=1)
 
 
 @given(st.dictionaries(TEXTS, st.tuples(SCORE, SCORE), min_size=1, max_size=5))
+@pytest.mark.slow
 def test_json_comes_back_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any]) -> None:
     """For any text and scores, importing an export and exporting it again gives the same bytes."""
     from spo_data.formats.import_values import import_values

@@ -308,11 +308,13 @@ def test_a_ground_truth_of_another_dataset_is_refused(tmp_path: Path, training: 
         import_dump(tmp_path, lines, training)
 
 
+@pytest.mark.slow
 def test_a_dump_of_other_prompts_is_refused_with_both_readings(tmp_path: Path, training: PromptOptions) -> None:
     with pytest.raises(UserError, match=r"1 rows match no training prompt\)\. The first .*'nothing'.*'system You are"):
         import_dump(tmp_path, [line("nothing")], training)
 
 
+@pytest.mark.slow
 def test_a_system_prompt_is_part_of_what_is_recognised(tmp_path: Path, training: PromptOptions) -> None:
     messages = [{"role": "system", "content": "Think."}, *TRAINING[0]["prompt"]]
     with_system = PromptOptions(dataset=training.dataset, system="Think.")

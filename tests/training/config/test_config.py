@@ -137,6 +137,7 @@ def test_what_follows_from_a_size_follows_from_the_user_s() -> None:
         ("trainer.total_training_steps=900", "trainer.total_epochs", 900),
     ],
 )
+@pytest.mark.slow
 def test_the_user_s_override_wins(override: str, key: str, value: Any) -> None:
     assert get(compose(PAPER, override), key) == value
 
