@@ -152,6 +152,11 @@ async def _run(
         changed = {name for name, _ in old.packages.items() ^ manifest.packages.items()}
         versions = (f"{name} {old.packages.get(name)} → {manifest.packages.get(name)}" for name in sorted(changed))
         watcher.on_stage(f"note: versions changed since the last call: {', '.join(versions)}")
+    if old is not None and old.n < manifest.n and done:
+        watcher.on_stage(
+            f"note: --n {manifest.n} adds samples to the run's {len(done):,} prompts; a prompt is unfinished and has no"
+            " value until its new samples are drawn"
+        )
     stopping = Stopping()
     death: EngineError | None = None
     try:

@@ -132,7 +132,8 @@ def _suggest_commands(plan: SamplingPlan, old: Manifest, differing: Collection[s
         elif set(differing) != {"version"}:  # else the last line is the same
             lines.append(f"  to continue that run:   {_regrade_command(out, old.grader, old)} && {old.command}")
     other = next(path for number in range(2, 10_000) if not (path := out.with_name(f"{out.name}-{number}")).exists())
-    lines.append(f"  to start another:       {shlex.join(set_option(plan.options.command, '--out', str(other)))}")
+    another = [word for word in set_option(plan.options.command, "--out", str(other)) if word != "--dry-run"]
+    lines.append(f"  to start another:       {shlex.join(another)}")
     if differing and set(differing) <= _GRADER_FIELDS:
         lines.append(f"  to grade that run again:  {_regrade_command(out, plan.manifest.grader, old)}")
     return "\n".join(lines)

@@ -102,22 +102,8 @@ _CHOICE = re.compile(r"[a-h](?:[).:]\s.*)?", re.DOTALL)
 """A letter, perhaps with its option's text; a small e is a number."""
 _WORDS = frozenset(
     {
-        *(
-            "yes",
-            "no",
-            "true",
-            "false",
-            "correct",
-            "incorrect",
-            "right",
-            "wrong",
-            "valid",
-            "invalid",
-            "t",
-            "f",
-            "y",
-            "n",
-        ),
+        *("yes", "no", "true", "false", "correct", "incorrect", "right", "wrong", "valid", "invalid"),
+        *("t", "f", "y", "n"),
         *("possible", "impossible", "always", "never", "sometimes", "all", "some", "none", "both", "neither"),
         *("even", "odd", "positive", "negative", "increasing", "decreasing", "increases", "decreases"),
         *("more", "less", "fewer", "greater", "smaller", "larger", "equal", "same", "different"),

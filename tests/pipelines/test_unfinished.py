@@ -152,7 +152,9 @@ def test_more_samples_or_prompts_are_unfinished_until_they_are_drawn(more: dict[
     scripted.estimate(scripted.options(dataset, tmp_path / "run", n=N, limit=4), start_engine=FastRight(4).start)
     engine = FastRight(4, stop_after=12, present=4 * N)
     options = scripted.options(dataset, tmp_path / "run", **{"limit": 4, **more})
-    summary = scripted.estimate(options, start_engine=engine.start).summary
+    watcher = scripted.Recorder()
+    summary = scripted.estimate(options, start_engine=engine.start, watcher=watcher).summary
+    assert any("has no value until its new samples" in said for said in watcher.stages) is (more["n"] > N)
     asked = summary.prompts * more["n"]
     assert (summary.asked, summary.drawn, summary.not_drawn) == (asked, 4 * N + 12, asked - 4 * N - 12)
     assert summary.unfinished == summary.prompts - len(value_rows(tmp_path / "run")) > 0

@@ -78,6 +78,7 @@ def _as_dict(imported: "ImportReport") -> dict[str, object]:
         "repeated": imported.repeated,
         "ungraded": imported.ungraded,
         "no_value": imported.no_value,
+        "unfinished": imported.unfinished,
         "left_out": dict(imported.left_out),
         "example": None if imported.example is None else asdict(imported.example),
         "unknown": list(imported.unknown),

@@ -32,7 +32,9 @@ def report(
             print_json(_as_dict(written))
             return
         summary = written.summary
-        mean = "no value yet" if summary.value_mean is None else f"mean value {summary.value_mean:.4f}"
+        mean = "no value yet"
+        if summary.value_mean is not None:
+            mean = f"mean value {summary.value_mean:.4f} of {summary.prompts_with_value:,} prompts"
         facts = [f"{summary.prompts:,} prompts", mean, "complete" if summary.complete else "incomplete"]
         if summary.unfinished:
             facts.append(f"{summary.unfinished:,} prompts unfinished")
@@ -64,6 +66,10 @@ def _as_dict(written: "Report") -> dict[str, object]:
         "bytes": written.size,
         "complete": summary.complete,
         "prompts": summary.prompts,
+        "unfinished": summary.unfinished,
+        "prompts_with_value": summary.prompts_with_value,
         "value_mean": summary.value_mean,
+        "value_low": summary.value_low,
+        "value_high": summary.value_high,
         "comparison": comparison,
     }

@@ -74,9 +74,12 @@ class Interruptible:
             return await work
 
         try:
+            self.stop_if_interrupted()
             return asyncio.run(run())
         except asyncio.CancelledError:
             raise Interrupted(self._number or signal.SIGINT) from None
+        finally:
+            work.close()
 
     def stop_if_interrupted(self) -> None:
         """Raise Interrupted if a signal came: libraries that catch everything may have swallowed the first."""

@@ -102,7 +102,7 @@ class EstimateDisplay(Display):
         self._stop_bar()
         if progress.grading:
             self._print_line(
-                f"stopping: waiting for {progress.grading:,} responses being graded;"
+                f"stopping: waiting for {progress.grading:,} response{'s' * (progress.grading != 1)} to be graded;"
                 " Ctrl-C again leaves them to the next call"
             )
         else:

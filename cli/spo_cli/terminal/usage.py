@@ -46,6 +46,7 @@ def _run(main: Callable[..., Any], *args: Any, standalone_mode: bool, **more: An
 
 
 def _describe(error: Any) -> str:
-    message = " ".join(str(error.format_message()).split()).rstrip(".")
+    # pydantic, which Typer asks whether a word is among a choice's, begins with the kind of error.
+    message = " ".join(str(error.format_message()).split()).rstrip(".").replace(": Value error, ", ": ")
     context = getattr(error, "ctx", None)
     return message if context is None else f"{message} (see {context.command_path} --help)"

@@ -77,6 +77,8 @@ REFUSED = [
     (["--top-k", "0"], "--top-k 0: must be at least 1, or -1"),
     (["--max-tokens", "0"], "--max-tokens 0: must be at least 1"),
     (["--seed", "x"], "Invalid value for '--seed'"),
+    (["--truncated", "half"], "Invalid value for '--truncated': 'half' is not one of 'zero', 'grade'"),
+    (["--chat-template", "{}/none.jinja"], "none.jinja cannot be read: No such file or directory"),
     (["--stop", ""], "--stop"),
     (["--limit", "0"], "--limit 0: must be at least 1"),
     (["--preset", "refrence"], "--preset refrence: choose one of reference"),

@@ -210,4 +210,4 @@ def test_json_says_what_was_written_and_what_was_not(run: Path, tmp_path: Path) 
     assert imported["example"] == {"reason": "have an empty input", "where": f"{path}, line 3", "text": ""}
     assert (imported["layout"], imported["joined"], imported["folder"]) == ("dump", False, str(tmp_path / "in"))
     assert (imported["prompts"], imported["ungraded"], imported["scores"]) == (1, 1, {"1": 1})
-    assert imported["left_out"] == {"have an empty input": 1}
+    assert (imported["left_out"], imported["unfinished"]) == ({"have an empty input": 1}, 0)

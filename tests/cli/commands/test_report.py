@@ -30,7 +30,7 @@ def test_the_path_and_one_line_are_printed(run: Path) -> None:
     path, line = done.stdout.splitlines()
     assert path == str(run / "report.html")
     assert Path(path).is_file()
-    assert line.endswith("MB: 1 prompts, mean value 1.0000, complete")
+    assert line.endswith("MB: 1 prompts, mean value 1.0000 of 1 prompts, complete")
 
 
 def test_an_incomplete_run_has_a_report_too_and_the_status_is_0(tmp_path: Path) -> None:
@@ -90,6 +90,7 @@ def test_json_names_the_page_and_what_differs(run: Path, tmp_path: Path) -> None
     assert alone["path"] == str(run / "report.html")
     assert alone["bytes"] == (run / "report.html").stat().st_size
     assert (alone["complete"], alone["prompts"], alone["value_mean"]) == (True, 1, 1.0)
+    assert (alone["unfinished"], alone["prompts_with_value"], alone["value_low"]) == (0, 1, 1.0)
     assert alone["comparison"] is None
     other = make_run(tmp_path / "other", [(PROMPT, [1.0, 0.0])], n=N)
     tools = ToolsRecord(interpreter="python", max_turns=3, seconds=5.0, memory_mb=512, output_chars=300)

@@ -184,3 +184,18 @@ def test_a_full_disk_anywhere_is_one_line_and_other_errors_are_bugs(capsys: pyte
     assert capsys.readouterr().err == "error: /tmp/x cannot be written: the disk is full\n"
     with pytest.raises(PermissionError), clean_exit():
         write(errno.EACCES)
+
+
+@pytest.mark.parametrize("go_on", [exits.Interruptible.stop_if_interrupted, lambda c: c.run(asyncio.sleep(60))])
+def test_a_signal_that_a_library_swallows_still_ends_the_command(
+    go_on: Callable[[exits.Interruptible], object],
+) -> None:
+    """An import of pandas catches everything: `spo-train` said "stopping", and would then have started to train."""
+
+    def swallow(command: exits.Interruptible) -> None:
+        with contextlib.suppress(BaseException):
+            interrupt()
+        go_on(command)
+        pytest.fail("it went on")
+
+    assert ended(swallow) == 130
