@@ -136,7 +136,8 @@ class _Push:
         self.uploaded = tuple(add.path_in_repo for add in adds)
         self.deleted = tuple(delete.path_in_repo for delete in deletes)
         size = decimal(sum(add.upload_info.size for add in adds))
-        self.say(f"uploading {len(adds)} files, {size}, to {self.target.repo_id}, in one commit on {head[:8]}")
+        files = f"{len(adds):,} file{'s' * (len(adds) != 1)}"
+        self.say(f"uploading {files}, {size}, to {self.target.repo_id}, in one commit on {head[:8]}")
         try:
             made = self.api.create_commit(
                 self.target.repo_id,
