@@ -1,16 +1,17 @@
 """What a Hub dataset holds before a push, compared with the run that is pushed.
 
-    found = find_published(snapshot, manifest, prompts=6)
+    found = find_published(snapshot, manifest, own_prompts)
     found.kind, found.describe()        # "other_values", "values of another policy (temperature 0.6 → 1)"
 
-Values are ours if each of their files records the policy, dataset and grader. An update of the same values passes: more
-samples, more prompts, another verifier, other draws; each is said. Values of another policy or dataset, and tables that
-are no values of ours, are somebody's: only `--replace` puts a run in their place.
+Values are ours if each of their files records the policy, dataset and grader. Policy and dataset must be the same; the
+grader, n, the seed and the number of prompts may differ, and each difference is said. A dataset is the same if its
+fingerprint is, or if its name is and it shares prompts with the run. Values of another policy or dataset, and tables
+that are no values of ours, are somebody's: only `--replace` puts a run in their place.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from spo_data.card.merge import Readme, is_default, list_configs, read_header
@@ -21,6 +22,7 @@ from spo_data.provenance import DatasetRecord, PolicyRecord, Provenance
 from spo_data.run.manifest import MANIFEST, Manifest, policy_differences
 from spo_data.text import excerpt
 from spo_data.values.schema import read_provenance
+from spo_pipelines.overlap import Overlap, OwnPrompts, count_overlap
 
 OWNED = re.compile(r"(values|samples)/train-\d{5}-of-\d{5}\.parquet")
 """Files with these names are from an earlier push if a commit does not write them, and are deleted."""
@@ -28,7 +30,7 @@ NAMED = 5
 """Files that a message names."""
 _OUR_CONFIGS = ("values", "samples")
 _NO_TABLES = frozenset({README, ".gitattributes", MANIFEST, HISTOGRAM})
-_PASSING = {"verifier": "verifier", "version": "verifier version", "seed": "seed"}
+_PASSING = {"verifier": "verifier", "version": "verifier version", "truncated": "truncated", "seed": "seed"}
 """What policy_differences also compares and an update may change, with its name in messages."""
 
 Kind = Literal["new", "empty", "same", "other_values", "other_dataset"]
@@ -42,7 +44,9 @@ class Published:
     differences: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """What makes the values another's: policy and dataset, there and here."""
     changes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """What an update of the same values changes: prompts, n, verifier, seed."""
+    """What an update of the same values changes: grader, seed, dataset revision, n, prompts."""
+    overlap: Overlap | None = None
+    """How many of the prompts are the run's; None if all are, or if it cannot be told."""
     provenance: Provenance | None = None
     prompts: int | None = None
     configs: tuple[str, ...] = ()
@@ -69,11 +73,11 @@ class Published:
             case "empty":
                 return "no tables"
             case "same":
-                return "values of the same policy and dataset" + (f" ({_show(self.changes)})" if self.changes else "")
+                return "values of the same policy and dataset" + (f" ({self._show()})" if self.changes else "")
             case "other_values":
                 policy, dataset = self.differences.keys() - {"dataset"}, "dataset" in self.differences
                 whose = " and ".join(["policy"] * bool(policy) + ["dataset"] * dataset)
-                return f"values of another {whose} ({_show({**self.differences, **self.changes})})"
+                return f"values of another {whose} ({self._show()})"
         parts = [f"config {', '.join(self.configs)}"] * bool(self.configs)
         parts += [f"columns {excerpt(', '.join(self.columns), 80)}"] * bool(self.columns)
         return f"tables that record no policy ({'; '.join([*parts, self.name_files()])})"
@@ -84,6 +88,13 @@ class Published:
         unclear = [f"the files of {config} cannot be told ({why})" for config, why in self.tables.unclear.items()]
         return "; ".join([*([name_first(files)] if files else []), *unclear])
 
+    def _show(self) -> str:
+        both = {**self.differences, **self.changes}
+        said = {name: f"{name} {before} → {after}" for name, (before, after) in both.items()}
+        if "prompts" in said and self.overlap is not None:
+            said["prompts"] += f": {self.overlap}"
+        return ", ".join(said.values())
+
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
         said = None if self.provenance is None else self.provenance.model_dump(mode="json")
@@ -92,6 +103,7 @@ class Published:
             "differences": {name: list(both) for name, both in self.differences.items()},
             "changes": {name: list(both) for name, both in self.changes.items()},
             "prompts": self.prompts,
+            "overlap": None if self.overlap is None else asdict(self.overlap),
             "provenance": said,
             "configs": list(self.configs),
             "files": [*self.values, *self.tables.files],
@@ -106,8 +118,8 @@ def name_first(files: Sequence[str]) -> str:
     return ", ".join(files[:NAMED]) + more
 
 
-def find_published(there: Snapshot, ours: Manifest, prompts: int) -> Published:
-    """Find what a repository holds; `prompts` is the number of prompts that have a value here."""
+def find_published(there: Snapshot, ours: Manifest, prompts: OwnPrompts) -> Published:
+    """Find what a repository holds."""
     configs = [] if there.readme is None else list_configs(read_header(readme_of(there)))
     provenance, rows = _read_values(there)
     others = [config for config in configs if provenance is None or config.get("config_name") not in _OUR_CONFIGS]
@@ -123,32 +135,51 @@ def find_published(there: Snapshot, ours: Manifest, prompts: int) -> Published:
         if not (tables.files or tables.media or tables.unclear):
             return Published("new" if there.is_new else "empty", **theirs)
         return Published("other_dataset", columns=_read_columns(there, tables), **theirs)
-    differences, changes = compare(provenance, rows, ours, prompts)
+    alike = provenance.dataset.fingerprint == ours.dataset.fingerprint
+    has_all = alike and rows == len(prompts.with_value) and not prompts.without_value
+    ids = None if has_all else _read_prompt_ids(there)
+    overlap = None if ids is None else count_overlap(ids, prompts)
+    differences, changes = compare(provenance, rows, ours, len(prompts.with_value), overlap)
     kind: Kind = "other_values" if differences else "same"
     values = tuple(sorted(filter(OWNED.fullmatch, there.files)))
-    return Published(kind, differences, changes, provenance, rows, values=values, **theirs)
+    return Published(kind, differences, changes, overlap, provenance, rows, values=values, **theirs)
 
 
 def compare(
-    theirs: Provenance, their_prompts: int, ours: Manifest, prompts: int
+    theirs: Provenance, their_prompts: int, ours: Manifest, prompts: int, overlap: Overlap | None
 ) -> tuple[dict[str, tuple[str, str]], dict[str, tuple[str, str]]]:
-    """What makes values another's, and what an update changes, each with both sides."""
+    """What makes values another's, and what an update changes, each with both sides.
+
+    `prompts` have a value here; `overlap` is None if it cannot be told.
+    """
     old = ours.model_copy(update={name: getattr(theirs, name) for name in Provenance.model_fields})
     found = policy_differences(old, ours)
     differences = {name: both for name, both in found.items() if name not in _PASSING}
     changes = {_PASSING[name]: both for name, both in found.items() if name in _PASSING}
-    places = _describe_dataset(theirs.dataset), _describe_dataset(ours.dataset)
-    if theirs.dataset.fingerprint != ours.dataset.fingerprint:
-        if places[0] != places[1]:
-            differences["dataset"] = places
-        elif their_prompts == prompts:
-            changes["dataset fingerprint"] = theirs.dataset.fingerprint, ours.dataset.fingerprint
-        if theirs.dataset.revision != ours.dataset.revision:
-            changes["dataset revision"] = theirs.dataset.revision, ours.dataset.revision
-    for name, before, after in (("prompts", their_prompts, prompts), ("n", theirs.n, ours.n)):
-        if before != after:
-            changes[name] = f"{before:,}", f"{after:,}"
+    has_moved = overlap is not None and overlap.new + overlap.gone + overlap.without_value > 0
+    before, after = theirs.dataset, ours.dataset
+    if before.fingerprint != after.fingerprint:
+        names = _describe_dataset(before), _describe_dataset(after)
+        if names[0] != names[1]:
+            differences["dataset"] = names
+        elif not _is_same_dataset(before, after, their_prompts, overlap):
+            differences["dataset"] = _add_fingerprint(names[0], before), _add_fingerprint(names[1], after)
+        elif their_prompts == prompts and not has_moved:
+            changes["dataset fingerprint"] = before.fingerprint, after.fingerprint
+        if before.revision != after.revision:
+            changes["dataset revision"] = before.revision, after.revision
+    if theirs.n != ours.n:
+        changes["n"] = f"{theirs.n:,}", f"{ours.n:,}"
+    if their_prompts != prompts or has_moved:
+        changes["prompts"] = f"{their_prompts:,}", f"{prompts:,}"
     return _shorten(differences), _shorten(changes)
+
+
+def _is_same_dataset(before: DatasetRecord, after: DatasetRecord, their_prompts: int, overlap: Overlap | None) -> bool:
+    """Whether two records of one name, with different prompts, are of one dataset: a file's name can be any file's."""
+    if their_prompts:
+        return bool(overlap)
+    return before.revision is not None and before.revision == after.revision
 
 
 def describe_policy(policy: PolicyRecord) -> str:
@@ -185,6 +216,27 @@ def _read_values(there: Snapshot) -> tuple[Provenance | None, int]:
     return (found[0] if agree else None), rows
 
 
+def _read_prompt_ids(there: Snapshot) -> set[str] | None:
+    """The prompt ids of the published values; None if a file cannot be read or has none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found: set[str] = set()
+    for name in sorted(there.files):
+        if OWNED.fullmatch(name) and name.startswith("values/"):
+            try:
+                with there.open(name) as file:
+                    column = pq.ParquetFile(file).read(columns=["prompt_id"])["prompt_id"]
+            except (pa.ArrowException, KeyError):
+                return None
+            except OSError as error:
+                if type(error) is OSError:  # pyarrow's, for pages that it cannot read; the Hub's are tried again
+                    return None
+                raise
+            found.update(str(prompt_id) for prompt_id in column.to_pylist() if prompt_id is not None)
+    return found
+
+
 def _read_columns(there: Snapshot, tables: Tables) -> tuple[str, ...]:
     first = next((name for name in tables.files if name.endswith(".parquet")), None)
     footer = None if first is None else _read_footer(there, first)
@@ -208,6 +260,10 @@ def _describe_dataset(dataset: DatasetRecord) -> str:
     return ", ".join([dataset.source, *(part for part in (dataset.config, dataset.split) if part)])
 
 
+def _add_fingerprint(name: str, dataset: DatasetRecord) -> str:
+    return f"{excerpt(name, 40)} (fingerprint {dataset.fingerprint[:8]})"
+
+
 def _shorten(differences: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[str, str]]:
     return {name: (_show_side(before), _show_side(after)) for name, (before, after) in differences.items()}
 
@@ -216,7 +272,3 @@ def _show_side(value: Any) -> str:
     if value is None:
         return "none"
     return excerpt(f"{value:g}" if isinstance(value, float) else str(value), 60) or "''"
-
-
-def _show(differences: Mapping[str, tuple[str, str]]) -> str:
-    return ", ".join(f"{name} {before} → {after}" for name, (before, after) in differences.items())

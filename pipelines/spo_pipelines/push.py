@@ -26,6 +26,7 @@ from spo_data.provenance import GRADED_MARK
 from spo_data.run.existing import read_run
 from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest
 from spo_data.run.summary import Summary, summarize
+from spo_pipelines.overlap import OwnPrompts, read_own_prompts
 from spo_pipelines.published import OWNED, Published, describe_policy, find_published, name_first, readme_of
 from spo_pipelines.results import write_results
 
@@ -102,6 +103,7 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
             except OSError as error:
                 raise SpoError(f"{error.filename or options.run} cannot be written: {reason(error)}") from error
             card = make_card(journal, manifest, summary, name=options.repo_id, with_samples=options.samples)
+            prompts = read_own_prompts(journal, options.run)
         folders = ("values", "samples")[: 1 + options.samples]
         tables = [path for folder in folders for path in sorted((options.run / folder).glob("*.parquet"))]
         files = {path.relative_to(options.run).as_posix(): path for path in tables}
@@ -114,7 +116,7 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
             options.commit_message
             or f"Values of {manifest.policy.model} on {manifest.dataset.source}, n = {manifest.n}",
         )
-        publication = _Publication(options, manifest, summary, card, read_card(options.run), files, say)
+        publication = _Publication(options, manifest, prompts, card, read_card(options.run), files, say)
         say(f"pushing {options.run}: {publication.describe()}")
         committed = commit_files(api, target, publication, say)
     assert publication.found is not None  # every commit is judged
@@ -134,7 +136,7 @@ class _Publication:
 
     options: PushOptions
     manifest: Manifest
-    summary: Summary
+    prompts: OwnPrompts
     card: Card
     here: Readme
     files: Mapping[str, Path]
@@ -145,16 +147,11 @@ class _Publication:
     said: set[str] = field(default_factory=set)
     _published: dict[str, Published] = field(default_factory=dict)
 
-    @property
-    def prompts(self) -> int:
-        """The number of prompts that have a value."""
-        return self.summary.prompts - self.summary.prompts_without_value
-
     def describe(self) -> str:
         """The run, on one line."""
-        manifest = self.manifest
+        manifest, prompts = self.manifest, len(self.prompts.with_value)
         return (
-            f"{manifest.policy.model} on {manifest.dataset.source}, {self.prompts:,} prompts x {manifest.n};"
+            f"{manifest.policy.model} on {manifest.dataset.source}, {prompts:,} prompts x {manifest.n};"
             f" {describe_policy(manifest.policy)}, verifier {manifest.grader.verifier}"
             f"{GRADED_MARK if manifest.grader.truncated == 'grade' else ''}"
         )
@@ -238,13 +235,13 @@ def _refuse_unfit(options: PushOptions, manifest: Manifest, summary: Summary) ->
             f"{run / JOURNAL} holds {summary.drawn:,} samples, {run / MANIFEST} counts {counted:,}: the journal is"
             f" truncated or another run's (a copy needs {JOURNAL}-wal beside it)"
         )
+    again = f"`{manifest.command}` continues it" if manifest.command else "the run's own command continues it"
     if summary.value_mean is None:
-        raise UserError(f"{run} holds no value: there is nothing to publish")
+        raise UserError(f"{run} holds no value: there is nothing to publish; {again}")
     if summary.complete or options.allow_missing:
         return
     dropped = f", {sum(summary.dropped.values()):,} rows were dropped" if summary.dropped else ""
     push = options.command("--allow-missing")
-    again = f"`{manifest.command}` continues it" if manifest.command else "the run's own command continues it"
     raise UserError(
         f"{run} is incomplete: {summary.unfinished:,} of {summary.prompts:,} prompts are unfinished"
         f" ({summary.not_drawn:,} of {summary.asked:,} samples are not drawn yet), {summary.not_valid:,} samples are"

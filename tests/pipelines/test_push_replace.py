@@ -28,6 +28,7 @@ PUBLISHED = "me/SPO_Qwen3-8B_DAPO_16k_ReTool_Binary"
 VALUES, SAMPLES = "values/train-00000-of-00001.parquet", "samples/train-00000-of-00001.parquet"
 OURS = {".gitattributes", "README.md", "histogram.png", "run.json", VALUES, SAMPLES}
 PROMPTS = [Prompt((Message("user", f"What is {k} + {k}?"),), str(2 * k), "sums") for k in range(3)]
+OTHER = Prompt((Message("user", "What is 2 x 3?"),), "6", "products")
 THEIRS = "data/train-00000-of-00001.parquet"
 
 
@@ -191,7 +192,11 @@ def test_what_goes_and_what_is_there_is_said_before_the_commit(hub: Hub, run: Pa
     pushing = f"pushing {run}: org/model on org/data, 3 prompts x 2; {policy}"
     assert said[1:3] == [pushing, f"{repo_id} holds nothing: it is a new dataset"]
     assert said[3].startswith("uploading 5 files")
-    assert pushed(hub, repo_id, run).said[2:] == [f"{repo_id} holds values of the same policy and dataset"]
+    same = [f"{repo_id} holds values of the same policy and dataset"]
+    assert pushed(hub, repo_id, run).said[2:] == same
+    assert pushed(hub, repo_id, run, replace=True).said[2:] == same, "there is nothing to replace"
+    hub.ask(hub_client.commit, repo_id, {"histogram.png": b"old"}, "Another picture")
+    assert "uploading 1 file, " in pushed(hub, repo_id, run).said[-1]
 
 
 def test_values_of_another_policy_are_not_replaced_unasked(hub: Hub, run: Path, repo_id: str, tmp_path: Path) -> None:
@@ -225,9 +230,59 @@ def test_an_update_of_the_same_values_passes_and_says_what_changes(
     pq.write_table(rows, tmp_path / "earlier.parquet")
     hub.ask(hub_client.commit, repo_id, {VALUES: (tmp_path / "earlier.parquet").read_bytes()}, "Earlier")
     answer = pushed(hub, repo_id, run)
-    changes = "verifier version rules 0 → rules 1, seed 7 → 0, prompts 2 → 3, n 1 → 2"
+    changes = "verifier version rules 0 → rules 1, seed 7 → 0, n 1 → 2, prompts 2 → 3: 2 in common, 1 new, 0 gone"
     assert f"{repo_id} holds values of the same policy and dataset ({changes})" in answer.said
     assert answer.found["changes"]["prompts"] == ["2", "3"]
+
+
+def test_values_of_another_dataset_of_the_same_name_are_not_replaced_unasked(
+    hub: Hub, run: Path, repo_id: str, tmp_path: Path
+) -> None:
+    """Every run over some `d.jsonl` was an update of the values of any other `d.jsonl`."""
+    pushed(hub, repo_id, run)
+    other = make_run(tmp_path / "other", {OTHER: [1.0, 0.0]}, n=2)
+    make_manifest(n=2, dataset={"fingerprint": "g"}).write(other)
+    names = "org/data (fingerprint f) → org/data (fingerprint g)"
+    there = f"values of another dataset (dataset {names}, prompts 3 → 1: 0 in common, 1 new, 3 gone)"
+    said = refused(hub, repo_id, other)
+    assert said.startswith(f"{repo_id} holds {there}, which {other} (org/model on org/data) would replace: ")
+    assert f"`spo-data push {repo_id} {other} --replace`" in said
+    answer = pushed(hub, repo_id, other, replace=True)
+    assert f"{repo_id} holds {there}" in answer.said
+    assert "uploading 5 files" in answer.said[-1]
+
+
+def test_published_values_whose_prompts_cannot_be_told_are_of_another_dataset(
+    hub: Hub, run: Path, repo_id: str, tmp_path: Path
+) -> None:
+    pushed(hub, repo_id, run)
+    other = change(run, dataset={"fingerprint": "g"})
+    names = "org/data (fingerprint f) → org/data (fingerprint g)"
+    table = run / "values" / "train-00000-of-00001.parquet"
+    content = table.read_bytes()
+    footer = pq.read_metadata(table).serialized_size + 8
+    damaged = content[:4] + bytes(len(content) - footer - 4) + content[-footer:]
+    pq.write_table(pq.read_table(table).drop_columns("prompt_id"), tmp_path / "without.parquet")
+    for theirs in (damaged, (tmp_path / "without.parquet").read_bytes()):
+        hub.ask(hub_client.commit, repo_id, {VALUES: theirs}, "Theirs")
+        assert f"{repo_id} holds values of another dataset (dataset {names}), which" in refused(hub, repo_id, other)
+    pushed(hub, repo_id, run)
+
+
+def test_an_unfinished_run_is_counted_as_it_is_and_pushed_once(hub: Hub, repo_id: str, tmp_path: Path) -> None:
+    """Its unfinished prompts counted as values, so every further push found a change, also after a lost answer."""
+    unfinished = make_run(tmp_path / "run", {prompt: [1.0] * min(k + 1, 2) for k, prompt in enumerate(PROMPTS)}, n=2)
+    hub.server.faults({"path": "/commit/", "status": 500, "when": "after"})
+    first = pushed(hub, repo_id, unfinished, allow_missing=True)
+    assert ", 2 prompts x 2; " in first.said[1]
+    assert first.found["kind"] == "new", "what was there before, not what the lost try put there"
+    again = pushed(hub, repo_id, unfinished, allow_missing=True)
+    assert again.said[2:] == [f"{repo_id} holds values of the same policy and dataset"]
+    assert again.value.uploaded == ()
+    finished = make_run(tmp_path / "run", {prompt: [1.0, 0.0] for prompt in PROMPTS}, n=2)
+    changes = "prompts 2 → 3: 2 in common, 1 new, 0 gone"
+    answer = pushed(hub, repo_id, finished)
+    assert f"{repo_id} holds values of the same policy and dataset ({changes})" in answer.said
 
 
 def test_a_dataset_that_comes_in_between_is_judged_before_it_is_replaced(
