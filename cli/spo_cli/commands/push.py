@@ -45,8 +45,8 @@ def push(
 ) -> None:
     """Publish a run: tables, card and manifest in one commit. The same run pushed again makes no commit.
 
-    What is not the same policy's stays, unless you say --replace. Exit status: 0 if the Hub has the run, 1 if the Hub
-    refuses it, 2 for wrong input, an incomplete run, or a dataset that would be replaced.
+    What is not the same policy's and dataset's stays, unless you say --replace. Exit status: 0 if the Hub has the run,
+    1 if the Hub refuses it, 2 for wrong input, an incomplete run, or a dataset that would be replaced.
     """
     with clean_exit("the Hub has all of it or nothing", "push again"):
         from spo_data.run.folders import find_only_run
