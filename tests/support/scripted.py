@@ -25,6 +25,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -356,10 +357,14 @@ def main() -> None:
     plan_module.load_chat(plan_module.resolve_model(MODEL), {})
     for line in sys.stdin:
         job = json.loads(line)
+        multiprocessing.forkserver.ensure_running()
         pid = os.fork()
         if pid == 0:
             _perform(job)
         _, waited = os.waitpid(pid, 0)
+        if waited:
+            # A job that is killed while it asks for a grading process takes the forkserver with it, a moment later.
+            time.sleep(0.02)
         print(json.dumps({"status": os.waitstatus_to_exitcode(waited), "pid": pid}), flush=True)
 
 
