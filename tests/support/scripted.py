@@ -12,6 +12,7 @@ the n-th call of a function, or of an SQL statement of the journal.
 
 import asyncio
 import atexit
+import contextlib
 import functools
 import importlib
 import itertools
@@ -357,15 +358,25 @@ def main() -> None:
     plan_module.load_chat(plan_module.resolve_model(MODEL), {})
     for line in sys.stdin:
         job = json.loads(line)
-        multiprocessing.forkserver.ensure_running()
         pid = os.fork()
         if pid == 0:
             _perform(job)
         _, waited = os.waitpid(pid, 0)
         if waited:
-            # A job that is killed while it asks for a grading process takes the forkserver with it, a moment later.
-            time.sleep(0.02)
+            _mend_forkserver()
         print(json.dumps({"status": os.waitstatus_to_exitcode(waited), "pid": pid}), flush=True)
+
+
+def _mend_forkserver() -> None:
+    """Start the forkserver again: a job that is killed while it asks for a grading process takes it along."""
+    for _ in range(100):
+        with contextlib.suppress(OSError, EOFError):
+            asked = _forking("").Process(target=os.getpid)
+            asked.start()
+            asked.join()
+            if asked.exitcode == 0:
+                return
+        time.sleep(0.02)
 
 
 def _once_per_model(load: Callable[..., Any]) -> Callable[..., Any]:
