@@ -730,6 +730,7 @@ def test_a_signal_before_the_engine_ends_the_call_at_once(
         ({}, ("--max-model-len", "60", "--allow-missing"), 0, "1 dropped: prompt_too_long"),
     ],
 )
+@pytest.mark.slow
 def test_the_exit_status_is_0_only_where_nothing_is_missing_or_that_was_allowed(
     engine: dict[str, int], more: tuple[str, ...], status: int, says: str, tmp_path: Path
 ) -> None:

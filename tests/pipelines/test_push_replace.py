@@ -112,6 +112,7 @@ def check_loads(hub: Hub, repo_id: str, run: Path, cache: Path) -> None:
     assert len(samples) == pq.read_table(run / "samples").num_rows > 0
 
 
+@pytest.mark.slow
 def test_the_published_values_of_the_recipe_are_not_replaced_unasked(hub: Hub, run: Path, tmp_path: Path) -> None:
     """They were, without a word: two columns that record no policy."""
     card = (

@@ -255,6 +255,7 @@ def test_only_what_the_model_sampled_counts_as_sampled(dataset: Path, tmp_path: 
     assert own < sum(row["response_tokens"] for row in rows) == outcome.summary.response_tokens
 
 
+@pytest.mark.slow
 def test_a_program_that_takes_long_holds_up_no_other_response(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +316,7 @@ def test_a_run_with_other_tools_is_refused_with_both(dataset: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("nth", "when"), [(5, "after"), *(pytest.param(nth, "before", marks=pytest.mark.slow) for nth in (1, 14))]
 )
+@pytest.mark.slow
 def test_a_run_that_is_killed_between_the_turns_of_its_responses_goes_on(
     nth: int, when: str, dataset: Path, tmp_path: Path
 ) -> None:

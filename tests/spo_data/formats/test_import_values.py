@@ -301,6 +301,7 @@ def test_inputs_are_recognised_as_the_training_prompts_that_they_render(
     assert imported.is_joined
 
 
+@pytest.mark.slow
 def test_a_ground_truth_of_another_dataset_is_refused(tmp_path: Path, training: PromptOptions) -> None:
     lines = [line(verl_input(TRAINING[0]["prompt"]), gts="33")]
     refusal = "line 1 was graded with the ground truth '33', but its training prompt has '3'"

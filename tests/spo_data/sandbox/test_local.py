@@ -115,6 +115,7 @@ def test_a_programs_name_can_be_any_bytes(unsafe: bool) -> None:
     assert run(name.format(b"\rVmRSS: -999999") + forked, Limits(20, 192), unsafe=unsafe).stopped == "memory"
 
 
+@pytest.mark.slow
 def test_an_error_that_nobody_expects_costs_one_program_and_no_further_attempts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -242,6 +243,7 @@ def test_a_text_that_is_no_program_has_an_ordinary_result(code: str) -> None:
     assert execution.stderr
 
 
+@pytest.mark.slow
 def test_waiting_for_a_turn_is_not_on_the_clock() -> None:
     async def several() -> list[Execution]:
         async with LocalInterpreter(2) as interpreter:
@@ -307,6 +309,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.005, 0.02, 0.3])
+@pytest.mark.slow
 def test_a_killed_command_leaves_no_program_behind(place: Outside, moment: float) -> None:
     """A bwrap that was killed while it made a sandbox left behind a child that waited for it forever."""
     if os.geteuid() != 0 and moment < 0.1:
@@ -534,6 +537,7 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
+@pytest.mark.slow
 def test_an_ordinary_user_is_isolated_without_the_outer_sandbox() -> None:
     python = "/usr/bin/python3"
     paths = [str(Path(__file__).parents[3]), os.path.dirname(os.path.dirname(psutil.__file__))]

@@ -192,6 +192,7 @@ def test_what_would_be_refused_again_is_not_tried_again(status: int) -> None:
     assert len(server.bodies) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_says_how_long_to_wait_is_waited_for() -> None:
     async def timed(interpreter: RemoteInterpreter) -> float:
         began = asyncio.get_running_loop().time()
@@ -290,6 +291,7 @@ def test_checking_says_in_one_line_what_is_wrong_and_what_serves_one(line: tuple
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_checking_an_address_where_nobody_listens_is_wrong_input() -> None:
     with pytest.raises(UserError, match="All connection attempts failed"):
         asyncio.run(check_remote(f"http://127.0.0.1:{unused_port()}", Limits()))

@@ -132,6 +132,7 @@ def test_a_ping_is_answered() -> None:
         ({"run_timeout": 1, "memory_limit_MB": 0, "args": [], "another": "field"}, Limits(1.0, 1024), ""),
     ],
 )
+@pytest.mark.slow
 def test_a_programs_limits_are_the_clients(fields: Any, limits: Limits, stdin: str) -> None:
     with scripted() as (address, interpreter):
         answer = post(address, "x = 1", **fields)
@@ -224,6 +225,7 @@ def test_a_bug_of_ours_is_never_an_execution(caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize("heartbeat_seconds", [600.0, 0.05], ids=["before it began", "after it began"])
+@pytest.mark.slow
 def test_a_program_whose_client_hangs_up_is_killed(heartbeat_seconds: float) -> None:
     async def hang_up(address: str, interpreter: Scripted) -> None:
         async with RemoteInterpreter(address, wait=wait_none()) as client:
@@ -241,6 +243,7 @@ def test_a_program_whose_client_hangs_up_is_killed(heartbeat_seconds: float) -> 
     assert interpreter.killed == 1
 
 
+@pytest.mark.slow
 def test_a_program_that_takes_long_outlasts_its_clients_patience() -> None:
     with scripted(heartbeat_seconds=0.05) as (address, interpreter):
         answer = httpx.post(f"{address}/run_code", json={"language": "python", "code": "slow = 1"}, timeout=0.3)

@@ -56,6 +56,7 @@ def test_without_verl_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("choice", "on_cpu"), [(PAPER, False), (PAPER, True), (DEMO, True), (DEMO, False)])
+@pytest.mark.slow
 def test_a_setting_is_verl_s_or_said_to_be_none(method: Any, choice: Choice, on_cpu: bool) -> None:
     choice = replace(choice, method=method)
     settings = preset_overrides(choice, sizes_of(choice, {}))

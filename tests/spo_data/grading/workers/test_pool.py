@@ -101,6 +101,7 @@ def test_a_worker_killed_while_it_waits_is_replaced() -> None:
     assert run(grade()).verdict is Verdict.CORRECT
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_frees_its_process() -> None:
     async def grade() -> tuple[Grade, bool]:
         async with GraderPool("exact", workers=1, seconds=30) as pool:
@@ -122,6 +123,7 @@ def test_a_cancelled_job_frees_its_process() -> None:
     ("memory_gb", "verdict"),
     [(0.4, Verdict.GRADER_ERROR), pytest.param(4.0, Verdict.WRONG, marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_a_job_gets_no_more_memory_than_its_process_may_have(memory_gb: float, verdict: Verdict) -> None:
     """Splitting the response of 24 MB into words takes half a GB."""
     greedy = GradeJob("<answer>" + "ab " * 8_000_000 + "</answer>", "b")
