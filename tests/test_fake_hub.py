@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fake_hub import client as hub_client
-from fake_hub.running import Hub, clients_of, running_hub
+from fake_hub.running import Hub, hub_with_clients
 
 pytestmark = pytest.mark.slow
 
@@ -33,12 +33,9 @@ def _parquet(*values: float) -> bytes:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    home = tmp_path_factory.mktemp("home")
-    with (
-        running_hub(tmp_path_factory.mktemp("hub")) as server,
-        clients_of(server.address, home, hub_client.prepare) as clients,
-    ):
-        yield Hub(server, clients)
+    root, home = tmp_path_factory.mktemp("hub"), tmp_path_factory.mktemp("home")
+    with hub_with_clients(root, home, hub_client.prepare) as hub:
+        yield hub
 
 
 def test_a_commit_adds_and_deletes_as_a_whole_and_every_commit_stays_readable(hub: Hub) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 pytest.importorskip("omegaconf", reason="verl is not installed")
 
-from fake_hub.running import Hub, clients_of, running_hub
+from fake_hub.running import Hub, hub_with_clients
 from spo_data.models.embedded import embedded_model
 from spo_data.prompts.template import BUILT_IN
 from support import command_client
@@ -38,8 +38,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     problems = [f"What is {k} + {k}?" for k in range(PROMPTS)]
     add_prompts(root / "datasets" / "open-r1" / "DAPO-Math-17k-Processed" / "main", problems)
     add_values(root / "datasets" / PUBLISHED / "main", problems)
-    with running_hub(root) as server, clients_of(server.address, home, command_client.prepare) as clients:
-        hub = Hub(server, clients)
+    with hub_with_clients(root, home, command_client.prepare) as hub:
         hub.ask(command_client.pretend_gpus, 8)
         hub.ask(command_client.script_engine)
         yield hub

@@ -1,7 +1,7 @@
 """A loopback hub (serve.py) that runs during some tests, and real clients that know no other hub.
 
-with running_hub(root) as server, clients_of(server.address, home) as clients:
-    clients.submit(hub_client.create, "me/values").result()
+with hub_with_clients(root, home, hub_client.prepare) as hub:
+    hub.ask(hub_client.create, "me/values")
 """
 
 import json
@@ -91,3 +91,10 @@ def clients_of(address: str, home: Path, prepare: Callable[[], None]) -> Iterato
         spawn = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, spawn, initializer=prepare) as clients:
             yield clients
+
+
+@contextmanager
+def hub_with_clients(root: Path, home: Path, prepare: Callable[[], None]) -> Iterator[Hub]:
+    """A hub that serves the folder, with a process of the real clients, until the block ends."""
+    with running_hub(root) as server, clients_of(server.address, home, prepare) as clients:
+        yield Hub(server, clients)

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from fake_hub import client as hub_client
-from fake_hub.running import Hub, client_environment, clients_of, running_hub
+from fake_hub.running import Hub, client_environment, hub_with_clients
 from spo_data.provenance import Provenance
 from spo_data.run.manifest import read_manifest
 from support import push_client, scripted
@@ -35,12 +35,9 @@ PUBLISHED = {
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    home = tmp_path_factory.mktemp("home")
-    with (
-        running_hub(tmp_path_factory.mktemp("hub")) as server,
-        clients_of(server.address, home, push_client.prepare) as clients,
-    ):
-        yield Hub(server, clients)
+    root, home = tmp_path_factory.mktemp("hub"), tmp_path_factory.mktemp("home")
+    with hub_with_clients(root, home, push_client.prepare) as hub:
+        yield hub
 
 
 @pytest.fixture(autouse=True)

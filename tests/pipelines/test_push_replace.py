@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from fake_hub import client as hub_client
-from fake_hub.running import Hub, clients_of, running_hub
+from fake_hub.running import Hub, hub_with_clients
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.values.schema import values_schema
 from support import push_client
@@ -34,12 +34,9 @@ THEIRS = "data/train-00000-of-00001.parquet"
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    home = tmp_path_factory.mktemp("home")
-    with (
-        running_hub(tmp_path_factory.mktemp("hub")) as server,
-        clients_of(server.address, home, push_client.prepare) as clients,
-    ):
-        yield Hub(server, clients)
+    root, home = tmp_path_factory.mktemp("hub"), tmp_path_factory.mktemp("home")
+    with hub_with_clients(root, home, push_client.prepare) as hub:
+        yield hub
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from fake_hub.running import Hub, client_environment, clients_of, running_hub
+from fake_hub.running import Hub, client_environment, hub_with_clients
 from support import command_client, scripted
 from support.command_client import Ended
 
@@ -19,11 +19,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory, place: Path) -> Iterator[Hub]:
-    with (
-        running_hub(tmp_path_factory.mktemp("hub")) as server,
-        clients_of(server.address, place / "home", command_client.prepare) as clients,
-    ):
-        yield Hub(server, clients)
+    with hub_with_clients(tmp_path_factory.mktemp("hub"), place / "home", command_client.prepare) as hub:
+        yield hub
 
 
 @pytest.fixture(scope="module")
