@@ -4,7 +4,8 @@
     report.offenders
 
 `estimate` examines its prompts in the same way (`prompt_checks.examine`): it drops prompts with a bad ground truth and
-prompts that are too long, reports leaks, and refuses contradictory ground truths.
+prompts that are too long, reports leaks and chat tokens, refuses contradictory ground truths, and prints the same
+notes.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -16,6 +17,7 @@ from spo_data.models.names import resolve_model
 from spo_data.options import GraderOptions, PromptOptions
 from spo_data.text import excerpt
 from spo_pipelines.prompt_checks import examine
+from spo_pipelines.prompt_notes import make_notes
 from spo_pipelines.prompt_source import read_prompts
 
 
@@ -29,6 +31,8 @@ class CheckOptions:
     """Gives the chat template and the context length; without a model, lengths are not checked."""
     model_revision: str | None = None
     max_model_len: int | None = None
+    command: tuple[str, ...] = ()
+    """The command line, for notes that print a better one."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class CheckReport:
     """For the first row of each repeated prompt, how many further rows repeat it."""
     offenders: tuple[Offender, ...]
     """By row."""
+    notes: tuple[str, ...]
+    """What to do about kinds of findings, one sentence each."""
     longest_prompt: int | None
     """Tokens; None without a model."""
     context_length: int | None
@@ -87,7 +93,9 @@ async def check(options: CheckOptions) -> CheckReport:
     context_length = None if chat is None else options.max_model_len or chat.context_length
     prompt_set = loaded.prompt_set
     async with GraderPool.from_options(options.grader, loaded.grader.verifier) as pool:
-        examined = await examine(prompt_set, pool, chat, context_length, measure_all=True)
+        examined = await examine(
+            prompt_set, pool, chat, context_length, verifier=loaded.grader.verifier, measure_all=True
+        )
     texts = {row: prompt.text for prompt, row in zip(prompt_set.prompts, prompt_set.rows, strict=True)}
     findings = [
         *prompt_set.dropped,
@@ -95,6 +103,7 @@ async def check(options: CheckOptions) -> CheckReport:
         *examined.bad_golds,
         *examined.too_long,
         *examined.leaks,
+        *examined.chat_tokens,
     ]
     left = prompt_set.without([*examined.unusable, *prompt_set.find_contradicted()]).prompts
     return CheckReport(
@@ -110,6 +119,7 @@ async def check(options: CheckOptions) -> CheckReport:
             Offender(finding.row, finding.reason, finding.detail, excerpt(texts.get(finding.row, "")))
             for finding in sorted(findings, key=lambda finding: (finding.row, finding.reason))
         ),
+        notes=make_notes(prompt_set, examined, loaded.grader.verifier, options.command),
         longest_prompt=max(map(len, examined.token_ids.values()), default=None),
         context_length=context_length,
         preview=None if chat is None else chat.render(prompt_set.prompts[0].messages),

@@ -1,7 +1,7 @@
 """The checks of a dataset's prompts that `check` and `estimate` share.
 
-examined = await examine(prompt_set, pool, chat, context_length)
-examined.bad_golds, examined.too_long, examined.leaks
+examined = await examine(prompt_set, pool, chat, context_length, verifier="math-verify")
+examined.bad_golds, examined.too_long, examined.leaks, examined.chat_tokens
 prompt_set.without(examined.unusable)
 """
 
@@ -18,7 +18,9 @@ from spo_data.grading.workers.pool import GraderPool
 from spo_data.models.chat import Chat
 from spo_data.models.template_date import refuse_dates
 from spo_data.prompts.build import PromptSet
+from spo_data.prompts.chat_tokens import find_chat_token
 from spo_data.prompts.identity import DroppedRow, Prompt
+from spo_data.prompts.unanswerable import find_unanswerable
 from spo_data.text import excerpt
 
 
@@ -27,9 +29,11 @@ class Examination:
     """What is wrong with a dataset's prompts, each prompt identified by its row."""
 
     bad_golds: list[DroppedRow] = field(default_factory=list)
-    """The ground truth does not verify against itself: any verdict on the prompt would be false."""
+    """No answer can equal the ground truth, or it does not verify against itself: any verdict would be false."""
     leaks: list[DroppedRow] = field(default_factory=list)
     """The prompt states its own ground truth as an answer; it can be sampled nevertheless."""
+    chat_tokens: list[DroppedRow] = field(default_factory=list)
+    """The prompt contains tokens of a chat template inside the model's own; it can be sampled nevertheless."""
     too_long: list[DroppedRow] = field(default_factory=list)
     """The prompt leaves no room for a response."""
     token_ids: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -47,23 +51,26 @@ async def examine(
     chat: Chat | None,
     context_length: int | None,
     *,
+    verifier: str,
     skip_golds: bool = False,
     checked: Collection[tuple[str, str]] = frozenset(),
     measure_all: bool = False,
 ) -> Examination:
     """Examine the prompts: ground truths and leaks unless `skip_golds`, lengths if there is a model.
 
-    `checked` are (prompt id, ground truth) pairs that were checked before. A prompt with a bad ground truth is only
-    measured with `measure_all`. Raises UserError if the model's chat template refuses a prompt that is measured, or
-    writes the date.
+    `verifier` is the pool's first one. `checked` are (prompt id, ground truth) pairs that were checked before. A prompt
+    with a bad ground truth is only measured with `measure_all`. Raises UserError if the model's chat template refuses a
+    prompt that is measured, or writes the date.
     """
-    bad_golds = [] if skip_golds else await _find_bad_golds(prompt_set, pool, checked)
+    bad_golds = [] if skip_golds else await _find_bad_golds(prompt_set, pool, verifier, checked)
     leaks = [] if skip_golds else _find_leaks(prompt_set)
+    chat_tokens = _find_chat_tokens(prompt_set, chat)
     if chat is None or context_length is None:
-        return Examination(bad_golds, leaks)
+        return Examination(bad_golds, leaks, chat_tokens)
     measured = prompt_set if measure_all else prompt_set.without(bad_golds)
     token_ids = _tokenize(measured.prompts, chat)
-    return Examination(bad_golds, leaks, _find_too_long(measured, token_ids, context_length), token_ids)
+    too_long = _find_too_long(measured, token_ids, context_length)
+    return Examination(bad_golds, leaks, chat_tokens, too_long, token_ids)
 
 
 async def check_golds(prompts: Iterable[Prompt], pool: GraderPool) -> list[Grade]:
@@ -76,19 +83,36 @@ async def check_golds(prompts: Iterable[Prompt], pool: GraderPool) -> list[Grade
 
 
 async def _find_bad_golds(
-    prompt_set: PromptSet, pool: GraderPool, checked: Collection[tuple[str, str]]
+    prompt_set: PromptSet, pool: GraderPool, verifier: str, checked: Collection[tuple[str, str]]
 ) -> list[DroppedRow]:
     numbered = [
         (prompt, row)
         for prompt, row in zip(prompt_set.prompts, prompt_set.rows, strict=True)
         if (prompt.prompt_id, prompt.ground_truth) not in checked
     ]
-    checks = await check_golds((prompt for prompt, _ in numbered), pool)
+    found = {row: find_unanswerable(prompt.ground_truth, verifier) for prompt, row in numbered}
+    graded = [(prompt, row) for prompt, row in numbered if found[row] is None]
+    checks = await check_golds((prompt for prompt, _ in graded), pool)
     return [
-        DroppedRow(row, str(graded.verdict), graded.detail or "")
-        for (_, row), graded in zip(numbered, checks, strict=True)
-        if graded.verdict is not Verdict.CORRECT
+        *(DroppedRow(row, *unanswerable) for row, unanswerable in found.items() if unanswerable is not None),
+        *(
+            DroppedRow(row, str(grade.verdict), grade.detail or "")
+            for (_, row), grade in zip(graded, checks, strict=True)
+            if grade.verdict is not Verdict.CORRECT
+        ),
     ]
+
+
+def _find_chat_tokens(prompt_set: PromptSet, chat: Chat | None) -> list[DroppedRow]:
+    """Find prompts with chat tokens; none if the model's template writes nothing around the first of them."""
+    found = [
+        (prompt, DroppedRow(row, "chat_tokens_in_prompt", f"the prompt contains {token}"))
+        for prompt, row in zip(prompt_set.prompts, prompt_set.rows, strict=True)
+        if (token := next(filter(None, (find_chat_token(message.content) for message in prompt.messages)), None))
+    ]
+    if found and chat is not None and chat.render(found[0][0].messages).strip() == found[0][0].text:
+        return []
+    return [finding for _, finding in found]
 
 
 def _find_leaks(prompt_set: PromptSet) -> list[DroppedRow]:

@@ -29,6 +29,7 @@ from spo_data.prompts.template import tool_wording
 from spo_data.provenance import DatasetRecord, GraderRecord, PolicyRecord, ToolsRecord
 from spo_data.run.manifest import Manifest, package_versions
 from spo_pipelines.prompt_checks import examine
+from spo_pipelines.prompt_notes import REMEDIES, make_notes
 from spo_pipelines.prompt_source import LoadedPrompts
 
 # Engine arguments that change how fast samples are drawn, but not which; all others are part of the policy.
@@ -77,6 +78,8 @@ class SamplingPlan:
     chat: Chat
     leaks: tuple[DroppedRow, ...]
     """The prompts that state their own ground truth; they are sampled nevertheless."""
+    notes: tuple[str, ...]
+    """What to do about kinds of findings, one sentence each, as `check` prints it."""
     manifest: Manifest
 
     @property
@@ -106,6 +109,7 @@ class SamplingPlan:
             "duplicates": self.prompt_set.n_duplicates,
             "dropped": self.prompt_set.dropped_by_reason(),
             "leaks": len(self.leaks),
+            "notes": list(self.notes),
             "prompts": len(self.prompt_set.prompts),
             "samples": self.n_samples,
             "token_bound": self.token_bound,
@@ -159,7 +163,11 @@ async def plan_sampling(
         refuse_stops(options.sampling.stop)
     chat = replace(chat, wording=tool_wording(prompt_set.template.name, with_tools=options.tools.enabled))
     context_length = options.engine.max_model_len or chat.context_length
-    examined = await examine(prompt_set, pool, chat, context_length, skip_golds=options.skip_check, checked=checked)
+    verifier = loaded.grader.verifier
+    examined = await examine(
+        prompt_set, pool, chat, context_length, verifier=verifier, skip_golds=options.skip_check, checked=checked
+    )
+    notes = make_notes(prompt_set, examined, verifier, options.command)
     prompt_set = prompt_set.without(examined.unusable)
     if not prompt_set.prompts:
         reasons = ", ".join(f"{count} {reason}" for reason, count in prompt_set.dropped_by_reason().items())
@@ -167,6 +175,7 @@ async def plan_sampling(
         raise UserError(
             f"--dataset {wanted.dataset}: no prompt is left to sample ({reasons}; row {last.row}: {last.detail})"
             + ("; --skip-check trusts the ground truths" if last.reason == Verdict.GOLD_UNPARSEABLE else "")
+            + (f"; these rows {REMEDIES[last.reason]}" if last.reason in REMEDIES else "")
         )
     rows_left = set(prompt_set.rows)
     dataset = DatasetRecord(
@@ -187,6 +196,7 @@ async def plan_sampling(
         context_length=context_length,
         preview=chat.render(prompt_set.prompts[0].messages),
         chat=chat,
+        notes=notes,
         leaks=tuple(leak for leak in examined.leaks if leak.row in rows_left),
         manifest=_make_manifest(
             options, _make_policy(options, model, prompt_set, chat, context_length), dataset, loaded.grader, also

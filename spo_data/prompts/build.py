@@ -17,10 +17,12 @@ from typing import Any
 
 from spo_data.errors import UserError
 from spo_data.options import PromptOptions
-from spo_data.prompts.columns import Layout, recognise, row_ground_truth, row_messages
+from spo_data.prompts.columns import Layout, recognise
 from spo_data.prompts.differences import Reading, find_read_differences
 from spo_data.prompts.identity import DroppedRow, Message, Prompt
+from spo_data.prompts.problem import Problem, read_problem
 from spo_data.prompts.rows import BadRowError, Rows, load_rows
+from spo_data.prompts.stored_json import read_stored
 from spo_data.prompts.template import AnswerTemplate, load_template
 from spo_data.text import excerpt
 
@@ -51,6 +53,10 @@ class PromptSet:
     """The dataset's name, which is the `data_source` of a row without one."""
     n_differing: int = 0
     """Duplicates with another `extra_info` or `data_source` than their prompt's first row, which no verifier reads."""
+    choices: frozenset[int] = frozenset()
+    """The rows of the prompts whose ground truth is a letter of options that the row or its prompt holds."""
+    written_options: frozenset[int] = frozenset()
+    """The rows of the prompts whose options were written into the prompt."""
 
     @property
     def n_duplicates(self) -> int:
@@ -168,16 +174,21 @@ def build_prompt_set(
     dropped: list[DroppedRow] = []
     contradictions: list[Contradiction] = []
     repeats: Counter[int] = Counter()
+    choices: set[int] = set()
+    written: set[int] = set()
     n_rows = n_differing = 0
     for number, row in chain(peeked, stream):
         n_rows += 1
         try:
             if isinstance(row, BadRowError):
                 raise row
-            prompt = _make_prompt(row, layout, answer_template, system, rows.source)
+            problem = read_problem(row, layout)
+            prompt = _make_prompt(row, problem, answer_template, system, rows.source)
         except BadRowError as error:
-            dropped.append(DroppedRow(number, str(error)))
+            dropped.append(DroppedRow(number, error.reason, error.detail))
             continue
+        choices |= {number} if problem.is_choice else set()
+        written |= {number} if problem.has_written_options else set()
         earlier, twin = first_row.setdefault(prompt.prompt_id, (number, prompt))
         if twin.ground_truth != prompt.ground_truth:
             detail = (
@@ -195,7 +206,9 @@ def build_prompt_set(
             repeats[earlier] += 1
             n_differing += (twin.extra_info, twin.data_source) != (prompt.extra_info, prompt.data_source)
     if not first_row:
-        raise UserError(f"--dataset {rows.source}: none of {n_rows} rows is a prompt ({dropped[0].reason})")
+        reasons = Counter(drop.reason for drop in dropped)
+        detail = f": {dropped[0].detail}" if dropped[0].detail else ""
+        raise UserError(f"--dataset {rows.source}: none of {n_rows} rows is a prompt ({', '.join(reasons)}{detail})")
     return PromptSet(
         tuple(prompt for _, prompt in first_row.values()),
         tuple(number for number, _ in first_row.values()),
@@ -207,23 +220,25 @@ def build_prompt_set(
         answer_template,
         rows.source,
         n_differing,
+        frozenset(choices),
+        frozenset(written),
     )
 
 
-def _make_prompt(row: Any, layout: Layout, template: AnswerTemplate, system: str | None, source: str) -> Prompt:
-    messages = template.apply(row_messages(row, layout))
+def _make_prompt(row: Any, problem: Problem, template: AnswerTemplate, system: str | None, source: str) -> Prompt:
+    messages = template.apply(problem.messages)
     if system is not None:
         messages = (Message("system", system), *(message for message in messages if message.role != "system"))
     return Prompt(
         messages=messages,
-        ground_truth=row_ground_truth(row, layout),
+        ground_truth=problem.ground_truth,
         data_source=str(row.get("data_source") or source),
         extra_info=row["task"] if source.startswith("reasoning-gym:") else _copy_extra_info(row),
     )
 
 
 def _copy_extra_info(row: Any) -> dict[str, Any] | None:
-    extra_info = row.get("extra_info")
+    extra_info = read_stored(row.get("extra_info"))
     if not isinstance(extra_info, dict) or not extra_info:
         return None
     return dict(json.loads(json.dumps(extra_info, default=str)))  # as the journal stores it

@@ -33,7 +33,11 @@ Row = Mapping[str, Any]
 
 
 class BadRowError(ValueError):
-    """One row cannot become a prompt; the message says why. The row is counted and dropped, the others are used."""
+    """One row cannot become a prompt; `reason` says why. The row is counted and dropped, the others are used."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,10 @@ def _json_rows(file: TextIO) -> Iterator[Row | BadRowError]:
                 raise
             value = error
         for row in value if is_array else [value]:
-            yield row if isinstance(row, dict) else BadRowError("not_a_json_object")
+            if isinstance(row, list) and row and all(isinstance(turn, dict) for turn in row):
+                yield {str(number): turn for number, turn in enumerate(row)}  # ORZ's rows, as datasets names them
+            else:
+                yield row if isinstance(row, dict) else BadRowError("not_a_json_object")
 
 
 def _hub(dataset: str, *, config: str | None, split: str | None, revision: str | None) -> Rows:
@@ -240,7 +247,20 @@ def _load(
         raise UserError(f"--dataset {source} cannot be read: {detail}") from error
     split = _choose_split(split, loaded, source)
     rows = loaded[split]
-    return Rows(rows, tuple(rows.column_names), source, config=config, split=split, revision=revision)
+    stream = _read_encoded(rows) if any(map(_is_decoded, rows.features.values())) else rows
+    return Rows(stream, tuple(rows.column_names), source, config=config, split=split, revision=revision)
+
+
+def _is_decoded(feature: Any) -> bool:
+    """Whether a column's type is, or holds, images, audio or video, which take packages and seconds to decode."""
+    inner = feature.values() if isinstance(feature, dict) else [getattr(feature, "feature", None)]
+    return hasattr(feature, "decode") or any(_is_decoded(each) for each in inner if each is not None)
+
+
+def _read_encoded(rows: Any) -> Iterator[Row]:
+    """Yield rows whose images are a struct of bytes and path."""
+    for batch in rows.with_format("arrow").iter(16):
+        yield from batch.to_pylist()
 
 
 def _choose_split(split: str | None, splits: Iterable[str], source: str) -> str:

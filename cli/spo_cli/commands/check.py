@@ -1,5 +1,6 @@
 """`spo-data check`: what is wrong with a dataset, before any GPU is rented."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,7 +41,8 @@ def check(
         from spo_pipelines.check import CheckOptions
         from spo_pipelines.check import check as run_check
 
-        options = CheckOptions(prompt_options, grader_options, model, model_revision, max_model_len)
+        own = ("spo-data", *sys.argv[1:])
+        options = CheckOptions(prompt_options, grader_options, model, model_revision, max_model_len, own)
         report = command.run(run_check(options))
         if as_json:
             print_json(report.as_dict())
@@ -78,6 +80,10 @@ def _print(report: "CheckReport") -> None:
     if report.longest_prompt is not None:
         facts.append(("longest", f"{report.longest_prompt:,} tokens, of a context of {report.context_length:,}"))
     print_facts(out, facts)
+    if report.notes:
+        out.print()
+    for note in report.notes:
+        out.print(f"note: {note}", markup=False, soft_wrap=True)
     if not report.offenders:
         out.print("\nclean", markup=False)
         return

@@ -63,6 +63,8 @@ class EstimateDisplay(Display):
                 f"note: {len(plan.leaks):,} prompts state their own ground truth (row {rows}):"
                 " `spo-data check` lists them"
             )
+        for note in plan.notes:
+            self._print_line(f"note: {note}")
         also = plan.manifest.also
         self._print_line(
             f"policy    temperature {sampling.temperature:g}, top_p {sampling.top_p:g}, top_k {top_k},"

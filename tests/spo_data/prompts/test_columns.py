@@ -99,7 +99,7 @@ def test_a_gold_is_read_as_stripped_text(gold: Any, text: str) -> None:
     assert row_ground_truth(row, _recognise({"question": QUESTION, "answer": "4"})) == text
 
 
-@pytest.mark.parametrize("gold", [None, "", " \n", [], ["4"], {"value": "4"}])
+@pytest.mark.parametrize("gold", [None, "", " \n", [], [""], [None], [float("nan")], '[""]'])
 def test_a_row_without_a_gold_is_bad(gold: Any) -> None:
     layout = _recognise({"question": QUESTION, "answer": "4"})
     with pytest.raises(BadRowError, match="no_ground_truth"):
@@ -136,7 +136,11 @@ def test_a_row_without_prompt_text_is_bad(prompt: Any) -> None:
         ([QUESTION], "bad_messages"),
         ([{"role": "user"}], "bad_messages"),
         ([{"role": "user", "content": None}], "bad_messages"),
-        ([{"role": "user", "content": [{"type": "text", "text": QUESTION}]}], "bad_messages"),
+        ([{"role": "user", "content": []}], "bad_messages"),
+        ([{"role": "user", "content": [{"type": "tool_use", "id": 1}]}], "bad_messages"),
+        ([{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTION}]}], "has_image"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x.png"}}]}], "has_image"),
+        ([{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}], "has_audio"),
         ([{"content": QUESTION}], "bad_messages"),
         ([{"role": "user", "content": " "}], "empty_prompt"),
         ([{"role": "system", "content": QUESTION}], "empty_prompt"),
