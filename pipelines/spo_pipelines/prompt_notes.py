@@ -42,8 +42,8 @@ def make_notes(prompt_set: PromptSet, examined: Examination, verifier: str, comm
     """Return what to say; `command` is the command line, of which the corrected one is printed."""
     counts = Counter(finding.reason for finding in (*prompt_set.dropped, *examined.bad_golds))
     notes = [f"{counts[reason]:,} rows {remedy} ({reason})" for reason, remedy in REMEDIES.items() if counts[reason]]
-    rows = set(prompt_set.rows)
-    if written := len(prompt_set.written_options & rows):
+    left = prompt_set.without(examined.unusable)
+    if written := len(left.written_options.intersection(left.rows)):
         notes.append(f'{written:,} prompts got the options of their rows, as lines "A. …", and "{ASK}"')
     if examined.chat_tokens:
         notes.append(
@@ -52,7 +52,7 @@ def make_notes(prompt_set: PromptSet, examined: Examination, verifier: str, comm
             " model's template is written around them: name a column with the bare problem (--prompt-column), or sample"
             " them as they are, with --template none and a --chat-template FILE that is {{ messages[0].content }}"
         )
-    return (*notes, *_note_letters(prompt_set, verifier, command))
+    return (*notes, *_note_letters(left, verifier, command))
 
 
 def _note_letters(prompt_set: PromptSet, verifier: str, command: Sequence[str]) -> list[str]:

@@ -21,6 +21,8 @@ class ImportReport:
     files: SourceFiles
     layout: str
     """A key of `NAMES`."""
+    column: str
+    """The column of the values; empty if the layout has more than one column of them."""
     folder: Path
     prompts: int
     samples: int
@@ -56,9 +58,10 @@ def import_card(imported: ImportReport, kind: str) -> str:
         else "\n* the prompts are decoded transcripts: their ids do not join with those of a training dataset"
     )
     left_out += f"\n* {imported.unfinished:,} unfinished prompts of the run, not here" if imported.unfinished else ""
+    column = f" from the column `{imported.column}`" if imported.column else ""
     body = f"""# Imported offline values
 
-{kind[0].upper()}{kind[1:]}, imported by spo-data from `{files.source}`{commit}.
+{kind[0].upper()}{kind[1:]}{column}, imported by spo-data from `{files.source}`{commit}.
 
 * {imported.prompts:,} prompts with a value, {imported.samples:,} responses
 * {imported.no_value:,} prompts without a graded response, {imported.ungraded:,} ungraded responses{left_out}{joined}

@@ -62,9 +62,11 @@ def import_values(
     revision: str | None = None,
     training: PromptOptions | None = None,
     model: str | None = None,
+    value_column: str | None = None,
 ) -> ImportReport:
     """Read a file, glob, folder or Hub dataset, and write the folder `out`.
 
+    `value_column` names the column of pass rates, if there are several or if it is called otherwise.
     `training` and `model` are the prompts and the model of a validation dump, whose inputs are then matched with them.
     """
     check_free(out)
@@ -72,7 +74,9 @@ def import_values(
         raise UserError("give --dataset and --model together: the model's chat template renders the training prompts")
     files = find_files(source, revision)
     layout = "dump" if files.format == ".jsonl" else "own"
-    columns = recognise_layout(files) if files.format == ".parquet" else None
+    if value_column is not None and files.format != ".parquet":
+        raise UserError(f"--value-column {value_column}: {source} is no parquet, and only tables have columns")
+    columns = recognise_layout(files, value_column) if files.format == ".parquet" else None
     if columns is not None:
         layout = columns.name
     if training is not None and layout != "dump":
@@ -106,6 +110,7 @@ def _copy_own(files: SourceFiles, out: Path) -> ImportReport:
         imported = ImportReport(
             files=files,
             layout="own",
+            column="",
             folder=out,
             prompts=len(values),
             samples=sum(_count_rows(path) for path in samples),
@@ -153,6 +158,7 @@ def _write_folder(
             imported = ImportReport(
                 files=files,
                 layout=layout,
+                column="" if columns is None else columns.column,
                 folder=out,
                 prompts=len(table),
                 samples=store.n_draws if store.n_responses else 0,

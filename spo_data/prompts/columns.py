@@ -126,7 +126,7 @@ def row_ground_truth(row: Mapping[str, Any], layout: Layout) -> str:
 
 
 def gold_value(row: Mapping[str, Any], answer_column: str) -> Any:
-    """Return the value of the answer column; of a list of one, or of a JSON list of one text, the element."""
+    """Return the value of the answer column; of a list of one text or number, the element."""
     value = reach(row, answer_column)
     if isinstance(value, str):
         stored = read_stored(value)  # [1, 2] is an interval, but ["5"] is a list
@@ -135,7 +135,8 @@ def gold_value(row: Mapping[str, Any], answer_column: str) -> Any:
         return value
     items = [item for item in value if item is not None and item == item and item != ""]
     distinct = [item for number, item in enumerate(items) if item not in items[:number]]
-    return distinct[0] if len(distinct) == 1 else distinct or None
+    is_one = len(distinct) == 1 and not isinstance(distinct[0], (list, dict))
+    return distinct[0] if is_one else distinct or None
 
 
 def reach(row: Mapping[str, Any], column: str) -> Any:

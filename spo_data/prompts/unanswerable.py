@@ -19,12 +19,12 @@ COMPARING = ("math-verify", "dapo", "exact", "choice")
 _TEST_KEYS = {"inputs", "outputs", "input_output", "test_cases", "testcases", "fn_name", "functional", "assert_case"}
 _CONSTRAINT_KEYS = {"func_name", "instruction_id", "instruction_id_list", "constraint", "constraints", "kwargs"}
 _CODE = re.compile(
-    r"```|\A\s*(?:#include\s*[<\"]|(?:async )?def \w+\s*\(|class \w+\s*[:({]|import [\w.]+(?: as \w+)?\s*$"
+    r"```|\A\s*(?:#include\s*[<\"]|(?:async )?def \w+\s*\(|class \w+\s*[:({]|import [\w.]+(?: as \w+)?[ \t]*\n"
     r"|from [\w.]+ import \w|public (?:class|static) |static \w+ \w+\(|function \w*\s*\([^()]*\)\s*\{"
     r"|SELECT\b[\s\S]+\bFROM\b)|^[ \t]+return\b",
     re.MULTILINE,
 )
-_TESTS = re.compile(r"^\s*assert\s[^\n]*(?:==|\(|\bis\b|\bin\b)|\bdef (?:test_\w+|check)\s*\(", re.MULTILINE)
+_TESTS = re.compile(r"^[ \t]*assert\s[^\n]*(?:==|\(|\bis\b|\bin\b)|\bdef (?:test_\w+|check)\s*\(", re.MULTILINE)
 _DRESSING = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{([^{}]*)\}")
 _NO_ANSWER = re.compile(
     r"n/a|n\.a|null|nan|proof|notfound|not found|tbd|todo|unanswered|omitted"

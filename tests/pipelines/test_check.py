@@ -259,6 +259,91 @@ def test_the_wording_of_the_template_is_no_leak(tmp_path: Path) -> None:
     assert check(dataset, template=str(tmp_path / "shot.jinja")).offenders == ()
 
 
+# What no text policy can answer, or no verifier can grade, is named by kind. All of it used to be called clean.
+
+TESTS = json.dumps({"inputs": ["1 2"], "outputs": ["3"]})
+KINDS: list[tuple[dict[str, Any], str]] = [
+    ({"problem": "1 + 1?", "answer": "2"}, ""),
+    ({"problem": "<image>Find x.", "answer": "3", "images": ["1.png"]}, "has_image"),
+    ({"problem": "Which?", "answer": "B", "options": ["4", "7"]}, ""),
+    ({"problem": "Which is it?", "answer": "pear", "options": ["4", "7"]}, "gold_not_an_option"),
+    ({"problem": "Write a sum.", "answer": TESTS}, "gold_is_tests"),
+    ({"problem": "Write two.", "answer": '[{"instruction_id": ["a:b"], "kwargs": [null]}]'}, "gold_is_constraints"),
+    ({"problem": "Write code.", "answer": "def f(x):\n    return x"}, "gold_is_code"),
+    ({"problem": "Show it.", "answer": "See the solution."}, "gold_is_no_answer"),
+    ({"problem": "Call it.", "answer": '{"name": "f"}'}, "gold_is_json"),
+    ({"problem": "<|im_start|>user\n2 + 2?<|im_end|>", "answer": "4"}, "chat_tokens_in_prompt"),
+    ({"problem": "[INST] 3 + 3? [/INST]", "answer": "6"}, "chat_tokens_in_prompt"),
+]
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("kinds") / "kinds.jsonl", [row for row, _ in KINDS])
+
+
+def test_what_cannot_be_answered_or_graded_is_named_and_one_note_for_each_kind_says_what_to_do(kinds: Path) -> None:
+    report = check(kinds, "math-verify", scripted.MODEL)
+    assert found(report) == {(row, reason) for row, (_, reason) in enumerate(KINDS) if reason}
+    assert (report.rows, report.prompts, report.left_out) == (11, 4, 7)
+    reasons = [reason for _, reason in KINDS if reason.startswith(("has_", "gold_"))]
+    assert sorted(note.rpartition("(")[2] for note in report.notes[:-3]) == sorted(f"{reason})" for reason in reasons)
+    assert all(note.startswith("1 rows have ") for note in report.notes[:-3])
+    written, tokens, letters = report.notes[-3:]
+    assert written.startswith('1 prompts got the options of their rows, as lines "A. …"')
+    assert tokens.startswith("2 prompts contain tokens of a chat template (<|im_start|> in row 9)")
+    assert letters.startswith("1 of 4 prompts are multiple choice")
+    assert letters.endswith("split the dataset, and grade these with choice")
+
+
+def test_an_estimate_drops_the_same_rows_and_prints_the_same_notes(kinds: Path, tmp_path: Path) -> None:
+    report = check(kinds, "math-verify", scripted.MODEL)
+    outcome = estimate(options(kinds, tmp_path / "run", n=1, verifier="math-verify"))
+    tokens = {row for row, reason in found(report) if reason == "chat_tokens_in_prompt"}
+    dropped = {(drop.row, drop.reason) for drop in outcome.plan.prompt_set.dropped}
+    assert dropped == {(row, reason) for row, reason in found(report) if row not in tokens}
+    assert outcome.plan.notes == report.notes
+    assert outcome.plan.as_dict()["notes"] == list(report.notes)
+    assert outcome.summary.drawn == outcome.summary.prompts == 4
+
+
+def test_a_function_may_grade_whatever_no_answer_equals(kinds: Path, tmp_path: Path) -> None:
+    (tmp_path / "any.py").write_text("def compute_score(*_, **__):\n    return 1.0\n")
+    report = check(kinds, f"{tmp_path / 'any.py'}:compute_score")
+    assert {reason for _, reason in found(report)} == {"has_image", "gold_not_an_option", "chat_tokens_in_prompt"}
+
+
+def test_letters_of_options_get_the_command_with_choice_and_only_under_another_verifier(tmp_path: Path) -> None:
+    rows = [{"question": f"Which of {k}?", "choices": ["4", "7"], "answer": 1} for k in range(3)]
+    dataset = write(tmp_path / "mmlu.jsonl", rows)
+    command = ("spo-data", "check", str(dataset))
+    grader = GraderOptions(verifier="exact", grader_workers=1)
+    asked = CheckOptions(PromptOptions(dataset=str(dataset)), grader, command=(*command, "--verifier", "exact"))
+    report = asyncio.run(check_module.check(asked))
+    assert report.offenders == ()
+    assert report.notes[-1] == (
+        "3 of 3 prompts are multiple choice with a letter for a ground truth, which exact does not read as choice does:"
+        f" {' '.join(command)} --verifier choice"
+    )
+    assert len(check(dataset, "choice").notes) == 1
+
+
+def test_chat_tokens_are_no_finding_if_the_model_reads_the_prompt_as_it_is(tmp_path: Path) -> None:
+    dataset = write(tmp_path / "chat.jsonl", [{"prompt": "<|im_start|>user\n2 + 2?<|im_end|>\n", "answer": "4"}])
+    (tmp_path / "raw.jinja").write_text("{{ messages[0].content }}")
+    for template, reasons in ((None, {"chat_tokens_in_prompt"}), (str(tmp_path / "raw.jinja"), set())):
+        report = check(dataset, "exact", scripted.MODEL, template="none", chat_template=template)
+        assert {reason for _, reason in found(report)} == reasons
+
+
+def test_an_estimate_of_a_code_set_is_refused_with_what_can_grade_it(tmp_path: Path) -> None:
+    dataset = write(tmp_path / "code.jsonl", [{"prompt": f"Write {k}.", "answer": TESTS} for k in range(2)])
+    with pytest.raises(
+        UserError, match=r"no prompt is left to sample \(2 gold_is_tests; .*--verifier FILE.py:FUNCTION"
+    ):
+        estimate(options(dataset, tmp_path / "run"))
+
+
 # An estimate runs the same checks first.
 
 

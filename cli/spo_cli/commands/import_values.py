@@ -33,6 +33,10 @@ def import_values(
     ],
     out: Annotated[Path, typer.Option(help="Folder to write; a new or empty one.")],
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit, if FILE-OR-ID is a Hub id.")] = None,
+    value_column: Annotated[
+        str | None,
+        typer.Option(help="Column of pass rates, if there are several, or if its name is not pass_rate or solve_rate."),
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(
@@ -56,7 +60,7 @@ def import_values(
 
         from spo_data.formats.import_values import import_values as run_import
 
-        imported = run_import(source, out, revision=revision, training=training, model=model)
+        imported = run_import(source, out, revision=revision, training=training, model=model, value_column=value_column)
         if as_json:
             print_json(_as_dict(imported))
         else:
@@ -71,6 +75,7 @@ def _as_dict(imported: "ImportReport") -> dict[str, object]:
         "files": len(files.files),
         "not_read": list(files.not_read),
         "layout": imported.layout,
+        "column": imported.column or None,
         "folder": str(imported.folder),
         "prompts": imported.prompts,
         "samples": imported.samples,
@@ -96,7 +101,7 @@ def _print(imported: "ImportReport") -> None:
     scores = ", ".join(f"{count:,} prompts have {n}" for n, count in imported.scores.items())
     facts = [
         ("source", f"{files.source}{f' at {files.revision}' if files.revision else ''}{number}"),
-        ("read as", NAMES[imported.layout]),
+        ("read as", NAMES[imported.layout] + (f", from the column {imported.column}" if imported.column else "")),
         ("prompts", f"{imported.prompts:,} with a value; scores: {scores or 'none'}"),
     ]
     if imported.repeated:

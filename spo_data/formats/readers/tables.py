@@ -7,7 +7,7 @@
 |---|---|
 | `a-star-po` | verl's, `response_0` …, `eval_0` … |
 | `open-r1` | a prompt, `pass_rate_rewards` (floats, NaN if a response was not graded), `pass_rate_generations` |
-| `pass-rate` | a prompt and one numeric `pass_rate…` column: a value without the scores it comes from |
+| `pass-rate` | a prompt and one column of pass rates (`readers.rates`): a value without the scores it comes from |
 | `verl` | verl's, with `prompt_id` and `value` in `extra_info`: a value without the scores it comes from |
 
 All files of a source have one layout. Otherwise a column that only some files have would be lost in the others.
@@ -22,10 +22,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from spo_data.errors import UserError
 from spo_data.formats.readers.draws import ForeignDraw, FoundPrompt, LeftOut, read_score
+from spo_data.formats.readers.rates import OPTION, find_fractions, find_rate_column, is_rate_column, read_rate
 from spo_data.formats.readers.sources import SourceFile, SourceFiles
-from spo_data.prompts.columns import Layout, recognise, row_ground_truth, row_messages
+from spo_data.prompts.columns import Layout, recognise, row_messages
 from spo_data.prompts.identity import Prompt
+from spo_data.prompts.problem import read_problem, refuse_media
 from spo_data.prompts.rows import BadRowError
+from spo_data.prompts.stored_json import read_stored
 from spo_data.provenance import Completeness, Provenance
 from spo_data.values.parquet import open_parquet
 from spo_data.values.schema import read_completeness, read_provenance
@@ -39,7 +42,7 @@ ROWS_AT_ONCE = 100
 """Rows that are Python objects at a time: each may hold dozens of long responses."""
 MOST_SCORES = 2**31 - 1
 """The largest number that the column `n_valid` holds."""
-REWARDS, GENERATIONS, RATE = "pass_rate_rewards", "pass_rate_generations", "pass_rate"
+REWARDS, GENERATIONS = "pass_rate_rewards", "pass_rate_generations"
 VERL = Layout("verl", "prompt", "reward_model.ground_truth", True)
 
 
@@ -65,13 +68,16 @@ class ValueLayout:
         return f"{self.name} with eval_0 to eval_{self.n - 1}" if self.n else self.name
 
 
-def recognise_layout(files: SourceFiles) -> ValueLayout:
-    """The layout of all parquet files; raises UserError if it is unknown, with the columns, or if two files differ."""
+def recognise_layout(files: SourceFiles, value_column: str | None = None) -> ValueLayout:
+    """The layout of all parquet files; raises UserError if it is unknown, with the columns, or if two files differ.
+
+    `value_column` is a column of pass rates that the user names.
+    """
     first, *others = files.files
-    layout = _recognise_file_layout(first)
+    layout = _recognise_file_layout(first, value_column)
     for file in others:
         try:
-            found = _recognise_file_layout(file)
+            found = _recognise_file_layout(file, value_column)
         except UserError as error:
             raise UserError(f"{error}; {first.name} is {layout}") from error
         if found != layout:
@@ -98,9 +104,9 @@ def read_dataset(files: SourceFiles, layout: ValueLayout) -> Iterator[FoundPromp
                 yield LeftOut(f"are not a prompt: {error}", where)
                 continue
             if layout.column:
-                value = read_score(row[layout.column], f"{where}: {layout.column}")
+                value, n = read_rate(row[layout.column], f"{where}: {layout.column}")
                 missing = LeftOut("have no pass rate", where, prompt.text)
-                yield missing if value is None else FoundPrompt(prompt, (), where, where, value)
+                yield missing if value is None else FoundPrompt(prompt, (), where, where, value, n)
                 continue
             if layout.name == "verl":
                 yield _read_verl_value(prompt, row["extra_info"] or {}, where)
@@ -109,32 +115,26 @@ def read_dataset(files: SourceFiles, layout: ValueLayout) -> Iterator[FoundPromp
             yield FoundPrompt(prompt, draws, where, where) if draws else LeftOut("have no draws", where, prompt.text)
 
 
-def _recognise_file_layout(file: SourceFile) -> ValueLayout:
-    import pyarrow as pa
-
+def _recognise_file_layout(file: SourceFile, value_column: str | None) -> ValueLayout:
     schema = _read_schema(file)
     names = set(schema.names)
-    if "prompt_id" in names or {"prompt", "vhat"} <= names:
-        return ValueLayout("own")
-    if n := _count_evals(names, file.name):
-        return ValueLayout("a-star-po", n=n)
-    if REWARDS in names:
-        return ValueLayout("open-r1")
-    is_number = {
-        field.name: pa.types.is_floating(field.type) or pa.types.is_integer(field.type)
-        for field in schema
-        if field.name.startswith(RATE)
-    }
-    rates = [name for name, numeric in is_number.items() if numeric]
-    if len(rates) == 1:
-        return ValueLayout("pass-rate", column=rates[0])
-    if rates:
-        raise UserError(f"{file.name} has several pass rates, {', '.join(rates)}: keep one of the columns")
+    if value_column is None:
+        if "prompt_id" in names or {"prompt", "vhat"} <= names:
+            return ValueLayout("own")
+        if n := _count_evals(names, file.name):
+            return ValueLayout("a-star-po", n=n)
+        if REWARDS in names:
+            return ValueLayout("open-r1")
+    if (column := find_rate_column(schema, file.name, value_column)) is not None:
+        return ValueLayout("pass-rate", column=column)
     if _has_verl_values(schema):
         return ValueLayout("verl")
+    fractions = find_fractions(schema.names, list(islice(_read_rows(file), ROWS_AT_ONCE)))
     raise UserError(
         f"{file.name} has the columns {', '.join(schema.names)}: neither prompt and vhat, nor response_i and eval_i,"
-        f" nor {REWARDS}, nor one numeric {RATE}… column, nor verl's prompt and extra_info with prompt_id and value"
+        f" nor {REWARDS}, nor one column of a pass rate or solve rate, nor verl's prompt and extra_info with prompt_id"
+        f" and value; {OPTION} names a column of pass rates"
+        + (f", such as {fractions} if its fractions are solved of sampled" if fractions else "")
     )
 
 
@@ -229,7 +229,9 @@ def _find_prompt_layout(files: SourceFiles) -> Layout:
 
 
 def _recognise_prompt_layout(file: SourceFile, first: Sequence[Mapping[str, Any]]) -> Layout:
-    columns = [name for name in _read_schema(file).names if not name.startswith(RATE)]
+    columns = [
+        name for name in _read_schema(file).names if not is_rate_column(name) and name not in (REWARDS, GENERATIONS)
+    ]
     try:
         return recognise(columns, first)
     except UserError:
@@ -246,12 +248,13 @@ def _describe_columns(layout: Layout) -> str:
 
 def _read_prompt(row: Mapping[str, Any], layout: Layout) -> Prompt:
     messages = row_messages(row, layout)
+    refuse_media(row, messages)
     try:
-        ground_truth = row_ground_truth(row, layout)
+        messages, ground_truth, *_ = read_problem(row, layout)
     except BadRowError:
         ground_truth = ""  # unknown, which scores do not need
     prompt = Prompt(messages, ground_truth, str(row.get("data_source") or ""))
-    extra_info = row.get("extra_info")
+    extra_info = read_stored(row.get("extra_info"))
     if not isinstance(extra_info, dict):
         return prompt
     kept = without_ours(json.loads(json.dumps(extra_info, default=str)), prompt.prompt_id)

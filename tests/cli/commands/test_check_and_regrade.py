@@ -143,6 +143,20 @@ def test_check_prints_fifty_offenders_and_counts_the_rest(tmp_path: Path) -> Non
     assert len(json.loads(check(tmp_path / "empty.jsonl", "--json")["stdout"])["offenders"]) == 60
 
 
+def test_check_and_estimate_print_each_note_as_one_line_with_a_command_that_works(tmp_path: Path) -> None:
+    rows = [{"question": f"Which of {k}?", "choices": ["4", "7"], "answer": 1} for k in range(3)]
+    (tmp_path / "mmlu.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ended = check(tmp_path / "mmlu.jsonl", width=80)
+    (line,) = (line for line in ended["stdout"].splitlines() if line.endswith("--verifier choice --grader-workers 1"))
+    assert line.startswith("note: 3 of 3 prompts are multiple choice")
+    assert call(*shlex.split(line.rpartition(": ")[2])[1:])["status"] == 0
+    argv = ["--model", scripted.MODEL, "--dataset", tmp_path / "mmlu.jsonl", "--out", tmp_path / "run", "--dry-run"]
+    printed = call("estimate", *argv, "--verifier", "exact", "--grader-workers", "1")["stderr"].splitlines()
+    assert [note.partition(", which")[0] for note in printed if note.startswith("note: 3 of 3")] == [
+        line.partition(", which")[0]
+    ]
+
+
 # regrade.
 
 

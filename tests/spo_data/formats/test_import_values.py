@@ -418,8 +418,11 @@ def test_a_star_evals_may_be_booleans(tmp_path: Path) -> None:
         ([rated(" ")], r"has no values \(1 rows are not a prompt: empty_prompt\)"),
         ([{"text": "a", "pass_rate_rewards": [1.0]}], "no known prompt column in text"),
         ([{"prompt": "a", "pass_rate": 1.5}], r"row 0: pass_rate: score 1.5 is not in \[0, 1\]"),
-        ([{"prompt": "a", "pass_rate": 1.0, "pass_rate_2": 0.0}], "several pass rates, pass_rate, pass_rate_2"),
-        ([{"prompt": "a", "pass_rate": "high"}], "has the columns prompt, pass_rate: neither"),
+        ([{"prompt": "a", "pass_rate": 1.0, "pass_rate_2": 0.0}], "pass_rate, pass_rate_2: choose one with --value-c"),
+        ([{"prompt": "a", "pass_rate": "high"}], r"row 0: pass_rate: 'high' is no pass rate \(0.75, 75% or 6/8\)"),
+        ([{"prompt": "a", "pass_rate": "9/8"}], r"row 0: pass_rate: '9/8' is more than 1"),
+        ([{"prompt": "a", "pass_rate": "120%"}], r"row 0: pass_rate: score 1.2 is not in \[0, 1\]"),
+        ([{"prompt": "a", "pass_rate": True}], "has the columns prompt, pass_rate: neither"),
         (
             [{"prompt": "a", "pass_rate": 0.5}, {"prompt": "a ", "pass_rate": 0.25}],
             "the same prompt has two values: .*row 0 says 0.5, .*row 1 says 0.25",

@@ -412,3 +412,26 @@ def test_offline_mode_is_one_line_though_the_cache_has_the_rows(hub: "Hub", answ
     assert answers["default"]["rows"]
     (answer,) = hub.ask({"offline": _load("acme/math")}, HF_HUB_OFFLINE="1").values()
     assert "acme/math: no such file or folder, not in the cache, and HF_HUB_OFFLINE is set" in answer["user_error"]
+
+
+def test_images_are_not_decoded_while_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row with an image raised an ImportError without Pillow, and took milliseconds with it."""
+    import datasets
+
+    features = datasets.Features({"images": datasets.List(datasets.Image()), "problem": datasets.Value("string")})
+    rows = [
+        {"images": [{"bytes": b"no png", "path": None}], "problem": "<image>?"},
+        {"images": [], "problem": "1 + 1?"},
+    ]
+    datasets.Dataset.from_list(rows, features=features).to_parquet(str(tmp_path / "a.parquet"))
+    monkeypatch.setattr(datasets.Image, "decode_example", None)
+    assert _rows(load_rows(str(tmp_path / "a.parquet"))) == rows
+
+
+def test_a_json_row_that_is_a_list_of_turns_has_numbers_for_columns(tmp_path: Path) -> None:
+    """ORZ's file holds one list of two turns for each problem."""
+    turns = [{"from": "human", "value": "1 + 1?"}, {"from": "assistant", "ground_truth": {"value": "2"}}]
+    (tmp_path / "orz.json").write_text(json.dumps([turns, [1, 2]]))
+    first, bad = load_rows(str(tmp_path / "orz.json")).rows
+    assert first == {"0": turns[0], "1": turns[1]}
+    assert isinstance(bad, BadRowError)
