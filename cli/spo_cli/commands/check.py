@@ -30,7 +30,7 @@ def check(
     grader: GivenOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report, with every offender, as JSON.")] = False,
 ) -> None:
-    """Check a dataset: ground truths, contradictions, empty and over-long prompts, answers that leak into prompts.
+    """Check a dataset: ground truths, contradictions, images, empty and over-long prompts, leaked answers, chat tokens.
 
     Exit status: 0 for a clean dataset, 2 for offenders.
     """
