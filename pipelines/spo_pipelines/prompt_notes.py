@@ -15,11 +15,11 @@ from spo_pipelines.command_line import set_option
 from spo_pipelines.prompt_checks import Examination
 
 _OWN_FUNCTION = "grade them with a function of your own, --verifier FILE.py:FUNCTION"
+_TEXT_ONLY = "and the policy reads text only: leave these rows out, or the column if no problem needs it"
 REMEDIES = {
-    "has_image": "have an image, and the policy reads text only: leave these rows out, or accept with --allow-missing",
-    "has_video": "have a video, and the policy reads text only: leave these rows out, or accept with --allow-missing",
-    "has_audio": "have a recording, and the policy reads text only: leave these rows out, or accept with"
-    " --allow-missing",
+    "has_image": f"have an image, {_TEXT_ONLY}",
+    "has_video": f"have a video, {_TEXT_ONLY}",
+    "has_audio": f"have a recording, {_TEXT_ONLY}",
     "gold_not_an_option": "have options, but a ground truth that names none of them: name the column of the letter, the"
     " number from 0 or the text of the correct one with --answer-column",
     "gold_names_two_options": "have a ground truth that names two of their options: correct these rows",

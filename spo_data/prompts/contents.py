@@ -62,8 +62,8 @@ def read_content(content: Any) -> str | None:
     return "\n".join(_read_part(part) for part in content)
 
 
-def find_media(row: Mapping[str, Any], text: str) -> str | None:
-    """Return `has_image`, `has_video` or `has_audio` if a column of the row holds one; `text` is the row's prompt.
+def refuse_media(row: Mapping[str, Any], text: str) -> None:
+    """Raise BadRowError, such as `has_image`, if a column of the row holds an image; `text` is the row's prompt.
 
     An empty column is no image: datasets with both kinds of rows have one. A value that does not look like an image,
     such as a number, counts only if the prompt says `<image>`.
@@ -72,11 +72,11 @@ def find_media(row: Mapping[str, Any], text: str) -> str | None:
     for column, value in row.items():
         kind = _media_kind(column)
         if kind is None:
-            if isinstance(value, Mapping) and set(value) == {"bytes", "path"} and any(value.values()):
-                return "has_image"
-        elif _looks_like_media(read_stored(value)) or (placeholder and value):
-            return f"has_{kind}"
-    return None
+            is_media = isinstance(value, Mapping) and set(value) == {"bytes", "path"} and any(value.values())
+        else:
+            is_media = _looks_like_media(read_stored(value)) or bool(placeholder and value)
+        if is_media:
+            raise BadRowError(f"has_{kind or 'image'}", f"in the column {column}; the policy reads text only")
 
 
 @lru_cache(maxsize=1024)

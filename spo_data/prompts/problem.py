@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 from spo_data.prompts.choices import find_options, letter_prompt, shows_letters
 from spo_data.prompts.columns import Layout, gold_value, row_ground_truth, row_messages
-from spo_data.prompts.contents import find_media
+from spo_data.prompts.contents import refuse_media
 from spo_data.prompts.identity import Message
-from spo_data.prompts.rows import BadRowError
 
 _LETTER = re.compile(r"\(?[A-J]\)?\.?")
 
@@ -30,7 +29,7 @@ class Problem(NamedTuple):
 def read_problem(row: Mapping[str, Any], layout: Layout) -> Problem:
     """Return a row's problem; raises BadRowError with the reason if it is none that a text policy can answer."""
     messages = row_messages(row, layout)
-    refuse_media(row, messages)
+    refuse_media(row, "\n".join(message.content for message in messages))
     ground_truth = row_ground_truth(row, layout)
     *before, last = messages
     options = find_options(row, layout.answer_column, last.content)
@@ -39,12 +38,6 @@ def read_problem(row: Mapping[str, Any], layout: Layout) -> Problem:
         return Problem(messages, ground_truth, is_choice_gold(ground_truth) and shows_letters(last.content), False)
     text, letter = lettered
     return Problem((*before, Message(last.role, text)), letter, True, text != last.content)
-
-
-def refuse_media(row: Mapping[str, Any], messages: tuple[Message, ...]) -> None:
-    """Raise BadRowError, such as `has_image`, if a row has more than its text."""
-    if (reason := find_media(row, "\n".join(message.content for message in messages))) is not None:
-        raise BadRowError(reason, "the policy reads text only")
 
 
 def is_choice_gold(ground_truth: str) -> bool:

@@ -26,7 +26,7 @@ from spo_data.formats.readers.rates import OPTION, find_fractions, find_rate_col
 from spo_data.formats.readers.sources import SourceFile, SourceFiles
 from spo_data.prompts.columns import Layout, recognise, row_messages
 from spo_data.prompts.identity import Prompt
-from spo_data.prompts.problem import read_problem, refuse_media
+from spo_data.prompts.problem import read_problem
 from spo_data.prompts.rows import BadRowError
 from spo_data.prompts.stored_json import read_stored
 from spo_data.provenance import Completeness, Provenance
@@ -248,10 +248,11 @@ def _describe_columns(layout: Layout) -> str:
 
 def _read_prompt(row: Mapping[str, Any], layout: Layout) -> Prompt:
     messages = row_messages(row, layout)
-    refuse_media(row, messages)
     try:
         messages, ground_truth, *_ = read_problem(row, layout)
-    except BadRowError:
+    except BadRowError as error:
+        if error.reason.startswith("has_"):
+            raise
         ground_truth = ""  # unknown, which scores do not need
     prompt = Prompt(messages, ground_truth, str(row.get("data_source") or ""))
     extra_info = read_stored(row.get("extra_info"))

@@ -168,7 +168,7 @@ def test_a_row_with_an_image_is_dropped(row: dict[str, Any], reason: str) -> Non
 
 
 def test_a_dataset_of_images_alone_is_refused_and_says_why() -> None:
-    with pytest.raises(UserError, match=r"none of 1 rows is a prompt \(has_image: the policy reads text only\)"):
+    with pytest.raises(UserError, match=r"none of 1 rows is a prompt \(has_image: in the column images; the policy"):
         _set({"problem": "<image>Find x.", "images": [PNG], "answer": "3"})
 
 
