@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from spo_data.prompts.stored_json import read_stored
 
-COMPARING = ("math-verify", "dapo", "exact", "choice")
+COMPARING = ("math-verify", "math-verify-plain", "dapo", "exact", "choice")
 """The verifiers that compare an answer with a ground truth; others may read a ground truth in their own way."""
 _TEST_KEYS = {"inputs", "outputs", "input_output", "test_cases", "testcases", "fn_name", "functional", "assert_case"}
 _CONSTRAINT_KEYS = {"func_name", "instruction_id", "instruction_id_list", "constraint", "constraints", "kwargs"}
@@ -25,9 +25,13 @@ _CODE = re.compile(
     re.MULTILINE,
 )
 _TESTS = re.compile(r"^[ \t]*assert\s[^\n]*(?:==|\(|\bis\b|\bin\b)|\bdef (?:test_\w+|check)\s*\(", re.MULTILINE)
+_CONSTRAINT = re.compile(
+    r"(?:keywords|language|length_constraints|detectable_(?:content|format)|combination|startend|change_case"
+    r"|punctuation|paragraphs|first_word|last_word|copy|letters|count|ratio|words|sentence|format|custom):[a-z_]+"
+)
 _DRESSING = re.compile(r"\\(?:text|mathrm|textbf|mbox)\s*\{([^{}]*)\}")
 _NO_ANSWER = re.compile(
-    r"n/a|n\.a|null|nan|proof|notfound|not found|tbd|todo|unanswered|omitted"
+    r"n/a|n\.a|q\.?e\.?d|null|nan|proof|notfound|not found|tbd|todo|unanswered|omitted"
     r"|no answer(?: (?:is )?(?:provided|given|available|found))?|answer not (?:provided|given|available|found)"
     r"|not (?:provided|given|available|applicable)|(?:answers?|responses?) (?:may |will |can )?vary|various answers"
     r"|(?:the )?proof (?:is )?(?:given|below|above|omitted|follows|complete)|proof (?:problem|question|required)"
@@ -53,6 +57,8 @@ def find_unanswerable(ground_truth: str, verifier: str) -> Unanswerable | None:
         return found
     if _TESTS.search(ground_truth):
         return Unanswerable("gold_is_tests", "assertions of a program")
+    if _CONSTRAINT.fullmatch(ground_truth):
+        return Unanswerable("gold_is_constraints", "the name of a constraint that a response must meet")
     if _CODE.search(ground_truth):
         return Unanswerable("gold_is_code", "a program")
     said = _DRESSING.sub(r"\1", ground_truth).strip(" \n\t$*_.()[]\\\"'")
@@ -68,7 +74,7 @@ def _find_in_json(ground_truth: str, verifier: str) -> Unanswerable | None:
     keys, texts = set(_walk_keys(stored)), [each for each in _walk_items(stored) if isinstance(each, str)]
     if keys & _TEST_KEYS or {"input", "output"} <= keys or any(map(_TESTS.search, texts)):
         return Unanswerable("gold_is_tests", "JSON test cases")
-    if keys & _CONSTRAINT_KEYS:
+    if keys & _CONSTRAINT_KEYS or any(map(_CONSTRAINT.fullmatch, texts)):
         return Unanswerable("gold_is_constraints", "JSON constraints that a response must meet")
     if any(map(_CODE.search, texts)):
         return Unanswerable("gold_is_code", "a program")

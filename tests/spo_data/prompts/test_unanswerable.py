@@ -19,6 +19,8 @@ TESTS = [
 CONSTRAINTS = [
     json.dumps([{"instruction_id": ["length:number_words"], "kwargs": [{"num_words": 9}]}]),
     json.dumps({"func_name": "validate_paragraphs", "N": 3, "keyword_list": None}),
+    json.dumps(["punctuation:no_comma", "length_constraints:number_words"]),
+    "detectable_format:title",
 ]
 PROGRAMS = [
     "def add(a, b):\n    return a + b",
@@ -73,7 +75,16 @@ ANSWERS = [
         "[]",
         "SELECT",
     ),
-    *("The proof is in the pudding", "10:30", "unknown", "{1: 2", "[[1, 0], [0, 1]]", '["def", "return"]'),
+    *(
+        "The proof is in the pudding",
+        "10:30",
+        "a:b",
+        "x:y:z",
+        "unknown",
+        "{1: 2",
+        "[[1, 0], [0, 1]]",
+        '["def", "return"]',
+    ),
 ]
 
 
