@@ -10,7 +10,7 @@ import re
 
 from spo_data.grading.answers.extract import find_boxes
 from spo_data.grading.answers.numbers import read_number
-from spo_data.grading.answers.wording import fold
+from spo_data.grading.reading.words import fold
 
 _MARKED = (
     re.compile(r"<answer>(.{1,400}?)</answer>", re.DOTALL),

@@ -16,7 +16,7 @@ def undress(text: str) -> str:
         text = _EDGE_SPACE.sub("", text)
         if text.endswith(".") and not text.endswith(".."):
             text = text[:-1].rstrip()
-        text = text.removeprefix("\\$").strip("$€£¥`;\u201c\u201d").strip()
+        text = text.removeprefix("\\$").removesuffix("\\$").strip("$€£¥`;\u201c\u201d").strip()
         text = _COLOURED.sub(r"{\1}", text)
         for left, right in _PAIRS:
             if text.startswith(left) and text.endswith(right) and len(text) >= len(left) + len(right):
@@ -31,7 +31,7 @@ def undress(text: str) -> str:
 def to_latex(text: str) -> str:
     """The text with LaTeX for Unicode mathematics, without invisible characters, and with long runs of space as one."""
     if not text.isascii():
-        text = _ROOT.sub(r"\\sqrt{\1}", _INVISIBLE.sub("", text))
+        text = _ROOT.sub(lambda root: f"\\sqrt{_INDEX.get(root[1], '')}{{{root[2]}}}", _INVISIBLE.sub("", text))
         text = _SUPERSCRIPTS.sub(lambda run: f"^{{{run[0].translate(_FROM_SUPERSCRIPT)}}}", text.translate(_SYMBOLS))
     return _LONG_SPACE.sub(" ", text)
 
@@ -53,7 +53,8 @@ def has_balanced_braces(text: str) -> bool:
 
 
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
-_ROOT = re.compile("\u221a\\s*(\\d+|[A-Za-z]|(?<=\u221a)\\((?:[^()]*)\\))")
+_ROOT = re.compile("([\u221a\u221b\u221c])\\s*(\\d+|[A-Za-z]|(?<=[\u221a\u221b\u221c])\\((?:[^()]*)\\))")
+_INDEX = {"\u221b": "[3]", "\u221c": "[4]"}
 _SUPERSCRIPTS = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u2079\u207b]+")
 _FROM_SUPERSCRIPT = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207b", "0123456789-")
 _SYMBOLS = str.maketrans(
@@ -65,6 +66,10 @@ _SYMBOLS = str.maketrans(
         "\u00f7": r"\div ",
         "\u221e": r"\infty ",
         "\u03c0": r"\pi ",
+        **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
+        "\u3001": ",",
+        "\u2a7d": r"\le ",
+        "\u2a7e": r"\ge ",
         "\u2264": r"\le ",
         "\u2265": r"\ge ",
         "\u2260": r"\ne ",

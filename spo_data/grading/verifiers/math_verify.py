@@ -7,15 +7,15 @@ it hedges, as in "1331 and 1728", the whole hedge is the answer.
 """
 
 import re
+from dataclasses import replace
 from functools import lru_cache
 
 from spo_data.grading.answers.dressing import to_latex
 from spo_data.grading.answers.extract import extract_answer, find_last_box, strip_thinking
-from spo_data.grading.answers.math_equal import UnparseableGoldError, find_last_expression, math_equal
-from spo_data.grading.answers.number_lists import equal_lists
-from spo_data.grading.answers.numbers import equal_in_base, equal_numbers, read_number
-from spo_data.grading.answers.wording import fold, is_text
-from spo_data.grading.verdict import NO_ANSWER, Grade, Verdict, too_long
+from spo_data.grading.comparing.compare import UnparseableGoldError, compare
+from spo_data.grading.comparing.parser import find_last_expression
+from spo_data.grading.reading.read import is_text
+from spo_data.grading.verdict import COMPARED_AS_TEXT, NO_ANSWER, Grade, Verdict, too_long
 from spo_data.grading.verifiers.base import TextVerifier
 
 REMEMBERED = 20_000
@@ -64,21 +64,12 @@ def _compare(answer: str, ground_truth: str) -> Grade:
 
 
 def _grade_answer(ground_truth: str, answer: str) -> Grade:
-    gold_number, answer_number = read_number(ground_truth), read_number(answer)
-    if gold_number is not None and answer_number is not None:
-        return Grade.scored(float(equal_numbers(gold_number, answer_number)), answer)
-    same_digits = equal_in_base(ground_truth, answer)
-    if same_digits is not None:
-        return Grade.scored(float(same_digits), answer)
-    lists_equal = equal_lists(ground_truth, answer)
-    if lists_equal is not None:
-        return Grade.scored(float(lists_equal), answer)
-    if gold_number is None and is_text(ground_truth):
-        return Grade.scored(float(fold(answer) == fold(ground_truth)), answer)
     try:
-        return Grade.scored(float(math_equal(ground_truth, answer)), answer)
+        compared = compare(ground_truth, answer)
     except UnparseableGoldError as error:
         return Grade.failed(Verdict.GOLD_UNPARSEABLE, str(error), answer)
+    graded = Grade.scored(float(compared.equal), answer)
+    return replace(graded, detail=COMPARED_AS_TEXT) if compared.by_text else graded
 
 
 _grade_cached = lru_cache(maxsize=REMEMBERED)(_grade_answer)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from spo_data.grading.answers import math_equal
+from spo_data.grading.comparing import parser
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.verifiers import math_verify as math_verifier
 from spo_data.grading.verifiers.registry import load_verifier
@@ -47,7 +47,7 @@ def _forget() -> None:
     from sympy.core.cache import clear_cache
 
     math_verifier._grade_cached.cache_clear()
-    math_equal._parse_cached.cache_clear()
+    parser.parse.cache_clear()
     math_verify.parser.parse_latex_cached.cache_clear()
     clear_cache()
 

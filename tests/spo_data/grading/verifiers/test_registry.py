@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from spo_data.errors import UserError
-from spo_data.grading.answers import math_equal
 from spo_data.grading.answers.numbers import is_number
-from spo_data.grading.verdict import Verdict
+from spo_data.grading.comparing import parser
+from spo_data.grading.verdict import COMPARED_AS_TEXT, Verdict
 from spo_data.grading.verifiers.registry import RULES, VERIFIERS, load_verifier, verifier_version
 from spo_data.prompts.rows import reasoning_gym_dataset
 
@@ -197,11 +197,35 @@ def test_a_good_gold_verifies_against_itself(gold: str) -> None:
     assert (graded.verdict, graded.score) == (CORRECT, 1.0), graded
 
 
-@pytest.mark.parametrize("gold", ["", "   ", "?", "!!!", "{", "}", r"\frac{", r"\unknown"])
-def test_a_gold_that_does_not_parse_is_named_unparseable(gold: str) -> None:
+@pytest.mark.parametrize(
+    ("gold", "reason"),
+    [
+        ("", "it is empty"),
+        ("   ", "it is empty"),
+        ("$$", "it is empty"),
+        ("?", "it says that there is no answer here"),
+        ("N/A", "it says that there is no answer here"),
+        ("See the solution.", "it says that there is no answer here"),
+        ("{", "its braces do not close"),
+        (r"\frac{", "its braces do not close"),
+        ('{"inputs": ["1"]}', "it is JSON, not an answer"),
+        ("def f(x):\n    return x", "it is a program"),
+        (r"\frac{1}{0}", "it has no value"),
+    ],
+)
+def test_a_gold_that_is_no_answer_is_named_unparseable_with_its_reason(gold: str, reason: str) -> None:
     graded = load_verifier("math-verify").check_gold(gold, None)
     assert (graded.verdict, graded.score) == (UNPARSEABLE, None)
-    assert graded.detail == f"math-verify cannot parse {gold!r}"
+    assert graded.detail == f"{reason}: {gold!r}"
+
+
+@pytest.mark.parametrize("gold", [r"\unknown", r"\heartsuit 7", r"p \land q", r"\mathbb{Z}/2\mathbb{Z}"])
+def test_notation_that_is_not_read_is_compared_as_text(gold: str) -> None:
+    """Prompts with such ground truths were dropped, though the same text is the same answer."""
+    verifier = load_verifier("math-verify")
+    assert verifier.check_gold(gold, None).verdict is CORRECT
+    graded = verifier.grade(r"\boxed{\other}", gold)
+    assert (graded.verdict, graded.detail) == (Verdict.WRONG, COMPARED_AS_TEXT)
 
 
 @pytest.mark.parametrize("answer", [r"10\%", "10%", "10"])
@@ -315,7 +339,7 @@ def test_a_parser_that_runs_out_is_no_wrong_answer(error: type[Exception], monke
     """math-verify treats every exception of its parser as "no expression", which scored 0."""
     import math_verify.parser
 
-    math_equal._load_math_verify.cache_clear()
+    parser._load_math_verify.cache_clear()
 
     def failing(*_: object, **__: object) -> None:
         raise error
@@ -324,5 +348,5 @@ def test_a_parser_that_runs_out_is_no_wrong_answer(error: type[Exception], monke
     monkeypatch.setattr(math_verify.parser, "parse_expr", math_verify.parser.parse_expr)
     with pytest.raises(MemoryError):
         load_verifier("math-verify").grade(r"\boxed{\sqrt{77}}", r"\sqrt{78}", None)
-    math_equal._load_math_verify.cache_clear()
+    parser._load_math_verify.cache_clear()
     math_verify.parser.parse_latex_cached.cache_clear()

@@ -1,8 +1,7 @@
-"""Sympy expressions: their kind (number, range, unsolved equation) and whether two have the same value.
+"""Sympy expressions: their kind (number, range, false equation) and whether two have the same value.
 
     equal_values(sympify("1/2"), sympify("3/6"))            # True
-    differ_somewhere(sympify("x"), sympify("x + 1"))        # True
-    is_unsolved(Eq(2 * x, 10))                              # True
+    is_range(sympify("x > 2"))                              # True
 
 sympy is imported at the first call.
 """
@@ -24,7 +23,28 @@ def to_sympy(number: Number) -> Any:
 
 
 def equal_values(gold: Any, answer: Any) -> bool | None:
-    """Whether two numbers are equal; None unless both are finite numbers."""
+    """Whether two numbers are equal, by principal or by real odd roots; None unless both are finite numbers."""
+    decided = _equal_principal(gold, answer)
+    if decided is not False:
+        return decided
+    real = with_real_roots(gold), with_real_roots(answer)
+    return real != (gold, answer) and bool(_equal_principal(*real))
+
+
+def with_real_roots(expression: Any) -> Any:
+    r"""The expression with real odd roots of negative numbers, `\sqrt[3]{-8} = -2`; sympy's are complex."""
+    from sympy import Pow, Rational
+
+    def is_odd_root(power: Any) -> bool:
+        base, exponent = power.args
+        odd = isinstance(exponent, Rational) and exponent.q % 2 == 1 and exponent.q > 1
+        return bool(odd and base.is_number and base.is_negative)
+
+    roots = [power for power in expression.atoms(Pow) if is_odd_root(power)]
+    return expression.xreplace({root: (-1) ** root.exp.p * (-root.base) ** root.exp for root in roots})
+
+
+def _equal_principal(gold: Any, answer: Any) -> bool | None:
     from sympy import Float, Rational, simplify
 
     if not (is_constant(gold) and is_constant(answer)):
@@ -53,22 +73,13 @@ def equal_values(gold: Any, answer: Any) -> bool | None:
 _TOLERANCES = (ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE)
 
 
-def differ_somewhere(gold: Any, answer: Any) -> bool:
-    """Whether two formulas with symbols have clearly different real values at one of three points."""
-    from sympy import Expr, Float, Integer
+def with_imaginary(expression: Any) -> Any:
+    """The expression with sympy's I for the symbol i, unless it is a matrix or a set of its own kind."""
+    from sympy import Basic, I, Symbol
 
-    if not (isinstance(gold, Expr) and isinstance(answer, Expr)):
-        return False
-    symbols = sorted(gold.free_symbols | answer.free_symbols, key=str)
-    tolerance = Float(10) ** (-5 if gold.has(Float) or answer.has(Float) else 10 - DIGITS)
-    for offset in (2, 5, 9) if symbols else ():
-        point = {symbol: Integer(offset + 2 * k) for k, symbol in enumerate(symbols)}
-        first, second = (expression.xreplace(point).evalf(DIGITS) for expression in (gold, answer))
-        if not (first.is_real and second.is_real and _is_finite(first) and _is_finite(second)):
-            continue
-        if abs(first - second) > tolerance * max(abs(first), abs(second)):
-            return True
-    return False
+    if not isinstance(expression, Basic):
+        return expression
+    return expression.xreplace({symbol: I for symbol in expression.atoms(Symbol) if symbol.name == "i"})
 
 
 def is_false_equation(expression: Any) -> bool:
@@ -81,26 +92,6 @@ def is_false_equation(expression: Any) -> bool:
     return isinstance(expression, Eq) and equal_values(expression.lhs, expression.rhs) is False
 
 
-def is_relation(expression: Any) -> bool:
-    """Whether it is an equation or inequality, or several."""
-    from sympy.core.relational import Relational
-    from sympy.logic.boolalg import And
-
-    return isinstance(expression, Relational | And)
-
-
-def is_unsolved(expression: Any) -> bool:
-    """Whether it is an unsolved equation in one unknown, such as `2x = 10`: its right side is not the answer."""
-    from sympy import Abs, Eq, Symbol
-    from sympy.core.function import AppliedUndef
-
-    if not isinstance(expression, Eq):
-        return False
-    left = expression.lhs
-    names_a_size = isinstance(left, Abs) and str(left.args[0]).isupper()
-    return len(left.free_symbols) == 1 and not (isinstance(left, Symbol | AppliedUndef) or names_a_size)
-
-
 def is_range(expression: Any) -> bool:
     """Whether it restricts something to a range: an inequality, or membership in an interval."""
     from sympy import Eq, Interval, Union
@@ -111,13 +102,6 @@ def is_range(expression: Any) -> bool:
         return isinstance(expression.rhs, Interval | Union)
     parts = expression.args if isinstance(expression, And) else (expression,)
     return any(isinstance(part, Relational) and not isinstance(part, Eq) for part in parts)
-
-
-def is_collection(expression: Any) -> bool:
-    """Whether it is a tuple or a finite set."""
-    from sympy import FiniteSet, Tuple
-
-    return isinstance(expression, FiniteSet | Tuple)
 
 
 def has_no_value(expression: Any) -> bool:

@@ -1,0 +1,219 @@
+r"""Whether two answers are equal: one rule for each pair of kinds.
+
+    compare(r"\frac{1}{2}", "0.5")           # Comparison(equal=True)
+    compare("f(2) = 3", "f(2) = 4")           # Comparison(equal=False)
+    compare(r"\heartsuit", r"\spadesuit")     # Comparison(equal=False, by_text=True)
+
+Equality is not symmetric: the ground truth decides the form, as in math-verify. docs/grading.md prints the table of
+rules.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from spo_data.grading.answers.numbers import Number, equal_in_base, equal_numbers, read_number
+from spo_data.grading.comparing.formulas import choose_sides, equal_formulas, has_value, is_false_chain, is_read
+from spo_data.grading.comparing.items import UNORDERED, equal_collections, equal_to_all
+from spo_data.grading.comparing.relations import equal_as_sets, equal_relations
+from spo_data.grading.reading.golds import find_reason_against, read_alternatives
+from spo_data.grading.reading.kinds import (
+    Answer,
+    Collection,
+    Congruence,
+    Expression,
+    Form,
+    Numeral,
+    Quantity,
+    Relation,
+    Text,
+)
+from spo_data.grading.reading.names import contradict, last_side
+from spo_data.grading.reading.notation import canonical
+from spo_data.grading.reading.read import read_answer
+from spo_data.grading.reading.words import fold
+
+
+class UnparseableGoldError(ValueError):
+    """The ground truth is no answer, so no answer can be graded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Whether two answers are equal, and whether only their texts could be compared."""
+
+    equal: bool
+    by_text: bool = False
+
+
+def compare(ground_truth: str, answer: str) -> Comparison:
+    """Compare an answer with a ground truth.
+
+    Raises UnparseableGoldError if the ground truth is no answer or has no value (1/0), and MemoryError if parsing ran
+    out of memory or stack.
+    """
+    gold_number, answer_number = read_number(ground_truth), read_number(answer)
+    if gold_number is not None and answer_number is not None:
+        return Comparison(equal_numbers(gold_number, answer_number))
+    reason = find_reason_against(ground_truth)
+    if reason is not None:
+        raise UnparseableGoldError(f"{reason}: {ground_truth[:200]!r}")
+    golds = [read_answer(text) for text in read_alternatives(ground_truth)]
+    if not all(map(has_value, golds)):
+        raise UnparseableGoldError(f"it has no value: {ground_truth[:200]!r}")
+    if " ".join(ground_truth.split()) == " ".join(answer.split()):
+        return Comparison(equal=True)
+    if len(golds) > 1:
+        golds.append(Answer(Collection(Form.LIST, tuple(golds))))
+    answers = [read_answer(text) for text in read_alternatives(answer)]
+    found = answers[0] if len(answers) == 1 else Answer(Collection(Form.LIST, tuple(answers)))
+    if any(equal_answers(gold, found) for gold in golds):
+        return Comparison(equal=True)
+    return Comparison(equal=False, by_text=not all(map(is_read, (*golds, found))))
+
+
+def equal_answers(gold: Answer, answer: Answer) -> bool:
+    """Whether an answer equals a ground truth, both read."""
+    if contradict(gold.names, answer.names) or is_false_chain(answer):
+        return False
+    for either, other in ((answer, gold), (gold, answer)):
+        if isinstance(either.value, Collection) and either.value.form is Form.EITHER:
+            sides = choose_sides(either.value.items)
+            pairs = ((other, side) if either is answer else (side, other) for side in sides)
+            return any(equal_answers(*pair) for pair in pairs)
+    if (
+        isinstance(gold.value, Relation) != isinstance(answer.value, Relation)
+        and "=" in gold.text
+        and "=" in answer.text
+    ):
+        pair = (Answer(Relation(one.text), text=one.text) for one in (gold, answer))
+        if equal_relations(*pair):
+            return True
+    for kinds, rule in RULES.items():
+        if _is_kind(gold, kinds[0]) and _is_kind(answer, kinds[1]):
+            return rule(gold, answer)
+    return _equal_texts(gold, answer)
+
+
+def _is_kind(answer: Answer, kind: str) -> bool:
+    value = answer.value
+    return any(
+        isinstance(value, _KINDS[name]) and (name != "interval" or _is_interval(answer)) for name in kind.split(" or ")
+    )
+
+
+def _is_interval(answer: Answer) -> bool:
+    """Whether it can be an interval: `(1, 2)` can, though it is read as a pair."""
+    value = answer.value
+    return isinstance(value, Collection) and value.form in (Form.INTERVAL, Form.TUPLE) and len(value.items) == 2
+
+
+def _equal_values(gold: Answer, answer: Answer) -> bool:
+    assert isinstance(gold.value, Number)
+    assert isinstance(answer.value, Number)
+    return equal_numbers(gold.value, answer.value)
+
+
+def _equal_numerals(gold: Answer, answer: Answer) -> bool:
+    texts = [
+        one.value.text if isinstance(one.value, Numeral) else canonical(one.text).replace(",", "")
+        for one in (gold, answer)
+    ]
+    return equal_in_base(*texts) is True
+
+
+def _without_unit(gold: Answer, answer: Answer) -> bool:
+    pair = _drop_unit(gold), _drop_unit(answer)
+    return _equal_formulas(gold, answer) if pair == (gold, answer) else equal_answers(*pair)
+
+
+def _drop_unit(answer: Answer) -> Answer:
+    value = answer.value
+    return replace(answer, value=value.value) if isinstance(value, Quantity) and value.unit != "%" else answer
+
+
+def _equal_congruences(gold: Answer, answer: Answer) -> bool:
+    first, second = gold.value, answer.value
+    if not isinstance(first, Congruence):
+        assert isinstance(second, Congruence)
+        return equal_answers(gold, second.residue)
+    if not isinstance(second, Congruence):
+        return equal_answers(first.residue, answer)
+    if first.modulus != second.modulus:
+        return False
+    residues = first.residue.value, second.residue.value
+    if all(isinstance(residue, Number) and residue.value.denominator == 1 for residue in residues):
+        one, other = (residue.value for residue in residues)  # type: ignore[union-attr]
+        return first.modulus.isdecimal() and (one - other) % max(1, int(first.modulus)) == 0  # type: ignore[operator]
+    return equal_answers(first.residue, second.residue)
+
+
+def _equal_last_side(gold: Answer, answer: Answer) -> bool:
+    """Of an equation that is no name, the last side is the answer unless a single unknown is left unsolved."""
+    side = last_side(answer.text)
+    return side is not None and equal_answers(gold, read_answer(side))
+
+
+def _equal_items(gold: Answer, answer: Answer) -> bool:
+    return equal_collections(gold, answer, equal_answers)
+
+
+def _equal_single(gold: Answer, answer: Answer) -> bool:
+    if isinstance(gold.value, Collection) and isinstance(answer.value, Expression) and gold.value.form in UNORDERED:
+        as_set = f"\\{{{', '.join(item.text for item in gold.value.items)}\\}}"
+        if equal_as_sets(replace(gold, value=Expression(as_set)), answer):
+            return True
+    for ratio, other in ((gold, answer), (answer, gold)):
+        if isinstance(ratio.value, Collection) and ratio.value.form is Form.RATIO:
+            quotient = replace(ratio, value=Expression(ratio.value.latex))
+            return equal_formulas(*((quotient, other) if ratio is gold else (other, quotient)))
+    return equal_to_all(gold, answer, equal_answers) or _equal_texts(gold, answer)
+
+
+def _equal_formulas(gold: Answer, answer: Answer) -> bool:
+    return equal_formulas(gold, answer) or (not (is_read(gold) and is_read(answer)) and _equal_texts(gold, answer))
+
+
+def _equal_texts(gold: Answer, answer: Answer) -> bool:
+    texts = [one.value.latex if isinstance(one.value, Collection) else one.text for one in (gold, answer)]
+    if isinstance(gold.value, Text) and gold.value.is_words and gold.value.folded == fold(texts[1]):
+        return True
+    return bool(texts[0]) and canonical(texts[0]) == canonical(texts[1])
+
+
+Rule = Callable[[Answer, Answer], bool]
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "number": Number,
+    "numeral": Numeral,
+    "quantity": Quantity,
+    "formula": Expression,
+    "relation": Relation,
+    "interval": Collection,
+    "collection": Collection,
+    "congruence": Congruence,
+    "text": Text,
+    "anything": object,
+}
+RULES: dict[tuple[str, str], Rule] = {
+    ("number", "number"): _equal_values,
+    ("numeral", "number or numeral"): _equal_numerals,
+    ("number", "numeral"): _equal_numerals,
+    ("text", "anything"): _equal_texts,
+    ("anything", "text"): _equal_texts,
+    ("collection", "collection"): _equal_items,
+    ("relation", "relation"): equal_relations,
+    ("relation", "interval or formula"): equal_as_sets,
+    ("interval or formula", "relation"): lambda gold, answer: (
+        equal_as_sets(gold, answer) or _equal_last_side(gold, answer)
+    ),
+    ("relation", "anything"): _equal_texts,
+    ("anything", "relation"): _equal_last_side,
+    ("interval", "formula"): equal_as_sets,
+    ("formula", "interval"): equal_as_sets,
+    ("collection", "anything"): _equal_single,
+    ("anything", "collection"): _equal_single,
+    ("congruence", "anything"): _equal_congruences,
+    ("anything", "congruence"): _equal_congruences,
+    ("number or formula", "number or formula"): _equal_formulas,
+    ("quantity", "anything"): _without_unit,
+    ("anything", "quantity"): _without_unit,
+}

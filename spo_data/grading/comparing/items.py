@@ -1,0 +1,93 @@
+"""Comparing collections: which of their items must be equal to which.
+
+The form of the ground truth decides. A list or set is compared as a set, a tuple in its order; named values, and counts
+of different things, by what they are of.
+"""
+
+from collections.abc import Callable, Sequence
+
+from spo_data.grading.reading.kinds import Answer, Collection, Form, Quantity
+from spo_data.grading.reading.names import is_word
+
+Equal = Callable[[Answer, Answer], bool]
+UNORDERED = (Form.LIST, Form.SET)
+_ACCEPTED = {
+    Form.LIST: (Form.LIST, Form.SET, Form.TUPLE),
+    Form.SET: (Form.LIST, Form.SET),
+    Form.TUPLE: (Form.TUPLE, Form.LIST, Form.SET, Form.COLUMN),
+    Form.INTERVAL: (Form.INTERVAL,),
+    Form.COLUMN: (Form.COLUMN, Form.TUPLE),
+    Form.RATIO: (Form.RATIO,),
+}
+"""The forms in which an answer may give each form of ground truth."""
+
+
+def equal_collections(gold: Answer, answer: Answer, equal: Equal) -> bool:
+    """Whether two collections are equal, their items compared by `equal`."""
+    first, second = gold.value, answer.value
+    assert isinstance(first, Collection)
+    assert isinstance(second, Collection)
+    if second.form not in _ACCEPTED[first.form] or first.brackets != second.brackets:
+        return False
+    golds, answers = first.items, second.items
+    told_apart = _match_by(_names, golds, answers, equal) or _match_by(_units, golds, answers, equal)
+    if told_apart is not None:
+        return told_apart == "equal"
+    if first.form in UNORDERED:
+        return _covers(golds, answers, equal) and _covers(answers, golds, lambda one, other: equal(other, one))
+    if len(golds) != len(answers):
+        return False
+    if _names(answers) is not None and _names(golds) is None:
+        answers = tuple(sorted(answers, key=lambda item: item.names[-1]))
+    if second.form in UNORDERED and any(equal(a, b) for k, a in enumerate(answers) for b in answers[:k]):
+        return False  # a set says nothing twice
+    return all(map(equal, golds, answers))
+
+
+def equal_to_all(gold: Answer, answer: Answer, equal: Equal) -> bool:
+    """Whether a single value equals a list or set of it alone."""
+    if isinstance(gold.value, Collection):
+        return gold.value.form in UNORDERED and all(equal(item, answer) for item in gold.value.items)
+    assert isinstance(answer.value, Collection)
+    return answer.value.form in UNORDERED and all(equal(gold, item) for item in answer.value.items)
+
+
+def _match_by(
+    labels: Callable[[Sequence[Answer]], list[str] | None],
+    golds: Sequence[Answer],
+    answers: Sequence[Answer],
+    equal: Equal,
+) -> str | None:
+    """ "equal" or "unequal" if labels tell the items of the ground truth apart, else None."""
+    ours, theirs = labels(golds), labels(answers)
+    if ours is None:
+        return None
+    if theirs is not None and set(ours) == set(theirs):
+        items = dict(zip(theirs, answers, strict=True))
+        pairs = [(gold, items[label]) for label, gold in zip(ours, golds, strict=True)]
+    elif len(golds) == len(answers) and (theirs is None or any(map(is_word, (*ours, *theirs)))):
+        pairs = list(zip(golds, answers, strict=True))  # without labels, the values are in the order of the labels
+    else:
+        return "unequal"
+    return "equal" if all(equal(_unlabelled(gold), _unlabelled(answer)) for gold, answer in pairs) else "unequal"
+
+
+def _names(items: Sequence[Answer]) -> list[str] | None:
+    """The name of each item, if every item has one and all differ."""
+    names = [item.names[-1] for item in items if item.names]
+    return names if len(set(names)) == len(items) > 1 else None
+
+
+def _units(items: Sequence[Answer]) -> list[str] | None:
+    """The unit of each item, if every item has one and all differ: 12 boys and 15 girls."""
+    units = [item.value.unit for item in items if isinstance(item.value, Quantity) and item.value.unit]
+    return units if len(set(units)) == len(items) > 1 else None
+
+
+def _unlabelled(item: Answer) -> Answer:
+    return Answer(item.value, (), item.remark, item.text)
+
+
+def _covers(items: Sequence[Answer], others: Sequence[Answer], equal: Equal) -> bool:
+    """Whether each item equals one of the others."""
+    return all(any(equal(item, other) for other in others) for item in items)
