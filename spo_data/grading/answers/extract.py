@@ -1,127 +1,75 @@
-r"""Extracting the answer from a response.
+r"""Extracting the answer that a response marks.
 
-    extract_answer(r"<think>\boxed{1}</think> It is \boxed{2}.")     # "2"
-    extract_answer(r"The roots are \boxed{2} and \boxed{3}.")        # "2, 3"
+    extract_answer(r"<think>\boxed{1}</think> It is \boxed{2}.")            # "2"
+    extract_answer(r"The roots are \boxed{2} and \boxed{3}.")               # "2, 3"
+    extract_answer("First \\boxed{5}, then more.\n\nFinal answer: **7**")   # "7"
 
-Thinking is stripped first: nothing in it is an answer, even if it never ends. The answer is the last box, else the last
-`<answer>…</answer>`, else the last "Answer:" line, else a last line after "####" (anywhere else, that is a heading).
-Boxes joined only by commas, "and" or "or" are one answer with several parts; otherwise the last box counts. Every step
+Thinking is stripped first: nothing in it is an answer, even if it never ends. Then the last mark in the response
+counts: a box that holds something, or one of `marks`. A box in a marked text is read instead of that text. Every step
 is linear in the response's length.
 """
 
 import re
+from collections.abc import Callable, Iterator
 
-_THINKING = re.compile(
-    r"<(?P<end>/?)(?:think|thinking|thought)>|\[(?P<end2>/?)THINK\]|\u25c1(?P<end3>/?)think\u25b7"
-    r"|<\|(?:begin|(?P<end4>end))_of_thought\|>",
-    re.IGNORECASE,
-)
-_TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL)  # `--stop </answer>` cuts the closing tag
-_LINE = re.compile(r"^[ \t*#]*(?:Final[ \t]+)?Answer[ \t*]*:[ \t*]*(\S[^\n]*)$", re.MULTILINE | re.IGNORECASE)
-_LAST_LINE = re.compile(r"^[ \t]*####(?!#)[ \t]*(\S[^\n]*)\Z", re.MULTILINE)
-_BOX = re.compile(r"\\{1,4}(?:boxed|fbox)")
-_BRACES = re.compile(
-    r"(?P<box>\\{1,4}(?:boxed|fbox)\s*\{)|\\{1,4}boxed[ ]{1,4}(?P<bare>[+-]?\d[\w/^]*(?:\.\d+)?|[A-Za-z](?!\w))"
-    r"|\\.|(?P<brace>[{}])",
-    re.DOTALL,
-)
-_FILLER = r"(?:[\s$*~]|\\[,;:! ()\[\]]|\\q?quad(?![A-Za-z]))*"
-_JOINT = re.compile(
-    rf"{_FILLER}(?:[,;]|(?:\\text\s*\{{\s*)?,?\s*\b(?:and|or|maybe|perhaps|possibly)\b\s*\}}?){_FILLER}"
-    rf"(?:\b(?:and|or|maybe|perhaps|possibly|even)\b{_FILLER})*(?:[A-Za-z](?:_\{{?\w\}}?)?\s*=\s*)?{_FILLER}",
-    re.IGNORECASE,
-)
-_MINUS = re.compile(r"(?:^|[=$(\s])-\$?\Z")
-_REST = re.compile(r"/\s*\d+|\.\d+|\^\{?\d+\}?|\s*\\?%|\s*(?:\\text\s*\{\s*)?(?:hundred|[mbtr]+illion|thousand)\s*\}?")
-"""Text directly after a box that changes its value."""
-_ANNOUNCED = re.compile(
-    r"\A(?:\\text\s*\{)?\s*(?:the\s+)?(?:correct\s+|final\s+)?answer\s*(?:is|:|=)\s*:?\s*\}?\s*(?=\S)", re.IGNORECASE
-)
-_HOPE = re.compile(r"\s*I hope it is correct\s*\.?\s*\Z", re.IGNORECASE)
+from spo_data.grading.answers.boxes import BoxedAnswer, boxed_answers
+from spo_data.grading.answers.marks import MarkedAnswer, find_marks, strip_announcement
+from spo_data.grading.answers.thinking import strip_thinking
 
-JOINT_CHARACTERS = 40
-"""Longer text between two boxes is prose, and the second box replaces the first."""
+_NEW_TASK = re.compile(
+    r"\byour turn\b|\b(?:following|next|new|this|another)\s+(?:problem|question|task|exercise)\b"
+    r"|^\W{0,6}(?:question|problem|exercise|task)\b[^\n]{0,20}[:.]|\?(?=\s|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def accept_all(_text: str) -> bool:
+    """Accept any answer."""
+    return True
 
 
 def extract_answer(response: str) -> str | None:
-    """The final answer in the response's own wording; None if it gives none."""
+    """The final answer in the response's own wording; None if it marks none."""
     visible = strip_thinking(response)
-    if visible is None:
-        return None
-    boxed = find_last_box(visible)
-    if boxed is not None:
-        return _ANNOUNCED.sub("", boxed) or None
-    marked = _find_last(_TAG, visible) or _find_last(_LINE, visible) or _find_last(_LAST_LINE, visible.rstrip())
-    if not marked:
-        return None
-    return _HOPE.sub("", _ANNOUNCED.sub("", marked.strip(" \t\r\n*"))).strip() or None
+    answer = None if visible is None else find_answer(visible)
+    return None if answer is None else answer.text
 
 
-def strip_thinking(response: str) -> str | None:
-    """The text after the thinking; None if the thinking never ends."""
-    tags = list(_THINKING.finditer(response))
-    if not tags:
-        return response
-    return response[tags[-1].end() :] if any(tags[-1].groups()) else None
+def find_answer(visible: str, accepts: Callable[[str], bool] = accept_all) -> MarkedAnswer | None:
+    """The last marked answer that is accepted, else the last one; `visible` is a response without thinking."""
+    fallback: MarkedAnswer | None = None
+    for answer in _find_answers(visible):
+        if answer.sure and accepts(answer.text):
+            return answer
+        if fallback is None or (answer.sure and not fallback.sure):
+            fallback = answer
+    return fallback
 
 
-def find_last_box(text: str) -> str | None:
-    r"""The stripped content of the last `\boxed{…}` or `\fbox{…}` whose braces close; None if there is none.
-
-    Earlier boxes separated from it only by commas, "and" or "or" are parts of the same answer, joined by ", ".
-    """
-    boxes = _locate_boxes(text)
-    if not boxes:
-        return None
-    start, begins, ends, _ = boxes[-1]
-    parts = [text[begins:ends]]
-    for earlier_start, begins, ends, end in reversed(boxes[:-1]):
-        if end > start:
-            continue  # it contains the later box
-        if start - end > JOINT_CHARACTERS or not _JOINT.fullmatch(text, end, start):
-            break
-        parts.append(text[begins:ends])
-        start = earlier_start
-    if len(parts) > 1:
-        return ", ".join(_unquote(part.strip()) for part in reversed(parts))
-    content, minus, rest = _unquote(parts[0].strip()), _MINUS.search(text[:start]), _REST.match(text, boxes[-1][3])
-    return f"{'-' if minus and content else ''}{content}{rest[0] if rest and content else ''}"
+def _find_answers(text: str) -> Iterator[MarkedAnswer]:
+    """The marked answers from the last to the first."""
+    boxes = boxed_answers(text)
+    last, empty = _next_boxes(boxes)
+    if last is None:
+        yield from find_marks(text, 0, len(text))
+    elif empty is not None and _NEW_TASK.search(text, last.end, empty.start):
+        yield from find_marks(text, empty.end, len(text))  # the box before it answers another problem
+    else:
+        yield from find_marks(text, last.end, len(text))
+        yield _answer(last)
+        others = [_answer(box) for box in boxes if box.text]
+        yield from sorted([*others, *find_marks(text, 0, last.start)], reverse=True)
 
 
-def find_boxes(text: str) -> list[str]:
-    """The contents of all boxes that close, in order."""
-    return [text[begins:ends].strip() for _, begins, ends, _ in _locate_boxes(text)]
+def _next_boxes(boxes: Iterator[BoxedAnswer]) -> tuple[BoxedAnswer | None, BoxedAnswer | None]:
+    """The last box that holds something, and the first empty one after it."""
+    empty = None
+    for box in boxes:
+        if strip_announcement(box.text):
+            return box, empty
+        empty = box
+    return None, empty
 
 
-def _locate_boxes(text: str) -> list[tuple[int, int, int, int]]:
-    """(start, start of content, end of content, end) of each box that closes, sorted by start."""
-    first = _BOX.search(text)
-    if first is None:
-        return []
-    boxes = []
-    opened: list[tuple[int, int] | None] = []
-    for token in _BRACES.finditer(text, first.start()):  # earlier braces belong to no box
-        if token["box"]:
-            opened.append((token.start(), token.end()))
-        elif token["bare"]:
-            boxes.append((token.start(), token.start("bare"), token.end("bare"), token.end()))
-        elif token["brace"] == "{":
-            opened.append(None)
-        elif token["brace"] and opened:
-            box = opened.pop()
-            if box is not None:
-                boxes.append((*box, token.start(), token.end()))
-    return sorted(boxes)
-
-
-def _find_last(pattern: re.Pattern[str], text: str) -> str | None:
-    found = None
-    for match in pattern.finditer(text):
-        found = match[1]
-    return found
-
-
-def _unquote(text: str) -> str:
-    r"""Strip the single quotes that models copy from the instruction's example, \boxed{'…'}."""
-    quoted = len(text) > 1 and text[0] == text[-1] == "'"
-    return text[1:-1].strip() if quoted else text
+def _answer(box: BoxedAnswer) -> MarkedAnswer:
+    return MarkedAnswer(box.start, strip_announcement(box.text), boxed=True)

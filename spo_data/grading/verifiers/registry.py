@@ -6,7 +6,7 @@ r"""The verifiers by name, and what a verifier is.
 * `math-verify`: mathematical equality (Hugging Face's math-verify, corrected), words as text. The default.
 * `dapo`: verl's `math_dapo` with strict box, verdict for verdict.
 * `exact`: equal text, with runs of white space counted as one space.
-* `choice`: one letter from A to E.
+* `choice`: one letter from A to J.
 * `reasoning-gym`: the generator's own `score_answer`, a float in [0, 1].
 * `FILE.py:FUNCTION`: a function with the signature of verl's `compute_score`.
 
