@@ -6,6 +6,7 @@ A case states what is right, not what the grader does. Each theme is a named tup
 from typing import NamedTuple
 
 from spo_data.grading.verdict import Verdict
+from support.reading_corpus import READING
 
 CORRECT, WRONG, NO_ANSWER = Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER
 UNPARSEABLE = Verdict.GOLD_UNPARSEABLE
@@ -1046,4 +1047,5 @@ CASES: tuple[Case, ...] = (
     *DAPO,
     *VARIABLES_AND_NAMES,
     *AROUND_THE_ANSWER,
+    *(Case(verifier, *row) for verifier, row in READING),
 )

@@ -19,7 +19,7 @@ TAIL = 1000
 LAST_LINE = 120
 """A longer last line is prose."""
 
-_FULL_WIDTH = str.maketrans("\uff21\uff22\uff23\uff24\uff25\uff26\uff27\uff28\uff29\uff2a", "ABCDEFGHIJ")
+_FULL_WIDTH = str.maketrans("\uff21\uff22\uff23\uff24\uff25\uff26\uff27\uff28\uff29\uff2a\uff08\uff09", "ABCDEFGHIJ()")
 _COMMAND = re.compile(r"\\(?:text(?:bf|rm|it)?|math(?:rm|bf|it)|mbox)\s*\{([^{}]*)\}|\*\*|\$|\\[()\[\]]")
 _SPACE = re.compile(r"\\[,;:! ]|\\q?quad(?![A-Za-z])|~")
 _LEAD = (
@@ -47,11 +47,14 @@ _MARK = (
     r"|\n|(?:is|because|since|as|and|or|but|not|with|maybe|perhaps)\b)))(?![A-Za-z\d'\u2019]))"
 )
 _IS = r"(?:\s+(?:is|must\s+be|should\s+be|would\s+be|has\s+to\s+be))?(?:\s+not\s+\(?[A-J]\)?,?\s+but)?"
-_ANSWER = r"(?:[Aa]nswer|ANSWER|(?:[Cc]orrect|[Rr]ight|[Bb]est|[Ff]inal)\s+(?:[Oo]ption|[Cc]hoice|[Ll]etter))"
+_ANSWER = (
+    r"(?:[Aa]nswer|ANSWER|(?:[Cc]orrect|[Rr]ight|[Bb]est|[Ff]inal)\s+(?:[Oo]ption|[Cc]hoice|[Ll]etter)"
+    r"|[Mm]y\s+(?:final\s+)?(?:choice|pick))"
+)
 _STATED = (
     re.compile(
         rf"(?:{_ANSWER}{_IS}(?:\s*[:\uff1a-])?"
-        r"|(?:\u6b63\u786e)?(?:\u7b54\u6848|\u9009\u9879)(?:\u5e94\u8be5?)?[\u662f\u4e3a\u9009]?|[\u6545\u5e94\u53ea]\u80fd?\u9009\u62e9?)"
+        r"|(?:\u6b63\u786e)?(?:\u7b54\u6848|\u9009\u9879)(?:\u5e94\u8be5?)?[\u662f\u4e3a\u9009]?|(?<![\u4e0d\u591a])\u9009\u62e9?)"
         + _MARK
     ),
     re.compile(
@@ -61,8 +64,12 @@ _STATED = (
     ),
     re.compile(rf"(?<!not )(?<!n't )(?<!never )\b(?:choose|pick|select|go with)(?:\s+(?:[Oo]ption|[Cc]hoice))?{_MARK}"),
     re.compile(rf"\b(?:[Ii]t|[Tt]his)(?:'s|\s+(?:is|must\s+be|has\s+to\s+be)){_MARK}(?=[)\].\s*$]*(?:$|\n))"),
+    re.compile(
+        rf"\b(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore|leav(?:es|ing)(?:\s+only)?)\b[,:]?{_MARK}(?=[)\].\s*$]*(?:$|\n))"
+    ),
 )
 """How a response states a letter, in order of preference; the last match of the first pattern that matches counts."""
+_LONE = re.compile(r"[*$\s]{0,4}[(\[]?[A-J][)\].:*$\s]{0,6}")
 _OPTION_LINE = re.compile(r"[*$\s]*[(\[]?[A-Ja-j](?:[)\].:*$\s]|$)")
 
 
@@ -96,5 +103,7 @@ def _find_stated(visible: str) -> str | None:
             return letter + tail[last.end("whole") : second.end()] if second else letter
     *before, last_line = [line for line in tail.splitlines() if line.strip()] or [""]
     listed = bool(before) and _OPTION_LINE.match(before[-1]) is not None
-    chosen = len(last_line) <= LAST_LINE and _OPTION_LINE.match(last_line) and find_letter(last_line)
-    return last_line.strip() if chosen and not listed else None
+    if len(last_line) <= LAST_LINE and find_letter(last_line) and not listed:
+        return last_line.strip()
+    first_line = visible.strip().partition("\n")[0]
+    return first_line if _LONE.fullmatch(first_line) else None

@@ -51,7 +51,7 @@ _LABEL = re.compile(
 )
 _TAG = re.compile(
     r"<(?P<tag>(?i:answer|final[_ -]?answer|ans|final))>(?P<content>.*?)(?:</(?P=tag)>|\Z)"  # a stop string cuts it
-    r"|<(?P<short>(?i:result|solution|output|response))>(?P<brief>[^<\n]{1,100})</(?P=short)>"
+    r"|<(?P<short>(?i:result|solution|output|response))>\s{0,9}(?P<brief>[^<\n]{1,100})\s{0,9}</(?P=short)>"
     r"|\[ANSWER\](?P<bracketed>.*?)(?:\[/ANSWER\]|\Z)",
     re.DOTALL,
 )

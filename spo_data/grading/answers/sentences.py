@@ -44,8 +44,8 @@ _VALUE = re.compile(
 _CLAUSE = re.compile(
     r",?\s+(?:because|since|so|as|which|who|that|when|where|while|whose|if|for|after|before|but|not|rather|thus"
     r"|therefore|hence|is|are|was|were|has|have|had|using|given|rounded|corresponding|satisf\w+|such|into|on|of|does"
-    r"|(?:to|by|with|from|at|in)(?=\s+[A-Za-z])|and\s+(?:we|it|so|the|this|that|thus|hence|I|not|then|therefore)"
-    r"|that's|it's)\b|,\s+(?=[a-z]{2,}\s+[a-z])|\s+(?:\u2014|--)\s?(?=[A-Za-z]{2})|;\s+(?=[a-z]{3})|\s+\((?=[a-z]{3,}\s[a-z])"
+    r"|(?:more|fewer|less)(?=\s+[a-z]+\s+than\b)|(?:to|by|with|from|at|in)(?=\s+[A-Za-z])|and\s+(?:we|it|so|the|this|that|thus|hence|I|not|then|therefore)"
+    r"|that's|it's)\b|,\s+(?=[a-z]{2,}\s+[a-z])|\s+(?:\u2014|--)\s?(?=[A-Za-z]{2})|;\s+(?=[a-z]{3})|\s+\((?=[a-z]{3,}\s[a-z]|(?:see|by|from|as|using|cf)\b)"
 )
 """Where a sentence goes on to explain the value."""
 _END = re.compile(r"(?<!\.)[.!?](?=\s|$|[)\"'*\u201d])|[\u3002\uff01\uff1f]|\n")

@@ -50,6 +50,8 @@ _TURN = (
 _LEADING = re.compile(rf"\s*(?:(?:{_TURN}|<s>)\s*(?:(?:assistant|model)\b:?\s*)?)+")
 _TURN_END = re.compile(rf"{_TURN}|</s>(?=\s{{0,9}}(?:\Z|[<\[]))")
 
+_TOKEN = re.compile(r"<\|(?!end_of_box)\w{2,40}\|>")
+
 
 def strip_thinking(response: str) -> str | None:
     """The text outside the thinking, up to the end of the turn; None if the thinking never ends."""
@@ -121,4 +123,7 @@ def _strip_chat_tokens(text: str | None) -> str | None:
     leading = _LEADING.match(text)
     text = text[leading.end() :] if leading else text
     end = _TURN_END.search(text)
-    return text[: end.start()] if end else text
+    text = text[: end.start()] if end else text
+    while (bare := text.rstrip()).endswith("|>") and (token := _TOKEN.fullmatch(bare, max(0, bare.rfind("<|")))):
+        text = bare[: token.start()]
+    return text

@@ -39,6 +39,7 @@ _CURRENCY = re.compile(r"\\\$(?=\s?\d)")
 
 _DENIES = (
     r"(?:\b(?:not|never|neither|nor|cannot|rather than|instead of|excludes?|excluding|rules? out|ruled out|ruling out"
+    r"|different from|other than|wrong to say|(?:less|greater|more|fewer|smaller|larger|bigger|lower|higher) than"
     r"|rejects?|except|impossible|\w+n['\u2019]t)\b)"
 )
 _DENIED_BEFORE = re.compile(
@@ -51,6 +52,7 @@ _DENIED_AFTER = re.compile(
     r"|cannot|can['\u2019]t|isn['\u2019]t|won['\u2019]t)\s+"
     r"(?:also\s+|clearly\s+|therefore\s+|be\s+)?(?:not\b|wrong|incorrect|impossible|invalid|excluded|ruled|rejected"
     r"|false|too\s+(?:large|big|small|high|low)|work|satisfy|the wrong|no solution|a contradiction)"
+    r"|\s*(?:can|must|may)\s+be\s+(?:excluded|ruled|rejected|discarded)|\s*contradicts"
     r"|[\s$)*]*(?:fails|does(?:n['\u2019]t| not) work|(?:isn['\u2019]t|cannot be|can['\u2019]t be)\b)",
     re.IGNORECASE,
 )
@@ -69,7 +71,7 @@ _REFERENCE = re.compile(
 )
 _BROKEN_OFF = re.compile(
     r"(?:[=+*/^_\\({\[<>&|-]|\\(?:times|cdot|frac|sqrt|le|ge|left|approx)|(?<![A-Za-z])(?:is|are|equals|be|the|of|to"
-    r"|and|so|an?|answer|we|get|have|gives|then|thus|hence|therefore|that|let|since|with|for|by|from|or|which))\s*\Z",
+    r"|and|so|an?|answer|final|correct|required|because|when|where|there|this|our|these|as|but|if|than|we|get|have|gives|then|thus|hence|therefore|that|let|since|with|for|by|from|or|which))\s*\Z",
     re.IGNORECASE,
 )
 _OPEN_PARENTHESIS = re.compile(r"^[^()]*\d[^()]*\)[\s.,;]*$")
@@ -77,13 +79,15 @@ _BARE_COMPUTATION = re.compile(
     r"^\s*[\d\s.+\-*/x\u00d7\u00b7()^]*[+\-*/\u00d7\u00b7^][\d\s.+\-*/x\u00d7\u00b7()^]*\.\s*$"
 )
 _ENDING = re.compile(
-    r"(?:\s|[\u25a1\u25a0\u220e\u25a2\u2705\u2713\u2714]|\\(?:square|blacksquare|qed|Box)\b|\bQ\.?E\.?D\.?|^[-=_*`~]{3,}$)+\Z",
+    r"(?:\s|</?[A-Za-z_]{1,20}>|[\u25a1\u25a0\u220e\u25a2\u2705\u2713\u2714]|\\(?:square|blacksquare|qed|Box)\b|\bQ\.?E\.?D\.?|^[-=_*`~]{3,}$)+\Z",
     re.MULTILINE,
 )
 _VALUED = re.compile(r"[\d$\\\u221a\u03c0\u221e]")
 _OPEN_FORMULA = re.compile(r"(?:^|[\s(])\$[\\A-Za-z(][^$]*\Z")
 _SPLIT = re.compile(r"(?<=[^\d][.!?])\s+(?=[^\s\d])|(?<=\w\d[.!?])\s+(?=[A-Z$\\])|\n+|(?<=[\u3002\uff01\uff1f])")
-_FORMULA = re.compile(r"\\[A-Za-z]|\u221a|\^|\u03c0|[A-Za-z\d)]\s?[-+*/=<>\u2212]\s?[A-Za-z\d(]")
+_FORMULA = re.compile(
+    r"\\[A-Za-z{]|\u221a|\^|\u03c0|[A-Za-z\d)]\s?[-+*/=<>\u2212\u2260\u2264\u2265\u2248]\s?[A-Za-z\d(]"
+)
 _WORDS = re.compile(
     r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|cot|sec|csc|ln|log|exp|pi|sqrt|mod|gcd|lcm|max|min|and|or)(?![A-Za-z]))[A-Za-z]*[a-z][A-Za-z]+"
 )
@@ -91,13 +95,15 @@ _EMPHASISED = re.compile(
     r"(?<![\w*])(\*{1,3})(?=[^\s*])([^\n*]{1,100}?)(?<=[^\s*])\1(?![\w*])|(?<!`)`([^`\n]{1,100})`(?!`)"
 )
 _COPULA = re.compile(r"(?:\b(?:is|are|equals?|be)\b|(?<![<>!:=])=(?!=))\s*")
+_TAG = re.compile(r"</?[A-Za-z_]{1,20}>")
+_ANSWER = re.compile(r"^\W{0,9}(?:final\s)?answer\W{0,5}[:=]\s*", re.IGNORECASE)
 _SAID = re.compile(r"\banswer is:?[ \t]+([^\n.]{1,100})", re.IGNORECASE)
 
 
 def find_unmarked(visible: str) -> str | None:
     """The value that the end of a response states; None if it states none. `visible` is without thinking."""
     text = _after_empty_boxes(visible)
-    tail = _ENDING.sub("", _CURRENCY.sub("", to_latex(text[-TAIL:])))
+    tail = _ENDING.sub("", _TAG.sub(" ", _CURRENCY.sub("", text[-TAIL:])))
     if not _VALUED.search(tail):
         return None
     lines = tail.splitlines()
@@ -152,6 +158,7 @@ def _split(tail: str) -> list[str]:
 
 def _strip_labels(sentence: str) -> str:
     """The sentence without the labels of steps and the numbers of items and equations."""
+    sentence = _ANSWER.sub("", sentence)
     return _REFERENCE.sub("", _LABEL.sub("", _ENUMERATOR.sub("", sentence)))
 
 
@@ -183,7 +190,7 @@ def _read_sentence(sentence: str) -> str | None:
         value = stated_value(plain[copula.end() :])
         if value is not None and "\\boxed" not in value and (any(map(str.isdigit, value)) or "\\" in value):
             return "" if _denies(plain[: copula.end()], plain[copula.end() + len(value) :]) else _complete(plain, value)
-    plain = _SPACED_MINUS.sub("-", plain)
+    plain = _SPACED_MINUS.sub("-", to_latex(plain))
     if not any(character.isdigit() or character in "$\\" for character in plain):
         return None
     found = find_last_expression(plain)

@@ -56,7 +56,8 @@ def _read(visible: str, ground_truth: str) -> str | None:
         return find_stated_words(visible) if marked is None else marked.text
     if marked is None:
         return find_unmarked(visible)
-    return find_value(marked.text) or (marked.text if marked.sure else find_unmarked(visible) or marked.text)
+    value = find_value(marked.text) or find_unmarked(marked.text if marked.sure else visible)
+    return value or marked.text
 
 
 def _is_no_letter(answer: str) -> bool:
