@@ -136,8 +136,8 @@ class GraderOptions:
 
     verifier: str | None = _option(
         None,
-        "math-verify, dapo, exact, choice, reasoning-gym or FILE.py:FUNCTION with verl's compute_score signature"
-        " (default: math-verify; reasoning-gym for generated text answers).",
+        "math-verify, math-verify-plain (the library as it is), dapo, exact, choice, reasoning-gym or FILE.py:FUNCTION"
+        " with verl's compute_score signature (default: math-verify; reasoning-gym for generated text answers).",
     )
     also: str | None = _option(
         None, "Second verifier, whose verdicts are kept and compared but never enter the values."

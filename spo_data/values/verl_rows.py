@@ -11,7 +11,7 @@ from spo_data.values.table import ValueTable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MATH_VERIFIERS = ("math-verify", "dapo")
+MATH_VERIFIERS = ("math-verify", "math-verify-plain", "dapo")
 """Verifiers whose prompts get verl's ability "math"."""
 NO_GROUND_TRUTH = "have no ground truth"
 """Why a prompt cannot be a training row."""

@@ -16,6 +16,7 @@ import pytest
 from spo_data import SpoError, UserError, sample_seed
 from spo_data.engines.protocol import EngineError
 from spo_data.grading.verdict import Grade, Verdict
+from spo_data.grading.verifiers.registry import RULES
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_data.models.names import Model, resolve_model
@@ -253,7 +254,7 @@ def test_truncated_responses_are_graded_if_asked_and_the_run_stays_so(dataset: P
         assert (row["n_truncated"], row["n_correct"], row["n_valid"]) == (cut, right, 8)
         assert [row["value"], row["value_low"], row["value_high"]] == [(right + cut) / 8, right / 8, (right + cut) / 8]
     assert outcome.summary.verifier == "exact, truncated responses graded"
-    assert "| verifier | exact (rules 2), truncated responses graded |" in (run / "README.md").read_text()
+    assert f"| verifier | exact (rules {RULES}), truncated responses graded |" in (run / "README.md").read_text()
     with pytest.raises(UserError, match=r"truncated 'grade' \(now 'zero'\)") as refused:
         estimate(options(dataset, run, truncated="zero", **asked))
     assert f"spo-data regrade {run} --verifier exact --truncated zero" in str(refused.value).splitlines()[-1]

@@ -4,6 +4,7 @@ r"""The verifiers by name, and what a verifier is.
     verifier.grade(r"so it is \boxed{0.5}", r"\frac{1}{2}")      # Grade(CORRECT, 1.0, "0.5")
 
 * `math-verify`: mathematical equality (Hugging Face's math-verify, corrected), words as text. The default.
+* `math-verify-plain`: Hugging Face's math-verify as it is.
 * `dapo`: verl's `math_dapo` with strict box, verdict for verdict.
 * `exact`: equal text, with runs of white space counted as one space.
 * `choice`: one letter from A to J.
@@ -23,15 +24,19 @@ from spo_data.grading.verifiers.choice import ChoiceVerifier
 from spo_data.grading.verifiers.dapo import DapoVerifier
 from spo_data.grading.verifiers.exact import ExactVerifier
 from spo_data.grading.verifiers.math_verify import MathVerifier
+from spo_data.grading.verifiers.math_verify_plain import PlainMathVerifier
 from spo_data.grading.verifiers.reasoning_gym import ReasoningGymVerifier
 from spo_data.grading.verifiers.reward_function import RewardFunction, is_reward_function, reward_function_version
 from spo_data.prompts.identity import Prompt
 
-RULES = 2
+PLAIN = "math-verify-plain"
+RULES = 3
 """Part of a grader's version; counts changes of our own rules (extraction, fast paths) that can change a verdict."""
+# math-verify reads a formula with latex2sympy2-extended, whose grammar two releases of antlr4 read differently.
+_MATH_PACKAGES = ("math-verify", "latex2sympy2-extended", "antlr4-python3-runtime", "sympy")
 _PACKAGES = {
-    # math-verify reads a formula with latex2sympy2-extended, whose grammar two releases of antlr4 read differently.
-    "math-verify": ("math-verify", "latex2sympy2-extended", "antlr4-python3-runtime", "sympy"),
+    "math-verify": _MATH_PACKAGES,
+    PLAIN: _MATH_PACKAGES,
     "reasoning-gym": ("reasoning-gym", "sympy"),
 }
 """The packages that decide a verifier's verdicts."""
@@ -57,6 +62,7 @@ class Verifier(Protocol):
 
 VERIFIERS: Mapping[str, type[Verifier]] = {
     "math-verify": MathVerifier,
+    PLAIN: PlainMathVerifier,
     "dapo": DapoVerifier,
     "exact": ExactVerifier,
     "choice": ChoiceVerifier,
@@ -94,4 +100,4 @@ def verifier_version(name: str) -> str:
     if is_reward_function(name):
         return reward_function_version(name)
     packages = (f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES.get(name, ()))
-    return " ".join([*packages, f"rules {RULES}"])
+    return " ".join([*packages, *([] if name == PLAIN else [f"rules {RULES}"])])  # no rule of ours decides there

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from spo_data.errors import UserError, first_line
 from spo_data.grading.verdict import Grade, Verdict
-from spo_data.grading.verifiers.registry import Verifier, load_verifier
+from spo_data.grading.verifiers.registry import VERIFIERS, Verifier, load_verifier
 from spo_data.grading.verifiers.reward_function import RewardFunction, is_reward_function, plain_text
 from spo_data.prompts.identity import Prompt
 
@@ -58,8 +58,9 @@ def start_process(names: Sequence[str], memory_bytes: int, start_seconds: float,
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeout is off, as we want it
     _verifiers = {name: load_verifier(name) for name in names}
     _verifiers[None] = _verifiers[names[0]]
-    if "math-verify" in names:
-        _verifiers["math-verify"].check_gold("x + 1")  # imports sympy before any job's clock runs
+    for name in names:
+        if name in VERIFIERS and name.startswith("math-verify"):
+            _verifiers[name].check_gold("x + 1")  # imports sympy before any job's clock runs
     for name in filter(is_reward_function, names):
         _load_errors[name] = _import(cast(RewardFunction, _verifiers[name]), start_seconds)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
