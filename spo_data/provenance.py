@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from spo_data.options import ToolOptions, Truncated
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 GRADED_MARK = ", truncated responses graded"
 """The end of a grader's key if truncated responses are graded."""
 

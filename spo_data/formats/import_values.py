@@ -205,7 +205,7 @@ def _describe_nothing(
 
 
 def _find_unknown_columns(table: "pa.Table") -> tuple[str, ...]:
-    optional = ("suspect_gold", "extra_info")
+    optional = ("n_disputed", "suspect_gold", "extra_info")
     return tuple(
         name for name in table.column_names if name not in optional and table.column(name).null_count == len(table)
     )

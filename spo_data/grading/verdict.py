@@ -5,7 +5,7 @@ such samples have no score, are retried or reported, and never count as a failur
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -34,6 +34,10 @@ class Verdict(StrEnum):
 OBSERVATIONS = frozenset({Verdict.CORRECT, Verdict.WRONG, Verdict.NO_ANSWER, Verdict.TRUNCATED})
 
 
+COMPARED_AS_TEXT = "compared as text"
+"""The detail of a `wrong` sample whose answer, or whose ground truth, could not be read as anything but text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Grade:
     """A verdict, the score that the trainer would give (None unless it is an observation), and the extracted answer."""
@@ -42,7 +46,7 @@ class Grade:
     score: float | None
     answer: str | None = None
     detail: str | None = None
-    """The reason, if the verdict says that we failed."""
+    """The reason, if the verdict says that we failed; for an observation, how it came about: `COMPARED_AS_TEXT`."""
 
     @staticmethod
     def scored(score: float, answer: str | None) -> "Grade":
@@ -56,13 +60,14 @@ class Grade:
 
     def as_truncated(self) -> "Grade":
         """The verdict on a response that a limit ended: `truncated` with the score that it got, unless we failed."""
-        return Grade(Verdict.TRUNCATED, self.score, self.answer) if self.verdict.is_observation else self
+        return replace(self, verdict=Verdict.TRUNCATED) if self.verdict.is_observation else self
 
     def as_gold_check(self, ground_truth: str) -> "Grade":
         """The check of a ground truth graded against itself: unchanged if `correct`, else `gold_unparseable`."""
         if self.verdict is Verdict.CORRECT:
             return self
-        detail = self.detail or f"{ground_truth[:200]!r} does not verify against itself"
+        failure = None if self.verdict.is_observation else self.detail
+        detail = failure or f"{ground_truth[:200]!r} does not verify against itself"
         return Grade.failed(Verdict.GOLD_UNPARSEABLE, detail)
 
 

@@ -124,13 +124,13 @@ class PromptTable:
         return found
 
     def _read_sample_rows(self, prompt: ReportedPrompt) -> list[list[Any]]:
-        """Index, verdict, score, tokens, answer, why it failed, characters cut off, end of the response."""
+        """Index, verdict, score, tokens, answer, detail, characters cut off, end of the response."""
         rows: list[list[Any]] = []
         for sample in prompt.samples:
             response = self.journal.response(prompt.prompt_id, sample.sample_index)
             cut = max(0, len(response) - RESPONSE_CHARACTERS)
             answer = None if sample.answer is None else excerpt(sample.answer, ANSWER_CHARACTERS)
-            detail = None if sample.verdict.is_observation else excerpt(sample.detail or "", RESPONSE_CHARACTERS)
+            detail = excerpt(sample.detail, RESPONSE_CHARACTERS) if sample.detail else None
             score = _round(sample.score)
             rows.append(
                 [

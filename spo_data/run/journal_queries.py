@@ -7,9 +7,10 @@
 `spo_data.run.journal` opens a journal and writes to it.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from spo_data.grading.suspects import SuspectRule
 from spo_data.grading.verdict import Grade, Verdict
@@ -98,6 +99,24 @@ class JournalQueries:
             (number, index, Grade(Verdict(a), b, c), Grade(Verdict(d), e, f))
             for number, index, a, b, c, d, e, f in rows
         ]
+
+    def count_disputed(self, other: GraderRecord) -> dict[str, int]:
+        """Samples that both graders judged but scored apart, by prompt id, without prompts that one never judged."""
+        rows = self.rows(
+            "SELECT prompt_id, sum(ours.score <> theirs.score) FROM verdicts AS ours"
+            " JOIN verdicts AS theirs USING (prompt_number, sample_index) JOIN prompts USING (prompt_number)"
+            " WHERE ours.grading = ? AND theirs.grading = ? AND ours.score IS NOT NULL AND theirs.score IS NOT NULL"
+            " GROUP BY prompt_number",
+            (self._grading(self.grader), self._grading(other)),
+        )
+        return dict(rows)
+
+    def texts(self, column: Literal["prompt_number", "position"], value: int) -> tuple[str, str, str]:
+        """Id, first user message and ground truth of the prompt with this number or position."""
+        ((prompt_id, messages, ground_truth),) = self.query(
+            f"SELECT prompt_id, messages, ground_truth FROM prompts WHERE {column} = ?", (value,)
+        )
+        return prompt_id, next(content for role, content in json.loads(messages) if role == "user"), ground_truth
 
     def read_dropped(self) -> list[DroppedRow]:
         """The rows that did not become prompts."""

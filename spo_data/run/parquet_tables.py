@@ -31,7 +31,7 @@ SAMPLES_PER_FILE = 100_000
 
 def write_tables(journal: Journal, run: Path, provenance: Provenance, completeness: Completeness) -> None:
     """Write both tables into the run folder, replacing existing ones; each file holds the provenance."""
-    rows = _read_value_rows(journal, provenance.n)
+    rows = _read_value_rows(journal, provenance)
     _swap_in(run / "values", values_schema(provenance, completeness), rows, n_files=1)
     ((n_samples,),) = journal.query("SELECT count(*) FROM samples")
     ((with_logprobs, with_mask),) = journal.query("SELECT count(token_logprobs), count(response_mask) FROM samples")
@@ -40,12 +40,13 @@ def write_tables(journal: Journal, run: Path, provenance: Provenance, completene
     _swap_in(run / "samples", schema, _read_sample_rows(journal), n_files)
 
 
-def _read_value_rows(journal: Journal, n: int) -> Iterator[dict[str, Any]]:
+def _read_value_rows(journal: Journal, provenance: Provenance) -> Iterator[dict[str, Any]]:
     """One row per prompt with a value; a prompt that is unfinished, or has no valid sample, has no row."""
     failures: dict[str, int] = dict(
         journal.query("SELECT prompt_id, count(*) FROM failures JOIN prompts USING (prompt_number) GROUP BY 1")
     )
-    undrawn = {prompt_id: count for _, prompt_id, count in journal.undrawn(n)}
+    undrawn = {prompt_id: count for _, prompt_id, count in journal.undrawn(provenance.n)}
+    disputed = {} if provenance.also is None else journal.count_disputed(provenance.also)
     grouped = groupby(journal.samples(), key=lambda sample: sample.prompt_id)
     by_prompt = ((prompt_id, list(samples)) for prompt_id, samples in grouped)
     prompts, rule = journal.prompts(), journal.suspect_rule()
@@ -73,6 +74,7 @@ def _read_value_rows(journal: Journal, n: int) -> Iterator[dict[str, Any]]:
             "n_truncated": value.n_truncated,
             "n_no_answer": value.n_no_answer,
             "n_failed": value.n_failed,
+            "n_disputed": disputed.get(prompt_id),
             "response_tokens_mean": sum(len(s.token_ids) for s in whole) / len(whole),
             "tool_turns_mean": sum(s.tool_turns for s in whole) / len(whole),
             "suspect_gold": None if agreed is None else agreed.answer,
@@ -103,6 +105,7 @@ def _make_sample_row(sample: Sample) -> dict[str, Any]:
         "answer": sample.answer,
         "verdict": str(sample.verdict),
         "score": sample.score,
+        "detail": sample.detail,
         "response_mask": mask,
         "token_logprobs": logprobs,
     }

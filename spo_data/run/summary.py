@@ -4,16 +4,15 @@ summary = summarize(journal, manifest)
 summary.histogram[3]      # prompts whose value is nearest to 3/n
 """
 
-import json
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
 from spo_data.grading.suspects import LEAST_ANSWERS, find_agreement, settle_truncated
-from spo_data.grading.verdict import Verdict
-from spo_data.provenance import GRADED_MARK, Completeness, GraderRecord
+from spo_data.grading.verdict import COMPARED_AS_TEXT, Verdict
+from spo_data.provenance import GRADED_MARK, Completeness
+from spo_data.run.disputes import SecondOpinion, compare_graders
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Counts, Manifest
 from spo_data.run.prompt_values import estimate_values
@@ -51,34 +50,6 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class SecondOpinion:
-    """How often a second verifier disagrees: it judged the same samples and scored some differently."""
-
-    verifier: str
-    compared: int
-    """Samples that both graders judged."""
-    disagree: int
-    pairs: dict[str, int]
-    """Samples by pair of verdicts, "first → second", without pairs of equal score."""
-    value_mean: float | None
-    """Mean over the prompts of the second verifier's values."""
-    worst: list["Disagreement"]
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """A prompt on whose samples two verifiers disagree."""
-
-    prompt_id: str
-    samples: int
-    ground_truth: str
-    prompt: str
-    first_answer: str | None
-    """The first such sample's answer, as the run's verifier read it."""
-    second_answer: str | None
-
-
-@dataclass(frozen=True)
 class Summary:
     """A run in numbers.
 
@@ -98,6 +69,8 @@ class Summary:
     """prompts x n."""
     drawn: int
     verdicts: dict[str, int]
+    compared_as_text: int
+    """Samples whose answer could only be compared as text, and differs from the ground truth."""
     engine_failures: int
     """Samples that the engine failed to draw."""
     errors: dict[str, int]
@@ -164,6 +137,7 @@ class Summary:
             without_value=self.prompts_without_value,
             samples=self.drawn,
             verdicts=self.verdicts,
+            compared_as_text=self.compared_as_text,
             engine_failures=self.engine_failures,
             not_valid=self.not_valid,
             not_drawn=self.not_drawn,
@@ -178,7 +152,10 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         " avg(tool_turns) FILTER (WHERE whole)"
         " FROM (SELECT response_tokens, tool_turns, finish_reason <> 'tool_error' AS whole FROM samples)"
     )
-    verdicts = _count_by_name(journal, "SELECT verdict, count(*) FROM graded GROUP BY 1 ORDER BY 2 DESC, 1")
+    judged = journal.query(
+        "SELECT verdict, count(*), coalesce(sum(detail = ?), 0) FROM graded GROUP BY 1 ORDER BY 2 DESC, 1",
+        (COMPARED_AS_TEXT,),
+    )
     errors = _count_by_name(journal, "SELECT error, count(*) FROM failures GROUP BY 1 ORDER BY 2 DESC, 1")
     values = list(estimate_values(journal, manifest.n))
     known = [(value.value, position) for position, value in values if value.value is not None]
@@ -201,7 +178,8 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         prompts=n_prompts,
         asked=n_prompts * manifest.n,
         drawn=drawn,
-        verdicts=verdicts,
+        verdicts={verdict: count for verdict, count, _ in judged},
+        compared_as_text=sum(as_text for *_, as_text in judged),
         engine_failures=sum(errors.values()),
         errors=errors,
         tool_errors={} if tools is None else _count_by_name(journal, _TOOL_ERRORS),
@@ -223,7 +201,7 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         easiest=_read_examples(journal, sorted(known, key=lambda pair: (-pair[0], pair[1]))),
         suspects=suspects,
         few_answers=few_answers,
-        second=None if manifest.also is None else _compare_graders(journal, manifest.also, manifest.n),
+        second=None if manifest.also is None else compare_graders(journal, manifest.also, manifest.n),
     )
 
 
@@ -243,47 +221,12 @@ def _find_suspects(journal: Journal, finished: Collection[int]) -> tuple[list[Su
         )
         if agreed is None or position not in finished:
             continue
-        prompt_id, text, gold = _read_prompt(journal, "prompt_number", number)
+        prompt_id, text, gold = journal.texts("prompt_number", number)
         if rule.has_few_answers(gold, source):
             few_answers += 1
         else:
             suspects.append(Suspect(prompt_id, gold, agreed.answer, agreed.samples, agreed.valid, excerpt(text)))
     return suspects, few_answers
-
-
-def _compare_graders(journal: Journal, second: GraderRecord, n: int) -> SecondOpinion:
-    both = [
-        count
-        for (ours, theirs), count in journal.confusion(second).items()
-        if ours.is_observation
-        and theirs.is_observation
-        and (ours is not Verdict.TRUNCATED or second.truncated == "grade")
-    ]
-    differing = journal.find_differing(second)
-    pairs = Counter((ours.verdict, theirs.verdict) for _, _, ours, theirs in differing)
-    by_prompt = Counter(number for number, *_ in differing)
-    first = {number: (ours, theirs) for number, _, ours, theirs in reversed(differing)}
-    worst = []
-    for number, samples in sorted(by_prompt.items(), key=lambda item: (-item[1], item[0]))[:EXAMPLES]:
-        ours, theirs = first[number]
-        prompt_id, text, ground_truth = _read_prompt(journal, "prompt_number", number)
-        worst.append(Disagreement(prompt_id, samples, ground_truth, excerpt(text), ours.answer, theirs.answer))
-    return SecondOpinion(
-        verifier=second.verifier,
-        compared=sum(both),
-        disagree=len(differing),
-        pairs={f"{ours} → {theirs}": count for (ours, theirs), count in pairs.most_common()},
-        value_mean=_mean(list(journal.values(second, n).values())),
-        worst=worst,
-    )
-
-
-def _read_prompt(journal: Journal, column: str, value: int) -> tuple[str, str, str]:
-    """Id, first user message and ground truth."""
-    ((prompt_id, messages, ground_truth),) = journal.query(
-        f"SELECT prompt_id, messages, ground_truth FROM prompts WHERE {column} = ?", (value,)
-    )
-    return prompt_id, next(content for role, content in json.loads(messages) if role == "user"), ground_truth
 
 
 def _count_by_name(journal: Journal, sql: str) -> dict[str, int]:
@@ -298,6 +241,6 @@ def _mean(numbers: Sequence[float | None]) -> float | None:
 def _read_examples(journal: Journal, ranked: Iterable[tuple[float, int]]) -> list[Example]:
     examples = []
     for value, position in list(ranked)[:EXAMPLES]:
-        prompt_id, text, ground_truth = _read_prompt(journal, "position", position)
+        prompt_id, text, ground_truth = journal.texts("position", position)
         examples.append(Example(prompt_id, value, excerpt(text), ground_truth))
     return examples

@@ -36,7 +36,7 @@ def values_schema(provenance: Provenance | None = None, completeness: Completene
     import pyarrow as pa
 
     message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    counts = ("n", "n_valid", "n_correct", "n_truncated", "n_no_answer", "n_failed")
+    counts = ("n", "n_valid", "n_correct", "n_truncated", "n_no_answer", "n_failed", "n_disputed")
     return pa.schema(
         [
             ("prompt", pa.string()),
@@ -74,6 +74,7 @@ def samples_schema(
         ("answer", pa.string()),
         ("verdict", pa.string()),
         ("score", pa.float64()),
+        ("detail", pa.string()),
     ]
     mask = [("response_mask", pa.list_(pa.bool_()))] if with_mask else []
     logprobs = [("token_logprobs", pa.list_(pa.float32()))] if with_logprobs else []

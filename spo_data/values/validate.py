@@ -68,9 +68,12 @@ def _check_scores(table: "pa.Table", file: str) -> None:
     _refuse_where(there & (abs(means - values) > TOLERANCE), file, "value", values, "is not the mean of vhat")
     known = ~np.isnan(valid) & ~np.asarray(column.is_null().to_numpy(zero_copy_only=False))
     _refuse_where(known & (valid != lengths), file, "n_valid", valid, "is not the number of scores in vhat")
-    correct, failed, asked = (_read_numbers(table, name) for name in ("n_correct", "n_failed", "n"))
+    correct, failed, asked, disputed = (
+        _read_numbers(table, name) for name in ("n_correct", "n_failed", "n", "n_disputed")
+    )
     with np.errstate(invalid="ignore"):  # a missing count is NaN, and compares as false
         _refuse_where(correct > valid, file, "n_correct", correct, "is more than n_valid")
+        _refuse_where(disputed > valid, file, "n_disputed", disputed, "is more than n_valid")
         _refuse_where(abs(valid + failed - asked) > 0, file, "n", asked, "is not the sum of n_valid and n_failed")
 
 

@@ -211,7 +211,10 @@ def test_chat_template_arguments_are_part_of_the_policy(dataset: Path, tmp_path:
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"verifier": "mathverify"}, r"--verifier mathverify: choose one of math-verify, dapo, exact"),
+        (
+            {"verifier": "mathverify"},
+            r"--verifier mathverify: choose one of math-verify, math-verify-plain, dapo, exact",
+        ),
         ({"template": "boxd"}, r"--template boxd: choose one of none, boxed, retool, dapo"),
         ({"prompt_column": "task"}, r"--prompt-column task: no such column; the columns are question, answer"),
         ({"split": "test"}, r"no split 'test': choose --split train"),

@@ -33,6 +33,8 @@ class Listed:
     """A run's mean value, or the mean reward of a training's last step."""
     changed: str
     """When the folder's record was last written, in local time."""
+    regrade: str | None = None
+    """The command that grades a run with the installed version of its verifier, if another one graded it."""
 
 
 def list_runs(
@@ -58,6 +60,7 @@ def _read_run(run: Path) -> Listed:
     from spo_data.run.existing import read_run
     from spo_data.run.manifest import MANIFEST
     from spo_data.run.summary import summarize
+    from spo_pipelines.grader_version import find_other_version
 
     found = read_run(run)
     with found.open_journal() as journal:
@@ -68,9 +71,11 @@ def _read_run(run: Path) -> Listed:
         done += f", {summary.unfinished:,} of {summary.prompts:,} prompts unfinished"
     if summary.dropped:
         done += f", {sum(summary.dropped.values()):,} rows dropped"
+    other = find_other_version(found)
     return Listed(
         *(str(run), "run", summary.model, summary.dataset, done, summary.unfinished, summary.value_mean),
         changed=_when(run / MANIFEST),
+        regrade=None if other is None else other.command,
     )
 
 
@@ -109,7 +114,15 @@ def _print(listed: list[Listed]) -> None:
     for each in listed:
         mean = "-" if each.mean is None else f"{each.mean:.4f}"
         add_row(table, each.folder, each.kind, each.model, each.source, each.done, mean, each.changed)
-    make_console().print(table)
+    console = make_console()
+    console.print(table)
+    if again := sum(each.regrade is not None for each in listed):
+        console.print(
+            f"\ngraded by another version of the verifier than the installed one: {again:,} of these"
+            " (`spo-data show RUN` names the command that grades a run again)",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def _when(path: Path) -> str:

@@ -1,5 +1,6 @@
 """`spo-data show`: print a run's summary."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from spo_data.run.summary import Example, SecondOpinion, Summary, Suspect
+    from spo_data.run.disputes import SecondOpinion
+    from spo_data.run.summary import Example, Summary, Suspect
+    from spo_pipelines.grader_version import OtherVersion
 
 BAR_WIDTH = 40
 SHOWN = 10
@@ -32,6 +35,7 @@ def show(
     with clean_exit():
         from spo_data.run.existing import read_run
         from spo_data.run.summary import summarize
+        from spo_pipelines.grader_version import find_other_version
 
         found = read_run(run)
         if as_config:
@@ -39,20 +43,24 @@ def show(
             return
         with found.open_journal() as journal:
             summary = summarize(journal, found.manifest)
+        other = find_other_version(found)
         if as_json:
-            print_json(summary.as_dict())
+            print_json({**summary.as_dict(), "regrade": None if other is None else asdict(other)})
         else:
-            print_summary(summary, run)
+            print_summary(summary, run, other)
 
 
-def print_summary(summary: "Summary", run: Path) -> None:
-    """Print a summary on stdout."""
+def print_summary(summary: "Summary", run: Path, other: "OtherVersion | None" = None) -> None:
+    """Print a summary on stdout; `other` is the installed version of a grader that is not the run's."""
     from rich.table import Table
 
     from spo_cli.terminal.printing import make_console, print_facts
 
     console = make_console()
-    print_facts(console, _describe(summary, run))
+    facts = _describe(summary, run)
+    print_facts(console, facts if other is None else [*facts, ("regrade", str(other))])
+    if summary.second is not None:
+        print_second_opinion(console, summary.second, summary.verifier)
     if summary.value_mean is None:
         return
     console.print(f"\nvalues, to the nearest k/{summary.n}", markup=False)
@@ -65,8 +73,6 @@ def print_summary(summary: "Summary", run: Path) -> None:
         console.print(f"\n{title}", markup=False)
         console.print(_make_examples(examples))
     print_suspects(console, summary)
-    if summary.second is not None:
-        print_second_opinion(console, summary.second, summary.verifier)
 
 
 def print_suspects(console: "Console", summary: "Summary") -> None:
@@ -118,6 +124,13 @@ def print_second_opinion(console: "Console", second: "SecondOpinion", verifier: 
     )
     for pair, count in second.pairs.items():
         console.print(f"  {count:>7,}  {pair}", markup=False)
+    if second.kinds:
+        console.print(f"\ndisputed samples, in {second.prompts:,} prompts", markup=False)
+        kinds = make_table("samples", "first higher", "second higher", "kind")
+        for kind in second.kinds:
+            counts = (kind.samples, kind.first_higher, kind.samples - kind.first_higher)
+            add_row(kinds, *(f"{count:,}" for count in counts), kind.kind)
+        console.print(kinds)
     if second.worst:
         found = make_table("samples", "ground truth", "first reads", "second reads", "prompt")
         for worst in second.worst:
@@ -137,6 +150,13 @@ def _describe(summary: "Summary", run: Path) -> list[tuple[str, str]]:
         ("verifier", summary.verifier),
         ("verdicts", verdicts or "none yet"),
     ]
+    if summary.compared_as_text:
+        facts.append(
+            (
+                "as text",
+                f"{summary.compared_as_text:,} samples could only be compared as text and differ from the ground truth",
+            )
+        )
     if summary.unfinished:
         facts.append(
             (

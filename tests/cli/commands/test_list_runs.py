@@ -8,7 +8,9 @@ import typer
 from typer.testing import CliRunner, Result
 
 from spo_cli.commands.list_runs import list_runs
+from spo_data.grading.verifiers.registry import verifier_version
 from spo_data.prompts.identity import Message, Prompt
+from spo_data.run.manifest import read_manifest
 from support.made_runs import make_run
 from support.records import make_train_record
 
@@ -34,7 +36,22 @@ def test_runs_say_how_complete_they_are_and_their_mean(tmp_path: Path) -> None:
     }
     printed = call(tmp_path).stdout.splitlines()
     assert printed[0].split() == ["folder", "kind", "model", "from", "done", "mean", "changed"]
-    assert len(printed) == 3
+    assert printed[3] == ""
+    assert printed[4].startswith("graded by another version of the verifier than the installed one: 2 of these")
+    assert len(printed) == 5
+
+
+def test_a_run_of_the_installed_version_is_not_graded_again(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", [(PROMPT, [1.0, 0.0])], n=2)
+    (listed,) = json.loads(call(tmp_path, "--json").stdout)
+    assert listed["regrade"] == f"spo-data regrade {run}"
+    manifest = read_manifest(run)
+    assert manifest is not None
+    current = manifest.grader.model_copy(update={"version": verifier_version("exact")})
+    manifest.model_copy(update={"grader": current}).write(run)
+    (listed,) = json.loads(call(tmp_path, "--json").stdout)
+    assert listed["regrade"] is None
+    assert len(call(tmp_path).stdout.splitlines()) == 2
 
 
 def test_a_training_says_its_steps_and_its_last_reward(tmp_path: Path) -> None:

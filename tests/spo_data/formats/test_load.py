@@ -62,7 +62,9 @@ def test_a_table_that_left_its_run_still_says_what_it_belongs_to(tmp_path: Path)
 
 def test_a_table_of_an_earlier_version_takes_its_provenance_from_the_manifest(tmp_path: Path) -> None:
     rows = rows_of_a_run()
-    table = pa.Table.from_pylist(rows, schema=values_schema()).drop_columns(["extra_info", "suspect_gold"])
+    table = pa.Table.from_pylist(rows, schema=values_schema()).drop_columns(
+        ["extra_info", "suspect_gold", "n_disputed"]
+    )
     (tmp_path / "values").mkdir()
     pq.write_table(table, tmp_path / "values" / "train-00000-of-00001.parquet")
     MANIFEST.write(tmp_path)
@@ -182,6 +184,7 @@ BAD_ROWS = [
     ("n_valid", 0, change(0, n_valid=8), "is 8, which is not the number of scores"),
     ("n_correct", 0, change(0, n_correct=7), "is 7, which is more than n_valid"),
     ("n", 0, change(0, n=8), "is 8, which is not the sum of n_valid and n_failed"),
+    ("n_disputed", 0, change(0, n_disputed=9), "is 9, which is more than n_valid"),
     ("value_low", 0, change(0, value_low=0.75), "is 0.75, which is above the value"),
     ("value_high", 0, change(0, value_high=0.25), "is 0.25, which is below the value"),
     ("value_low", 0, change(0, value_low=-0.5), "is -0.5, which is not in"),

@@ -6,14 +6,14 @@ import re
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from spo_data.grading.verdict import Grade, Verdict
+from spo_data.grading.verdict import COMPARED_AS_TEXT, Grade, Verdict
 from spo_data.prompts.identity import DroppedRow, Message, Prompt
 from spo_data.provenance import GraderRecord
 from spo_data.report import prompt_table as report_prompts
@@ -184,9 +184,18 @@ def test_a_run_without_a_prompt_or_a_sample_has_a_page(tmp_path: Path) -> None:
 def test_the_second_opinion_is_shown(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", [Row("2 + 2?", [RIGHT, WRONG])], also=WRONG)
     text = words(page(write_report(run)))
-    assert "dapo disagrees with exact on 1 of the 2 samples that both judged (50.0%)" in text
+    assert "dapo disagrees with exact on 1 of the 2 samples that both judged (50.0%), in 1 prompt." in text
+    assert "exact scores higher dapo scores higher both found an answer 1 1 0" in text
+    assert text.index("Disputed samples dapo disagrees") < text.index("How are the values distributed?"), "it is first"
     assert "the mean value is 0.0000" in text
     assert "correct → wrong 1" in text
+
+
+def test_an_answer_that_was_compared_as_text_says_so(tmp_path: Path) -> None:
+    as_text = replace(WRONG, detail=COMPARED_AS_TEXT)
+    html = page(write_report(make_run(tmp_path / "run", [Row("2 + 2?", [as_text, WRONG])])))
+    assert "1 sample could only be compared as text and differs from the ground truth." in words(html)
+    assert [sample[5] for sample in data(html)["rows"][0][-1]] == [COMPARED_AS_TEXT, None]
 
 
 def test_suspect_ground_truths_are_listed(tmp_path: Path) -> None:

@@ -124,6 +124,7 @@ def test_values_has_the_columns_of_the_design(tmp_path: Path) -> None:
         ("n_truncated", count),
         ("n_no_answer", count),
         ("n_failed", count),
+        ("n_disputed", count),
         ("response_tokens_mean", number),
         ("tool_turns_mean", number),
         ("suspect_gold", pa.string()),
@@ -149,6 +150,7 @@ def test_samples_has_the_columns_of_the_design_and_log_probs_only_where_asked_fo
         ("answer", text),
         ("verdict", text),
         ("score", pa.float64()),
+        ("detail", text),
     ]
     expected = [*columns, ("token_logprobs", pa.list_(pa.float32()))] if logprobs else columns
     assert [(field.name, field.type) for field in pq.read_schema(path)] == expected
@@ -177,6 +179,7 @@ def test_a_row_of_values_says_what_the_samples_say(tmp_path: Path) -> None:
         "n_truncated": 1,
         "n_no_answer": 0,
         "n_failed": 1,
+        "n_disputed": None,
         "response_tokens_mean": 3.0,
         "tool_turns_mean": 0.0,
         "suspect_gold": None,

@@ -141,6 +141,7 @@ def test_errors_of_the_engine_and_dropped_rows_are_counted_by_reason(journal: Jo
         prompts=1,
         samples=1,
         verdicts={"correct": 1},
+        compared_as_text=0,
         engine_failures=2,
         not_valid=2,
         not_drawn=0,

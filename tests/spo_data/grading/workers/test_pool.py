@@ -213,7 +213,9 @@ def test_a_closed_pool_raises_one_line_rather_than_a_verdict() -> None:
 
 
 def test_an_unknown_verifier_is_refused_before_a_process_starts() -> None:
-    with pytest.raises(UserError, match="choose one of math-verify, dapo, exact, choice, reasoning-gym, or FILE"):
+    with pytest.raises(
+        UserError, match="choose one of math-verify, math-verify-plain, dapo, exact, choice, reasoning-gym, or FILE"
+    ):
         GraderPool("guess")
 
 
