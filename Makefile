@@ -67,6 +67,7 @@ format: .venv/ready
 bench: .venv/ready
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/grading.py
+	$(BIN)/python benchmarks/grading_accuracy.py
 	$(BIN)/python benchmarks/sandbox.py
 	$(BIN)/python benchmarks/tracker.py
 	$(BIN)/python benchmarks/batch_assembly.py

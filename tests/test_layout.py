@@ -49,7 +49,7 @@ ARROWS = {
         spo_data.prompts spo_data.hub""",
     "spo_data.formats.readers": "spo_data.values spo_data.models spo_data.prompts spo_data.hub",
     "spo_data.formats.writers": "spo_data.values",
-    "spo_data.card": "spo_data.run spo_data.hub",
+    "spo_data.card": "spo_data.run spo_data.grading spo_data.hub",
     "spo_data.report": "spo_data.run spo_data.values spo_data.grading",
     "spo_data.run": "spo_data.values spo_data.engines spo_data.grading spo_data.prompts",
     "spo_data.join": "spo_data.values spo_data.prompts",

@@ -16,6 +16,7 @@ from spo_data.card.language import languages
 from spo_data.card.merge import Readme, merge_readme, merge_readme_with_hub, table_configs
 from spo_data.errors import SpoError
 from spo_data.files import write_whole
+from spo_data.grading.measured_error import describe_error
 from spo_data.hub.snapshot import README
 from spo_data.provenance import DatasetRecord, PolicyRecord
 from spo_data.run.journal import Journal
@@ -112,6 +113,7 @@ def _render_body(manifest: Manifest, summary: Summary, name: str, with_samples: 
         policy=manifest.policy,
         summary=summary,
         n=manifest.n,
+        grader_error=describe_error(manifest.grader.verifier, manifest.grader.version),
         model=manifest.policy.model,
         model_link=_link_model(manifest.policy),
         dataset_link=_link_dataset(manifest.dataset),

@@ -9,7 +9,9 @@ import yaml
 
 from spo_data.card.write import Card, make_card, merge_card, size_category, write_card
 from spo_data.errors import SpoError
-from spo_data.grading.verdict import Verdict
+from spo_data.grading.measured_error import describe_error
+from spo_data.grading.verdict import COMPARED_AS_TEXT, Grade, Verdict
+from spo_data.grading.verifiers.registry import verifier_version
 from spo_data.prompts.identity import DroppedRow, Message, Prompt
 from spo_data.provenance import GraderRecord, Provenance
 from spo_data.run.journal import Journal
@@ -42,6 +44,34 @@ def card_of(folder: Path, drawn: Drawn, manifest: Manifest | None = None, **name
                 journal.add(Sample(prompt.prompt_id, index, 0, "r", ids, "stop", None, verdict, score))
             journal.commit()
         return make_card(journal, manifest, summarize(journal, manifest), **named)
+
+
+def test_the_card_says_how_often_the_grader_is_wrong_if_its_rules_were_measured(tmp_path: Path) -> None:
+    measured = manifest_of().model_copy(
+        update={"grader": GraderRecord(verifier="math-verify", version=verifier_version("math-verify"))}
+    )
+    said = describe_error("math-verify", verifier_version("math-verify"))
+    assert said is not None
+    assert "false correct" in said
+    assert f"\n* Error of the grader: {said}.\n" in card_of(tmp_path, BOTH, measured).body
+    assert "\n* Error of the grader: not measured for this version" in card_of(tmp_path, BOTH).body
+    other = manifest_of().model_copy(update={"grader": GRADER})
+    assert "Error of the grader" not in card_of(tmp_path, BOTH, other).body
+
+
+def test_the_card_counts_disputed_samples_and_answers_compared_as_text(tmp_path: Path) -> None:
+    also = GraderRecord(verifier="dapo", version="rules 1")
+    manifest = make_manifest(also=also)
+    before = card_of(tmp_path, BOTH, manifest).body
+    assert "| disputed | 0 of 0 samples, which dapo scores differently (column `n_disputed`) |" in before
+    assert "compared as text" not in before
+    with Journal(tmp_path / "journal.sqlite", GRADER) as journal:
+        ((prompt_id,),) = journal.query("SELECT prompt_id FROM prompts")
+        journal.regrade([(prompt_id, 0, Grade(Verdict.WRONG, 0.0, "four", COMPARED_AS_TEXT))])
+        journal.regrade([(prompt_id, 0, Grade(Verdict.CORRECT, 1.0, "4"))], also)
+    body = card_of(tmp_path, BOTH, manifest).body
+    assert "| disputed | 1 of 1 samples, which dapo scores differently (column `n_disputed`) |" in body
+    assert "| compared as text | 1 wrong or truncated samples" in body
 
 
 def header_of(text: str) -> Any:
