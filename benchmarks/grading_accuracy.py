@@ -49,7 +49,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "grading"
 PAGE = ROOT / "docs" / "grading.md"
 BEGIN, END = "<!-- benchmarks/grading_accuracy.py --write -->", "<!-- end -->"
-SECONDS = 60.0
+SECONDS = 30.0
 """The time limit of one job: generous, because a verdict must not depend on what else the machine does."""
 NOT_CORRECT = frozenset({Verdict.WRONG, Verdict.NO_ANSWER})
 """What a label that is only right or wrong accepts for a wrong answer."""
