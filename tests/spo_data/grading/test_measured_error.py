@@ -68,6 +68,7 @@ def test_verdicts_are_counted_by_source_and_direction(benchmark: Any, case: Call
         (case("wrong", "no_answer"), NO_GOLD, NO_GOLD),
         (case("wrong", "no_answer", decided=True), RIGHT, WRONG),
         (case("correct", "wrong", labelled="probes"), WRONG, WRONG),
+        (case("correct", "gold_unparseable", labelled="probes"), WRONG, WRONG),
         (case("gold_unparseable", labelled="corpus"), NO_GOLD, NO_GOLD),
         (case("correct", labelled="corpus", verifier="exact", source="exact"), RIGHT, None),
     ]
@@ -77,7 +78,8 @@ def test_verdicts_are_counted_by_source_and_direction(benchmark: Any, case: Call
     assert peers.ours == Judged(agree=2, false_correct=1, false_wrong=2, failed=2)
     assert peers.plain == Judged(agree=4, false_correct=1, false_wrong=2, failed=0), "what it cannot read is wrong"
     assert (decided.decided, decided.ours.false_correct) == (True, 1)
-    assert (probes.right, probes.wrong, probes.ours.agree) == (0, 0, 1)
+    assert (probes.answers, probes.right, probes.wrong) == (2, 0, 0)
+    assert probes.ours == Judged(agree=1), "not a false wrong: a ground truth that may be refused is not surely right"
     assert (corpus.ours, corpus.plain) == (Judged(agree=1), Judged(agree=1))
     assert (exact.ours, exact.plain) == (Judged(agree=1), None)
     assert measured.total("peers") == replace(add_up([peers, decided], "peers"), source="")
