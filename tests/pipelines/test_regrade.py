@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
@@ -18,12 +19,15 @@ from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_data.options import GraderOptions
+from spo_data.prompts.identity import Message, Prompt
+from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest, read_manifest
+from spo_data.run.sample import Sample
 from spo_pipelines.command_line import set_option
 from spo_pipelines.regrade import RegradeOptions, RegradeOutcome
 from spo_pipelines.regrade import regrade as run_regrade
 from support import scripted
-from support.records import journal_of
+from support.records import journal_of, make_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -657,3 +661,33 @@ def test_truncated_responses_are_graded_and_scored_0_again(tmp_path: Path) -> No
     assert scores(None) == {("truncated", 1.0)}
     assert scores("zero") == {("truncated", 0.0)}
     assert {row["prompt_id"]: row for row in pq.read_table(run / "values").to_pylist()} == before
+
+
+def test_the_library_as_it_is_disputes_samples_of_a_run(tmp_path: Path) -> None:
+    """Both verifiers grade in one process, in which `math-verify` has replaced functions of the library."""
+    responses = {
+        "11": [r"\boxed{5 6}", r"\boxed{11}", r"<think>\boxed{11}"],
+        "1/2^{98}": [r"\boxed{1/2^{99}}", r"\boxed{1/2^{98}}", r"\boxed{3}"],
+        "42": [r"\boxed{42}", r"\boxed{41}", "I do not know."],
+    }
+    run, manifest = tmp_path / "run", make_manifest(n=3)
+    run.mkdir()
+    manifest.write(run)
+    prompts = [Prompt((Message("user", f"What is {gold}?"),), gold, "d") for gold in responses]
+    with Journal(run / "journal.sqlite", manifest.grader) as journal:
+        journal.set_prompts(prompts, [])
+        for prompt in prompts:
+            for index, response in enumerate(responses[prompt.ground_truth]):
+                ids, judged = np.zeros(1, dtype=np.int32), (None, Verdict.NO_ANSWER, 0.0)
+                journal.add(Sample(prompt.prompt_id, index, 0, response, ids, "stop", *judged))
+    second = regrade(run, "math-verify", also="math-verify-plain").summary.second
+    assert second is not None
+    assert (second.compared, second.disagree, second.prompts) == (9, 3, 2)
+    assert second.pairs == {"wrong → correct": 2, "no_answer → correct": 1}
+    assert {(each.samples, each.first_higher) for each in second.kinds} == {(2, 0), (1, 0)}
+    assert {row["ground_truth"]: row["n_disputed"] for row in rows_of(run, "values")} == {
+        "11": 2,
+        "1/2^{98}": 1,
+        "42": 0,
+    }
+    assert "| disputed | 3 of 9 samples, which math-verify-plain scores differently" in (run / "README.md").read_text()
