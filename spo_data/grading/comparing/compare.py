@@ -88,17 +88,21 @@ def equal_answers(gold: Answer, answer: Answer) -> bool:
         pair = (Answer(Relation(one.text), text=one.text) for one in (gold, answer))
         if equal_relations(*pair):
             return True
-    for kinds, rule in RULES.items():
-        if _is_kind(gold, kinds[0]) and _is_kind(answer, kinds[1]):
-            return rule(gold, answer)
-    return _equal_texts(gold, answer)
+    fitting = (rule for rule in RULES if _is_kind(gold, rule.gold) and _is_kind(answer, rule.answer))
+    return next(fitting).holds(gold, answer)
 
 
-def _is_kind(answer: Answer, kind: str) -> bool:
-    value = answer.value
-    return any(
-        isinstance(value, _KINDS[name]) and (name != "interval" or _is_interval(answer)) for name in kind.split(" or ")
-    )
+def make_rules_table() -> str:
+    """The table of rules in Markdown, as docs/grading.md prints it."""
+    rows = [f"| {rule.gold} | {rule.answer} | {rule.says} |" for rule in RULES]
+    return "\n".join(["| ground truth | answer | equal if |", "|---|---|---|", *rows])
+
+
+def _is_kind(answer: Answer, kinds: str) -> bool:
+    names = kinds.split(" or ")
+    if _is_interval(answer) and "interval" in names:
+        return True
+    return any(isinstance(answer.value, _KINDS[name]) for name in names if name != "interval")
 
 
 def _is_interval(answer: Answer) -> bool:
@@ -153,6 +157,10 @@ def _equal_last_side(gold: Answer, answer: Answer) -> bool:
     return side is not None and equal_answers(gold, read_answer(side))
 
 
+def _equal_set_or_side(gold: Answer, answer: Answer) -> bool:
+    return equal_as_sets(gold, answer) or _equal_last_side(gold, answer)
+
+
 def _equal_items(gold: Answer, answer: Answer) -> bool:
     return equal_collections(gold, answer, equal_answers)
 
@@ -180,40 +188,50 @@ def _equal_texts(gold: Answer, answer: Answer) -> bool:
     return bool(texts[0]) and canonical(texts[0]) == canonical(texts[1])
 
 
-Rule = Callable[[Answer, Answer], bool]
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How an answer of one kind is compared with a ground truth of another."""
+
+    gold: str
+    answer: str
+    says: str
+    """When the two are equal, for the documentation."""
+    holds: Callable[[Answer, Answer], bool]
+
+
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "number": Number,
     "numeral": Numeral,
     "quantity": Quantity,
     "formula": Expression,
     "relation": Relation,
-    "interval": Collection,
     "collection": Collection,
     "congruence": Congruence,
     "text": Text,
     "anything": object,
 }
-RULES: dict[tuple[str, str], Rule] = {
-    ("number", "number"): _equal_values,
-    ("numeral", "number or numeral"): _equal_numerals,
-    ("number", "numeral"): _equal_numerals,
-    ("text", "anything"): _equal_texts,
-    ("anything", "text"): _equal_texts,
-    ("collection", "collection"): _equal_items,
-    ("relation", "relation"): equal_relations,
-    ("relation", "interval or formula"): equal_as_sets,
-    ("interval or formula", "relation"): lambda gold, answer: (
-        equal_as_sets(gold, answer) or _equal_last_side(gold, answer)
+RULES = (
+    Rule("number", "number", "their values agree: exact fractions, decimals as rounded", _equal_values),
+    Rule("numeral", "number or numeral", "the digits are equal, and the bases if both name one", _equal_numerals),
+    Rule("number", "numeral", "the digits in their base have the number's value", _equal_numerals),
+    Rule("text", "anything", "the text is the same", _equal_texts),
+    Rule("anything", "text", "the text is the same", _equal_texts),
+    Rule("collection", "collection", "their items are equal, as the ground truth's form asks", _equal_items),
+    Rule("relation", "relation", "their sides are equal, or they are multiples of the same equation", equal_relations),
+    Rule("relation", "interval or formula", "they describe the same set of numbers", equal_as_sets),
+    Rule(
+        "interval or formula", "relation", "they describe the same set, or its last side is equal", _equal_set_or_side
     ),
-    ("relation", "anything"): _equal_texts,
-    ("anything", "relation"): _equal_last_side,
-    ("interval", "formula"): equal_as_sets,
-    ("formula", "interval"): equal_as_sets,
-    ("collection", "anything"): _equal_single,
-    ("anything", "collection"): _equal_single,
-    ("congruence", "anything"): _equal_congruences,
-    ("anything", "congruence"): _equal_congruences,
-    ("number or formula", "number or formula"): _equal_formulas,
-    ("quantity", "anything"): _without_unit,
-    ("anything", "quantity"): _without_unit,
-}
+    Rule("relation", "anything", "the text is the same", _equal_texts),
+    Rule("anything", "relation", "the last side is equal, unless one unknown is left unsolved", _equal_last_side),
+    Rule("interval", "formula", "they describe the same set of numbers", equal_as_sets),
+    Rule("formula", "interval", "they describe the same set of numbers", equal_as_sets),
+    Rule("collection", "anything", "every item is equal to it, or the ratio has its value", _equal_single),
+    Rule("anything", "collection", "it is equal to every item, or has the ratio's value", _equal_single),
+    Rule("congruence", "anything", "the residues are equal, and the moduli if both have one", _equal_congruences),
+    Rule("anything", "congruence", "it is equal to the residue", _equal_congruences),
+    Rule("number or formula", "number or formula", "math-verify says so, and their values agree", _equal_formulas),
+    Rule("quantity", "anything", "the values are equal; only a percent sign changes one", _without_unit),
+    Rule("anything", "quantity", "the values are equal; only a percent sign changes one", _without_unit),
+)
+"""The first rule whose kinds fit decides."""

@@ -6,6 +6,7 @@ of different things, by what they are of.
 
 from collections.abc import Callable, Sequence
 
+from spo_data.grading.answers.numbers import Number
 from spo_data.grading.reading.kinds import Answer, Collection, Form, Quantity
 from spo_data.grading.reading.names import is_word
 
@@ -37,6 +38,8 @@ def equal_collections(gold: Answer, answer: Answer, equal: Equal) -> bool:
         return _covers(golds, answers, equal) and _covers(answers, golds, lambda one, other: equal(other, one))
     if len(golds) != len(answers):
         return False
+    if first.form is Form.RATIO and _are_proportional(golds, answers):
+        return True
     if _names(answers) is not None and _names(golds) is None:
         answers = tuple(sorted(answers, key=lambda item: item.names[-1]))
     if second.form in UNORDERED and any(equal(a, b) for k, a in enumerate(answers) for b in answers[:k]):
@@ -86,6 +89,15 @@ def _units(items: Sequence[Answer]) -> list[str] | None:
 
 def _unlabelled(item: Answer) -> Answer:
     return Answer(item.value, (), item.remark, item.text)
+
+
+def _are_proportional(golds: Sequence[Answer], answers: Sequence[Answer]) -> bool:
+    """Whether two ratios of numbers are multiples of each other."""
+    ours = [item.value.value for item in golds if isinstance(item.value, Number)]
+    theirs = [item.value.value for item in answers if isinstance(item.value, Number)]
+    if len(ours) < len(golds) or len(theirs) < len(answers) or not (any(ours) and any(theirs)):
+        return False
+    return all(a * sum(theirs) == b * sum(ours) for a, b in zip(ours, theirs, strict=True)) and sum(theirs) != 0
 
 
 def _covers(items: Sequence[Answer], others: Sequence[Answer], equal: Equal) -> bool:

@@ -1,9 +1,9 @@
 r"""The verifier `math-verify`: mathematical equality.
 
-Plain numbers and lists of them are compared as exact fractions, ground truths in words as text, and all others by
-`math_equal`. Verdicts on (ground truth, answer) pairs are cached, because samples of one prompt repeat each other. If
-the ground truth is an option's letter, the letter that the response chooses is the answer. If a response marks no
-answer, the value that its end states is the answer.
+The answer and the ground truth are read as what they are, and compared by a table of rules (`grading.comparing`).
+Verdicts on (ground truth, answer) pairs are cached, because samples of one prompt repeat each other. If the ground truth
+is an option's letter, the letter that the response chooses is the answer. If a response marks no answer, the value that
+its end states is the answer.
 """
 
 import re
@@ -21,6 +21,7 @@ from spo_data.grading.comparing.compare import UnparseableGoldError, compare
 from spo_data.grading.reading.read import is_text
 from spo_data.grading.verdict import COMPARED_AS_TEXT, NO_ANSWER, Grade, Verdict, too_long
 from spo_data.grading.verifiers.base import TextVerifier
+from spo_data.prompts.unanswerable import find_unanswerable
 
 REMEMBERED = 20_000
 REMEMBERED_CHARACTERS = 500
@@ -71,6 +72,9 @@ def _compare(answer: str, ground_truth: str) -> Grade:
 
 
 def _grade_answer(ground_truth: str, answer: str) -> Grade:
+    unanswerable = find_unanswerable(ground_truth, "math-verify")
+    if unanswerable is not None:
+        return Grade.failed(Verdict.GOLD_UNPARSEABLE, unanswerable.detail, answer)
     try:
         compared = compare(ground_truth, answer)
     except UnparseableGoldError as error:

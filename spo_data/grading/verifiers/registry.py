@@ -32,10 +32,11 @@ from spo_data.prompts.identity import Prompt
 PLAIN = "math-verify-plain"
 RULES = 3
 """Part of a grader's version; counts changes of our own rules (extraction, fast paths) that can change a verdict."""
-# math-verify reads a formula with latex2sympy2-extended, whose grammar two releases of antlr4 read differently.
+# math-verify reads a formula with latex2sympy2-extended, whose grammar two releases of antlr4 read differently; pint
+# knows the units.
 _MATH_PACKAGES = ("math-verify", "latex2sympy2-extended", "antlr4-python3-runtime", "sympy")
 _PACKAGES = {
-    "math-verify": _MATH_PACKAGES,
+    "math-verify": (*_MATH_PACKAGES, "pint"),
     PLAIN: _MATH_PACKAGES,
     "reasoning-gym": ("reasoning-gym", "sympy"),
 }

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from spo_data.grading.comparing.compare import make_rules_table
 from spo_data.grading.verdict import Verdict
 from spo_data.grading.verifiers.registry import load_verifier
 
@@ -31,3 +32,7 @@ def test_the_whole_table_was_read() -> None:
     table = PAGE.read_text(encoding="utf-8").split(heading)[1].split("\n## ")[0]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
     assert len(rows) == len(_ROW.findall(table)) > 25
+
+
+def test_the_documentation_prints_the_rules() -> None:
+    assert f"<!-- rules -->\n{make_rules_table()}\n<!-- /rules -->" in PAGE.read_text(encoding="utf-8")
