@@ -87,15 +87,15 @@ def _read_several(text: str, depth: int) -> Answer | None:
         return _read_brackets(text, *brackets, depth)
     parts = _split_parts(text)
     if len(parts) > 1:
-        items = [_read(normalise(part), depth + 1) for part in parts]
+        items = _read_parts(parts, depth)
         if all(isinstance(item.value, Text) for item in items):
             return Answer(Text(fold(text)), text=text)  # the order of words counts: Monday, June 3
-        return _name_list(items, text)
+        return _name_list(list(items), text)
     if parts != [text]:
         return _read(normalise(parts[0]), depth + 1)
     column = _COLUMN.fullmatch(text)
     if column is not None:
-        items = tuple(_read(normalise(row), depth + 1) for row in _ROW.split(column["rows"]) if row.strip())
+        items = _read_parts([row for row in _ROW.split(column["rows"]) if row.strip()], depth)
         if len(items) > 1:
             return Answer(Collection(Form.COLUMN, items, latex=text), text=text)
     return None
@@ -208,7 +208,7 @@ def _read_one(text: str, depth: int) -> Answer:
         return Answer(Collection(Form.RATIO, _read_parts(ratio, depth), latex=text), text=text)
     signs = _PLUS_MINUS.findall(text)
     if 0 < len(signs) <= SIGNS:
-        return _name_list([_read(normalise(variant), depth + 1) for variant in _expand_signs(text, signs)], text)
+        return _name_list(list(_read_parts(_expand_signs(text, signs), depth)), text)
     return _read_leaf(text, depth)
 
 
