@@ -2,8 +2,8 @@ r"""The verifier `math-verify`: mathematical equality.
 
 The answer and the ground truth are read as what they are, and compared by a table of rules (`grading.comparing`).
 Verdicts on (ground truth, answer) pairs are cached, because samples of one prompt repeat each other. If the ground
-truth is an option's letter, the letter that the response chooses is the answer. If a response marks no answer, the value
-that its end states is the answer.
+truth is an option's letter, the letter that the response chooses is the answer. If a response marks no answer, the
+value that its end states is the answer.
 """
 
 import re
