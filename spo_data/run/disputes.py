@@ -7,9 +7,10 @@ A sample is disputed if both graders judged it and scored it differently.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from spo_data.grading.reading.read import describe_kind
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.provenance import GraderRecord
 from spo_data.run.journal import Journal
@@ -18,10 +19,6 @@ from spo_data.text import excerpt
 WORST = 5
 """Prompts with the most disputed samples that are shown."""
 NO_ANSWER = "only one found an answer"
-BOTH_ANSWERED = "both found an answer"
-
-AnswerKind = Callable[[str], str]
-"""The kind of a ground truth, in a word or two."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,7 @@ class DisputedKind:
     """The disputed samples of one kind."""
 
     kind: str
+    """Of the ground truth, as docs/grading.md lists them, or that only one verifier found an answer."""
     samples: int
     first_higher: int
     """Those that the run's verifier scored higher; the second one scored the others higher."""
@@ -67,13 +65,8 @@ class SecondOpinion:
     worst: list[Disagreement]
 
 
-def compare_graders(
-    journal: Journal, second: GraderRecord, n: int, answer_kind: AnswerKind = lambda _: BOTH_ANSWERED
-) -> SecondOpinion:
-    """Compare the verdicts of a journal's grader and of a second one.
-
-    `answer_kind` names the kind of a disputed sample by its ground truth, if both verifiers found an answer.
-    """
+def compare_graders(journal: Journal, second: GraderRecord, n: int) -> SecondOpinion:
+    """Compare the verdicts of a journal's grader and of a second one."""
     both = [
         count
         for (ours, theirs), count in journal.confusion(second).items()
@@ -98,17 +91,17 @@ def compare_graders(
         compared=sum(both),
         disagree=len(differing),
         prompts=len(by_prompt),
-        kinds=_count_kinds([(truths[number], ours, theirs) for number, _, ours, theirs in differing], answer_kind),
+        kinds=_count_kinds([(truths[number], ours, theirs) for number, _, ours, theirs in differing]),
         pairs={f"{ours} → {theirs}": count for (ours, theirs), count in pairs.most_common()},
         value_mean=sum(values) / len(values) if values else None,
         worst=worst,
     )
 
 
-def _count_kinds(disputed: Sequence[tuple[str, Grade, Grade]], answer_kind: AnswerKind) -> list[DisputedKind]:
+def _count_kinds(disputed: Sequence[tuple[str, Grade, Grade]]) -> list[DisputedKind]:
     samples, higher = Counter[str](), Counter[str]()
     for ground_truth, ours, theirs in disputed:
-        kind = NO_ANSWER if Verdict.NO_ANSWER in (ours.verdict, theirs.verdict) else answer_kind(ground_truth)
+        kind = NO_ANSWER if Verdict.NO_ANSWER in (ours.verdict, theirs.verdict) else describe_kind(ground_truth)
         samples[kind] += 1
         higher[kind] += (ours.score or 0.0) > (theirs.score or 0.0)
     ranked = sorted(samples, key=lambda kind: (-samples[kind], kind))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 
-from spo_data.grading.answers.numbers import read_number
+from spo_data.grading.answers.numbers import Number, read_number
 from spo_data.grading.reading.kinds import (
     Answer,
     Collection,
@@ -25,13 +25,22 @@ from spo_data.grading.reading.kinds import (
     Relation,
     Text,
 )
-from spo_data.grading.reading.names import split_names, tuple_names
+from spo_data.grading.reading.named_values import split_names, tuple_names
 from spo_data.grading.reading.notation import canonical, normalise
 from spo_data.grading.reading.remarks import split_lead, split_remark
 from spo_data.grading.reading.structure import has_top, outer_brackets, split_top
 from spo_data.grading.reading.units import UnreadableError, split_unit
 from spo_data.grading.reading.words import fold, is_time, is_wording, remaining_words
 
+_KIND_WORDS = {
+    Number: "number",
+    Numeral: "numeral",
+    Quantity: "quantity",
+    Expression: "formula",
+    Relation: "relation",
+    Congruence: "congruence",
+    Text: "text",
+}
 DEPTH = 20
 """Deeper brackets are left to math-verify."""
 SIGNS = 4
@@ -45,6 +54,12 @@ def read_answer(text: str) -> Answer:
     if number is not None:
         return Answer(number, text=text)
     return _read(normalise(_BLANK_LINE.sub(" , ", text.strip())), 0)
+
+
+def describe_kind(ground_truth: str) -> str:
+    """The kind of a ground truth in a word: "number", "formula", "set", "text", ..."""
+    value = read_answer(ground_truth).value
+    return str(value.form) if isinstance(value, Collection) else _KIND_WORDS[type(value)]
 
 
 def is_text(ground_truth: str) -> bool:

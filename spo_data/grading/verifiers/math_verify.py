@@ -17,7 +17,7 @@ from spo_data.grading.answers.numbers import read_number
 from spo_data.grading.answers.sentences import find_value
 from spo_data.grading.answers.thinking import strip_thinking
 from spo_data.grading.answers.unmarked import find_stated_words, find_unmarked
-from spo_data.grading.comparing.compare import UnparseableGoldError, compare
+from spo_data.grading.comparing.equality import UnparseableGoldError, compare
 from spo_data.grading.reading.read import is_text
 from spo_data.grading.verdict import COMPARED_AS_TEXT, NO_ANSWER, Grade, Verdict, too_long
 from spo_data.grading.verifiers.base import TextVerifier

@@ -85,5 +85,5 @@ def test_disputed_samples_come_first_and_comparisons_as_text_are_counted(run: Pa
     flat = " ".join(printed.split())
     assert "as text 1 samples could only be compared as text and differ from the ground truth" in flat
     assert "second opinion: dapo disagrees with exact on 1 of 2 samples (50.0%)" in flat
-    assert "disputed samples, in 1 prompts samples first higher second higher kind 1 1 0 both found an answer" in flat
+    assert "disputed samples, in 1 prompts samples first higher second higher kind 1 1 0 number" in flat
     assert printed.index("second opinion") < printed.index("values, to the nearest") < printed.index("hardest")

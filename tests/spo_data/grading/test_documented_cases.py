@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spo_data.grading.comparing.compare import make_rules_table
+from spo_data.grading.comparing.equality import make_rules_table
 from spo_data.grading.verdict import Verdict
 from spo_data.grading.verifiers.registry import load_verifier
 

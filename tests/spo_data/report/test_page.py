@@ -185,7 +185,7 @@ def test_the_second_opinion_is_shown(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", [Row("2 + 2?", [RIGHT, WRONG])], also=WRONG)
     text = words(page(write_report(run)))
     assert "dapo disagrees with exact on 1 of the 2 samples that both judged (50.0%), in 1 prompt." in text
-    assert "exact scores higher dapo scores higher both found an answer 1 1 0" in text
+    assert "exact scores higher dapo scores higher number 1 1 0" in text
     assert text.index("Disputed samples dapo disagrees") < text.index("How are the values distributed?"), "it is first"
     assert "the mean value is 0.0000" in text
     assert "correct → wrong 1" in text

@@ -11,8 +11,8 @@ import pytest
 from spo_data.grading.verdict import COMPARED_AS_TEXT, NO_ANSWER, Grade, Verdict
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.provenance import GraderRecord
-from spo_data.run.disputes import BOTH_ANSWERED, DisputedKind, compare_graders
 from spo_data.run.disputes import NO_ANSWER as ONE_ANSWERED
+from spo_data.run.disputes import DisputedKind, compare_graders
 from spo_data.run.journal import Journal
 from spo_data.run.parquet_tables import write_tables
 from spo_data.run.sample import Sample
@@ -51,18 +51,13 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def test_disputed_samples_are_counted_by_kind_and_direction(journal: Journal) -> None:
     second = compare_graders(journal, ALSO, 4)
     assert (second.compared, second.disagree, second.prompts) == (10, 5, 3)
-    assert second.kinds == [DisputedKind(BOTH_ANSWERED, 4, 2), DisputedKind(ONE_ANSWERED, 1, 0)]
-    assert second.pairs == {"correct → wrong": 2, "wrong → correct": 2, "no_answer → correct": 1}
-    assert [(each.ground_truth, each.samples) for each in second.worst] == [("4", 3), ("x+1", 1), ("y", 1)]
-
-
-def test_the_kind_of_a_ground_truth_can_be_named(journal: Journal) -> None:
-    second = compare_graders(journal, ALSO, 4, lambda gold: "number" if gold.isdigit() else "expression")
     assert second.kinds == [
         DisputedKind("number", 3, 2),
-        DisputedKind("expression", 1, 0),
+        DisputedKind("formula", 1, 0),
         DisputedKind(ONE_ANSWERED, 1, 0),
     ]
+    assert second.pairs == {"correct → wrong": 2, "wrong → correct": 2, "no_answer → correct": 1}
+    assert [(each.ground_truth, each.samples) for each in second.worst] == [("4", 3), ("x+1", 1), ("y", 1)]
 
 
 def test_a_value_says_how_many_of_its_samples_are_disputed(journal: Journal, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spo_data.grading.answers.extract import extract_answer
 from spo_data.grading.answers.numbers import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, equal_numbers, read_number
-from spo_data.grading.comparing.compare import compare
+from spo_data.grading.comparing.equality import compare
 from spo_data.grading.comparing.parser import parse, verify
 from spo_data.grading.verdict import Verdict
 from spo_data.grading.verifiers.math_verify import MathVerifier

@@ -8,7 +8,7 @@ import sympy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from spo_data.grading.comparing.compare import compare
+from spo_data.grading.comparing.equality import compare
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from spo_data.grading.comparing.compare import compare
+from spo_data.grading.comparing.equality import compare
 from support.answer_kinds import KINDS, Kind
 
 

@@ -27,7 +27,7 @@ from spo_data.grading.reading.kinds import (
     Relation,
     Text,
 )
-from spo_data.grading.reading.names import contradict, last_side
+from spo_data.grading.reading.named_values import contradict, last_side
 from spo_data.grading.reading.notation import canonical
 from spo_data.grading.reading.read import read_answer
 from spo_data.grading.reading.words import fold
