@@ -202,7 +202,7 @@ def test_regrade_as_json_is_all_that_is_on_stdout_and_progress_is_on_stderr(fold
     assert (outcome["before"]["verifier"], outcome["summary"]["complete"]) == ("exact", True)
     graded = outcome["graded"]
     assert f"{graded}/{graded} stored responses graded by" in ended["stderr"]
-    assert json.loads(call("show", run, "--json")["stdout"]) == outcome["summary"]
+    assert json.loads(call("show", run, "--json")["stdout"]) == {**outcome["summary"], "regrade": None}
 
 
 def test_regrade_with_nothing_to_do_says_so(run: Path) -> None:
