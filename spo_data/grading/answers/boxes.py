@@ -30,7 +30,11 @@ _JOINT = re.compile(
 )
 _NAMED = re.compile(rf"(?:^|(?<=[\s$({{,;*]))({_NAME})\s*=\s*{_FILLER}\Z")
 _MINUS = re.compile(r"(?:^|[=$(\s])-\$?\Z")
-_REST = re.compile(r"/\s*\d+|\.\d+|\^\{?\d+\}?|\s*\\?%|\s*(?:\\text\s*\{\s*)?(?:hundred|[mbtr]+illion|thousand)\s*\}?")
+_REST = re.compile(
+    r"/\s*\d+|\.\d+|\^\{?\d+\}?|\s*\$?\s*\\?%"
+    r"|\s*(?:\$|\\\))?\s*(?:\\text\s*\{\s*)?"
+    r"(?P<magnitude>hundred|[mbtr]+illion|thousand|dozen|percent|per cent)\b\s*\}?"
+)
 """Text directly after a box that changes its value."""
 
 _NOTHING = re.compile(
@@ -112,7 +116,8 @@ def _read(text: str, parts: list[_Box]) -> str:
     if len(parts) == 1:
         start = parts[0].start
         minus, rest = _MINUS.search(text, max(0, start - 3), start), _REST.match(text, parts[0].end)
-        return f"{'-' if minus else ''}{contents[0]}{rest[0] if rest else ''}"
+        after = "" if rest is None else f" {rest['magnitude']}" if rest["magnitude"] else rest[0].replace("$", "")
+        return f"{'-' if minus else ''}{contents[0]}{after}"
     if len(set(contents)) == 1:
         return contents[0]
     names = [_NAMED.search(text[max(0, part.start - NAME_CHARACTERS) : part.start]) for part in parts]

@@ -45,16 +45,24 @@ _CLAUSE = re.compile(
     r",?\s+(?:because|since|so|as|which|who|that|when|where|while|whose|if|for|after|before|but|not|rather|thus"
     r"|therefore|hence|is|are|was|were|has|have|had|using|given|rounded|corresponding|satisf\w+|such|into|on|of|does"
     r"|(?:more|fewer|less)(?=\s+[a-z]+\s+than\b)|(?:to|by|with|from|at|in)(?=\s+[A-Za-z])|and\s+(?:we|it|so|the|this|that|thus|hence|I|not|then|therefore)"
-    r"|that's|it's)\b|,\s+(?=[a-z]{2,}\s+[a-z])|\s+(?:\u2014|--)\s?(?=[A-Za-z]{2})|;\s+(?=[a-z]{3})|\s+\((?=[a-z]{3,}\s[a-z]|(?:see|by|from|as|using|cf)\b)"
+    r"|that's|it's|i\.e|e\.g|namely|approximately|about|roughly|equivalently|or\s+(?:about|approximately|equivalently))\b|,\s+(?=[a-z]{2,}\s+[a-z])|\s+(?:\u2014|--)\s?(?=[A-Za-z]{2})|;\s+(?=[a-z]{3})|\s+\((?=[a-z]{3,}\s[a-z]|(?:see|by|from|as|using|cf)\b)"
 )
 """Where a sentence goes on to explain the value."""
 _END = re.compile(r"(?<!\.)[.!?](?=\s|$|[)\"'*\u201d])|[\u3002\uff01\uff1f]|\n")
+_NUMBER = re.compile(r"[\d$\\]")
 _COPULA = re.compile(
     r"(?:\b(?:is|are|was|were|be|equals?|becomes?|makes?|gives?|gets?|gains?|earns?|costs?|needs?|takes?|totals?|has|have"
     r"|obtain|find|yields?|contains?|exist|remains?|leaves?|leaving|it's|that's|there's)"
     r"|(?<![<>!:=])=(?!=)|:|\u662f|\u4e3a|\uff1a|\u5171\u6709|\u7b49\u4e8e)\s*"
 )
 _PROSE = re.compile(r"(?<![\\A-Za-z])(?!(?:and|or)(?![A-Za-z]))[A-Za-z]{2,}(?![A-Za-z(_])")
+
+
+_CONCLUSION = re.compile(
+    r"\b(?:so|thus|hence|therefore|giving|making|totall?ing|leaving|meaning|resulting in|for a total of"
+    r"|which (?:gives|makes|is|means|leaves))\b",
+    re.IGNORECASE,
+)
 
 
 def without_emphasis(text: str) -> str:
@@ -88,13 +96,22 @@ def find_value(text: str) -> str | None:
     value = stated_value(text)
     if value is not None:
         return value
-    bare = without_emphasis(text[-MAX_SENTENCE:])
+    bare = conclusion(without_emphasis(text[-MAX_SENTENCE:]))
     masked = mask(bare)
     for copula in reversed(list(_COPULA.finditer(masked))):
         value = stated_value(bare[copula.end() :])
         if value is not None:
             return value
     return None
+
+
+def conclusion(sentence: str) -> str:
+    """What follows the last "so" or "therefore" of a sentence, if it has a number or formula; else the sentence."""
+    masked = mask(sentence)
+    for word in reversed(list(_CONCLUSION.finditer(masked))):
+        if _NUMBER.search(sentence, word.end()):
+            return sentence[word.end() :]
+    return sentence
 
 
 def mask(text: str) -> str:
@@ -105,7 +122,7 @@ def mask(text: str) -> str:
 def undelimit(text: str) -> str:
     r"""The text without formula delimiters, currency signs before digits, and surrounding quotes."""
     text = _DELIMITER.sub("", text.replace("\\$", "")) if len(text) < MAX_SENTENCE else text
-    return text.strip(' \t\n,;:*`|"\u201c\u201d').removesuffix("\\").strip()
+    return text.strip(' \t\n,;:*`|"\u201c\u201d\uff0c\u3001\uff1b').removesuffix("\\").strip()
 
 
 def is_prose(text: str) -> bool:

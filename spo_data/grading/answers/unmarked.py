@@ -16,7 +16,7 @@ import re
 
 from spo_data.grading.answers.boxes import boxed_answers
 from spo_data.grading.answers.dressing import to_latex
-from spo_data.grading.answers.sentences import mask, stated_value, undelimit, without_emphasis
+from spo_data.grading.answers.sentences import conclusion, mask, stated_value, undelimit, without_emphasis
 from spo_data.grading.comparing.parser import find_last_expression
 
 TAIL = 1000
@@ -34,7 +34,7 @@ _MAGNITUDE = re.compile(
     r"\s*\$?\s*(hundred|thousand|million|billion|trillion|dozen|percent|per cent|\\?%)(?![A-Za-z])", re.IGNORECASE
 )
 _SPACED_MINUS = re.compile(r"(?<![\w)}$])-\s+(?=\d)")
-_ATTACHED = re.compile(r"(?<=\d)(?:[A-Za-z]\w*|!+|\^\S+)")
+_ATTACHED = re.compile(r"(?<=\d)(?:[A-Za-z]\w*|[\u4e07\u4ebf\u5343\u767e\u5341]+|!+|\^\S+)")
 _CURRENCY = re.compile(r"\\\$(?=\s?\d)")
 
 _DENIES = (
@@ -95,6 +95,15 @@ _EMPHASISED = re.compile(
     r"(?<![\w*])(\*{1,3})(?=[^\s*])([^\n*]{1,100}?)(?<=[^\s*])\1(?![\w*])|(?<!`)`([^`\n]{1,100})`(?!`)"
 )
 _COPULA = re.compile(r"(?:\b(?:is|are|equals?|be)\b|(?<![<>!:=])=(?!=))\s*")
+_SUBJECT = re.compile(
+    r"[\s,]*(?:(?:so|thus|therefore|hence|then|and|finally),?\s+){0,2}"
+    r"(\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\)|[-+]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)"
+    r"\s+(?:is|are|was)\s+(?:indeed\s+|thus\s+|therefore\s+)?(?:the|our|my|an?)\b(?!\s+(?:wrong|incorrect|contradiction))",
+    re.IGNORECASE,
+)
+"""A sentence that begins with its value: 42 is the smallest number with 8 divisors."""
+_CJK = re.compile(r"((?<=\d)[\u4e07\u4ebf\u5343\u767e\u5341]+)?[\u3001-\u303f\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+")
+"""Words that stand at a number without a space; those that multiply it stay."""
 _TAG = re.compile(r"</?[A-Za-z_]{1,20}>")
 _ANSWER = re.compile(r"^\W{0,9}(?:final\s)?answer\W{0,5}[:=]\s*", re.IGNORECASE)
 _SAID = re.compile(r"\banswer is:?[ \t]+([^\n.]{1,100})", re.IGNORECASE)
@@ -185,12 +194,16 @@ def _read_sentence(sentence: str) -> str | None:
         and not _WORDS.search(mask(formula))
     ):
         return undelimit(formula)
+    plain = conclusion(plain)
+    subject = _SUBJECT.match(plain)
+    if subject is not None and not _denies("", plain[subject.end(1) :]):
+        return undelimit(subject[1])
     masked = mask(plain)
     for copula in reversed(list(_COPULA.finditer(masked))):
         value = stated_value(plain[copula.end() :])
         if value is not None and "\\boxed" not in value and (any(map(str.isdigit, value)) or "\\" in value):
             return "" if _denies(plain[: copula.end()], plain[copula.end() + len(value) :]) else _complete(plain, value)
-    plain = _SPACED_MINUS.sub("-", to_latex(plain))
+    plain = _CJK.sub(r"\1 ", _SPACED_MINUS.sub("-", to_latex(plain)))
     if not any(character.isdigit() or character in "$\\" for character in plain):
         return None
     found = find_last_expression(plain)
