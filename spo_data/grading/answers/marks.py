@@ -70,9 +70,10 @@ _STATEMENT = re.compile(
 )
 _SUPPOSED = re.compile(
     r"\b(?:if|suppose|supposing|assum\w+|unless|would|could|might|incorrect|wrong|otherwise|whether|previous|original"
-    r"|first)\b",
+    r"|first|thought|initially|claim\w*|student|someone)\b",
     re.IGNORECASE,
 )
+_WITHDRAWN = re.compile(r"[^.\n]{0,80}\b(?:wrong|incorrect|not\s+(?:right|correct|it))\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?:]\s|\n")
 _OPENERS = (("$$", "$$"), ("\\[", "\\]"), ("```", "```"), ("\\begin{", "\\end{"))
 
@@ -134,7 +135,9 @@ def _read_json(_text: str, match: re.Match[str]) -> MarkedAnswer | None:
 
 def _read_statement(text: str, match: re.Match[str]) -> MarkedAnswer | None:
     sentence = _SENTENCE_END.split(text[max(0, match.start() - 200) : match.start()])[-1]
-    value = None if _SUPPOSED.search(sentence) else stated_value(_skip_to_content(text, match.end()))
+    if _SUPPOSED.search(sentence) or _WITHDRAWN.match(text, match.end()):
+        return None
+    value = stated_value(_skip_to_content(text, match.end()))
     return None if value is None else MarkedAnswer(match.start(), value)
 
 

@@ -39,7 +39,8 @@ _CURRENCY = re.compile(r"\\\$(?=\s?\d)")
 
 _DENIES = (
     r"(?:\b(?:not|never|neither|nor|cannot|rather than|instead of|excludes?|excluding|rules? out|ruled out|ruling out"
-    r"|different from|other than|wrong to say|(?:less|greater|more|fewer|smaller|larger|bigger|lower|higher) than"
+    r"|different from|at (?:least|most)|no (?:more|fewer|less) than|up to"
+    r"|other than|wrong to say|(?:less|greater|more|fewer|smaller|larger|bigger|lower|higher) than"
     r"|rejects?|except|impossible|\w+n['\u2019]t)\b)"
 )
 _DENIED_BEFORE = re.compile(
@@ -53,6 +54,7 @@ _DENIED_AFTER = re.compile(
     r"(?:also\s+|clearly\s+|therefore\s+|be\s+)?(?:not\b|wrong|incorrect|impossible|invalid|excluded|ruled|rejected"
     r"|false|too\s+(?:large|big|small|high|low)|work|satisfy|the wrong|no solution|a contradiction)"
     r"|\s*(?:can|must|may)\s+be\s+(?:excluded|ruled|rejected|discarded)|\s*contradicts"
+    r"|\s*,?\s*(?:but|which|and)\s+(?:that|this|it)?\s*(?:is|was)\s+(?:wrong|incorrect|not)\b"
     r"|[\s$)*]*(?:fails|does(?:n['\u2019]t| not) work|(?:isn['\u2019]t|cannot be|can['\u2019]t be)\b)",
     re.IGNORECASE,
 )
@@ -67,7 +69,7 @@ _LABEL = re.compile(
 _ENUMERATOR = re.compile(r"^[ \t>*#-]*(?:\(?\d{1,3}[.)]|\[\d{1,3}\])(?=\s+\S)[ \t]*")
 _ENUMERATORS = re.compile(r"^[ \t>*#-]*\(?\d{1,3}[.)](?:\s|$)", re.MULTILINE)
 _REFERENCE = re.compile(
-    r"(?<=\S)\s+\(\d{1,3}\)\s*[.,;]?\s*$|(?:\bby|\bfrom|\bin|\bsee|\busing)\s+\(\d{1,3}\)|\[\d{1,3}\]\s*$"
+    r"(?<=\S)\s+\(\d{1,3}\)\s*[.,;]?\s*$|(?:\bby|\bfrom|\bin|\bsee|\busing)\s+\(\d{1,3}\)|(?<=\S)\s+\[\d{1,3}\]\s*$"
 )
 _BROKEN_OFF = re.compile(
     r"(?:[=+*/^_\\({\[<>&|-]|\\(?:times|cdot|frac|sqrt|le|ge|left|approx)|(?<![A-Za-z])(?:is|are|equals|be|the|of|to"
@@ -79,14 +81,16 @@ _BARE_COMPUTATION = re.compile(
     r"^\s*[\d\s.+\-*/x\u00d7\u00b7()^]*[+\-*/\u00d7\u00b7^][\d\s.+\-*/x\u00d7\u00b7()^]*\.\s*$"
 )
 _ENDING = re.compile(
-    r"(?:\s|</?[A-Za-z_]{1,20}>|[\u25a1\u25a0\u220e\u25a2\u2705\u2713\u2714]|\\(?:square|blacksquare|qed|Box)\b|\bQ\.?E\.?D\.?|^[-=_*`~]{3,}$)+\Z",
+    r"(?:\s|</?[A-Za-z_]{1,20}>|[\u25a1\u25a0\u220e\u25a2\u2705\u2713\u2714]|\$?\\(?:square|blacksquare|qed|Box)\b\$?|\bQ\.?E\.?D\.?|^[-=_*`~]{3,}$)+\Z",
     re.MULTILINE,
 )
 _VALUED = re.compile(r"[\d$\\\u221a\u03c0\u221e]")
 _OPEN_FORMULA = re.compile(r"(?:^|[\s(])\$[\\A-Za-z(][^$]*\Z")
-_SPLIT = re.compile(r"(?<=[^\d][.!?])\s+(?=[^\s\d])|(?<=\w\d[.!?])\s+(?=[A-Z$\\])|\n+|(?<=[\u3002\uff01\uff1f])")
+_SPLIT = re.compile(r"(?<=[^\d][.!?])\s+(?=[^\s\d])|(?<=\w\d[.!?])\s+(?=[A-Z$\\(])|\n+|(?<=[\u3002\uff01\uff1f])")
+_REMARK = re.compile(r"\([^()]*[a-z]{3,}\s[^()]*\)[.]?")
 _FORMULA = re.compile(
-    r"\\[A-Za-z{]|\u221a|\^|\u03c0|[A-Za-z\d)]\s?[-+*/=<>\u2212\u2260\u2264\u2265\u2248]\s?[A-Za-z\d(]"
+    r"\\[A-Za-z{]|^[(\[{]\d+[)\]}]$|\d\s*(?:,\s|;)|\u221a|\^|\u03c0"
+    r"|[A-Za-z\d)]\s?[-+*/=<>\u2212\u2260\u2264\u2265\u2248]\s?[A-Za-z\d(]"
 )
 _WORDS = re.compile(
     r"(?<![\\A-Za-z])(?!(?:sin|cos|tan|cot|sec|csc|ln|log|exp|pi|sqrt|mod|gcd|lcm|max|min|and|or)(?![A-Za-z]))[A-Za-z]*[a-z][A-Za-z]+"
@@ -94,7 +98,7 @@ _WORDS = re.compile(
 _EMPHASISED = re.compile(
     r"(?<![\w*])(\*{1,3})(?=[^\s*])([^\n*]{1,100}?)(?<=[^\s*])\1(?![\w*])|(?<!`)`([^`\n]{1,100})`(?!`)"
 )
-_COPULA = re.compile(r"(?:\b(?:is|are|equals?|be)\b|(?<![<>!:=])=(?!=))\s*")
+_COPULA = re.compile(r"(?:\b(?:is|are|was|were|equals?|be)\b|(?<![<>!:=])=(?!=))\s*")
 _SUBJECT = re.compile(
     r"[\s,]*(?:(?:so|thus|therefore|hence|then|and|finally),?\s+){0,2}"
     r"(\$[^$\n]{1,200}\$|\\\([^\n]{1,200}?\\\)|[-+]?\d[\d,]*(?:\.\d+)?(?:/\d+)?%?)"
@@ -106,6 +110,12 @@ _CJK = re.compile(r"((?<=\d)[\u4e07\u4ebf\u5343\u767e\u5341]+)?[\u3001-\u303f\u3
 """Words that stand at a number without a space; those that multiply it stay."""
 _TAG = re.compile(r"</?[A-Za-z_]{1,20}>")
 _ANSWER = re.compile(r"^\W{0,9}(?:final\s)?answer\W{0,5}[:=]\s*", re.IGNORECASE)
+_PREDICATE = re.compile(
+    r"(?:[^\n]{0,300}[.:!]\s+|)(?:(?:so|thus|therefore|hence),?\s+)?(?:the|it|this|that|there|he|she|they|we|i|our)\b[^.\n]{0,200}"
+    r"\b(?:is|are|was|were)\s+([^.\n]{1,60}?)[.!]?",
+    re.IGNORECASE,
+)
+_DOUBTED = re.compile(r"\b(?:whether|if|suppose|unclear|unknown|assum\w+|unless|would|could|might)\b", re.IGNORECASE)
 _SAID = re.compile(r"\banswer is:?[ \t]+([^\n.]{1,100})", re.IGNORECASE)
 
 
@@ -122,6 +132,8 @@ def find_unmarked(visible: str) -> str | None:
         return None  # the number of an item that says nothing
     for sentence in reversed(_split(tail)):
         bare = _strip_labels(sentence)
+        if _REMARK.fullmatch(bare):
+            continue
         if _VALUED.search(bare):
             found = _read_sentence(bare)
             if found is not None:
@@ -135,9 +147,18 @@ def find_stated_words(visible: str) -> str | None:
     """The words after the last "answer is", else the last line if it is short."""
     if any(not box.text for box in boxed_answers(visible)):
         visible = _after_empty_boxes(visible)
-    stated = _SAID.findall(without_emphasis(visible[-TAIL:]))
-    last = without_emphasis(_ENDING.sub("", visible[-TAIL:]).rpartition("\n")[2]).strip(" *_")
-    return stated[-1].strip(" *_") if stated else last if 0 < len(last) <= LAST_LINE else None
+    tail = without_emphasis(_ENDING.sub("", visible[-TAIL:]))
+    stated = _SAID.findall(tail)
+    last = tail.rpartition("\n")[2].strip(" *_")
+    if stated:
+        return str(stated[-1]).strip(" *_")
+    return predicate(last) or (last if 0 < len(last) <= LAST_LINE else None)
+
+
+def predicate(text: str) -> str | None:
+    """The words after the last verb of a sentence such as "So the winner is Evelyn."; None for any other text."""
+    match = _PREDICATE.fullmatch(without_emphasis(text).strip())
+    return None if match is None or _DOUBTED.search(text) else match[1].strip(" *_\"'")
 
 
 def _after_empty_boxes(visible: str) -> str:
@@ -186,7 +207,7 @@ def _read_sentence(sentence: str) -> str | None:
                 return value
     if _OPEN_PARENTHESIS.match(plain) and "(" not in plain:
         return ""
-    formula = plain.strip(" .,;*")
+    formula = plain.strip(" .,;*\"'")
     if (
         "$" not in formula
         and "\\boxed" not in formula
@@ -203,7 +224,7 @@ def _read_sentence(sentence: str) -> str | None:
         value = stated_value(plain[copula.end() :])
         if value is not None and "\\boxed" not in value and (any(map(str.isdigit, value)) or "\\" in value):
             return "" if _denies(plain[: copula.end()], plain[copula.end() + len(value) :]) else _complete(plain, value)
-    plain = _CJK.sub(r"\1 ", _SPACED_MINUS.sub("-", to_latex(plain)))
+    plain = _CJK.sub(r"\1 ", _SPACED_MINUS.sub("-", to_latex(plain))).strip(" '\"")
     if not any(character.isdigit() or character in "$\\" for character in plain):
         return None
     found = find_last_expression(plain)

@@ -16,7 +16,7 @@ from spo_data.grading.answers.letters import find_letter, read_choice
 from spo_data.grading.answers.numbers import read_number
 from spo_data.grading.answers.sentences import find_value
 from spo_data.grading.answers.thinking import strip_thinking
-from spo_data.grading.answers.unmarked import find_stated_words, find_unmarked
+from spo_data.grading.answers.unmarked import find_stated_words, find_unmarked, predicate
 from spo_data.grading.comparing.equality import UnparseableGoldError, compare
 from spo_data.grading.reading.read import is_text
 from spo_data.grading.verdict import COMPARED_AS_TEXT, NO_ANSWER, Grade, Verdict, too_long
@@ -54,7 +54,7 @@ def _read(visible: str, ground_truth: str) -> str | None:
     if marked is not None and marked.boxed:
         return marked.text
     if read_number(ground_truth) is None and is_text(ground_truth):
-        return find_stated_words(visible) if marked is None else marked.text
+        return find_stated_words(visible) if marked is None else predicate(marked.text) or marked.text
     if marked is None:
         return find_unmarked(visible)
     value = find_value(marked.text) or find_unmarked(marked.text if marked.sure else visible)
