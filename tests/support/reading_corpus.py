@@ -155,6 +155,27 @@ LETTERS: tuple[Row, ...] = (
     ("A", "Both A and B are wrong", NO_ANSWER, "choice: two letters called wrong"),
 )
 
+MORE_MARKS: tuple[Row, ...] = (
+    ("73", "(Answer: 73)", CORRECT, "a label within parentheses"),
+    ("73", "Answer: ==73==", CORRECT, "a highlighted number"),
+    ("73", "Answer: ~~72~~ 73", CORRECT, "a struck number before the answer"),
+    ("73", "Answer: 73 \u2705", CORRECT, "an emoji after the answer"),
+    ("73", "73 is the answer", CORRECT, "a sentence that begins with its value"),
+    ("73", "73 is the smallest number with 5 such sums.", CORRECT, "a value before what it is"),
+    ("5", "73 is the smallest number with 5 such sums.", WRONG, "a number in what the value is"),
+    ("35", "There are 5 ways for each of 7 colours, so 35 in total.", CORRECT, "a conclusion within a sentence"),
+    ("12", "\u6240\u4ee5\u5171\u670912\u79cd\u65b9\u6cd5\u3002", CORRECT, "a number between Chinese words"),
+    ("12", "\u517112\u4e07\u4eba", WRONG, "a number before a Chinese myriad"),
+    ("42", "I thought the answer is 42, but that is wrong.", NO_ANSWER, "an answer taken back"),
+    ("7", "3, 7", WRONG, "two bare numbers"),
+    ("Evelyn", "So the winner is Evelyn.", CORRECT, "a name after the verb"),
+    ("Evelyn", "Answer: The winner is Evelyn.", CORRECT, "a name in a marked sentence"),
+    ("odd", "It is unclear whether it is odd.", NO_ANSWER, "a doubted word"),
+    ("42", "<|im_start|>think\n\\boxed{41}<|im_start|>answer\n42", CORRECT, "thinking as a role"),
+    ("5000000", "$\\boxed{5}$ million", CORRECT, "a million behind a box and a dollar sign"),
+    ("5", "$\\boxed{5}$ million", WRONG, "the number before a million behind a dollar sign"),
+)
+
 LETTER_GOLDS: tuple[Row, ...] = (
     ("B", "Final answer - B", CORRECT, "a gold letter after a dash"),
     ("B", "Therefore, the correct option is **(B) 12 cm**.", CORRECT, "a gold letter with its option in bold"),
@@ -169,7 +190,17 @@ READING: tuple[tuple[str, Row], ...] = (
     *(
         ("math-verify", row)
         for theme in (
-            *(EMPHASIS, SENTENCES, BARE_FORMULAS, INSTRUCTIONS, LATER_MARKS, THINKING, NO_ANSWERS, LETTER_GOLDS),
+            *(
+                EMPHASIS,
+                SENTENCES,
+                BARE_FORMULAS,
+                INSTRUCTIONS,
+                LATER_MARKS,
+                THINKING,
+                NO_ANSWERS,
+                MORE_MARKS,
+                LETTER_GOLDS,
+            ),
         )
         for row in theme
     ),

@@ -20,7 +20,9 @@ LAST_LINE = 120
 """A longer last line is prose."""
 
 _FULL_WIDTH = str.maketrans("\uff21\uff22\uff23\uff24\uff25\uff26\uff27\uff28\uff29\uff2a\uff08\uff09", "ABCDEFGHIJ()")
-_COMMAND = re.compile(r"\\(?:text(?:bf|rm|it)?|math(?:rm|bf|it)|mbox)\s*\{([^{}]*)\}|\*\*|\$|\\[()\[\]]")
+_COMMAND = re.compile(
+    r"\\(?:text(?:bf|rm|it)?|math(?:rm|bf|it)|mbox)\s*\{([^{}]*)\}|\\(?:rm|bf|it)(?![A-Za-z])|\*\*|\$|\\[()\[\]]"
+)
 _SPACE = re.compile(r"\\[,;:! ]|\\q?quad(?![A-Za-z])|~")
 _LEAD = (
     r"(?:(?:so|thus|therefore|hence),?\s+)?(?:(?:i|we)(?:'d|\s+would)?\s+(?:think|believe|choose|pick|select|say|go\s+with)"
@@ -30,7 +32,7 @@ _LEAD = (
 )
 _LETTER = re.compile(
     rf"(?i:{_LEAD})(?P<open>[(\[])?\s*(?:(?P<letter>[A-Ja-j])\s*"
-    r"(?:[)\]]\s*\S.*|[.:,\uff1a\uff0e\u3001](?:\s+|(?=[\d$\\\u4e00-\u9fff]))\S.*|[)\]]?[.:,!]?)"
+    r"(?:[)\]]\s*\S.*|[.:,\uff1a\uff0e\u3001](?:\s+|(?=[\d$\\\u4e00-\u9fff]))\S.*|[)\]]?\s*[.:,!-]?)"
     r"|(?P<capital>[A-J])\s+(?:\(.*|[-\u2013\u2014]\s+\S.*|(?:because|since|as)\b.*"
     r"|is\s+(?:the\s+)?(?:correct|right|best|answer)\b.*)"
     r"|(?P<sure>[B-HJ])\s+\d.*)",
@@ -48,9 +50,10 @@ _MARK = (
 )
 _IS = r"(?:\s+(?:is|must\s+be|should\s+be|would\s+be|has\s+to\s+be))?(?:\s+not\s+\(?[A-J]\)?,?\s+but)?"
 _ANSWER = (
-    r"(?:[Aa]nswer|ANSWER|(?:[Cc]orrect|[Rr]ight|[Bb]est|[Ff]inal)\s+(?:[Oo]ption|[Cc]hoice|[Ll]etter)"
+    r"(?:[Aa]nswer|ANSWER|(?:[Cc]orrect|[Rr]ight|[Bb]est|[Ff]inal)\s+(?:[Oo]ption|[Cc]hoice|[Ll]etter|[Rr]esponse|one)"
     r"|[Mm]y\s+(?:final\s+)?(?:choice|pick))"
 )
+_AT_END = r"(?=[)\].\s*$]*(?:$|\n))"
 _STATED = (
     re.compile(
         rf"(?:{_ANSWER}{_IS}(?:\s*[:\uff1a-])?"
@@ -62,11 +65,14 @@ _STATED = (
         r"(?:the\s+)?(?:only\s+)?(?:correct|right|answer|best)\b",
         re.MULTILINE,
     ),
-    re.compile(rf"(?<!not )(?<!n't )(?<!never )\b(?:choose|pick|select|go with)(?:\s+(?:[Oo]ption|[Cc]hoice))?{_MARK}"),
-    re.compile(rf"\b(?:[Ii]t|[Tt]his)(?:'s|\s+(?:is|must\s+be|has\s+to\s+be)){_MARK}(?=[)\].\s*$]*(?:$|\n))"),
     re.compile(
-        rf"\b(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore|leav(?:es|ing)(?:\s+only)?)\b[,:]?{_MARK}(?=[)\].\s*$]*(?:$|\n))"
+        rf"(?<!not )(?<!n't )(?<!never )\b(?i:choose|pick|select|go(?:ing)?\s+with)(?:\s+(?:[Oo]ption|[Cc]hoice))?{_MARK}"
     ),
+    re.compile(rf"\b[Oo]nly\s+(?:[Oo]ption\s+)?{_MARK}[)*$\s]*(?:works|fits|remains|is\s+(?:left|true|possible))\b"),
+    re.compile(
+        rf"(?:\b(?:[Ii]t|[Tt]his)(?:'s|\s+(?:is|must\s+be|has\s+to\s+be))|(?:^|\n)[Mm]ust\s+be){_MARK}{_AT_END}"
+    ),
+    re.compile(rf"\b(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore|leav(?:es|ing)(?:\s+only)?)\b[,:]?{_MARK}{_AT_END}"),
 )
 """How a response states a letter, in order of preference; the last match of the first pattern that matches counts."""
 _LONE = re.compile(r"[*$\s]{0,4}[(\[]?[A-J][)\].:*$\s]{0,6}")

@@ -88,6 +88,11 @@ _AMOUNT = re.compile(r"[^A-Za-z]*(?:[A-Za-z%]+[^\w]*){0,3}")
 _ENUMERATED = re.compile(r"\d{1,2}[.):]\s")
 _VALUED = re.compile(r"[\d$\\]")
 _SPACE = re.compile(r"\s*")
+_OPENING, _CLOSING = re.compile(r"[(\[]"), re.compile(r"[)\]]")
+_TAG_AFTER = re.compile(r"\s*</?[A-Za-z_]{2,20}>\Z")
+_EMOJI = re.compile(
+    r"\A[\u2190-\u21ff\u2600-\u27bf\ufe0f\U0001f300-\U0001faff\s]+|[\u2600-\u27bf\ufe0f\U0001f300-\U0001faff\s]+\Z"
+)
 _FENCE = re.compile(r"\A```(?:latex|math|text)?\s*|\s*```\Z")
 
 
@@ -199,7 +204,11 @@ def _skip_to_content(text: str, begins: int) -> str:
 def _make_answer(start: int, content: str) -> MarkedAnswer | None:
     """The answer with this content; None if it is empty."""
     text = _EMPTY_BOX.sub("", _HOPE.sub("", without_emphasis(content.strip()).strip(" \t\r\n*_|`")))
+    text = _EMOJI.sub("", text)
     text = _FENCE.sub("", _unquote(strip_announcement(text).strip(" \t\r\n*_`"))).strip()
+    text = _TAG_AFTER.sub("", text)
+    if text.endswith((")", "]")) and len(_CLOSING.findall(text)) > len(_OPENING.findall(text)):
+        text = text[:-1].rstrip()  # the label stands in the brackets too
     if not text or is_empty(text):
         return None
     short = len(text.split()) <= SHORT and not _SEE.search(text)
@@ -207,7 +216,7 @@ def _make_answer(start: int, content: str) -> MarkedAnswer | None:
 
 
 def _unquote(text: str) -> str:
-    for left, right in (('\\"', '\\"'), ('"', '"'), ("\u201c", "\u201d"), ("'", "'")):
+    for left, right in (('\\"', '\\"'), ('"', '"'), ("\u201c", "\u201d"), ("\u00ab", "\u00bb"), ("'", "'")):
         bare = text.rstrip(".")
         if len(bare) > len(left + right) and bare.startswith(left) and bare.endswith(right):
             return bare[len(left) : -len(right)]

@@ -18,7 +18,7 @@ _MARKUP = re.compile(
     r"(?<![\w*)\]}\\])(?P<stars>\*{1,3})(?=[^\s*])(?P<starred>[^\n*]{1,300}?)(?<=[^\s*])(?P=stars)(?![\w*(])"
     r"|(?<![\w`])(?P<ticks>`{1,3})(?P<ticked>[^\n`]{1,300})(?P=ticks)(?!\w)"
     r"|(?<![\w\\}])(?P<scores>_{1,3})(?=[^\s_{])(?P<scored>[^\n_\\${}]{1,100}?)(?P=scores)(?!\w)"
-    r"|</?(?:b|strong|em|i|u|code|mark|span|p)>|<br\s?/?>"
+    r"|(?<!=)==(?P<marked>[^\n=]{1,100})==(?!=)|~~[^\n~]{1,100}~~|</?(?:b|strong|em|i|u|code|mark|span|p)>|<br\s?/?>"
 )
 _QUOTES = "\"'\u201c\u201d\u2018\u2019\u00ab\u00bb\u300c\u300d"
 _MATH = re.compile(
@@ -48,7 +48,7 @@ _CLAUSE = re.compile(
     r"|that's|it's|i\.e|e\.g|namely|approximately|about|roughly|equivalently|or\s+(?:about|approximately|equivalently))\b|,\s+(?=[a-z]{2,}\s+[a-z])|\s+(?:\u2014|--)\s?(?=[A-Za-z]{2})|;\s+(?=[a-z]{3})|\s+\((?=[a-z]{3,}\s[a-z]|(?:see|by|from|as|using|cf)\b)"
 )
 """Where a sentence goes on to explain the value."""
-_END = re.compile(r"(?<!\.)[.!?](?=\s|$|[)\"'*\u201d])|[\u3002\uff01\uff1f]|\n")
+_END = re.compile(r"(?<!\.)[.!?](?=\s|$|[)\"'*\u201d])|[\u3002\uff01\uff1f]|\n|</?[A-Za-z_]{2,20}>")
 _NUMBER = re.compile(r"[\d$\\]")
 _COPULA = re.compile(
     r"(?:\b(?:is|are|was|were|be|equals?|becomes?|makes?|gives?|gets?|gains?|earns?|costs?|needs?|takes?|totals?|has|have"
@@ -134,4 +134,4 @@ _EITHER = re.compile(r"^either\s+", re.IGNORECASE)
 
 
 def _inside(match: re.Match[str]) -> str:
-    return match["starred"] or match["ticked"] or match["scored"] or ""
+    return match["starred"] or match["ticked"] or match["scored"] or match["marked"] or ""

@@ -34,10 +34,11 @@ _ANSWER_BEGINS = frozenset(
 
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)(?:[^<]{0,80}(?:<\|constrain\|>[^<]{0,40})?<\|message\|>)?")
 _MESSAGE_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
-_BARE_HARMONY = re.compile(r"\s*analysis(?=[A-Z\"'(\d])")
+_BARE_HARMONY = re.compile(r"\s*(?:assistant)?analysis(?=[A-Z\"'(\d])")
 """Harmony decoded without its special tokens: analysisWe need…assistantfinal42."""
 _GRANITE = re.compile(r"\s*Here(?:'s| is) my thought process:?")
 _GRANITE_END = re.compile(r"Here(?:'s| is) my response:?")
+_S1_THINKS, _S1_ANSWERS = "<|im_start|>think", "<|im_start|>answer"
 
 _TURN = (
     r"<(?:\|(?i:im_(?:end|start|sep)|(?:start|end)_header_id|eo[ts]_id|eom_id|eot|eos|end|return|call|start|begin|pad"
@@ -47,7 +48,7 @@ _TURN = (
     r"|\uff5c[^<>\uff5c]{1,40}\uff5c>|(?:start|end)_of_turn>|(?:eos|bos|pad)>|\|turn>|turn\|>)"
     r"|\[(?:\|endofturn\|\]|/?INST\]|EOS\])"
 )
-_LEADING = re.compile(rf"\s*(?:(?:{_TURN}|<s>)\s*(?:(?:assistant|model)\b:?\s*)?)+")
+_LEADING = re.compile(rf"\s*(?:(?:{_TURN}|<s>|<\|message\|>)\s*(?:(?:assistant|model)\b:?\s*)?)+")
 _TURN_END = re.compile(rf"{_TURN}|</s>(?=\s{{0,9}}(?:\Z|[<\[]))")
 
 _TOKEN = re.compile(r"<\|(?!end_of_box)\w{2,40}\|>")
@@ -57,6 +58,9 @@ def strip_thinking(response: str) -> str | None:
     """The text outside the thinking, up to the end of the turn; None if the thinking never ends."""
     if "<" not in response and "[" not in response and "\u25c1" not in response:
         return _strip_words(response)
+    if _S1_THINKS in response:
+        _, found, answer = response.rpartition(_S1_ANSWERS)
+        return _strip_chat_tokens(answer) if found else None
     if "<|channel|>" in response:
         return _read_final_channel(response)
     visible = _strip_tags(response)

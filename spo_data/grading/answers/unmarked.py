@@ -73,7 +73,9 @@ _REFERENCE = re.compile(
 )
 _BROKEN_OFF = re.compile(
     r"(?:[=+*/^_\\({\[<>&|-]|\\(?:times|cdot|frac|sqrt|le|ge|left|approx)|(?<![A-Za-z])(?:is|are|equals|be|the|of|to"
-    r"|and|so|an?|answer|final|correct|required|because|when|where|there|this|our|these|as|but|if|than|we|get|have|gives|then|thus|hence|therefore|that|let|since|with|for|by|from|or|which))\s*\Z",
+    r"|and|so|an?|(?<!is the )(?<!is our )(?<!is my )answer|final|correct|required"
+    r"|because|when|where|there|this|our|these|as|but|if|than|we|get|have|gives|then|thus|hence|therefore"
+    r"|that|let|since|with|for|by|from|or|which))\s*\Z",
     re.IGNORECASE,
 )
 _OPEN_PARENTHESIS = re.compile(r"^[^()]*\d[^()]*\)[\s.,;]*$")
