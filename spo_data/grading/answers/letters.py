@@ -66,7 +66,8 @@ _STATED = (
         re.MULTILINE,
     ),
     re.compile(
-        rf"(?<!not )(?<!n't )(?<!never )\b(?i:choose|pick|select|go(?:ing)?\s+with)(?:\s+(?:[Oo]ption|[Cc]hoice))?{_MARK}"
+        rf"(?<!not )(?<!n't )(?<!never )\b(?i:choose|pick|select|go(?:ing)?\s+with)"
+        rf"(?:\s+(?:[Oo]ption|[Cc]hoice))?{_MARK}"
     ),
     re.compile(rf"\b[Oo]nly\s+(?:[Oo]ption\s+)?{_MARK}[)*$\s]*(?:works|fits|remains|is\s+(?:left|true|possible))\b"),
     re.compile(
