@@ -52,6 +52,8 @@ JOINT_CHARACTERS = 40
 NAME_CHARACTERS = 60
 """A box's name, as in x = \\boxed{2}, is looked for in this many characters before it."""
 INSTRUCTION_CHARACTERS = 80
+BACKSLASHES = 4
+"""A box's name may follow so many, if its text was escaped."""
 
 
 class BoxedAnswer(NamedTuple):
@@ -130,7 +132,8 @@ def _read(text: str, parts: list[_Box]) -> str:
 def _locate_boxes(text: str) -> list[_Box]:
     """Each box that closes, sorted by start."""
     boxes = _locate_tokens(text) if _OPEN_TOKEN in text else []
-    first = _BOX.search(text)
+    starts = [start for start in map(text.find, ("boxed", "fbox", "framebox")) if start >= 0]  # a search takes longer
+    first = _BOX.search(text, max(0, min(starts) - BACKSLASHES)) if starts else None
     if first is None:
         return boxes
     opened: list[tuple[int, int] | None] = []
