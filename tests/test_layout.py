@@ -28,7 +28,7 @@ ARROWS = {
     "spo_cli.terminal": "spo_pipelines spo_train.launch spo_train spo_data.engines",
     "spo_pipelines": """
         spo_data.card spo_data.report spo_data.run spo_data.engines spo_data.sandbox spo_data.grading.workers
-        spo_data.grading.verifiers spo_data.grading spo_data.grading.answers spo_data.values spo_data.models
+        spo_data.grading.verifiers spo_data.grading spo_data.grading.reading spo_data.values spo_data.models
         spo_data.prompts spo_data.hub""",
     "spo_train.plan": """
         spo_train.config spo_train.data spo_train.spo spo_train verl_cpu spo_data.formats spo_data.run spo_data.values
@@ -59,12 +59,11 @@ ARROWS = {
     "spo_data.grading.workers": "spo_data.grading.verifiers spo_data.grading spo_data.prompts",
     "spo_data.grading.verifiers": """
         spo_data.grading spo_data.grading.finding spo_data.grading.comparing spo_data.grading.reading
-        spo_data.grading.answers spo_data.prompts""",
-    "spo_data.grading.finding": "spo_data.grading.comparing spo_data.grading.reading spo_data.grading.answers",
-    "spo_data.grading": "spo_data.grading.finding spo_data.grading.reading spo_data.grading.answers",
-    "spo_data.grading.comparing": "spo_data.grading.reading spo_data.grading.answers",
-    "spo_data.grading.reading": "spo_data.grading.answers",
-    "spo_data.grading.answers": "",
+        spo_data.prompts""",
+    "spo_data.grading": "spo_data.grading.finding spo_data.grading.reading",
+    "spo_data.grading.finding": "spo_data.grading.comparing spo_data.grading.reading",
+    "spo_data.grading.comparing": "spo_data.grading.reading",
+    "spo_data.grading.reading": "",
     "spo_data.models": "spo_data.prompts spo_data.hub",
     "spo_data.prompts": "spo_data.hub",
     "spo_data.hub": "",

@@ -6,7 +6,7 @@ loaded.prompt_set, loaded.grader
 
 from dataclasses import dataclass
 
-from spo_data.grading.answers.numbers import is_number
+from spo_data.grading.reading.numbers import is_number
 from spo_data.grading.verifiers.registry import load_verifier, reading, verifier_version
 from spo_data.options import PromptOptions, Truncated
 from spo_data.prompts.build import PromptSet, read_prompt_set

@@ -8,8 +8,8 @@ line, "the answer is …", or as the whole last line. A number in the problem, o
 
 import re
 
-from spo_data.grading.answers.boxes import find_boxes
-from spo_data.grading.answers.numbers import read_number
+from spo_data.grading.finding.boxes import find_boxes
+from spo_data.grading.reading.numbers import read_number
 from spo_data.grading.reading.words import fold
 
 _MARKED = (

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from spo_data.grading.answers.numbers import read_number
+from spo_data.grading.reading.numbers import read_number
 from spo_data.grading.reading.words import fold
 from spo_data.grading.verdict import Verdict
 from spo_data.text import excerpt

@@ -22,7 +22,7 @@ from tenacity.wait import wait_base, wait_fixed
 from spo_data.errors import UserError, first_line, retry_after
 from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
 from spo_data.sandbox.retry import ATTEMPTS, WAIT, PassingError, retry
-from spo_data.sandbox.run_code import Answer, Program, execution_of
+from spo_data.sandbox.run_code import RunReply, Program, execution_of
 
 CONCURRENCY = 64
 QUEUE_SECONDS = 60.0
@@ -112,7 +112,7 @@ class RemoteInterpreter:
         if not response.is_success:
             raise SandboxError(f"{self.name}: {_describe_answer(response)}")
         try:
-            return execution_of(Answer.model_validate(json.loads(response.content)))
+            return execution_of(RunReply.model_validate(json.loads(response.content)))
         except (ValidationError, ValueError, RecursionError) as error:
             raise PassingError(f"not an answer of SandboxFusion's /run_code: {_shorten(response.text)!r}") from error
         except SandboxError as error:

@@ -2,7 +2,7 @@
 
     Program(code="print(6 * 7)", language="python")
     answer_of(execution).status             # "Success", "Failed"
-    execution_of(Answer.model_validate(...))
+    execution_of(RunReply.model_validate(...))
 
 Only the status "SandboxError" means that the sandbox failed; every other status is a result of the program. The limit
 that ended a program is sent in `run_result.stopped`, which other clients ignore and other servers do not send.
@@ -57,7 +57,7 @@ class RunResult(BaseModel):
     stopped: Stopped | None = None
 
 
-class Answer(BaseModel):
+class RunReply(BaseModel):
     """The body of an answer."""
 
     status: Literal["Success", "Failed", "SandboxError"]
@@ -68,7 +68,7 @@ class Answer(BaseModel):
     files: dict[str, str] = {}
 
 
-def answer_of(execution: Execution) -> Answer:
+def answer_of(execution: Execution) -> RunReply:
     """Return the protocol's answer for an execution."""
     code = execution.return_code
     if execution.stopped is not None:
@@ -81,10 +81,10 @@ def answer_of(execution: Execution) -> Answer:
         stderr=execution.stderr,
         stopped=execution.stopped,
     )
-    return Answer(status="Success" if code == 0 else "Failed", run_result=result)
+    return RunReply(status="Success" if code == 0 else "Failed", run_result=result)
 
 
-def execution_of(answer: Answer) -> Execution:
+def execution_of(answer: RunReply) -> Execution:
     """Return the execution that an answer holds; raises SandboxError if the answer reports a failed sandbox."""
     result = answer.run_result
     if answer.status == "SandboxError":

@@ -30,7 +30,7 @@ from spo_data.options import ToolOptions
 from spo_data.sandbox.interpreter import Interpreter, Limits, SandboxError
 from spo_data.sandbox.notebook import show_last
 from spo_data.sandbox.open import open_interpreter
-from spo_data.sandbox.run_code import Answer, Program, answer_of
+from spo_data.sandbox.run_code import RunReply, Program, answer_of
 
 MOST = Limits(seconds=600.0, memory_mb=16_384)
 CODE_BYTES = 1 << 20
@@ -77,7 +77,7 @@ def make_app(interpreter: Interpreter, most: Limits = MOST, heartbeat_seconds: f
     async def ping() -> str:
         return "pong"
 
-    @app.post("/run_code", response_model=Answer)
+    @app.post("/run_code", response_model=RunReply)
     async def run_code(program: Program, request: Request) -> Response:
         _refuse_unsupported(program, most)
         run = runs.start(program)
@@ -108,10 +108,10 @@ class _Runs:
 
     def __init__(self, interpreter: Interpreter) -> None:
         self._interpreter = interpreter
-        self._tasks: set[asyncio.Task[Answer]] = set()
+        self._tasks: set[asyncio.Task[RunReply]] = set()
         self._ending = False
 
-    def start(self, program: Program) -> "asyncio.Task[Answer]":
+    def start(self, program: Program) -> "asyncio.Task[RunReply]":
         """Run a program when its turn comes; raises HTTPException if too many wait or the server is ending."""
         at_once = self._interpreter.concurrency
         waiting = len(self._tasks) - at_once
@@ -129,11 +129,11 @@ class _Runs:
         for task in self._tasks:
             task.cancel()
 
-    async def _answer(self, program: Program) -> Answer:
+    async def _answer(self, program: Program) -> RunReply:
         try:
             return answer_of(await self._interpreter.run(_show_once(program.code), _get_limits(program), program.stdin))
         except SandboxError as error:
-            return Answer(status="SandboxError", message=str(error))
+            return RunReply(status="SandboxError", message=str(error))
 
 
 def _get_limits(program: Program) -> Limits:
@@ -168,19 +168,19 @@ def _show_once(code: str) -> str:
     return code if 2 * _SHOWN in shown and 2 * _SHOWN not in code else shown
 
 
-async def _cancel_once_gone(request: Request, run: "asyncio.Task[Answer]") -> None:
+async def _cancel_once_gone(request: Request, run: "asyncio.Task[RunReply]") -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     run.cancel()
 
 
-async def _send_heartbeats(run: "asyncio.Task[Answer]", seconds: float) -> AsyncIterator[str]:
+async def _send_heartbeats(run: "asyncio.Task[RunReply]", seconds: float) -> AsyncIterator[str]:
     try:
         while not run.done():
             yield " "
             await asyncio.wait({run}, timeout=seconds)
         # The status has been sent already, so the answer itself must report the failure instead of a 503.
-        answer = Answer(status="SandboxError", message=ENDING) if run.cancelled() else run.result()
+        answer = RunReply(status="SandboxError", message=ENDING) if run.cancelled() else run.result()
         yield answer.model_dump_json()
     finally:
         run.cancel()

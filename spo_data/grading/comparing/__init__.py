@@ -1,1 +1,4 @@
-"""Comparing answers: one rule for each pair of kinds, and math-verify for what neither side says as plain numbers."""
+"""Comparing two answers: one rule for each pair of kinds, and math-verify for formulas.
+
+Never imports what finds an answer in a response.
+"""

@@ -1,8 +1,8 @@
 r"""Whether two answers are equal: one rule for each pair of kinds.
 
-    compare(r"\frac{1}{2}", "0.5")           # Comparison(equal=True)
-    compare("f(2) = 3", "f(2) = 4")           # Comparison(equal=False)
-    compare(r"\heartsuit", r"\spadesuit")     # Comparison(equal=False, by_text=True)
+    compare(r"\frac{1}{2}", "0.5")           # Equality(equal=True)
+    compare("f(2) = 3", "f(2) = 4")           # Equality(equal=False)
+    compare(r"\heartsuit", r"\spadesuit")     # Equality(equal=False, by_text=True)
 
 Equality is not symmetric: the ground truth decides the form, as in math-verify. docs/grading.md prints the table of
 rules.
@@ -11,7 +11,6 @@ rules.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from spo_data.grading.answers.numbers import Number, equal_in_base, equal_numbers, read_number
 from spo_data.grading.comparing.formulas import choose_sides, equal_formulas, has_value, is_false_chain, is_read
 from spo_data.grading.comparing.items import UNORDERED, equal_collections, equal_to_all
 from spo_data.grading.comparing.relations import equal_as_sets, equal_relations
@@ -29,6 +28,7 @@ from spo_data.grading.reading.kinds import (
 )
 from spo_data.grading.reading.named_values import contradict, last_side
 from spo_data.grading.reading.notation import canonical
+from spo_data.grading.reading.numbers import Number, equal_in_base, equal_numbers, read_number
 from spo_data.grading.reading.read import read_answer
 from spo_data.grading.reading.words import fold
 
@@ -38,14 +38,14 @@ class UnparseableGoldError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Equality:
     """Whether two answers are equal, and whether only their texts could be compared."""
 
     equal: bool
     by_text: bool = False
 
 
-def compare(ground_truth: str, answer: str) -> Comparison:
+def compare(ground_truth: str, answer: str) -> Equality:
     """Compare an answer with a ground truth.
 
     Raises UnparseableGoldError if the ground truth is no answer or has no value (1/0), and MemoryError if parsing ran
@@ -53,7 +53,7 @@ def compare(ground_truth: str, answer: str) -> Comparison:
     """
     gold_number, answer_number = read_number(ground_truth), read_number(answer)
     if gold_number is not None and answer_number is not None:
-        return Comparison(equal_numbers(gold_number, answer_number))
+        return Equality(equal_numbers(gold_number, answer_number))
     reason = find_reason_against(ground_truth)
     if reason is not None:
         raise UnparseableGoldError(f"{reason}: {ground_truth[:200]!r}")
@@ -61,14 +61,14 @@ def compare(ground_truth: str, answer: str) -> Comparison:
     if not all(map(has_value, golds)):
         raise UnparseableGoldError(f"it has no value: {ground_truth[:200]!r}")
     if " ".join(ground_truth.split()) == " ".join(answer.split()):
-        return Comparison(equal=True)
+        return Equality(equal=True)
     if len(golds) > 1:
         golds.append(Answer(Collection(Form.LIST, tuple(golds))))
     answers = [read_answer(text) for text in read_alternatives(answer)]
     found = answers[0] if len(answers) == 1 else Answer(Collection(Form.LIST, tuple(answers)))
     if any(equal_answers(gold, found) for gold in golds):
-        return Comparison(equal=True)
-    return Comparison(equal=False, by_text=not all(map(is_read, (*golds, found))))
+        return Equality(equal=True)
+    return Equality(equal=False, by_text=not all(map(is_read, (*golds, found))))
 
 
 def equal_answers(gold: Answer, answer: Answer) -> bool:

@@ -8,7 +8,7 @@ sympy is imported at the first call.
 
 from typing import Any
 
-from spo_data.grading.answers.numbers import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, Number
+from spo_data.grading.reading.numbers import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, Number
 
 DIGITS = 60
 """Two numbers are evaluated to so many significant digits. They are equal if 50 agree, and then 390 of 400."""

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from spo_data.grading.answers.numbers import Number
 from spo_data.grading.comparing.expressions import equal_values, has_no_value, is_constant, to_sympy
 from spo_data.grading.comparing.parser import parse, verify
 from spo_data.grading.reading.kinds import Answer, Collection, Expression, Quantity, Text
+from spo_data.grading.reading.numbers import Number
 
 CLOSE = 0.05
 """Two numbers joined by "approximately" may differ by this share of the larger."""

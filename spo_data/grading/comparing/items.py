@@ -6,9 +6,9 @@ of different things, by what they are of.
 
 from collections.abc import Callable, Sequence
 
-from spo_data.grading.answers.numbers import Number
 from spo_data.grading.reading.kinds import Answer, Collection, Form, Quantity
 from spo_data.grading.reading.named_values import is_word
+from spo_data.grading.reading.numbers import Number
 
 Equal = Callable[[Answer, Answer], bool]
 UNORDERED = (Form.LIST, Form.SET)

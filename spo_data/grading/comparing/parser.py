@@ -21,11 +21,11 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial, wraps
 from typing import Any
 
-from spo_data.grading.answers.dressing import has_balanced_braces
-from spo_data.grading.answers.numbers import read_number
 from spo_data.grading.comparing.expressions import equal_values, is_false_equation, to_sympy, with_imaginary
 from spo_data.grading.comparing.points import agree_everywhere, differ_somewhere
+from spo_data.grading.reading.dressing import has_balanced_braces
 from spo_data.grading.reading.notation import canonical, with_constants
+from spo_data.grading.reading.numbers import read_number
 
 
 @lru_cache(maxsize=4096)

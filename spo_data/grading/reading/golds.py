@@ -6,7 +6,7 @@ find_reason_against(r"\frac{")            # "its braces do not close"
 
 import json
 
-from spo_data.grading.answers.dressing import has_balanced_braces
+from spo_data.grading.reading.dressing import has_balanced_braces
 from spo_data.grading.reading.notation import normalise
 
 

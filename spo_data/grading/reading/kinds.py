@@ -8,7 +8,7 @@ An `Answer` is a value with what was said around it. The value's class is its ki
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from spo_data.grading.answers.numbers import Number
+from spo_data.grading.reading.numbers import Number
 
 
 class Form(StrEnum):

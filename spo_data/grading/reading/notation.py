@@ -9,7 +9,7 @@ canonical(r"\left( \aleph_{0} \right)")              # r"(\aleph_0)"
 
 import re
 
-from spo_data.grading.answers.dressing import to_latex, undress
+from spo_data.grading.reading.dressing import to_latex, undress
 
 
 def normalise(text: str) -> str:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 
-from spo_data.grading.answers.numbers import Number, read_number
 from spo_data.grading.reading.kinds import (
     Answer,
     Collection,
@@ -27,6 +26,7 @@ from spo_data.grading.reading.kinds import (
 )
 from spo_data.grading.reading.named_values import split_names, tuple_names
 from spo_data.grading.reading.notation import canonical, normalise
+from spo_data.grading.reading.numbers import Number, read_number
 from spo_data.grading.reading.remarks import split_lead, split_remark
 from spo_data.grading.reading.structure import has_top, outer_brackets, split_top
 from spo_data.grading.reading.units import UnreadableError, split_unit

@@ -13,8 +13,8 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from spo_data.grading.answers.numbers import read_number
 from spo_data.grading.reading.notation import FUNCTIONS, TEXT_NAMES, without_phrases
+from spo_data.grading.reading.numbers import read_number
 
 
 class UnreadableError(ValueError):

@@ -6,7 +6,7 @@ fold(r"\text{No solution.}")   # "no solution"
 
 import re
 
-from spo_data.grading.answers.dressing import undress
+from spo_data.grading.reading.dressing import undress
 from spo_data.grading.reading.notation import FUNCTIONS, GREEK, TEXT_NAMES
 
 

@@ -5,8 +5,8 @@ ChoiceVerifier().grade("The answer is B.", "B")          # correct
 ChoiceVerifier().grade(r"\boxed{A or B}", "B")          # wrong
 """
 
-from spo_data.grading.answers.letters import find_letter, read_choice
-from spo_data.grading.answers.thinking import strip_thinking
+from spo_data.grading.finding.letters import find_letter, read_choice
+from spo_data.grading.finding.thinking import strip_thinking
 from spo_data.grading.verdict import NO_ANSWER, Grade, Verdict
 from spo_data.grading.verifiers.base import TextVerifier
 

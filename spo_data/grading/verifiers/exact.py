@@ -1,6 +1,6 @@
 """The verifier `exact`: the answer equals the ground truth as text, with runs of white space counted as one space."""
 
-from spo_data.grading.answers.extract import extract_answer
+from spo_data.grading.finding.extract import extract_answer
 from spo_data.grading.verdict import NO_ANSWER, Grade
 from spo_data.grading.verifiers.base import TextVerifier
 

@@ -10,14 +10,14 @@ import re
 from dataclasses import replace
 from functools import lru_cache
 
-from spo_data.grading.answers.dressing import undress
-from spo_data.grading.answers.extract import find_answer
-from spo_data.grading.answers.letters import find_letter, read_choice
-from spo_data.grading.answers.numbers import read_number
-from spo_data.grading.answers.sentences import find_value
-from spo_data.grading.answers.thinking import strip_thinking
-from spo_data.grading.answers.unmarked import find_stated_words, find_unmarked, predicate
 from spo_data.grading.comparing.equality import UnparseableGoldError, compare
+from spo_data.grading.finding.extract import find_answer
+from spo_data.grading.finding.letters import find_letter, read_choice
+from spo_data.grading.finding.sentences import find_value
+from spo_data.grading.finding.thinking import strip_thinking
+from spo_data.grading.finding.unmarked import find_stated_words, find_unmarked, predicate
+from spo_data.grading.reading.dressing import undress
+from spo_data.grading.reading.numbers import read_number
 from spo_data.grading.reading.read import is_text
 from spo_data.grading.verdict import COMPARED_AS_TEXT, NO_ANSWER, Grade, Verdict, too_long
 from spo_data.grading.verifiers.base import TextVerifier

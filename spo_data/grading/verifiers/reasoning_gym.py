@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from spo_data.grading.answers.extract import extract_answer
+from spo_data.grading.finding.extract import extract_answer
 from spo_data.grading.verdict import NO_ANSWER, ExtraInfo, Grade, too_long
 
 _NUMBERING = ("seed", "size")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from spo_data.errors import UserError, first_line, reason
-from spo_data.grading.answers.extract import extract_answer
+from spo_data.grading.finding.extract import extract_answer
 from spo_data.grading.verdict import ExtraInfo, Grade
 
 _DRESSINGS = ("\\boxed{{{}}}", "Answer: {}", "<answer>{}</answer>", "#### {}", "{}")

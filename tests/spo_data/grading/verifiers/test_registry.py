@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from spo_data.errors import UserError
-from spo_data.grading.answers.numbers import is_number
 from spo_data.grading.comparing import parser
+from spo_data.grading.reading.numbers import is_number
 from spo_data.grading.verdict import COMPARED_AS_TEXT, Verdict
 from spo_data.grading.verifiers.registry import RULES, VERIFIERS, load_verifier, verifier_version
 from spo_data.prompts.rows import reasoning_gym_dataset

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spo_data.grading.answers.extract import extract_answer, find_answer
+from spo_data.grading.finding.extract import extract_answer, find_answer
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spo_data.grading.answers.extract import extract_answer
-from spo_data.grading.answers.thinking import strip_thinking
+from spo_data.grading.finding.extract import extract_answer
+from spo_data.grading.finding.thinking import strip_thinking
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spo_data.grading.answers.boxes import find_boxes, find_last_box
+from spo_data.grading.finding.boxes import find_boxes, find_last_box
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from spo_data.grading.answers.boxes import is_empty
-from spo_data.grading.answers.sentences import find_value, stated_value, without_emphasis
+from spo_data.grading.finding.boxes import is_empty
+from spo_data.grading.finding.sentences import find_value, stated_value, without_emphasis
 
 TAIL = 1000
 """A sentence that states the answer is looked for in this many last characters."""

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from spo_data.grading.answers.extract import extract_answer
-from spo_data.grading.answers.numbers import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, equal_numbers, read_number
 from spo_data.grading.comparing.equality import compare
 from spo_data.grading.comparing.parser import parse, verify
+from spo_data.grading.finding.extract import extract_answer
+from spo_data.grading.reading.numbers import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, equal_numbers, read_number
 from spo_data.grading.verdict import Verdict
 from spo_data.grading.verifiers.math_verify import MathVerifier
 

@@ -14,10 +14,10 @@ off are no answers.
 import itertools
 import re
 
-from spo_data.grading.answers.boxes import boxed_answers
-from spo_data.grading.answers.dressing import to_latex
-from spo_data.grading.answers.sentences import conclusion, mask, stated_value, undelimit, without_emphasis
 from spo_data.grading.comparing.parser import find_last_expression
+from spo_data.grading.finding.boxes import boxed_answers
+from spo_data.grading.finding.sentences import conclusion, mask, stated_value, undelimit, without_emphasis
+from spo_data.grading.reading.dressing import to_latex
 
 TAIL = 1000
 """An unmarked answer is looked for in this many last characters, because math-verify's search is quadratic."""

@@ -12,9 +12,9 @@ is linear in the response's length.
 import re
 from collections.abc import Callable, Iterator
 
-from spo_data.grading.answers.boxes import BoxedAnswer, boxed_answers
-from spo_data.grading.answers.marks import MarkedAnswer, find_marks, strip_announcement
-from spo_data.grading.answers.thinking import strip_thinking
+from spo_data.grading.finding.boxes import BoxedAnswer, boxed_answers
+from spo_data.grading.finding.marks import MarkedAnswer, find_marks, strip_announcement
+from spo_data.grading.finding.thinking import strip_thinking
 
 _NEW_TASK = re.compile(
     r"\byour turn\b|\b(?:following|next|new|this|another)\s+(?:problem|question|task|exercise)\b"

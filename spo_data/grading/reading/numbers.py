@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from spo_data.grading.answers.dressing import split_percent, undress
+from spo_data.grading.reading.dressing import split_percent, undress
 
 MAX_CHARACTERS = 1200
 """Longer texts are left to math-verify: Python's conversion is quadratic, and refuses more than 4,300 digits."""

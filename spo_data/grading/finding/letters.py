@@ -10,9 +10,9 @@ answer is B", "option B is correct", "I choose B" or a last line that begins wit
 
 import re
 
-from spo_data.grading.answers.dressing import undress
-from spo_data.grading.answers.extract import find_answer
-from spo_data.grading.answers.sentences import without_emphasis
+from spo_data.grading.finding.extract import find_answer
+from spo_data.grading.finding.sentences import without_emphasis
+from spo_data.grading.reading.dressing import undress
 
 TAIL = 1000
 """A letter stated in prose is looked for in this many last characters."""
