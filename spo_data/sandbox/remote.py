@@ -22,7 +22,7 @@ from tenacity.wait import wait_base, wait_fixed
 from spo_data.errors import UserError, first_line, retry_after
 from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
 from spo_data.sandbox.retry import ATTEMPTS, WAIT, PassingError, retry
-from spo_data.sandbox.run_code import RunReply, Program, execution_of
+from spo_data.sandbox.run_code import Program, RunReply, execution_of
 
 CONCURRENCY = 64
 QUEUE_SECONDS = 60.0

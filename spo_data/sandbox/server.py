@@ -30,7 +30,7 @@ from spo_data.options import ToolOptions
 from spo_data.sandbox.interpreter import Interpreter, Limits, SandboxError
 from spo_data.sandbox.notebook import show_last
 from spo_data.sandbox.open import open_interpreter
-from spo_data.sandbox.run_code import RunReply, Program, answer_of
+from spo_data.sandbox.run_code import Program, RunReply, answer_of
 
 MOST = Limits(seconds=600.0, memory_mb=16_384)
 CODE_BYTES = 1 << 20
