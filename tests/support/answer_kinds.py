@@ -21,6 +21,7 @@ KINDS = (
     Kind(
         "a ground truth that names its value",
         right=(
+            ("S = 12", r"\text{Area} = 12"),
             ("f(3)=7", "7"),
             ("f(3)=7", "f(3) = 7"),
             ("7", "f(3)=7"),
