@@ -85,7 +85,6 @@ _EMPTY_BOX = re.compile(r"\\{1,4}boxed\s?\{\s{0,9}\}")
 _A_BOX = re.compile(r"\\(?:boxed|fbox)|<\|begin_of_box\|>")
 _SEE = re.compile(r"\b(?:above|below|as follows|explanation|see|sure|unknown)\b", re.IGNORECASE)
 _AMOUNT = re.compile(r"[^A-Za-z]*(?:[A-Za-z%]+[^\w]*){0,3}")
-_ENUMERATED = re.compile(r"\d{1,2}[.):]\s")
 _VALUED = re.compile(r"[\d$\\]")
 _SPACE = re.compile(r"\s*")
 _OPENING, _CLOSING = re.compile(r"[(\[]"), re.compile(r"[)\]]")
@@ -151,7 +150,7 @@ def _read_hashes(text: str, match: re.Match[str]) -> MarkedAnswer | None:
     words = without_emphasis(match["content"])
     if is_last and match["start"] is not None:
         return _make_answer(match.start(), match["content"])
-    is_amount = _VALUED.search(words) and _AMOUNT.fullmatch(words) and not _ENUMERATED.match(words)
+    is_amount = _VALUED.search(words) and _AMOUNT.fullmatch(words)
     if not is_amount or (not is_last and re.search("[A-Za-z]{2}", words)):
         return None  # a heading
     return _make_answer(match.start(), match["content"])

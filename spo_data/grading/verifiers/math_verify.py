@@ -57,8 +57,9 @@ def _read(visible: str, ground_truth: str) -> str | None:
         return find_stated_words(visible) if marked is None else predicate(marked.text) or marked.text
     if marked is None:
         return find_unmarked(visible)
-    value = find_value(marked.text) or find_unmarked(marked.text if marked.sure else visible)
-    return value or marked.text
+    if not marked.sure:
+        return find_unmarked(visible) or find_value(marked.text) or marked.text
+    return find_value(marked.text) or find_unmarked(marked.text) or marked.text
 
 
 def _is_no_letter(answer: str) -> bool:

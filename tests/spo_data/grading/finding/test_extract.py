@@ -146,6 +146,10 @@ def test_an_answer_that_is_not_accepted_leaves_an_earlier_one() -> None:
     assert getattr(find_answer(response, str.isspace), "text", None) == "D"
 
 
+def test_a_sentence_around_a_box_that_is_not_accepted_is_not_read_instead_of_it() -> None:
+    assert getattr(find_answer(r"The final answer is \boxed{B}.", str.isdigit), "text", None) == "B"
+
+
 @given(st.text())
 def test_any_text_has_an_answer_or_none_and_never_an_empty_one(text: str) -> None:
     answer = extract_answer(text)

@@ -19,6 +19,7 @@ from spo_data.grading.finding.thinking import strip_thinking
         ("a</think>b", "b"),  # the template opened the thinking
         ("<think>a</think>b</think>c", "c"),
         ("<think>a<think>b</think>c", "c"),
+        ("a<think>b</think>c</think>d", "d"),
         ("<think>a", None),
         ("<think>a</think>b<think>c", None),
         ("<think></think>", ""),
