@@ -39,7 +39,8 @@ _CURRENCY = re.compile(r"\\\$(?=\s?\d)")
 
 _DENIES = (
     r"(?:\b(?:not|never|neither|nor|cannot|rather than|instead of|excludes?|excluding|rules? out|ruled out|ruling out"
-    r"|different from|at (?:least|most)|no (?:more|fewer|less) than|up to"
+    r"|different from|differs? from|anything but|no way|doubts?|unlikely"
+    r"|at (?:least|most)|no (?:more|fewer|less) than|up to"
     r"|other than|wrong to say|(?:less|greater|more|fewer|smaller|larger|bigger|lower|higher) than"
     r"|rejects?|except|impossible|\w+n['\u2019]t)\b)"
 )
@@ -69,7 +70,7 @@ _LABEL = re.compile(
 _ENUMERATOR = re.compile(r"^[ \t>*#-]*(?:\(?\d{1,3}[.)]|\[\d{1,3}\])(?=\s+\S)[ \t]*")
 _ENUMERATORS = re.compile(r"^[ \t>*#-]*\(?\d{1,3}[.)](?:\s|$)", re.MULTILINE)
 _REFERENCE = re.compile(
-    r"(?<=\S)\s+\(\d{1,3}\)\s*[.,;]?\s*$|(?:\bby|\bfrom|\bin|\bsee|\busing)\s+\(\d{1,3}\)|(?<=\S)\s+\[\d{1,3}\]\s*$"
+    r"(?<=\S)\s+\(\d{1,3}\)\s*[.,;]?\s*$|\b(?:[Bb]y|[Ff]rom|[Ii]n|[Ss]ee|[Uu]sing)\s+\(\d{1,3}\)|(?<=\S)\s+\[\d{1,3}\]\s*$"
 )
 _BROKEN_OFF = re.compile(
     r"(?:[=+*/^_\\({\[<>&|-]|\\(?:times|cdot|frac|sqrt|le|ge|left|approx)|(?<![A-Za-z])(?:is|are|equals|be|the|of|to"
@@ -88,7 +89,12 @@ _ENDING = re.compile(
 )
 _VALUED = re.compile(r"[\d$\\\u221a\u03c0\u221e]")
 _OPEN_FORMULA = re.compile(r"(?:^|[\s(])\$[\\A-Za-z(][^$]*\Z")
-_SPLIT = re.compile(r"(?<=[^\d][.!?])\s+(?=[^\s\d])|(?<=\w\d[.!?])\s+(?=[A-Z$\\(])|\n+|(?<=[\u3002\uff01\uff1f])")
+_SPLIT = re.compile(
+    r"(?<=[^\d][.!?])(?<![Ee]q\.)(?<!ig\.)\s+(?=[^\s\d])|(?<=\w\d[.!?])\s+(?=[A-Z$\\(])|\n+|(?<=[\u3002\uff01\uff1f])"
+)
+_BEFORE_ITEM = re.compile(r"(?:^|\n)[ \t>*#-]{0,9}\(?\d{1,3}[.)]\Z")
+_NUMBERED = re.compile(r"\(\d{1,3}\)[.,;]?")
+_CONTRAST = re.compile(r"[,;]\s+(?:not|rather than|instead of)\s+[^\s,;]*\d[^\s,;]*\Z")
 _REMARK = re.compile(r"\([^()]*[a-z]{3,}\s[^()]*\)[.]?")
 _FORMULA = re.compile(
     r"\\[A-Za-z{]|^[(\[{]\d+[)\]}]$|\d\s*(?:,\s|;)|\u221a|\^|\u03c0"
@@ -134,7 +140,7 @@ def find_unmarked(visible: str) -> str | None:
         return None  # the number of an item that says nothing
     for sentence in reversed(_split(tail)):
         bare = _strip_labels(sentence)
-        if _REMARK.fullmatch(bare):
+        if _REMARK.fullmatch(bare) or (_NUMBERED.fullmatch(sentence) and sentence != tail.strip()):
             continue
         if _VALUED.search(bare):
             found = _read_sentence(bare)
@@ -183,7 +189,12 @@ def _breaks_off(lines: list[str]) -> bool:
 def _split(tail: str) -> list[str]:
     """The sentences and lines, without cutting formulas."""
     masked = mask(tail)
-    cuts = [0, *(cut.end() for cut in _SPLIT.finditer(masked)), len(tail)]
+    ends = (
+        cut
+        for cut in _SPLIT.finditer(masked)
+        if "\n" in cut[0] or not _BEFORE_ITEM.search(masked, max(0, cut.start() - 15), cut.start())
+    )
+    cuts = [0, *(end.end() for end in ends), len(tail)]
     pieces = [tail[start:end].strip() for start, end in itertools.pairwise(cuts)]
     return [piece for piece in pieces if piece]
 
@@ -217,6 +228,9 @@ def _read_sentence(sentence: str) -> str | None:
         and not _WORDS.search(mask(formula))
     ):
         return undelimit(formula)
+    contrast = _CONTRAST.search(plain)
+    if contrast is not None and any(map(str.isdigit, plain[: contrast.start()])):
+        plain = plain[: contrast.start()]  # it is 42, not 41
     plain = conclusion(plain)
     subject = _SUBJECT.match(plain)
     if subject is not None and not _denies("", plain[subject.end(1) :]):
