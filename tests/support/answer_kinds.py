@@ -484,4 +484,52 @@ KINDS = (
             (r"\infty", r"-\infty"),
         ),
     ),
+    Kind(
+        "equations told apart by space alone",
+        right=(
+            (r"x=2\quad y=5", "y=5, x=2"),
+            (r"x=2\quad y=5", "(2,5)"),
+            (r"\alpha=2\\ \beta=5", "2, 5"),
+            (r"x=2 \land y=5", r"y=5,\ x=2"),
+            ("m=2, n=5", r"n=5 \wedge m=2"),
+            (r"\text{length}=2\quad \text{width}=5", r"\text{width}=5, \text{length}=2"),
+            ("(2,5)", r"k=2,\ b=5"),
+            ("(2,5)", "y=5, x=2"),
+        ),
+        wrong=(
+            (r"x=2\quad y=5", r"x=5\quad y=2"),
+            (r"x+y=2\quad xy=5", r"xy=2\\ x+y=5"),
+            (r"\text{length}=2\quad \text{width}=5", r"\text{width}=5"),
+            (r"x=2 \land y=5", "5, 2"),
+            ("(2,5)", r"k=5,\ b=2"),
+        ),
+    ),
+    Kind(
+        "names in words that differ",
+        right=(
+            (r"\text{Area}=3", "S=3"),
+            (r"\text{Area}=3", r"\text{Area of } ABC=3"),
+            (r"\text{Total}=3", r"\text{Cost}=3"),
+            (r"\gcd(a,b)=3", r"\text{gcd}(a,b)=3"),
+        ),
+        wrong=(
+            (r"\text{Var}(X)=3", r"\text{Var}(Y)=3"),
+            (r"\gcd(a,b)=3", r"\text{lcm}(a,b)=3"),
+            (r"\text{length}=3", r"\text{width}=3"),
+            (r"\text{max}=3", r"\text{min}=3"),
+        ),
+    ),
+    Kind(
+        "terms with a running index, and sets of the empty set",
+        right=(
+            (r"\sum_{k=0}^{n-1} F_k F_{n-k-1}", r"\sum_{k=0}^{n-1} F_{n-k-1} F_k"),
+            (r"\lim_{n\to\infty} a_n", r"\lim_{n \to \infty} a_{n}"),
+        ),
+        wrong=(
+            (r"\lim_{n\to\infty} a_n", r"\lim_{n\to 0} a_n"),
+            (r"\sum_{k=0}^{n-1} a_k", r"\sum_{k=1}^{n} a_k"),
+            (r"\{\emptyset\}", r"\emptyset"),
+            ("S_3", "A_3"),
+        ),
+    ),
 )

@@ -231,6 +231,7 @@ RULES = (
     Rule("congruence", "anything", "the residues are equal, and the moduli if both have one", _equal_congruences),
     Rule("anything", "congruence", "it is equal to the residue", _equal_congruences),
     Rule("number or formula", "number or formula", "math-verify says so, and their values agree", _equal_formulas),
+    Rule("numeral or formula", "numeral or formula", "the text is the same", _equal_texts),
     Rule("quantity", "anything", "the values are equal; only a percent sign changes one", _without_unit),
     Rule("anything", "quantity", "the values are equal; only a percent sign changes one", _without_unit),
 )

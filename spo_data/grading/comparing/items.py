@@ -40,7 +40,8 @@ def equal_collections(gold: Answer, answer: Answer, equal: Equal) -> bool:
         return False
     if first.form is Form.RATIO and _are_proportional(golds, answers):
         return True
-    if _names(answers) is not None and _names(golds) is None:
+    names = _names(answers)
+    if names is not None and _names(golds) is None and _have_an_order(names):
         answers = tuple(sorted(answers, key=lambda item: item.names[-1]))
     if second.form in UNORDERED and any(equal(a, b) for k, a in enumerate(answers) for b in answers[:k]):
         return False  # a set says nothing twice
@@ -79,6 +80,14 @@ def _names(items: Sequence[Answer]) -> list[str] | None:
     """The name of each item, if every item has one and all differ."""
     names = [item.names[-1] for item in items if item.names]
     return names if len(set(names)) == len(items) > 1 else None
+
+
+def _have_an_order(names: Sequence[str]) -> bool:
+    """Whether names have an order of their own, as x and y or a_1 and a_2 have: k and b are in the order written."""
+    if len({name[0] for name in names}) == 1:
+        return True
+    letters = sorted(map(ord, names)) if all(len(name) == 1 for name in names) else [0]
+    return letters[-1] - letters[0] == len(names) - 1
 
 
 def _units(items: Sequence[Answer]) -> list[str] | None:

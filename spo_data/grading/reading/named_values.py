@@ -53,10 +53,22 @@ def is_word(name: str) -> bool:
 
 def contradict(gold: tuple[str, ...], answer: tuple[str, ...]) -> bool:
     """Whether two named values are of different things: `f(3)` is not `f(2)`, but "Area" may be `S`."""
-    golds, answers = ({name for name in names if _has_letter(name)} for names in (gold, answer))
+    golds, answers = ({_DIVISOR.sub("", name) for name in names if _has_letter(name)} for names in (gold, answer))
     if not golds or not answers or golds & answers:
         return False
-    return not any(map(is_word, golds | answers))
+    if not all(map(is_word, golds | answers)):
+        return not any(map(is_word, golds | answers))
+    return not any(_may_be_one(gold, answer) for gold in golds for answer in answers)
+
+
+def _may_be_one(gold: str, answer: str) -> bool:
+    """Whether two names in words may name the same thing: "area" and "the area of ABC", or anything and "total"."""
+    ours, theirs = (set(re.findall(r"[^\W\d_]{3,}|\([^()]*\)", name.casefold())) for name in (gold, answer))
+    words = {one for one in ours & theirs if one[0] != "("}
+    arguments = [{one for one in said if one[0] == "("} for said in (ours, theirs)]
+    if all(arguments) and arguments[0] != arguments[1]:
+        return False
+    return bool(words or _GENERAL & (ours | theirs))
 
 
 def _names(left: str, value: str) -> bool:
@@ -90,6 +102,9 @@ _EQUALS = re.compile(r"(?<![<>:\\])[:]?==?(?!>)")
 _OTHER_RELATION = re.compile(
     r"[<>\u2264\u2265]|\\(?:le|ge|ne|in|notin|subset|approx|equiv|sim|cong|mid|parallel|perp|to)(?![A-Za-z])"
 )
+_DIVISOR = re.compile(r"\\(?=(?:gcd|lcm)\()")
+_GENERAL = frozenset({"answer", "result", "total", "sum", "value", "number", "solution", "final", "amount", "output"})
+"""Words that may name any value."""
 _TUPLE = re.compile(r"\(([A-Za-z](?:_\w+|_\{\w+\})?(?:,[A-Za-z](?:_\w+|_\{\w+\})?)+)\)")
 _WORD = re.compile(r"(?<![A-Za-z])(?![A-Z]{2,4}(?![A-Za-z]))[A-Za-z]{3,}|[\u3400-\u9fff]")
 _COMMAND = re.compile(r"\\[A-Za-z]+")

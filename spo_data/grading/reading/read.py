@@ -53,13 +53,19 @@ def read_answer(text: str) -> Answer:
     number = read_number(text)
     if number is not None:
         return Answer(number, text=text)
-    return _read(normalise(_BLANK_LINE.sub(" , ", text.strip())), 0)
+    return _read(normalise(_BLANK_LINE.sub(" , ", _separate(text.strip()))), 0)
 
 
 def describe_kind(ground_truth: str) -> str:
     """The kind of a ground truth in a word: "number", "formula", "set", "text", ..."""
     value = read_answer(ground_truth).value
     return str(value.form) if isinstance(value, Collection) else _KIND_WORDS[type(value)]
+
+
+def _separate(text: str) -> str:
+    """The text with a comma between equations that only wide space, a new line or "and" as a sign tells apart."""
+    first, equals, rest = text.partition("=")
+    return first + equals + _BETWEEN_EQUATIONS.sub(" , ", rest) if equals and "\\begin" not in text else text
 
 
 def is_text(ground_truth: str) -> bool:
@@ -128,6 +134,8 @@ def _read_brackets(text: str, opening: str, inside: str, closing: str, depth: in
             return None
         if not inside.strip():
             return Answer(Expression(r"\emptyset"), text=text)
+        if inside.strip() == r"\emptyset":
+            return Answer(Text(canonical(text), is_words=False), text=text)
         items = _read_parts([part for alternative in parts for part in _split_parts(alternative)], depth)
         items = tuple(part for item in items for part in _flatten(item))
         return Answer(Collection(Form.SET, items, latex=text), text=text)
@@ -272,6 +280,10 @@ def _read_leaf(text: str, depth: int) -> Answer:
     return Answer(Expression(text), text=text)
 
 
+_BETWEEN_EQUATIONS = re.compile(
+    r"(?<![\s,;{\\])\s*(?:\\q?quad(?![A-Za-z])|\\\\(?![A-Za-z])|\\(?:land|wedge)(?![A-Za-z]))\s*"
+    r"(?=(?!\\text\s*\{\s*(?:for|where|with|if|when|and|or|such)\b)[A-Za-z\\|][^=,;]*=)"
+)
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _NUMERAL = re.compile(r"\(?\s*[0-9A-F]{1,300}\s*\)?\s*_\s*\{?\s*\d{1,2}\s*\}?")
 _CONGRUENCE = re.compile(
