@@ -105,6 +105,8 @@ KINDS = (
             (r"45^\circ", "45"),
         ),
         wrong=(
+            (r"a\perp b", r"a\parallel b"),
+            (r"p\to q", r"q\to p"),
             (r"\triangle PQR", r"\triangle PRQ"),
             (r"\angle XYZ", r"\angle XYW"),
             ("g'", "g"),
@@ -126,6 +128,7 @@ KINDS = (
             ("x^2+y^2-2x-4y-4=0", "(x-1)^2+(y-2)^2=9"),
         ),
         wrong=(
+            ("a+3b=0", "0"),
             ("x+2y=3", "3"),
             ("x+2y=3", "x+2y=4"),
             ("y=2x+1", "y=2x-1"),
@@ -136,6 +139,9 @@ KINDS = (
         "letters that look like units",
         right=((r"2\pi r", r"2\pi r \text{ cm}"),),
         wrong=(
+            ("x^2", "x^2 m"),
+            ("P", "P(X=2)"),
+            ("18", r"18 \text{ k}"),
             ("x^2 T", "x^2"),
             ("x^2", "x^2 T"),
             (r"\pi r^2 h", r"\pi r^2"),
@@ -185,6 +191,8 @@ KINDS = (
             ("18", "18 percent"),
         ),
         wrong=(
+            ("12", r"12 \text{ of 20}"),
+            ("18", r"\text{It is not equal to: } 18"),
             ("18", r"18 \text{ thousand}"),
             ("18", "18 million"),
             ("18", "18k"),
@@ -222,10 +230,14 @@ KINDS = (
     Kind(
         "signs that stand for two values",
         right=(
+            (r"a\pm b\mp c", "a+b-c, a-b+c"),
             (r"\frac{1}{2}\pm\frac{\sqrt{3}}{2}", r"\frac{1-\sqrt3}{2}, \frac{1+\sqrt3}{2}"),
             (r"\sqrt{5\pm 2}", r"\sqrt{7}, \sqrt{3}"),
         ),
-        wrong=((r"\frac{1\pm\sqrt{3}}{2}", r"\frac{1+\sqrt3}{2}"),),
+        wrong=(
+            (r"a\pm b\mp c", "a+b+c, a-b-c"),
+            (r"\frac{1\pm\sqrt{3}}{2}", r"\frac{1+\sqrt3}{2}"),
+        ),
     ),
     Kind(
         "sets by condition, and parameters",
@@ -237,6 +249,7 @@ KINDS = (
             (r"2k\pi + \frac{\pi}{3}, k \in \mathbb{Z}", r"2\pi k + \frac{\pi}{3}"),
         ),
         wrong=(
+            ("1", r"1, x \ge 2"),
             (r"\{x \in \mathbb{R} : x \ne 2\}", r"x \ne 3"),
             (r"2k\pi + \frac{\pi}{3}, k \in \mathbb{Z}", r"2\pi k + \frac{\pi}{6}"),
         ),
@@ -247,7 +260,10 @@ KINDS = (
             (r"x \equiv 2 \pmod 5", r"x \equiv 7 \pmod 5"),
             (r"x \equiv 2 \pmod 5", r"2 \pmod{5}"),
         ),
-        wrong=((r"x \equiv 2 \pmod 5", r"x \equiv 3 \pmod 5"),),
+        wrong=(
+            (r"3 \pmod 7", r"3 \pmod 5"),
+            (r"x \equiv 2 \pmod 5", r"x \equiv 3 \pmod 5"),
+        ),
     ),
     Kind(
         "notation",
@@ -360,6 +376,7 @@ KINDS = (
     Kind(
         "sets and tuples",
         right=(
+            ("(1,1)", "1, 1"),
             (r"\{1,2\}", r"\{2,1\}"),
             ("1,2", "(2,1)"),
         ),

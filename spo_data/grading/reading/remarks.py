@@ -44,7 +44,14 @@ def _split_parenthesis(text: str) -> tuple[str, str]:
             start = position
             break
     value, inside = _TEXT_OPEN.sub("", said[:start]).rstrip(), said[start + 1 : -1]
-    if not value or not inside or depth or _NEEDS_MORE.search(value) or value.count("{") != value.count("}"):
+    if (
+        not value
+        or not inside
+        or depth
+        or _APPLIED.search(said[:start])
+        or _NEEDS_MORE.search(value)
+        or value.count("{") != value.count("}")
+    ):
         return text, ""
     if not _SAYS_MORE.search(_COMMANDS.sub("", with_constants(inside))) or _ANOTHER_VALUE.search(inside):
         return text, ""
@@ -93,6 +100,7 @@ _SAYS_MORE = re.compile(
     r"[A-Za-z]{3,}|=|<|>|\\(?:approx|ge|le|ne|in|equiv)|%|\b(?:or|as|in|h|min|cm|m|km)\b|[\u3400-\u9fff]"
 )
 _COMMANDS = re.compile(r"\\(?!(?:approx|ge|le|ne|in|equiv|text)(?![A-Za-z]))[A-Za-z]+")
+_APPLIED = re.compile(r"(?<![A-Za-z])[A-Za-z]\Z")
 _NEEDS_MORE = re.compile(
     r"(?:[=<>+*/^_,-]|\\[A-Za-z]+|(?<![A-Za-z])[a-z]|(?<![A-Za-z])(?:sin|cos|tan|log|ln|exp|sqrt|gcd|lcm)|\\[a-z]{2,6}\^\{?-?\d\}?)\s*\Z"
 )
