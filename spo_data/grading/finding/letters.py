@@ -21,7 +21,7 @@ LAST_LINE = 120
 
 _FULL_WIDTH = str.maketrans("\uff21\uff22\uff23\uff24\uff25\uff26\uff27\uff28\uff29\uff2a\uff08\uff09", "ABCDEFGHIJ()")
 _COMMAND = re.compile(
-    r"\\(?:text(?:bf|rm|it)?|math(?:rm|bf|it)|mbox)\s*\{([^{}]*)\}|\\(?:rm|bf|it)(?![A-Za-z])|\*\*|\$|\\[()\[\]]"
+    r"\\(?:text(?:bf|rm|it)?|math(?:rm|bf|it)|mbox)\s*\{([^{}]*)\}|\\(?:rm|bf|it|left|right)(?![A-Za-z])|\*\*|\$|\\[()\[\]]"
 )
 _SPACE = re.compile(r"\\[,;:! ]|\\q?quad(?![A-Za-z])|~")
 _LEAD = (

@@ -16,7 +16,7 @@ def undress(text: str) -> str:
         text = _EDGE_SPACE.sub("", text)
         if text.endswith(".") and not text.endswith(".."):
             text = text[:-1].rstrip()
-        text = text.removeprefix("\\$").removesuffix("\\$").strip("$€£¥`;\u201c\u201d").strip()
+        text = text.removeprefix("\\$").removesuffix("\\$").strip("$€£¥₹`;\u201c\u201d").strip()
         text = _COLOURED.sub(r"{\1}", text)
         for left, right in _PAIRS:
             if text.startswith(left) and text.endswith(right) and len(text) >= len(left) + len(right):
@@ -85,19 +85,22 @@ _SYMBOLS = str.maketrans(
         "\u00bc": r"\frac{1}{4}",
         "\u00be": r"\frac{3}{4}",
         "\u2044": "/",
+        "\u2236": ":",
+        "\u00a2": r"\text{ cents}",
+        **{chr(0x2080 + digit): f"_{digit}" for digit in range(10)},
         **dict(zip("\uff0c\u3002\uff1a\uff08\uff09\uff0e", ",.:().", strict=True)),
     }
 )
 _LONG_SPACE = re.compile(r"(?:\s|~|\\[,;:! ]|\\q?quad(?![A-Za-z])){4,}|\s+(?=\s)")
-_EDGE_SPACE = re.compile(r"^(?:\s|~|\\[,;:! ])+|(?:\s|~|\\[,;:! ])+$")
+_EDGE_SPACE = re.compile(r"^(?:\s|~|&|\\[,;:! ])+|(?:\s|~|\\[,;:! ]|(?<!\\)\\{1,2}\Z)+$")
 _COLOURED = re.compile(r"^\\(?:textcolor|color)\s*\{[a-z]+\}\s*\{?([^{}]*)\}?$")
 _PAIRS = (
     *(("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("{", "}")),
     *(
         (f"\\{name}{{", "}")
         for name in (
-            *("text", "textbf", "textit", "textrm", "textsf", "emph", "underline", "mbox", "boxed"),
-            *("mathrm", "mathbf", "mathit", "mathsf"),
+            *("text", "textbf", "textit", "textrm", "textsf", "texttt", "emph", "underline", "mbox", "boxed"),
+            *("mathrm", "mathbf", "mathit", "mathsf", "mathtt"),
         )
     ),
 )

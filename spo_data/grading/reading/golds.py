@@ -5,6 +5,7 @@ find_reason_against(r"\frac{")            # "its braces do not close"
 """
 
 import json
+import re
 
 from spo_data.grading.reading.dressing import has_balanced_braces
 from spo_data.grading.reading.notation import normalise
@@ -12,6 +13,7 @@ from spo_data.grading.reading.notation import normalise
 
 def read_alternatives(text: str) -> list[str]:
     """The texts of a JSON list of texts, each of which is right; else the text itself."""
+    text = _find_value(text)
     listed = _load_json(text)
     if not isinstance(listed, list) or not listed:
         return [text]
@@ -30,6 +32,25 @@ def find_reason_against(ground_truth: str) -> str | None:
     return None
 
 
+def _find_value(text: str) -> str:
+    """What a whole solution gives as its value: its last box, or GSM8K's last line."""
+    last = text.strip().rsplit("####", maxsplit=1)
+    if len(last) == 2 and "\n" not in last[1].strip():
+        return last[1]
+    quoted = _QUOTED.fullmatch(text.strip())
+    if quoted is not None and _load_json(text) is None:
+        return quoted[2]
+    before, box, after = text.rpartition("\\boxed{")
+    if not box or _WORDS.search(before) is None:
+        return text
+    depth = 1
+    for brace in re.finditer(r"(?<!\\)[{}]", after):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return after[: brace.start()]
+    return text
+
+
 def _load_json(text: str) -> object:
     bare = text.strip()
     if not bare or bare[0] + bare[-1] != "[]":
@@ -38,3 +59,7 @@ def _load_json(text: str) -> object:
         return json.loads(bare)
     except ValueError:
         return None
+
+
+_QUOTED = re.compile(r"\[?([\"'])([^\"'\[\]]+)\1\]?")
+_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}\s")

@@ -105,7 +105,7 @@ _OTHER_RELATION = re.compile(
 _DIVISOR = re.compile(r"\\(?=(?:gcd|lcm)\()")
 _GENERAL = frozenset({"answer", "result", "total", "sum", "value", "number", "solution", "final", "amount", "output"})
 """Words that may name any value."""
-_TUPLE = re.compile(r"\(([A-Za-z](?:_\w+|_\{\w+\})?(?:,[A-Za-z](?:_\w+|_\{\w+\})?)+)\)")
+_TUPLE = re.compile(r"\(((?:[A-Z]{2}|[A-Za-z])(?:_\w+|_\{\w+\})?(?:,(?:[A-Z]{2}|[A-Za-z])(?:_\w+|_\{\w+\})?)+)\)")
 _WORD = re.compile(r"(?<![A-Za-z])(?![A-Z]{2,4}(?![A-Za-z]))[A-Za-z]{3,}|[\u3400-\u9fff]")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 _STRUCTURE = re.compile(

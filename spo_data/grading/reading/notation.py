@@ -68,11 +68,32 @@ _ARGUMENT = r"(\d|[A-Za-z]|\\(?:pi|alpha|beta|theta|phi|lambda|mu|omega|infty)(?
 _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
+        (r"\\(?:left|right)\s*\.", ""),
         (
             r"\\(?:left|right|[bB]ig{1,2}[lr]?|displaystyle|textstyle|boldsymbol|bm|bf|rm|it|sf|nolimits|limits)"
             + _END,
             "",
         ),
+        (r"\\(?:checkmark|blacksquare|therefore|qed)" + _END, ""),
+        (r"(?<=.)\^\s*\{\s*\}", ""),
+        (r"\\lbrace" + _END, r"\\{"),
+        (r"\\rbrace" + _END, r"\\}"),
+        (r"\\colon" + _END, ":"),
+        (r"\\wedge" + _END, r"\\land "),
+        (r"\\vee" + _END, r"\\lor "),
+        (r"\\(mathbb|mathcal|vec|bar|hat|tilde)\s+([A-Za-z])(?![A-Za-z])", r"\\\1{\2}"),
+        (r"\\overline\s*\{\s*([A-Za-z])\s*\}", r"\\bar{\1}"),
+        (r"\\mathrm\s*\{\s*d\s*\}", "d"),
+        (r"(?<![A-Za-z\\])d([a-z])\s*/\s*d([a-z])(?![A-Za-z])", r"\\frac{d\1}{d\2}"),
+        (r"(?<=\.)(\d*)\\dot\s*\{\s*(\d)\s*\}(?!\d|\\dot)", r"\1\\overline{\2}"),
+        (r"\{\s*([\w\s]+?)\s*\\choose\s*([\w\s]+?)\s*\}", r"\\binom{\1}{\2}"),
+        (r"\A\s*([\w\s]+?)\s*\\choose\s*([\w\s]+?)\s*\Z", r"\\binom{\1}{\2}"),
+        (rf"\\{TEXT_NAMES}\s*\{{[\s~]*\^\s*(?:\{{\s*\\circ\s*\}}|\\circ)\s*([A-Za-z]?)\s*\}}", r"^{\\circ} \\text{\1}"),
+        (r"\\pounds" + _END + r"|\\text\s*\{\s*(?:USD?|EUR|GBP|CNY|RMB|INR|CAD|AUD|Rs\.?)\s*\}(?=\s*\d)", ""),
+        (r"\\\\\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm|in)\s*\]", r"\\\\ "),
+        (r"_\s*\{\s*\(\s*(\d+)\s*\)\s*\}", r"_{\1}"),
+        (r"\\log\s*_\s*\{(\w+)\}\s*\{(\w+)\}", r"\\log_{\1}(\2)"),
+        (r"\(\s*\\text\s*\{\s*mod\s*\}\s*(\w+)\s*\)", r"\\pmod \1"),
         (r"\\(?:large|Large|LARGE|huge|Huge|small|mathstrut|allowbreak|nonumber)" + _END, ""),
         (r"\\tag\s*\{[^{}]*\}|\\phantom\s*\{[^{}]*\}", ""),
         (r"(?:(?<!\\)\\[,;: ]|\\q?quad(?![A-Za-z])|\\[hv]space\s*\{[^{}]*\}|\\enspace(?![A-Za-z])|~)", " "),
@@ -122,7 +143,8 @@ BASES = {
 _BASE_WORD = re.compile(rf"(?<=[\d)])\s*_\s*\{{\s*\\text\s*\{{\s*({'|'.join(BASES)})\s*\}}\s*\}}", re.IGNORECASE)
 _ROWS = re.compile(
     r"\A\s*\\begin\s*\{(?P<kind>aligned|align\*?|gathered|gather\*?|split)\}(?P<inside>.*)\\end\s*\{(?P=kind)\}\s*\Z"
-    r"|\A\s*\\begin\s*\{cases\}(?P<equations>[^&]*)\\end\s*\{cases\}\s*\Z",
+    r"|\A\s*(?:\\left\s*)?(?:\\\{)?\s*\\begin\s*\{(?P<system>cases|array)\}\s*(?:\{[lcr]\})?(?P<equations>[^&]*=[^&]*)"
+    r"\\end\s*\{(?P=system)\}\s*(?:\\right\s*\.)?\s*\Z",
     re.DOTALL,
 )
 _ROW_END = re.compile(r"\\\\(?:\s*\[[^\[\]]*\])?")

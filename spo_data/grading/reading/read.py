@@ -43,6 +43,8 @@ _KIND_WORDS = {
 }
 DEPTH = 20
 """Deeper brackets are left to math-verify."""
+LONG = 200
+"""A longer text is no quantity in words."""
 SIGNS = 4
 r"""A text with more `\pm` is not expanded."""
 
@@ -84,6 +86,9 @@ def _read(text: str, depth: int) -> Answer:
         return Answer(Expression(text), text=text)
     if not text or is_time(text) or is_wording(text):
         return Answer(Text(fold(text)), text=text)
+    labelled = _read_labelled(text, depth)
+    if labelled is not None:
+        return labelled
     lead = split_lead(text)
     if lead != text:
         return _read(normalise(lead), depth + 1)
@@ -143,6 +148,9 @@ def _read_brackets(text: str, opening: str, inside: str, closing: str, depth: in
         return None
     if _ELLIPSIS.search(inside):
         return None
+    if 0 < len(_PLUS_MINUS.findall(inside)) <= SIGNS:
+        signs = _PLUS_MINUS.findall(text)
+        return _name_list(list(_read_parts(_expand_signs(text, signs), depth)), text)
     items = _read_parts(parts, depth)
     if "[" in (opening, closing) or "]" in (opening, closing):
         if len(items) != 2:
@@ -155,6 +163,18 @@ def _read_parts(parts: list[str], depth: int) -> tuple[Answer, ...]:
     return tuple(_read(normalise(part), depth + 1) for part in parts)
 
 
+def _read_labelled(text: str, depth: int) -> Answer | None:
+    """Parts that are each named by the words before a colon: Alice: 5, Bob: 3."""
+    if _LABEL.match(text) is None:
+        return None
+    parts = _split_parts(text)
+    labels = [match[1].strip() for match in map(_LABEL.match, parts) if match is not None]
+    if len(parts) < 2 or len(set(labels)) < len(parts):
+        return None
+    named = (replace(item, names=(label,)) for item, label in zip(_read_parts(parts, depth), labels, strict=True))
+    return Answer(Collection(Form.LIST, tuple(named), latex=text), text=text)
+
+
 def _read_condition(variable: str, condition: str, text: str, depth: int) -> Answer:
     """A set by its condition: the condition, named by nothing."""
     name = _MEMBER.match(variable.strip())
@@ -165,12 +185,14 @@ def _read_condition(variable: str, condition: str, text: str, depth: int) -> Ans
 
 def _split_parts(text: str) -> list[str]:
     """The parts of an answer with several; one if the commas belong to numbers, functions or words."""
-    text = _OR_IN_TEXT.sub(" , ", _OR_AFTER_WORDS.sub(r"\1} , ", text))
+    text = _OR_IN_TEXT.sub(" , ", _OR_AFTER_WORDS.sub(r"\1} , ", _AFTER_UNIT.sub(r"\1, ", text)))
     if re.fullmatch(r"[\d,.\s-]+", text) and _THOUSANDS.fullmatch(text.strip()):
         return [text]
     groups = split_top(text, _SEMICOLON)
     if len(groups) > 1 and has_top(text, _COMMA):
         return [f"({group.strip()})" if has_top(group, _COMMA) else group.strip() for group in groups]
+    if len(text) < LONG and _COUNTED_TOGETHER.fullmatch(text):
+        return [text]
     parts = [part.strip() for part in split_top(text, _LIST_SEPARATOR)]
     parts = [part for part in parts if part and not _FILLER.fullmatch(part)]
     return parts if parts and all(map(_VALUE.search, parts)) else [text]
@@ -219,6 +241,9 @@ def _read_one(text: str, depth: int) -> Answer:
     if named is not None:
         names, value = named
         return _give_names(names, _read(normalise(value), depth + 1), text)
+    point = _POINT.fullmatch(text)
+    if point is not None and not _VARIABLE.search(point["place"]):
+        return replace(_read(point["place"], depth + 1), names=(canonical(point["name"]),), text=text)
     member = _MEMBERSHIP.fullmatch(text)
     if member is not None:
         elements = _read(normalise(member["set"]), depth + 1)
@@ -282,7 +307,7 @@ def _read_leaf(text: str, depth: int) -> Answer:
 
 _BETWEEN_EQUATIONS = re.compile(
     r"(?<![\s,;{\\])\s*(?:\\q?quad(?![A-Za-z])|\\\\(?![A-Za-z])|\\(?:land|wedge)(?![A-Za-z]))\s*"
-    r"(?=(?!\\text\s*\{\s*(?:for|where|with|if|when|and|or|such)\b)[A-Za-z\\|][^=,;]*=)"
+    r"(?=(?!\\text\s*\{\s*(?:for|where|with|if|when|and|or|such)\b)[A-Za-z\\|][^=,;]{0,80}=)"
 )
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _NUMERAL = re.compile(r"\(?\s*[0-9A-F]{1,300}\s*\)?\s*_\s*\{?\s*\d{1,2}\s*\}?")
@@ -296,12 +321,20 @@ _SEMICOLON = re.compile(";")
 _SEPARATOR = re.compile(rf"{_COMMA.pattern}|;")
 _LIST_SEPARATOR = re.compile(
     rf"{_COMMA.pattern}|;|\n\s*\n|(?<![A-Za-z\\])(?:and|or|maybe|perhaps|possibly|probably|either)(?![A-Za-z])|(?<=\d)or(?=[a-z]\s*=)"
+    r"|(?<=[\d)}A-Za-z])\s*[\u548c\u6216\u4e0e]\s*(?=[-\d(\\A-Za-z])"
 )
 _OR_IN_TEXT = re.compile(
     r"\\(?:text\w*|mathrm|mbox)\s*\{[\s,]*(?:and|or|maybe|perhaps|possibly|either|\u548c|\u6216|\u4e0e)[\s,]*\}"
 )
 _OR_AFTER_WORDS = re.compile(r"(\\text\w*\s*\{[^{}]*[^\s{},])[\s,]+(?:and|or)\s*\}(?=\s*\d)")
+_AFTER_UNIT = re.compile(
+    r"(\A\d[\d.]*\s*(?:\\text\s*\{[^{}\d]*[A-Za-z]\.?\s*\}|[A-Za-z]+))\s+(?=\d[\d.]*\s*(?:\\text\s*\{[^{}\d]*\}|[A-Za-z]+)\Z)"
+)
+"""Two quantities without a comma: 5 ft 3 in."""
+_COUNTED_TOGETHER = re.compile(r"-?\d[\d.,]*(?:\s+[A-Za-z]{3,})+\s+(?:and|or)(?:\s+[A-Za-z]{3,})+")
+"""One number of several things: 12 boys and girls."""
 _FILLER = re.compile(r"\\text\s*\{\s*\}|(?:even|either)\s*")
+_LABEL = re.compile(r"\s*(?:\\text\s*\{\s*)?([A-Za-z][A-Za-z ]{1,30}(?=\s*\}?\s*:))")
 _VALUE = re.compile(r"[\dA-Za-z\\\u3400-\u9fff]")
 _THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
 _ADDS = re.compile(r"\|")
@@ -312,6 +345,9 @@ _COLUMN = re.compile(
     r"\\begin\s*\{(?P<kind>[pbv]?matrix|array)\}(?:\s*\{c\})?(?P<rows>[^&]*)\\end\s*\{(?P=kind)\}", re.DOTALL
 )
 _ROW = re.compile(r"\\\\")
+_POINT = re.compile(r"(?P<name>[AC-MO-TV-Z](?:'|_\d|_\{\d+\})?)\s*(?P<place>\([^()]*,[^()]*\))")
+"""A point by its name and coordinates; N(0, 1), U(0, 1) and B(n, p) are distributions."""
+_VARIABLE = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
 _MEMBERSHIP = re.compile(r"(?P<name>[^=<>]*?)\\in(?![A-Za-z])(?P<set>[^=<>]*)")
 _RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|in|notin|subset|subseteq)(?![A-Za-z])")
 _APPROXIMATELY = re.compile(r"\\approx(?![A-Za-z])|\u2248")

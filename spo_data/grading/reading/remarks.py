@@ -84,7 +84,7 @@ _COMMA = re.compile("[,;]")
 _STARTS_WITH_WORDS = re.compile(r"\s*(?:\\text\w*\s*\{|[A-Za-z\u3400-\u9fff]{2,}|[A-Za-z]\s+[A-Za-z]{2,})")
 _VERB = re.compile(
     r"\b(?:is|are|equals|was|were|be|becomes)\b\s*:?|:|[\u662f\u4e3a\uff1a]|\A\s*[Tt]here (?:are|is)\b"
-    r"|\A\s*(?:[Hh]ence|[Tt]hus|[Ss]o|[Tt]herefore|[Ww]e (?:get|have))\b,?"
+    r"|\A\s*(?:[Ee]xactly|[Pp]recisely)\b|\A\s*(?:[Hh]ence|[Tt]hus|[Ss]o|[Tt]herefore|[Ww]e (?:get|have))\b,?"
 )
 _LEAD = re.compile(r"[A-Za-z\u3400-\u9fff\s'\u2019\\{}_,:-]*")
 _VALUE = re.compile(r"[-+\d\\(\[{.]|[A-Za-z](?![A-Za-z])")
@@ -102,13 +102,14 @@ _SAYS_MORE = re.compile(
 _COMMANDS = re.compile(r"\\(?!(?:approx|ge|le|ne|in|equiv|text)(?![A-Za-z]))[A-Za-z]+")
 _APPLIED = re.compile(r"(?<![A-Za-z])[A-Za-z]\Z")
 _NEEDS_MORE = re.compile(
-    r"(?:[=<>+*/^_,-]|\\[A-Za-z]+|(?<![A-Za-z])[a-z]|(?<![A-Za-z])(?:sin|cos|tan|log|ln|exp|sqrt|gcd|lcm)|\\[a-z]{2,6}\^\{?-?\d\}?)\s*\Z"
+    r"(?:[=<>+*/^_,-]|\\(?!(?:pi|infty|[a-z]*(?:alpha|beta|theta|lambda|mu|phi|omega))(?![A-Za-z]))[A-Za-z]+|(?<![A-Za-z])[a-z]|(?<![A-Za-z])(?:sin|cos|tan|log|ln|exp|sqrt|gcd|lcm)|\\[a-z]{2,6}\^\{?-?\d\}?)\s*\Z"
 )
 _ANOTHER_VALUE = re.compile(
     r"\A\s*or\s+(?!about|approx)|\b(?:mod|million|thousand|billion|hundred|dozen|sure|wrong|incorrect|base)\b|\\p?mod"
 )
 _CLAUSE = re.compile(
     r",?\s*(?:\\text\w*\s*\{[\s,]*(?:for (?:all|any|every|each|some)|where|with|such that)\b"
+    r"|\\text\w*\s*\{[\s,]*for\s*\}\s*[A-Za-z](?:\s*,\s*[A-Za-z])*\s*\\in(?![A-Za-z])"
     r"|(?<![A-Za-z\\])(?:for all|for any|for every|for some|where|\\forall)(?![A-Za-z])).*\Z",
     re.DOTALL,
 )

@@ -64,12 +64,16 @@ def _may_be_bare(value: str, phrase: str, before: str) -> bool:
     first = next((word for word in re.findall(r"[^\W\d_]+", phrase) if word not in ("a", "an", "per")), "")
     number = read_number(value) is not None
     attached = before[-1:] not in (" ", "}", ")")
+    if attached and "/" in phrase and first in _LETTERS:
+        return number and _is_unit(phrase)
     if attached:
         short = first in _SHORT if len(first) == 2 else len(first) > 2 or first in _ATTACHED
         return number and short and _is_unit(phrase)
     names = re.findall(r"[^\W\d_]+", phrase)
     if number and _is_unit(phrase) and all(len(name) > 2 or name in _SHORT or name in _LETTERS for name in names):
         return True
+    if number and first in ("in", *_SHORT) and any(len(name) > 2 for name in names):
+        return True  # in all, cm high
     if len(first) == 2 and not re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", value)):
         return first in _SHORT and _is_unit(phrase)
     return len(first) > 2 and first.casefold() not in FUNCTIONS and not _VARIABLES.fullmatch(first)
@@ -79,7 +83,8 @@ def _read_phrase(phrase: str) -> tuple[str, str]:
     """The factor and the unit that the words say."""
     if _CJK.match(phrase):
         return _read_counter(phrase)
-    if not all(character.isascii() or character in "µΩ°·²³£€¥₹é" for character in phrase):
+    phrase = _ADJECTIVES.sub(lambda said: said[1] or said[2], _OF_SYMBOL.sub("", phrase.replace("left over", "left")))
+    if not all(character.isascii() or character in "ÅµΩ°·²³£€¥₹é" for character in phrase):
         raise UnreadableError(phrase)  # an unknown word may be a magnitude in another language
     if re.search(r"\d", re.sub(r"\^?-?[1-4²³]\b", "", phrase)):
         raise UnreadableError(phrase)
@@ -88,6 +93,10 @@ def _read_phrase(phrase: str) -> tuple[str, str]:
     while words and words[0].casefold() in _MAGNITUDES:  # as in five hundred thousand
         factor += _MAGNITUDES[words.pop(0).casefold()]
     folded = [word.casefold() for word in words]
+    if len(words) > 1 and folded[-1] in ("squared", "cubed") and _is_unit_name(words[-2]):
+        folded.pop()
+    if "to" in folded[1:]:
+        folded.remove("to")  # ways to do it
     if any(map(_CHANGES.fullmatch, folded)) or folded[:1] in (["or"], ["and"]):
         raise UnreadableError(phrase)
     if not words and not factor:
@@ -97,7 +106,7 @@ def _read_phrase(phrase: str) -> tuple[str, str]:
     noun = any(len(word) > 2 for word in folded)
     if not _is_unit(phrase) and not (noun and all(len(w) > 2 or w in _SMALL or _is_unit(w) for w in folded)):
         raise UnreadableError(phrase)
-    return factor, " ".join(_singular(word) for word in folded if word not in _SMALL)
+    return factor, " ".join(_singular(word) for word in folded if word not in _SMALL) or phrase
 
 
 def _read_counter(phrase: str) -> tuple[str, str]:
@@ -155,7 +164,7 @@ _RATIO = re.compile(r"\\frac\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\{((?:[^{}]|\{[^{}]
 _VARIABLES = re.compile(r"[xyz]+|[abc]+|[mn]+|[pqr]+|[uvw]+|[A-Z]{2,4}")
 _ATTACHED = ("g", "L", "°")
 """The single letters that may follow a number directly: any other is a variable, as in 3t."""
-_LETTERS = tuple("mghslLVAWNJCFKd")
+_LETTERS = tuple("mghslLVAWNJCFKdT")
 _SHORT = frozenset(
     {
         *(
@@ -199,12 +208,13 @@ _SHORT = frozenset(
             "mA",
             "Pa",
             "pt",
+            *("MJ", "MW", "GW", "hp", "Wb", "qt", "dB", "µF", "µg", "µm", "µs"),
         ),
     }
 )
 """The abbreviations of two letters that are units outside a text command, where two letters may be variables."""
 _NOT_ABBREVIATIONS = frozenset(
-    {"k", "M", "B", "T", "e", "c", "i", "pi", "ba", "x", "y", "a", "b", "n", "r", "t", "u", "R", "P"}
+    {"k", "M", "B", "e", "c", "i", "pi", "ba", "x", "y", "a", "b", "n", "r", "t", "u", "R", "P"}
 )
 """pint reads them as constants or rare units; in an answer they are thousand, million, billion or a variable."""
 _ABBREVIATIONS = frozenset(
@@ -244,12 +254,40 @@ _ABBREVIATIONS = frozenset(
             "rs",
             "cad",
             "rmb",
+            "kb",
             "ft",
         ),
     }
 )
+_COUNTS = "one|two|three|four|five|six|seven|eight|nine|ten|twelve"
+_ADJECTIVES = re.compile(
+    rf"\b(?:{_COUNTS})-(?!(?:{_COUNTS})\b)([a-z]+\s+[a-z])|\b(?:third|(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf)th)[\s-](grade(?:rs?)?)\b"
+)
+"""Numbers that are part of what is counted: two-digit numbers, fifth graders."""
+_OF_SYMBOL = re.compile(r"\s+of\s+\$?[A-Za-z]\$?\Z")
 _SMALL = frozenset(
-    {"a", "an", "of", "on", "in", "at", "by", "per", "the", "and", "or", "as", "it", "up", "we", "us", "i"}
+    {
+        "a",
+        "an",
+        "of",
+        "on",
+        "in",
+        "at",
+        "by",
+        "per",
+        "the",
+        "and",
+        "or",
+        "as",
+        "it",
+        "up",
+        "we",
+        "us",
+        "i",
+        "do",
+        "be",
+        "go",
+    }
 )
 _CHANGES = re.compile(
     r"e|is|are|was|were|not|no|nor|but|if|when|where|for|to|than|more|less|fewer|least|most|above|below|over|under"

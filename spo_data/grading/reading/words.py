@@ -13,7 +13,7 @@ from spo_data.grading.reading.notation import FUNCTIONS, GREEK, TEXT_NAMES
 def is_wording(text: str) -> bool:
     """Whether the text is words, and no number, formula or variable."""
     bare = _TEXT_COMMAND.sub(r" \1 ", text).strip(' .!"')
-    if _CJK.fullmatch(bare):
+    if _CJK.fullmatch(bare) or (len(bare) == 2 and bare[1] == ")" and _LETTER.fullmatch(bare[0])):
         return True
     if not _WORDS.fullmatch(bare):
         return False
