@@ -105,6 +105,8 @@ KINDS = (
             (r"45^\circ", "45"),
         ),
         wrong=(
+            (r"A\circ B", r"A\star B"),
+            (r"\heartsuit A", r"\spadesuit A"),
             (r"a\perp b", r"a\parallel b"),
             (r"p\to q", r"q\to p"),
             (r"\triangle PQR", r"\triangle PRQ"),
@@ -139,6 +141,8 @@ KINDS = (
         "letters that look like units",
         right=((r"2\pi r", r"2\pi r \text{ cm}"),),
         wrong=(
+            (r"\sqrt{2}", r"\sqrt{2} h"),
+            ("f", "f (x=2)"),
             ("x^2", "x^2 m"),
             ("P", "P(X=2)"),
             ("18", r"18 \text{ k}"),
@@ -191,6 +195,7 @@ KINDS = (
             ("18", "18 percent"),
         ),
         wrong=(
+            ("12", r"12 \text{ out of 20 apples}"),
             ("12", r"12 \text{ of 20}"),
             ("18", r"\text{It is not equal to: } 18"),
             ("18", r"18 \text{ thousand}"),

@@ -129,7 +129,7 @@ def test_a_job_gets_no_more_memory_than_its_process_may_have(memory_gb: float, v
     greedy = GradeJob("<answer>" + "ab " * 8_000_000 + "</answer>", "b")
 
     async def grade() -> tuple[Grade, Grade]:
-        async with GraderPool("exact", workers=1, seconds=30, memory_gb=memory_gb) as pool:
+        async with GraderPool("exact", workers=1, seconds=120, memory_gb=memory_gb) as pool:
             return await pool.grade(greedy), await pool.grade(RIGHT)
 
     graded, after = run(grade())
