@@ -676,4 +676,15 @@ KINDS = (
             ("['5']", "6"),
         ),
     ),
+    Kind(
+        "equations that are no values",
+        right=(("0", "f(2)=0"), ("0", "a = 0"), ("3", "a+b=3")),
+        wrong=(
+            ("0", r"\frac{d^2y}{dx^2}+y=0"),
+            ("0", "x^2+y^2-1=0"),
+            (r"3x\pm4y=0", "0"),
+            (r"\begin{cases}x=1\\y=2\end{cases}", r"\begin{cases} x+y=1 \\ x-y=2 \end{cases}"),
+            (r"\frac{n(n+1)}{2}", r"\frac{1}{2}\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
+        ),
+    ),
 )

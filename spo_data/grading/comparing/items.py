@@ -6,7 +6,7 @@ of different things, by what they are of.
 
 from collections.abc import Callable, Sequence
 
-from spo_data.grading.reading.kinds import Answer, Collection, Form, Quantity
+from spo_data.grading.reading.kinds import Answer, Collection, Form, Quantity, Relation
 from spo_data.grading.reading.named_values import is_word
 from spo_data.grading.reading.numbers import Number
 
@@ -67,6 +67,8 @@ def _match_by(
     if theirs is not None and set(ours) == set(theirs):
         items = dict(zip(theirs, answers, strict=True))
         pairs = [(gold, items[label]) for label, gold in zip(ours, golds, strict=True)]
+    elif any(isinstance(answer.value, Relation) for answer in answers):
+        return "unequal"  # x+y=1 and x-y=2 are no values
     elif len(golds) == len(answers) and (theirs is None or any(map(is_word, (*ours, *theirs)))):
         pairs = list(zip(golds, answers, strict=True))  # without labels, the values are in the order of the labels
     else:

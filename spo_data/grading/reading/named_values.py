@@ -37,6 +37,8 @@ def last_side(text: str) -> str | None:
         return None
     *lefts, value = split_top(text, _EQUALS)
     unknowns = set(re.findall("[A-Za-z]", _COMMAND.sub("", lefts[0]))) - {"e"} if lefts else set()
+    if lefts and _is_zero_sum(lefts[-1], value):
+        return None
     return value.strip() if len(lefts) == 1 and len(unknowns) > 1 and not _has_symbol(value) else None
 
 
@@ -74,7 +76,7 @@ def _may_be_one(gold: str, answer: str) -> bool:
 def _names(left: str, value: str) -> bool:
     if not _has_letter(left) or _ATOM.fullmatch(left.strip()) is not None:
         return True  # an equation of numbers is checked where values are compared
-    if _has_symbol(value) or (value == "0" and re.search("[+-]", left)):
+    if _has_symbol(value) or _is_zero_sum(left, value):
         return False
     bare = _PRODUCT.sub("", left)
     if _POLYNOMIAL.fullmatch(bare) is None or _APPLICATION.search(bare):
@@ -83,6 +85,11 @@ def _names(left: str, value: str) -> bool:
     if len(symbols) == 1:
         return False
     return not symbols <= {"x", "y", "z"} or _QUOTIENT.fullmatch(bare.strip()) is not None
+
+
+def _is_zero_sum(left: str, value: str) -> bool:
+    """Whether an equation says that a sum is zero, as curves are written."""
+    return value.strip() == "0" and re.search(r"[+-]|\\pm", left) is not None
 
 
 def _has_letter(text: str) -> bool:
