@@ -687,4 +687,17 @@ KINDS = (
             (r"\frac{n(n+1)}{2}", r"\frac{1}{2}\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
         ),
     ),
+    Kind(
+        "what changes a value besides a number word",
+        right=(
+            (r"\frac{7}{3}", r"\frac{7}{3}\text{ or about }2.33"),
+            ("(x^2)'", "(x^{2})'"),
+        ),
+        wrong=(
+            ("5", r"5 \text{ per mille}"),
+            ("5", r"5 \text{ with remainder } 2"),
+            ("x^2", "(x^2)'"),
+            (r"\frac{7}{3}", r"\frac{8}{3}\text{ or about }2.67"),
+        ),
+    ),
 )

@@ -37,7 +37,7 @@ def parse(latex: str) -> tuple[Any, ...]:
     if not has_balanced_braces(latex) or any(pattern.search(latex) for pattern in _MISREAD):
         return ()
     text = encode_signs(with_constants(_GROUPED.sub(lambda digits: digits[0].replace(",", ""), latex)))
-    if any(command not in _READ for command in _COMMAND.findall(_ENVIRONMENT.sub("", text))):
+    if "'" in text or any(command not in _READ for command in _COMMAND.findall(_ENVIRONMENT.sub("", text))):
         return ()
     # In a box, because outside LaTeX `2^{10}` would parse as 2.
     parsed = _parse(f"\\boxed{{{text}}}", [_make_latex_config()], fallback_mode="no_fallback")

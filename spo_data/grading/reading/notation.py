@@ -116,6 +116,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\\widetilde" + _END, r"\\tilde"),
         (r"\\(?:lVert|rVert)" + _END, r"\\|"),
         (r"\\(?:lvert|rvert|vert)" + _END, "|"),
+        (r"\\text\s*\{[\s,]*or\s+(?:about|approximately|roughly)\s*\}", r"\\approx "),
         (r"\\(?:simeq|thickapprox|doteq)" + _END, r"\\approx "),
         (r"\+-", r"\\pm "),
         (r"\*\*", "^"),

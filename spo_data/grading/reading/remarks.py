@@ -108,7 +108,7 @@ _ANOTHER_VALUE = re.compile(
     r"\A\s*or\s+(?!about|approx)|\b(?:mod|million|thousand|billion|hundred|dozen|sure|wrong|incorrect|base)\b|\\p?mod"
 )
 _CLAUSE = re.compile(
-    r",?\s*(?:\\text\w*\s*\{[\s,]*(?:for (?:all|any|every|each|some)|where|with|such that)\b"
+    r",?\s*(?:\\text\w*\s*\{[\s,]*(?:for (?:all|any|every|each|some)|where|with(?!\s+(?:a\s+)?remainder)|such that)\b"
     r"|\\text\w*\s*\{[\s,]*for\s*\}\s*[A-Za-z](?:\s*,\s*[A-Za-z])*\s*\\in(?![A-Za-z])"
     r"|(?<![A-Za-z\\])(?:for all|for any|for every|for some|where|\\forall)(?![A-Za-z])).*\Z",
     re.DOTALL,

@@ -293,7 +293,7 @@ _CHANGES = re.compile(
     r"e|is|are|was|were|not|no|nor|but|if|when|where|for|to|than|more|less|fewer|least|most|above|below|over|under"
     r"|plus|minus|mod|modulo|choose|factorial|squared|cubed|half|halves|thirds?|fourths?|couples?|mil|millones|millonen"
     r"|(?:fif|six|seven|eigh|nin|ten|eleven|twelf|thirteen|fourteen|fifteen|sixteen|hundred|thousand|million)ths?"
-    r"|twentieths?|permille|doubled|halved|tripled|multiplied|divided|inverse|tens|negative|incorrect|false|isn't"
+    r"|twentieths?|permille|mille|doubled|halved|tripled|multiplied|divided|inverse|tens|negative|incorrect|false|isn't"
     r"|doesn't|aren't|fails|excluded|never|cannot|can't|invalid|except|without|score|gross|lakhs?|crores?|wrong"
     r"|percent|cent per|remainder|none|hundreds?|thousands?|\w*illions?|dozens?|bn|mm?ln|[ap]m|p|otherwise|between"
     r"|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen"
