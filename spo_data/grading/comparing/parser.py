@@ -154,7 +154,7 @@ _SIGNS = tuple(
             r"\\(?:triangle|angle|square|Box|parallelogram|odot|nabla|partial|Delta)\s*\{?[A-Za-z][A-Za-z0-9_']*\}?",
             r"\\(?:dot|ddot|vec|overline|bar|hat|tilde|overset|underline|mathcal|mathfrak|mathbf)\s*(?:\{[^{}]*\}|\\?[A-Za-z]+)(?:\s*\{[A-Za-z]+\})?",
             r"\\(?:sum|prod|lim)\s*_\s*\{\s*([a-z])\s*(?:=|\\to|\\rightarrow)[^{}]*\}(?:\s*\^\s*(?:\{[^{}]*\}|\\?\w+))?"
-            r"(?=.*_(?:\1(?![a-z])|\{[^{}]*\1))",  # else terms with a running index are constants
+            r"(?=.{0,200}?_(?:\1(?![a-z])|\{[^{}]{0,50}\1))",  # else terms with a running index are constants
             r"\\(?:aleph|beth|hbar|ell|Re|Im|wp)(?:_\w|_\{\w+\})?(?![A-Za-z])",
             r"\\(?:arg|det|operatorname\{(?:Re|Im|rank|tr|sgn)\}|max|min|sup|inf)\s+[A-Za-z](?![A-Za-z({])",
         ),

@@ -83,7 +83,10 @@ def _read_phrase(phrase: str) -> tuple[str, str]:
     """The factor and the unit that the words say."""
     if _CJK.match(phrase):
         return _read_counter(phrase)
-    phrase = _ADJECTIVES.sub(lambda said: said[1] or said[2], _OF_SYMBOL.sub("", phrase.replace("left over", "left")))
+    phrase = _ADJECTIVES.sub(
+        lambda said: said[1] or said[2],
+        _OF_SYMBOL.sub("", phrase.replace("left over", "left").replace("non-neg", "nonneg")),
+    )
     if not all(character.isascii() or character in "ÅµΩ°·²³£€¥₹é" for character in phrase):
         raise UnreadableError(phrase)  # an unknown word may be a magnitude in another language
     if re.search(r"\d", re.sub(r"\^?-?[1-4²³]\b", "", phrase)):
@@ -264,7 +267,7 @@ _ADJECTIVES = re.compile(
     rf"\b(?:{_COUNTS})-(?!(?:{_COUNTS})\b)([a-z]+\s+[a-z])|\b(?:third|(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf)th)[\s-](grade(?:rs?)?)\b"
 )
 """Numbers that are part of what is counted: two-digit numbers, fifth graders."""
-_OF_SYMBOL = re.compile(r"\s+of\s+\$?[A-Za-z]\$?\Z")
+_OF_SYMBOL = re.compile(rf"(?<=[a-z]{{3}})(?<!\bout)\s+of\s+(?:\$?[A-Za-z]\$?|{_COUNTS})\Z")
 _SMALL = frozenset(
     {
         "a",
@@ -287,13 +290,14 @@ _SMALL = frozenset(
         "do",
         "be",
         "go",
+        "so",
     }
 )
 _CHANGES = re.compile(
     r"e|is|are|was|were|not|no|nor|but|if|when|where|for|to|than|more|less|fewer|least|most|above|below|over|under"
     r"|plus|minus|mod|modulo|choose|factorial|squared|cubed|half|halves|thirds?|fourths?|couples?|mil|millones|millonen"
     r"|(?:fif|six|seven|eigh|nin|ten|eleven|twelf|thirteen|fourteen|fifteen|sixteen|hundred|thousand|million)ths?"
-    r"|twentieths?|permille|mille|doubled|halved|tripled|multiplied|divided|inverse|tens|negative|incorrect|false|isn't"
+    r"|\w+tieths?|permille|mille|milliards?|doubled|halved|tripled|multiplied|divided|inverse|tens|negative|incorrect|false|isn't"
     r"|doesn't|aren't|fails|excluded|never|cannot|can't|invalid|except|without|score|gross|lakhs?|crores?|wrong"
     r"|percent|cent per|remainder|none|hundreds?|thousands?|\w*illions?|dozens?|bn|mm?ln|[ap]m|p|otherwise|between"
     r"|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen"
