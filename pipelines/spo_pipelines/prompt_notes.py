@@ -15,7 +15,7 @@ from spo_pipelines.command_line import set_option
 from spo_pipelines.prompt_checks import Examination
 
 _OWN_FUNCTION = "grade them with a function of your own, --verifier FILE.py:FUNCTION"
-_TEXT_ONLY = "and the policy reads text only: leave these rows out, or the column if no problem needs it"
+_TEXT_ONLY = "and the policy reads text only, so they are left out: drop the column if no problem needs it"
 REMEDIES = {
     "has_image": f"have an image, {_TEXT_ONLY}",
     "has_video": f"have a video, {_TEXT_ONLY}",
@@ -61,8 +61,6 @@ def _note_letters(prompt_set: PromptSet, verifier: str, command: Sequence[str]) 
         return []
     said = f"{letters:,} of {len(prompt_set.prompts):,} prompts are multiple choice with a letter for a ground truth"
     if not all(is_choice_gold(prompt.ground_truth) for prompt in prompt_set.prompts):
-        return [
-            f"{said}, which {verifier} does not read as choice does: split the dataset, and grade these with choice"
-        ]
+        return [f"{said}, which choice grades by the letter alone: split the dataset, and grade these with choice"]
     better = shlex.join(set_option(command, "--verifier", "choice"))
-    return [f"{said}, which {verifier} does not read as choice does: {better}"]
+    return [f"{said}, which choice grades by the letter alone: {better}"]

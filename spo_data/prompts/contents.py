@@ -23,7 +23,7 @@ _MEDIA_TEXT = re.compile(
     r"|[^\n]+\.(?:png|jpe?g|gif|webp|bmp|svg|tiff?|mp4|webm|wav|mp3|flac)$",
     re.IGNORECASE,
 )
-_PLACEHOLDER = re.compile(r"<(image|video|audio)(?:_?\d+)?>", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"<(image|video|audio)(?:[ _]?\d+)?>", re.IGNORECASE)
 
 
 def read_messages(value: Any) -> tuple[Message, ...] | None:
@@ -66,7 +66,8 @@ def refuse_media(row: Mapping[str, Any], text: str) -> None:
     """Raise BadRowError, such as `has_image`, if a column of the row holds an image; `text` is the row's prompt.
 
     An empty column is no image: datasets with both kinds of rows have one. A value that does not look like an image,
-    such as a number, counts only if the prompt says `<image>`.
+    such as a number, counts only if the prompt says `<image>`. A prompt that says so without a column for it has lost
+    its image.
     """
     placeholder = _PLACEHOLDER.search(text)
     for column, value in row.items():
@@ -77,6 +78,8 @@ def refuse_media(row: Mapping[str, Any], text: str) -> None:
             is_media = _looks_like_media(read_stored(value)) or bool(placeholder and value)
         if is_media:
             raise BadRowError(f"has_{kind or 'image'}", f"in the column {column}; the policy reads text only")
+    if placeholder and placeholder[1].lower() == "image":  # <video> and <audio> may be a question about HTML
+        raise BadRowError("has_image", f"the prompt says {placeholder[0]}; the policy reads text only")
 
 
 @lru_cache(maxsize=1024)

@@ -322,7 +322,7 @@ def test_letters_of_options_get_the_command_with_choice_and_only_under_another_v
     report = asyncio.run(check_module.check(asked))
     assert report.offenders == ()
     assert report.notes[-1] == (
-        "3 of 3 prompts are multiple choice with a letter for a ground truth, which exact does not read as choice does:"
+        "3 of 3 prompts are multiple choice with a letter for a ground truth, which choice grades by the letter alone:"
         f" {' '.join(command)} --verifier choice"
     )
     assert len(check(dataset, "choice").notes) == 1

@@ -195,6 +195,13 @@ KINDS = (
             ("18", "18 percent"),
         ),
         wrong=(
+            ("5", r"5 \text{ grand}"),
+            ("5", r"5 \text{ double}"),
+            ("5", r"5 \text{ root}"),
+            ("5", r"5 \text{ basis points}"),
+            ("5", r"5 \text{ ppm}"),
+            ("5", r"5 \text{ off}"),
+            ("0.5", r"0.5 \text{ repeating}"),
             ("12", r"12 \text{ out of 20 apples}"),
             ("12", r"12 \text{ of 20}"),
             ("18", r"\text{It is not equal to: } 18"),
@@ -247,6 +254,8 @@ KINDS = (
     Kind(
         "sets by condition, and parameters",
         right=(
+            (r"k\pi, k\in\mathbb{Z}", r"n\pi, n\in\mathbb{Z}"),
+            (r"\{x\in\mathbb{R}: x>1\}", "x>1"),
             (r"\{x \mid x > 3\}", "x>3"),
             (r"\{x \mid x > 3\}", r"(3,\infty)"),
             (r"\{x \in \mathbb{R} : x \ne 2\}", r"x \ne 2"),
@@ -254,6 +263,9 @@ KINDS = (
             (r"2k\pi + \frac{\pi}{3}, k \in \mathbb{Z}", r"2\pi k + \frac{\pi}{3}"),
         ),
         wrong=(
+            (r"k\pi, k\in\mathbb{Z}", r"2n\pi, n\in\mathbb{Z}"),
+            (r"\{x\in\mathbb{Z}: x>1\}", "x>1"),
+            (r"x<1 \text{ or } x>2", r"x<1 \text{ and } x>2"),
             ("1", r"1, x \ge 2"),
             (r"\{x \in \mathbb{R} : x \ne 2\}", r"x \ne 3"),
             (r"2k\pi + \frac{\pi}{3}, k \in \mathbb{Z}", r"2\pi k + \frac{\pi}{6}"),
@@ -316,10 +328,15 @@ KINDS = (
     Kind(
         "series",
         right=(
+            ("2", r"\sum_{n=0}^\infty 0.5^n"),
+            (r"\sum_{n=0}^{\infty} x^n", r"\frac{1}{1-x}"),
+            (r"\sum_{i=1}^n i^2", r"\sum_{j=1}^n j^2"),
             (r"\sum_{n=0}^{\infty} \frac{x^n}{n!}", r"\sum_{k=0}^\infty \frac{x^k}{k!}"),
             (r"\sum_{n=0}^{\infty} \frac{(-1)^n x^{2n}}{(2n)!}", r"\sum_{k=0}^{\infty}\frac{(-1)^k}{(2k)!}x^{2k}"),
         ),
         wrong=(
+            ("1", r"\sum_{n=0}^\infty 0.5^n"),
+            ("e^2", r"\sum_{n=0}^{\infty} \frac{2.5^n}{n!}"),
             (r"\sum_{n=0}^{\infty} \frac{(-1)^n x^{2n}}{(2n)!}", r"\sum_{k=0}^{\infty}\frac{(-1)^k}{(2k+1)!}x^{2k}"),
             (r"\sum_{n=1}^{\infty} \frac{x^n}{n}", r"\sum_{n=0}^{\infty} \frac{x^n}{n+1}"),
         ),

@@ -55,6 +55,17 @@ BARE_FORMULAS: tuple[Row, ...] = (
     ),
 )
 
+TAKEN_BACK: tuple[Row, ...] = (
+    ("42", "The answer is 42. Wait, that is wrong. It is 43.", WRONG, "an answer that the next sentence takes back"),
+    ("43", "The answer is 42. Wait, that is wrong. It is 43.", CORRECT, "the answer after one that was taken back"),
+    ("42", "The final answer is 42? No, it is 43.", WRONG, "a statement that asks"),
+    ("42", "If the answer is 42, then we have a contradiction.", NO_ANSWER, "an answer that is supposed"),
+    ("42", "The answer would be 42 if x was 3, but x is 4.", NO_ANSWER, "an answer under a condition"),
+    ("42", "Is it 42?", NO_ANSWER, "a question"),
+    ("42", "The answer is one of 42, 43", NO_ANSWER, "a choice that is left open"),
+    ("42", "So what is it? The answer is 42.", CORRECT, "an answer after a question"),
+)
+
 INSTRUCTIONS: tuple[Row, ...] = (
     ("42", "Put your final answer within \\boxed{}. So $6 \\cdot 7=42$.", CORRECT, "an echoed instruction before"),
     ("42", "\\boxed{42}\n\nPut your final answer within \\boxed{}.", CORRECT, "an echoed instruction after"),
@@ -205,6 +216,7 @@ READING: tuple[tuple[str, Row], ...] = (
                 EMPHASIS,
                 SENTENCES,
                 BARE_FORMULAS,
+                TAKEN_BACK,
                 INSTRUCTIONS,
                 LATER_MARKS,
                 THINKING,

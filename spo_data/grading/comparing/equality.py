@@ -8,6 +8,7 @@ Equality is not symmetric: the ground truth decides the form, as in math-verify.
 rules.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -73,6 +74,7 @@ def compare(ground_truth: str, answer: str) -> Equality:
 
 def equal_answers(gold: Answer, answer: Answer) -> bool:
     """Whether an answer equals a ground truth, both read."""
+    answer = _rename_parameter(gold, answer)
     if contradict(gold.names, answer.names) or is_false_chain(answer):
         return False
     for either, other in ((answer, gold), (gold, answer)):
@@ -90,6 +92,15 @@ def equal_answers(gold: Answer, answer: Answer) -> bool:
             return True
     fitting = (rule for rule in RULES if _is_kind(gold, rule.gold) and _is_kind(answer, rule.answer))
     return next(fitting).holds(gold, answer)
+
+
+def _rename_parameter(gold: Answer, answer: Answer) -> Answer:
+    r"""The answer with the ground truth's letter for its parameter: k in `k\pi, k \in \mathbb{Z}`."""
+    ours, theirs = (_PARAMETER.search(one.remark) for one in (gold, answer))
+    if ours is None or theirs is None or ours[1] == theirs[1] or not isinstance(answer.value, Expression):
+        return answer
+    renamed = re.sub(rf"(?<![\\A-Za-z]){theirs[1]}(?![A-Za-z])", ours[1], answer.value.latex)
+    return replace(answer, value=Expression(renamed), text=renamed)
 
 
 def make_rules_table() -> str:
@@ -186,6 +197,9 @@ def _equal_texts(gold: Answer, answer: Answer) -> bool:
     if isinstance(gold.value, Text) and gold.value.is_words and gold.value.folded == fold(texts[1]):
         return True
     return bool(texts[0]) and canonical(texts[0]) == canonical(texts[1])
+
+
+_PARAMETER = re.compile(r"(?<![\\A-Za-z])([A-Za-z])\s*\\in\s*\\mathbb")
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def _equal_principal(gold: Any, answer: Any) -> bool | None:
 
     if not (is_constant(gold) and is_constant(answer)):
         return None
-    first, second = gold.evalf(DIGITS), answer.evalf(DIGITS)
+    first, second = (without_floats_in_sums(value).evalf(DIGITS) for value in (gold, answer))
     if not (_is_finite(first) and _is_finite(second)):
         return None
     difference, size = abs(first - second), abs(first)
@@ -70,16 +70,29 @@ def _equal_principal(gold: Any, answer: Any) -> bool | None:
     return bool(abs(first - second) <= Float(10) ** -390 * max(abs(first), abs(second)))
 
 
+def without_floats_in_sums(expression: Any) -> Any:
+    """The expression with exact numbers for decimals if it has a sum: sympy takes 2.5^n in one for 2^n."""
+    from sympy import Float, Integral, Product, Rational, Sum
+
+    if not expression.has(Sum, Product, Integral) or not expression.has(Float):
+        return expression
+    return expression.xreplace({number: Rational(str(number)) for number in expression.atoms(Float)})
+
+
 _TOLERANCES = (ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE)
 
 
-def with_imaginary(expression: Any) -> Any:
-    """The expression with sympy's I for the symbol i, unless it is a matrix or a set of its own kind."""
-    from sympy import Basic, I, Symbol
+def unify_symbols(expression: Any, imaginary: bool) -> Any:
+    """The expression with one symbol for each name, and with sympy's I for i if that is the imaginary unit.
 
-    if not isinstance(expression, Basic):
-        return expression
-    return expression.xreplace({symbol: I for symbol in expression.atoms(Symbol) if symbol.name == "i"})
+    math-verify calls all symbols of an expression complex if one of them is i, and sympy then calls n unequal to n.
+    """
+    from sympy import Expr, I, Symbol
+
+    if not isinstance(expression, Expr):
+        return expression  # relations evaluate when their symbols change
+    one = {symbol: Symbol(symbol.name, real=True) for symbol in expression.atoms(Symbol)}
+    return expression.xreplace({symbol: I if imaginary and symbol.name == "i" else one[symbol] for symbol in one})
 
 
 def is_false_equation(expression: Any) -> bool:

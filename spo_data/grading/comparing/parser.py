@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial, wraps
 from typing import Any
 
-from spo_data.grading.comparing.expressions import equal_values, is_false_equation, to_sympy, with_imaginary
+from spo_data.grading.comparing.expressions import equal_values, is_false_equation, to_sympy, unify_symbols
 from spo_data.grading.comparing.points import agree_everywhere, differ_somewhere
 from spo_data.grading.reading.dressing import has_balanced_braces
 from spo_data.grading.reading.notation import canonical, with_constants
@@ -43,7 +43,7 @@ def parse(latex: str) -> tuple[Any, ...]:
     parsed = _parse(f"\\boxed{{{text}}}", [_make_latex_config()], fallback_mode="no_fallback")
     found = (expression for expression in parsed if not isinstance(expression, str))
     imaginary = _INDEXED.search(text) is None
-    read = tuple(with_imaginary(expression) if imaginary else expression for expression in found)
+    read = tuple(unify_symbols(expression, imaginary) for expression in found)
     return tuple(expression for expression in read if not is_false_equation(expression))
 
 

@@ -12,7 +12,7 @@ import random
 from functools import lru_cache
 from typing import Any
 
-from spo_data.grading.comparing.expressions import DIGITS
+from spo_data.grading.comparing.expressions import DIGITS, without_floats_in_sums
 
 POINTS = 6
 """At so many positive points both formulas must have values, and agree, to be equal."""
@@ -54,7 +54,7 @@ def _compare_at_points(gold: Any, answer: Any) -> bool | None:
     rounded = gold.has(Float) or answer.has(Float)
     tolerance = Float(10) ** (-5 if rounded else 12 - DIGITS)
     slow = any(expression.has(Sum, Product, Integral, Limit) for expression in (gold, answer))
-    points = _make_points(symbols, 3 if slow else POINTS)
+    points = _make_series_points(symbols) if slow else _make_points(symbols)
     if any(expression.has(Abs, Max, Min, floor) for expression in (gold, answer)):
         points += [{**points[0], symbol: -points[0][symbol]} for symbol in symbols if str(symbol) not in _COUNTERS]
     agreed = 0
@@ -68,22 +68,32 @@ def _compare_at_points(gold: Any, answer: Any) -> bool | None:
     return True if agreed >= (2 if slow else POINTS - 1) else None
 
 
-def _make_points(symbols: list[Any], number: int) -> list[dict[Any, Any]]:
-    """Positive points, the first of them below one, where series converge."""
-    from sympy import Float, Integer
+def _make_points(symbols: list[Any]) -> list[dict[Any, Any]]:
+    """Positive points, the first of them below one half."""
+    from sympy import Float
 
-    rng = random.Random(len(symbols))
+    exact = [_draw(symbols, random.Random(k), 9999 if k else 499) for k in range(POINTS)]
+    return [{symbol: Float(value, DIGITS) for symbol, value in point.items()} for point in exact]
 
-    def draw(symbol: Any, below: int) -> Any:
-        return Integer(rng.randint(1, 9)) if str(symbol) in _COUNTERS else Float(rng.randint(99, below), DIGITS) / 997
 
-    return [{symbol: draw(symbol, 9999 if k else 499) for symbol in symbols} for k in range(number)]
+def _make_series_points(symbols: list[Any]) -> list[dict[Any, Any]]:
+    """Exact points, two of them where series converge: sympy takes a Float in an infinite sum for an integer."""
+    return [_draw(symbols, random.Random(k), below) for k, below in enumerate((499, 499, 9999))]
+
+
+def _draw(symbols: list[Any], rng: random.Random, below: int) -> dict[Any, Any]:
+    from sympy import Integer, Rational
+
+    return {
+        symbol: Integer(rng.randint(1, 9)) if str(symbol) in _COUNTERS else Rational(rng.randint(99, below), 997)
+        for symbol in symbols
+    }
 
 
 def _evaluate(expression: Any, point: dict[Any, Any]) -> Any:
     """The complex value at a point, real roots of negative numbers being real; None if it has none."""
     try:
-        value = expression.xreplace(point).evalf(DIGITS)
+        value = without_floats_in_sums(expression.xreplace(point)).evalf(DIGITS)
     except (ArithmeticError, TypeError, ValueError, AttributeError, NotImplementedError, KeyError):
         return None
     if value.free_symbols or value.is_number is not True or value.is_finite is not True:

@@ -73,7 +73,12 @@ _SUPPOSED = re.compile(
     r"|first|thought|initially|claim\w*|student|someone)\b",
     re.IGNORECASE,
 )
-_WITHDRAWN = re.compile(r"[^.\n]{0,80}\b(?:wrong|incorrect|not\s+(?:right|correct|it))\b", re.IGNORECASE)
+_WITHDRAWN = re.compile(
+    r"[^.\n]{0,80}\b(?:wrong|incorrect|not\s+(?:right|correct|it))\b|[^.!\n]{0,30}\?|\s*(?:either\s+)?one of\b"
+    r"|[^.?!\n]{0,30}[.!]\s+(?:wait|no|hmm|sorry|actually)\b",
+    re.IGNORECASE,
+)
+_IF = re.compile(r"[^.\n]{0,80}\bif\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?:]\s|\n")
 _OPENERS = (("$$", "$$"), ("\\[", "\\]"), ("```", "```"), ("\\begin{", "\\end{"))
 
@@ -139,7 +144,8 @@ def _read_json(_text: str, match: re.Match[str]) -> MarkedAnswer | None:
 
 def _read_statement(text: str, match: re.Match[str]) -> MarkedAnswer | None:
     sentence = _SENTENCE_END.split(text[max(0, match.start() - 200) : match.start()])[-1]
-    if _SUPPOSED.search(sentence) or _WITHDRAWN.match(text, match.end()):
+    supposed = "would be" in match[0] and _IF.match(text, match.end()) is not None
+    if supposed or _SUPPOSED.search(sentence) or _WITHDRAWN.match(text, match.end()):
         return None
     value = stated_value(_skip_to_content(text, match.end()))
     return None if value is None else MarkedAnswer(match.start(), value)

@@ -124,6 +124,12 @@ _PREDICATE = re.compile(
     re.IGNORECASE,
 )
 _DOUBTED = re.compile(r"\b(?:whether|if|suppose|unclear|unknown|assum\w+|unless|would|could|might)\b", re.IGNORECASE)
+_ASKED = re.compile(
+    r"\?[\s*\"')]*\Z|\bwould be\b.*\bif\b|\bis\s+(?:either\s+)?one of\b"
+    r"|\A\W*if\s+(?:the|our|my)\s+(?:final\s+)?(?:answer|value|result)\b",
+    re.IGNORECASE,
+)
+"""A sentence that asks, supposes or leaves the choice."""
 _SAID = re.compile(r"\banswer is:?[ \t]+([^\n.]{1,100})", re.IGNORECASE)
 
 
@@ -207,6 +213,8 @@ def _strip_labels(sentence: str) -> str:
 
 def _read_sentence(sentence: str) -> str | None:
     """The value of a sentence; "" if it denies it or gives none, None if an earlier sentence may."""
+    if _ASKED.search(sentence):
+        return ""
     emphasised = [match[2] or match[3] for match in _EMPHASISED.finditer(sentence)]
     valued = [words for words in emphasised if any(map(str.isdigit, words)) or "$" in words or "\\" in words]
     plain = without_emphasis(sentence)

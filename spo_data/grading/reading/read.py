@@ -116,6 +116,8 @@ def _read_several(text: str, depth: int) -> Answer | None:
         items = _read_parts(parts, depth)
         if all(isinstance(item.value, Text) for item in items):
             return Answer(Text(fold(text)), text=text)  # the order of words counts: Monday, June 3
+        if all(isinstance(item.value, Relation) for item in items) and _AND.search(text):
+            return Answer(Relation(text), text=text)  # both hold, which is no list of alternatives
         return _name_list(list(items), text)
     if parts != [text]:
         return _read(normalise(parts[0]), depth + 1)
@@ -334,12 +336,13 @@ _AFTER_UNIT = re.compile(
 _COUNTED_TOGETHER = re.compile(r"-?\d[\d.,]*(?:\s+[A-Za-z]{3,})+\s+(?:and|or)(?:\s+[A-Za-z]{3,})+")
 """One number of several things: 12 boys and girls."""
 _FILLER = re.compile(r"\\text\s*\{\s*\}|(?:even|either)\s*")
+_AND = re.compile(r"(?<![A-Za-z\\])and(?![A-Za-z])|\\land(?![A-Za-z])")
 _LABEL = re.compile(r"\s*(?:\\text\s*\{\s*)?([A-Za-z][A-Za-z ]{1,30}(?=\s*\}?\s*:))")
 _VALUE = re.compile(r"[\dA-Za-z\\\u3400-\u9fff]")
 _THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
 _ADDS = re.compile(r"\|")
 _CONDITION = re.compile(r"\\mid(?![A-Za-z])|(?<!\|)\|(?!\|)(?=[^|]*$)|:")
-_MEMBER = re.compile(r"[A-Za-z](?:\s*\\in.*)?\Z")
+_MEMBER = re.compile(r"[A-Za-z](?:\s*\\in\s*\\mathbb\s*\{?\s*R\s*\}?)?\Z")
 _ELLIPSIS = re.compile(r"\\[lcd]?dots|\.\.\.|\u2026")
 _COLUMN = re.compile(
     r"\\begin\s*\{(?P<kind>[pbv]?matrix|array)\}(?:\s*\{c\})?(?P<rows>[^&]*)\\end\s*\{(?P=kind)\}", re.DOTALL
