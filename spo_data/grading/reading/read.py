@@ -11,7 +11,6 @@ Whatever is read wrongly here is graded wrongly, so each step takes only what it
 import re
 from dataclasses import replace
 from functools import lru_cache
-from itertools import product
 
 from spo_data.grading.reading.kinds import (
     Answer,
@@ -27,6 +26,7 @@ from spo_data.grading.reading.kinds import (
 from spo_data.grading.reading.named_values import split_names, tuple_names
 from spo_data.grading.reading.notation import canonical, normalise
 from spo_data.grading.reading.numbers import Number, read_number
+from spo_data.grading.reading.parts import COMMA, expand_signs, flatten, name_list, separate_equations, split_parts
 from spo_data.grading.reading.remarks import split_lead, split_remark
 from spo_data.grading.reading.structure import has_top, outer_brackets, split_top
 from spo_data.grading.reading.units import UnreadableError, split_unit
@@ -43,10 +43,6 @@ _KIND_WORDS = {
 }
 DEPTH = 20
 """Deeper brackets are left to math-verify."""
-LONG = 200
-"""A longer text is no quantity in words."""
-SIGNS = 4
-r"""A text with more `\pm` is not expanded."""
 
 
 @lru_cache(maxsize=8192)
@@ -55,19 +51,13 @@ def read_answer(text: str) -> Answer:
     number = read_number(text)
     if number is not None:
         return Answer(number, text=text)
-    return _read(normalise(_BLANK_LINE.sub(" , ", _separate(text.strip()))), 0)
+    return _read(normalise(_BLANK_LINE.sub(" , ", separate_equations(text.strip()))), 0)
 
 
 def describe_kind(ground_truth: str) -> str:
     """The kind of a ground truth in a word: "number", "formula", "set", "text", ..."""
     value = read_answer(ground_truth).value
     return str(value.form) if isinstance(value, Collection) else _KIND_WORDS[type(value)]
-
-
-def _separate(text: str) -> str:
-    """The text with a comma between equations that only wide space, a new line or "and" as a sign tells apart."""
-    first, equals, rest = text.partition("=")
-    return first + equals + _BETWEEN_EQUATIONS.sub(" , ", rest) if equals and "\\begin" not in text else text
 
 
 def is_text(ground_truth: str) -> bool:
@@ -111,14 +101,14 @@ def _read_several(text: str, depth: int) -> Answer | None:
     brackets = outer_brackets(text)
     if brackets is not None:
         return _read_brackets(text, *brackets, depth)
-    parts = _split_parts(text)
+    parts = split_parts(text)
     if len(parts) > 1:
         items = _read_parts(parts, depth)
         if all(isinstance(item.value, Text) for item in items):
             return Answer(Text(fold(text)), text=text)  # the order of words counts: Monday, June 3
         if all(isinstance(item.value, Relation) for item in items) and _AND.search(text):
             return Answer(Relation(text), text=text)  # both hold, which is no list of alternatives
-        return _name_list(list(items), text)
+        return name_list(list(items), text)
     if parts != [text]:
         return _read(normalise(parts[0]), depth + 1)
     column = _COLUMN.fullmatch(text)
@@ -143,16 +133,16 @@ def _read_brackets(text: str, opening: str, inside: str, closing: str, depth: in
             return Answer(Expression(r"\emptyset"), text=text)
         if inside.strip() == r"\emptyset":
             return Answer(Text(canonical(text), is_words=False), text=text)
-        items = _read_parts([part for alternative in parts for part in _split_parts(alternative)], depth)
-        items = tuple(part for item in items for part in _flatten(item))
+        items = _read_parts([part for alternative in parts for part in split_parts(alternative)], depth)
+        items = tuple(part for item in items for part in flatten(item))
         return Answer(Collection(Form.SET, items, latex=text), text=text)
     if len(parts) < 2:
         return None
     if _ELLIPSIS.search(inside):
         return None
-    if 0 < len(_PLUS_MINUS.findall(inside)) <= SIGNS:
-        signs = _PLUS_MINUS.findall(text)
-        return _name_list(list(_read_parts(_expand_signs(text, signs), depth)), text)
+    variants = expand_signs(text)
+    if len(variants) > 1:
+        return name_list(list(_read_parts(variants, depth)), text)
     items = _read_parts(parts, depth)
     if "[" in (opening, closing) or "]" in (opening, closing):
         if len(items) != 2:
@@ -169,7 +159,7 @@ def _read_labelled(text: str, depth: int) -> Answer | None:
     """Parts that are each named by the words before a colon: Alice: 5, Bob: 3."""
     if _LABEL.match(text) is None:
         return None
-    parts = _split_parts(text)
+    parts = split_parts(text)
     labels = [match[1].strip() for match in map(_LABEL.match, parts) if match is not None]
     if len(parts) < 2 or len(set(labels)) < len(parts):
         return None
@@ -183,56 +173,6 @@ def _read_condition(variable: str, condition: str, text: str, depth: int) -> Ans
     if name is None or _SEPARATOR.search(condition):
         return Answer(Text(canonical(text), is_words=False), text=text)
     return _read(normalise(condition), depth + 1)
-
-
-def _split_parts(text: str) -> list[str]:
-    """The parts of an answer with several; one if the commas belong to numbers, functions or words."""
-    text = _OR_IN_TEXT.sub(" , ", _OR_AFTER_WORDS.sub(r"\1} , ", _AFTER_UNIT.sub(r"\1, ", text)))
-    if re.fullmatch(r"[\d,.\s-]+", text) and _THOUSANDS.fullmatch(text.strip()):
-        return [text]
-    groups = split_top(text, _SEMICOLON)
-    if len(groups) > 1 and has_top(text, _COMMA):
-        return [f"({group.strip()})" if has_top(group, _COMMA) else group.strip() for group in groups]
-    if len(text) < LONG and _COUNTED_TOGETHER.fullmatch(text):
-        return [text]
-    parts = [part.strip() for part in split_top(text, _LIST_SEPARATOR)]
-    parts = [part for part in parts if part and not _FILLER.fullmatch(part)]
-    return parts if parts and all(map(_VALUE.search, parts)) else [text]
-
-
-def _name_list(items: list[Answer], text: str) -> Answer:
-    """A list of answers; a name that is said once before all of them, or repeated for each, is the list's."""
-    items = _group_records(items)
-    names = [item.names for item in items]
-    if names[0] and (not any(names[1:]) or all(name == names[0] for name in names)):
-        first = items[0]
-        if not tuple_names(names[0][-1]):
-            items = [replace(item, names=()) for item in items]
-            merged = tuple(part for item in items for part in _flatten(item))
-            return Answer(Collection(Form.LIST, merged, latex=text), names[0], text=text)
-        items = [replace(first, names=()), *(replace(item, names=()) for item in items[1:])]
-    return Answer(
-        Collection(Form.LIST, tuple(part for item in items for part in _flatten(item)), latex=text), text=text
-    )
-
-
-def _group_records(items: list[Answer]) -> list[Answer]:
-    """`x=1, y=2, x=2, y=1` as two pairs: a name that comes again begins another solution."""
-    names = [item.names[-1] if item.names else "" for item in items]
-    size = names.index(names[0], 1) if names.count(names[0]) > 1 else len(names)
-    rows = [names[start : start + size] for start in range(0, len(names), size)]
-    if size < 2 or len(rows) < 2 or not all(names) or any(row != rows[0] for row in rows) or len(set(rows[0])) < size:
-        return items
-    starts = range(0, len(items), size)
-    return [Answer(Collection(Form.TUPLE, tuple(items[start : start + size]))) for start in starts]
-
-
-def _flatten(item: Answer) -> tuple[Answer, ...]:
-    """The items of a list within a list, such as the two of `\\pm 1`."""
-    value = item.value
-    if isinstance(value, Collection) and value.form is Form.LIST:
-        return tuple(replace(one, names=item.names or one.names) for one in value.items)
-    return (item,)
 
 
 def _read_one(text: str, depth: int) -> Answer:
@@ -256,9 +196,9 @@ def _read_one(text: str, depth: int) -> Answer:
     ratio = split_top(text, _COLON)
     if len(ratio) > 1 and all(part.strip() for part in ratio):
         return Answer(Collection(Form.RATIO, _read_parts(ratio, depth), latex=text), text=text)
-    signs = _PLUS_MINUS.findall(text)
-    if 0 < len(signs) <= SIGNS:
-        return _name_list(list(_read_parts(_expand_signs(text, signs), depth)), text)
+    variants = expand_signs(text)
+    if len(variants) > 1:
+        return name_list(list(_read_parts(variants, depth)), text)
     return _read_leaf(text, depth)
 
 
@@ -269,16 +209,6 @@ def _give_names(names: tuple[str, ...], answer: Answer, text: str) -> Answer:
         items = tuple(replace(item, names=(name,)) for name, item in zip(inner, value.items, strict=True))
         return Answer(replace(value, items=items), text=text)
     return replace(answer, names=(*names, *answer.names), text=text)
-
-
-def _expand_signs(text: str, signs: list[str]) -> list[str]:
-    r"""The text with every combination of signs; `\mp` takes the other sign than all `\pm`."""
-    pieces = _PLUS_MINUS.split(text)
-    if "\\mp" in signs:
-        choices = [["+" if sign == upper else "-" for sign in signs] for upper in ("\\pm", "\\mp")]
-    else:
-        choices = [list(chosen) for chosen in product("+-", repeat=len(signs))]
-    return ["".join(map("".join, zip(pieces, [*chosen, ""], strict=True))) for chosen in choices]
 
 
 def _read_leaf(text: str, depth: int) -> Answer:
@@ -307,39 +237,16 @@ def _read_leaf(text: str, depth: int) -> Answer:
     return Answer(Expression(text), text=text)
 
 
-_BETWEEN_EQUATIONS = re.compile(
-    r"(?<![\s,;{\\])\s*(?:\\q?quad(?![A-Za-z])|\\\\(?![A-Za-z])|\\(?:land|wedge)(?![A-Za-z]))\s*"
-    r"(?=(?!\\text\s*\{\s*(?:for|where|with|if|when|and|or|such)\b)[A-Za-z\\|][^=,;]{0,80}=)"
-)
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _NUMERAL = re.compile(r"\(?\s*[0-9A-F]{1,300}\s*\)?\s*_\s*\{?\s*\d{1,2}\s*\}?")
 _CONGRUENCE = re.compile(
     r"(?:(?P<name>[^=<>]*?)\\equiv)?(?P<residue>[^=<>]+?)\(?\\pmod\s*\{?(?P<modulus>[^{}()]+)\}?\)?\s*"
 )
-_COMMA = re.compile(r"(?<!\d),|,(?!\d{3}(?!\d))")
 _EVERY_COMMA = re.compile("[,;]")
 _SPACED_COMMA = re.compile(r",\s")
-_SEMICOLON = re.compile(";")
-_SEPARATOR = re.compile(rf"{_COMMA.pattern}|;")
-_LIST_SEPARATOR = re.compile(
-    rf"{_COMMA.pattern}|;|\n\s*\n|(?<![A-Za-z\\])(?:and|or|maybe|perhaps|possibly|probably|either)(?![A-Za-z])|(?<=\d)or(?=[a-z]\s*=)"
-    r"|(?<=[\d)}A-Za-z])\s*[\u548c\u6216\u4e0e]\s*(?=[-\d(\\A-Za-z])"
-)
-_OR_IN_TEXT = re.compile(
-    r"\\(?:text\w*|mathrm|mbox)\s*\{[\s,]*(?:and|or|maybe|perhaps|possibly|either|\u548c|\u6216|\u4e0e)[\s,]*\}"
-)
-_OR_AFTER_WORDS = re.compile(r"(\\text\w*\s*\{[^{}]*[^\s{},])[\s,]+(?:and|or)\s*\}(?=\s*\d)")
-_AFTER_UNIT = re.compile(
-    r"(\A\d[\d.]*\s*(?:\\text\s*\{[^{}\d]*[A-Za-z]\.?\s*\}|[A-Za-z]+))\s+(?=\d[\d.]*\s*(?:\\text\s*\{[^{}\d]*\}|[A-Za-z]+)\Z)"
-)
-"""Two quantities without a comma: 5 ft 3 in."""
-_COUNTED_TOGETHER = re.compile(r"-?\d[\d.,]*(?:\s+[A-Za-z]{3,})+\s+(?:and|or)(?:\s+[A-Za-z]{3,})+")
-"""One number of several things: 12 boys and girls."""
-_FILLER = re.compile(r"\\text\s*\{\s*\}|(?:even|either)\s*")
+_SEPARATOR = re.compile(rf"{COMMA.pattern}|;")
 _AND = re.compile(r"(?<![A-Za-z\\])and(?![A-Za-z])|\\land(?![A-Za-z])")
 _LABEL = re.compile(r"\s*(?:\\text\s*\{\s*)?([A-Za-z][A-Za-z ]{1,30}(?=\s*\}?\s*:))")
-_VALUE = re.compile(r"[\dA-Za-z\\\u3400-\u9fff]")
-_THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
 _ADDS = re.compile(r"\|")
 _CONDITION = re.compile(r"\\mid(?![A-Za-z])|(?<!\|)\|(?!\|)(?=[^|]*$)|:")
 _MEMBER = re.compile(r"[A-Za-z](?:\s*\\in\s*\\mathbb\s*\{?\s*R\s*\}?)?\Z")
@@ -355,5 +262,4 @@ _MEMBERSHIP = re.compile(r"(?P<name>[^=<>]*?)\\in(?![A-Za-z])(?P<set>[^=<>]*)")
 _RELATION = re.compile(r"[=<>]|\\(?:le|ge|ne|in|notin|subset|subseteq)(?![A-Za-z])")
 _APPROXIMATELY = re.compile(r"\\approx(?![A-Za-z])|\u2248")
 _COLON = re.compile(r"(?<!:):(?!=)")
-_PLUS_MINUS = re.compile(r"\\(?:pm|mp)(?![A-Za-z])")
 _REPEATING = re.compile(r"([+-]?\d*\.\d*?)(\d{1,6}?)\2+(?:\\[lcd]?dots|\.\.\.|\u2026)")

@@ -15,6 +15,19 @@ from typing import Any
 
 from spo_data.grading.reading.notation import FUNCTIONS, TEXT_NAMES, without_phrases
 from spo_data.grading.reading.numbers import read_number
+from spo_data.grading.reading.unit_words import (
+    ABBREVIATIONS,
+    ATTACHED,
+    CHANGES,
+    CJK_FACTORS,
+    COUNTS,
+    CURRENCIES,
+    LETTERS,
+    MAGNITUDES,
+    NOT_ABBREVIATIONS,
+    SHORT,
+    SMALL,
+)
 
 
 class UnreadableError(ValueError):
@@ -39,7 +52,7 @@ def _split_at(text: str, start: int) -> tuple[str, str, str] | None:
         return None
     phrase = " ".join(without_phrases(_RATIO.sub(r"\1/\2", said)).replace("\\mu", "µ").replace("\\Omega", "Ω").split())
     phrase = phrase.replace("\\cdot", "·").replace("{", "").replace("}", "").strip(" .")
-    if not phrase or phrase in _CURRENCIES:
+    if not phrase or phrase in CURRENCIES:
         return value, "", phrase
     if not (said.lstrip().startswith("\\") or _CJK.match(phrase)) and not _may_be_bare(value, phrase, text[:start]):
         return None
@@ -64,18 +77,18 @@ def _may_be_bare(value: str, phrase: str, before: str) -> bool:
     first = next((word for word in re.findall(r"[^\W\d_]+", phrase) if word not in ("a", "an", "per")), "")
     number = read_number(value) is not None
     attached = before[-1:] not in (" ", "}", ")")
-    if attached and "/" in phrase and first in _LETTERS:
+    if attached and "/" in phrase and first in LETTERS:
         return number and _is_unit(phrase)
     if attached:
-        short = first in _SHORT if len(first) == 2 else len(first) > 2 or first in _ATTACHED
+        short = first in SHORT if len(first) == 2 else len(first) > 2 or first in ATTACHED
         return number and short and _is_unit(phrase)
     names = re.findall(r"[^\W\d_]+", phrase)
-    if number and _is_unit(phrase) and all(len(name) > 2 or name in _SHORT or name in _LETTERS for name in names):
+    if number and _is_unit(phrase) and all(len(name) > 2 or name in SHORT or name in LETTERS for name in names):
         return True
-    if number and first in ("in", *_SHORT) and any(len(name) > 2 for name in names):
+    if number and first in ("in", *SHORT) and any(len(name) > 2 for name in names):
         return True  # in all, cm high
     if len(first) == 2 and not re.search("[A-Za-z]", re.sub(r"\\[A-Za-z]+", "", value)):
-        return first in _SHORT and _is_unit(phrase)
+        return first in SHORT and _is_unit(phrase)
     return len(first) > 2 and first.casefold() not in FUNCTIONS and not _VARIABLES.fullmatch(first)
 
 
@@ -93,28 +106,28 @@ def _read_phrase(phrase: str) -> tuple[str, str]:
         raise UnreadableError(phrase)
     words = re.findall(r"[^\W\d_]+(?:['\u2019][a-z]+)?", phrase)
     factor = ""
-    while words and words[0].casefold() in _MAGNITUDES:  # as in five hundred thousand
-        factor += _MAGNITUDES[words.pop(0).casefold()]
+    while words and words[0].casefold() in MAGNITUDES:  # as in five hundred thousand
+        factor += MAGNITUDES[words.pop(0).casefold()]
     folded = [word.casefold() for word in words]
     if len(words) > 1 and folded[-1] in ("squared", "cubed") and _is_unit_name(words[-2]):
         folded.pop()
     if "to" in folded[1:]:
         folded.remove("to")  # ways to do it
-    if any(map(_CHANGES.fullmatch, folded)) or folded[:1] in (["or"], ["and"]):
+    if any(map(CHANGES.fullmatch, folded)) or folded[:1] in (["or"], ["and"]):
         raise UnreadableError(phrase)
     if not words and not factor:
         raise UnreadableError(phrase)
-    if not words or (len(phrase) == len(words[0]) == 1 and phrase in _LETTERS):
+    if not words or (len(phrase) == len(words[0]) == 1 and phrase in LETTERS):
         return factor, "".join(folded)
     noun = any(len(word) > 2 for word in folded)
-    if not _is_unit(phrase) and not (noun and all(len(w) > 2 or w in _SMALL or _is_unit(w) for w in folded)):
+    if not _is_unit(phrase) and not (noun and all(len(w) > 2 or w in SMALL or _is_unit(w) for w in folded)):
         raise UnreadableError(phrase)
-    return factor, " ".join(_singular(word) for word in folded if word not in _SMALL) or phrase
+    return factor, " ".join(_singular(word) for word in folded if word not in SMALL) or phrase
 
 
 def _read_counter(phrase: str) -> tuple[str, str]:
     match = _CJK_MAGNITUDE.match(phrase)
-    factor, rest = (_CJK_FACTORS[match[0]], phrase[match.end() :]) if match else ("", phrase)
+    factor, rest = (CJK_FACTORS[match[0]], phrase[match.end() :]) if match else ("", phrase)
     if _CJK_CHANGES.search(rest):
         raise UnreadableError(phrase)
     return factor, rest
@@ -136,9 +149,9 @@ def _is_unit(phrase: str) -> bool:
 
 
 def _is_unit_name(name: str) -> bool:
-    if name in _NOT_ABBREVIATIONS:
+    if name in NOT_ABBREVIATIONS:
         return False
-    if name in _ABBREVIATIONS or name.casefold() in _ABBREVIATIONS:
+    if name in ABBREVIATIONS or name.casefold() in ABBREVIATIONS:
         return True
     if len(name) > 12:
         return False
@@ -154,7 +167,6 @@ def _load_registry() -> Any:
     return pint.UnitRegistry(cache_folder=None)
 
 
-_CURRENCIES = ("$", "€", "£", "¥", "₹")
 _CJK = re.compile("[\u3400-\u9fff]")
 _TOKEN = re.compile(
     rf"(?P<words>\\{TEXT_NAMES}\s*\{{(?:[^{{}}]|\^\{{-?\d\}})*\}}|\\frac\s*\{{\s*\\{TEXT_NAMES}\{{[^{{}}]*\}}\s*\}}"
@@ -165,155 +177,10 @@ _TOKEN = re.compile(
 )
 _RATIO = re.compile(r"\\frac\s*\{((?:[^{}]|\{[^{}]*\})*)\}\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _VARIABLES = re.compile(r"[xyz]+|[abc]+|[mn]+|[pqr]+|[uvw]+|[A-Z]{2,4}")
-_ATTACHED = ("g", "L", "°")
-"""The single letters that may follow a number directly: any other is a variable, as in 3t."""
-_LETTERS = tuple("mghslLVAWNJCFKdT")
-_SHORT = frozenset(
-    {
-        *(
-            "nm",
-            "mm",
-            "cm",
-            "dm",
-            "km",
-            "kg",
-            "mg",
-            "gm",
-            "lb",
-            "oz",
-            "ft",
-            "in",
-            "yd",
-            "mi",
-            "hr",
-            "ml",
-            "mL",
-            "dl",
-            "cc",
-        ),
-        *(
-            "kW",
-            "kJ",
-            "kV",
-            "Hz",
-            "cd",
-            "sq",
-            "cu",
-            "MB",
-            "GB",
-            "KB",
-            "TB",
-            "eV",
-            "ms",
-            "ns",
-            "kN",
-            "mV",
-            "mA",
-            "Pa",
-            "pt",
-            *("MJ", "MW", "GW", "hp", "Wb", "qt", "dB", "µF", "µg", "µm", "µs"),
-        ),
-    }
-)
-"""The abbreviations of two letters that are units outside a text command, where two letters may be variables."""
-_NOT_ABBREVIATIONS = frozenset(
-    {"k", "M", "B", "e", "c", "i", "pi", "ba", "x", "y", "a", "b", "n", "r", "t", "u", "R", "P"}
-)
-"""pint reads them as constants or rare units; in an answer they are thousand, million, billion or a variable."""
-_ABBREVIATIONS = frozenset(
-    {
-        *(
-            "sq",
-            "cu",
-            "wk",
-            "wks",
-            "hr",
-            "hrs",
-            "sec",
-            "secs",
-            "min",
-            "mins",
-            "yr",
-            "yrs",
-            "mo",
-            "gm",
-            "gms",
-            "lbs",
-            "deg",
-        ),
-        *(
-            "no",
-            "pts",
-            "units",
-            "unit",
-            "cc",
-            "kph",
-            "mph",
-            "mpg",
-            "rpm",
-            "usd",
-            "eur",
-            "gbp",
-            "rs",
-            "cad",
-            "rmb",
-            "kb",
-            "ft",
-        ),
-    }
-)
-_COUNTS = "one|two|three|four|five|six|seven|eight|nine|ten|twelve"
 _ADJECTIVES = re.compile(
-    rf"\b(?:{_COUNTS})-(?!(?:{_COUNTS})\b)([a-z]+\s+[a-z])|\b(?:third|(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf)th)[\s-](grade(?:rs?)?)\b"
+    rf"\b(?:{COUNTS})-(?!(?:{COUNTS})\b)([a-z]+\s+[a-z])|\b(?:third|(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf)th)[\s-](grade(?:rs?)?)\b"
 )
 """Numbers that are part of what is counted: two-digit numbers, fifth graders."""
-_OF_SYMBOL = re.compile(rf"(?<=[a-z]{{3}})(?<!\bout)\s+of\s+(?:\$?[A-Za-z]\$?|{_COUNTS})\Z")
-_SMALL = frozenset(
-    {
-        "a",
-        "an",
-        "of",
-        "on",
-        "in",
-        "at",
-        "by",
-        "per",
-        "the",
-        "and",
-        "or",
-        "as",
-        "it",
-        "up",
-        "we",
-        "us",
-        "i",
-        "do",
-        "be",
-        "go",
-        "so",
-    }
-)
-_CHANGES = re.compile(
-    r"e|is|are|was|were|not|no|nor|but|if|when|where|for|to|than|more|less|fewer|least|most|above|below|over|under"
-    r"|plus|minus|mod|modulo|choose|factorial|squared|cubed|half|halves|thirds?|fourths?|couples?|mil|millones|millonen"
-    r"|(?:fif|six|seven|eigh|nin|ten|eleven|twelf|thirteen|fourteen|fifteen|sixteen|hundred|thousand|million)ths?"
-    r"|\w+tieths?|permille|mille|milliards?|doubled|halved|tripled|multiplied|divided|inverse|tens|negative|incorrect|false"
-    r"|isn't"
-    r"|doesn't|aren't|fails|excluded|never|cannot|can't|invalid|except|without|score|gross|lakhs?|crores?|wrong"
-    r"|grand|myriad|double|triple|root|reciprocal|negated|bps|basis|pp[mbt]|recurring|repeating|short|off"
-    r"|percent|cent per|remainder|none|hundreds?|thousands?|\w*illions?|dozens?|bn|mm?ln|[ap]m|p|otherwise|between"
-    r"|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen"
-    r"|(?:twen|thir|for|fif|six|seven|eigh|nine)ty|approximately|about|roughly"
-)
-"""Words that change the value or the meaning of the number before them. They are the list that must be right."""
-_MAGNITUDES = {
-    **dict.fromkeys(("hundred", "hundreds"), r"\cdot 10^{2}"),
-    **dict.fromkeys(("thousand", "thousands"), r"\cdot 10^{3}"),
-    **dict.fromkeys(("million", "millions"), r"\cdot 10^{6}"),
-    **dict.fromkeys(("billion", "billions"), r"\cdot 10^{9}"),
-    **dict.fromkeys(("trillion", "trillions"), r"\cdot 10^{12}"),
-    **dict.fromkeys(("dozen", "dozens"), r"\cdot 12"),
-}
-_CJK_FACTORS = {"万": r"\cdot 10^{4}", "亿": r"\cdot 10^{8}", "萬": r"\cdot 10^{4}", "億": r"\cdot 10^{8}"}
+_OF_SYMBOL = re.compile(rf"(?<=[a-z]{{3}})(?<!\bout)\s+of\s+(?:\$?[A-Za-z]\$?|{COUNTS})\Z")
 _CJK_MAGNITUDE = re.compile("[万亿萬億]")
 _CJK_CHANGES = re.compile("[半倍成折多约余]|以上|以下|左右|不|分之|^[百千](?![米克瓦帕焦卡升])")
