@@ -684,7 +684,11 @@ def test_the_library_as_it_is_disputes_samples_of_a_run(tmp_path: Path) -> None:
     assert second is not None
     assert (second.compared, second.disagree, second.prompts) == (9, 3, 2)
     assert second.pairs == {"wrong → correct": 2, "no_answer → correct": 1}
-    assert {(each.samples, each.first_higher) for each in second.kinds} == {(2, 0), (1, 0)}
+    assert {(each.kind, each.samples, each.first_higher) for each in second.kinds} == {
+        ("number", 1, 0),
+        ("formula", 1, 0),
+        ("only one found an answer", 1, 0),
+    }
     assert {row["ground_truth"]: row["n_disputed"] for row in rows_of(run, "values")} == {
         "11": 2,
         "1/2^{98}": 1,
