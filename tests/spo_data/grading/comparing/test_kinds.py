@@ -15,6 +15,7 @@ def test_a_kind_of_answer_is_compared_by_its_meaning(kind: Kind) -> None:
     assert (missed, taken) == ([], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 def test_every_ground_truth_equals_itself_and_is_read(kind: Kind) -> None:
     for gold, _ in (*kind.right, *kind.wrong):
