@@ -83,8 +83,6 @@ def too_long(answer: str) -> Grade | None:
     return Grade.failed(Verdict.GRADER_ERROR, detail, answer)
 
 
-COMPARED_AS_TEXT = "compared as text"
-"""The detail of a wrong answer that could be compared only as text."""
 NO_ANSWER = Grade(Verdict.NO_ANSWER, 0.0)
 TRUNCATED = Grade(Verdict.TRUNCATED, 0.0)
 """The token limit ended the response. Whatever it contains, it scores 0 unless truncated responses are graded."""

@@ -11,6 +11,7 @@ rules.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from spo_data.grading.comparing.formulas import choose_sides, equal_formulas, has_value, is_false_chain, is_read
 from spo_data.grading.comparing.items import UNORDERED, equal_collections, equal_to_all
@@ -55,21 +56,26 @@ def compare(ground_truth: str, answer: str) -> Equality:
     gold_number, answer_number = read_number(ground_truth), read_number(answer)
     if gold_number is not None and answer_number is not None:
         return Equality(equal_numbers(gold_number, answer_number))
-    reason = find_reason_against(ground_truth)
-    if reason is not None:
-        raise UnparseableGoldError(f"{reason}: {ground_truth[:200]!r}")
-    golds = [read_answer(text) for text in read_alternatives(ground_truth)]
-    if not all(map(has_value, golds)):
-        raise UnparseableGoldError(f"it has no value: {ground_truth[:200]!r}")
+    golds = _read_gold(ground_truth)
     if " ".join(ground_truth.split()) == " ".join(answer.split()):
         return Equality(equal=True)
-    if len(golds) > 1:
-        golds.append(Answer(Collection(Form.LIST, tuple(golds))))
     answers = [read_answer(text) for text in read_alternatives(answer)]
     found = answers[0] if len(answers) == 1 else Answer(Collection(Form.LIST, tuple(answers)))
     if any(equal_answers(gold, found) for gold in golds):
         return Equality(equal=True)
     return Equality(equal=False, by_text=not all(map(is_read, (*golds, found))))
+
+
+@lru_cache(maxsize=1024)
+def _read_gold(ground_truth: str) -> tuple[Answer, ...]:
+    """The answers that are right: one, or the alternatives of a list and the list itself."""
+    reason = find_reason_against(ground_truth)
+    if reason is not None:
+        raise UnparseableGoldError(f"{reason}: {ground_truth[:200]!r}")
+    golds = tuple(read_answer(text) for text in read_alternatives(ground_truth))
+    if not all(map(has_value, golds)):
+        raise UnparseableGoldError(f"it has no value: {ground_truth[:200]!r}")
+    return (*golds, Answer(Collection(Form.LIST, golds))) if len(golds) > 1 else golds
 
 
 def equal_answers(gold: Answer, answer: Answer) -> bool:

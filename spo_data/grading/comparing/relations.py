@@ -42,7 +42,7 @@ def _parse(answer: Answer) -> tuple[Any, ...]:
 
 
 def _are_multiples(gold: Any, answer: Any) -> bool:
-    from sympy import Eq
+    from sympy import Eq, Integer
 
     if not (isinstance(gold, Eq) and isinstance(answer, Eq)) or gold.free_symbols != answer.free_symbols:
         return False
@@ -50,15 +50,8 @@ def _are_multiples(gold: Any, answer: Any) -> bool:
         first, second = gold.lhs - gold.rhs, answer.lhs - answer.rhs
     except TypeError:
         return False  # sets and tuples have no difference
-    point = dict.fromkeys(gold.free_symbols, 2)
-    point.update({symbol: 3 + 2 * k for k, symbol in enumerate(sorted(gold.free_symbols, key=str))})
-    over, under = first.xreplace(_exact(point)), second.xreplace(_exact(point))
+    point = {symbol: Integer(3 + 2 * k) for k, symbol in enumerate(sorted(gold.free_symbols, key=str))}
+    over, under = first.xreplace(point), second.xreplace(point)
     if not (over.is_number and under.is_number) or over.is_zero is not False or under.is_zero is not False:
         return False
     return agree_everywhere(first, second * (over / under))
-
-
-def _exact(point: dict[Any, int]) -> dict[Any, Any]:
-    from sympy import Integer
-
-    return {symbol: Integer(value) for symbol, value in point.items()}

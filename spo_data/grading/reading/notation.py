@@ -28,7 +28,7 @@ def canonical(text: str) -> str:
     """The text without anything that carries no meaning in a formula: white space, sizes, needless braces."""
     text = normalise(text)
     for _ in range(3):
-        text = _TEXT_COMMAND.sub(r"\1", text)
+        text = TEXT_COMMAND.sub(r"\1", text)
     text = _NEEDLESS_BRACES.sub(r"\1", text.replace("\\operatorname", "\\"))
     return _TIGHT.sub("", text).rstrip(".")
 
@@ -41,11 +41,12 @@ def with_constants(text: str) -> str:
 
 def without_phrases(text: str) -> str:
     r"""The text with the words of `\text{…}` and its kind in place of the command."""
-    return to_latex(_TEXT_COMMAND.sub(r" \1 ", _BRACED_POWER.sub(r"^\1", text)))
+    return to_latex(TEXT_COMMAND.sub(r" \1 ", _BRACED_POWER.sub(r"^\1", text)))
 
 
 TEXT_NAMES = r"(?:text(?:bf|rm|it|sf|normal)?|textnormal|math(?:rm|bf|it|sf)|mbox|operatorname\*?)"
 """The commands whose argument is words."""
+TEXT_COMMAND = re.compile(rf"\\{TEXT_NAMES}\s{{0,4}}\{{([^{{}}]*)\}}")
 FUNCTIONS = (
     *("arcsin", "arccos", "arctan", "arccot", "sinh", "cosh", "tanh", "coth", "sin", "cos", "tan", "cot", "sec", "csc"),
     *("log", "ln", "exp"),
@@ -59,7 +60,6 @@ _NEGATIVE_SPACE = re.compile(r"\\!\s*")
 _BRACED_POWER = re.compile(r"\^\{(-?\d)\}")
 _CURRENCY = re.compile(r"\A\s*(?:USD?|EUR|GBP|CNY|RMB|INR|CAD|AUD|Rs\.?)(?=\s*\d)")
 _DOLLAR = re.compile(r"\$")
-_TEXT_COMMAND = re.compile(rf"\\{TEXT_NAMES}\s{{0,4}}\{{([^{{}}]*)\}}")
 _NEEDLESS_BRACES = re.compile(r"\{(\w|\\[A-Za-z]+)\}")
 _TIGHT = re.compile(r"\s+(?![A-Za-z\d])|(?<![A-Za-z\d])\s+|(?<=[A-Za-z])\s+(?=\d)|(?<=\d)\s+(?=[A-Za-z])")
 _SPACES = re.compile(r"\s+")

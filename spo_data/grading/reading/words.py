@@ -7,12 +7,12 @@ fold(r"\text{No solution.}")   # "no solution"
 import re
 
 from spo_data.grading.reading.dressing import undress
-from spo_data.grading.reading.notation import FUNCTIONS, GREEK, TEXT_NAMES
+from spo_data.grading.reading.notation import FUNCTIONS, GREEK, TEXT_COMMAND
 
 
 def is_wording(text: str) -> bool:
     """Whether the text is words, and no number, formula or variable."""
-    bare = _TEXT_COMMAND.sub(r" \1 ", text).strip(' .!"')
+    bare = TEXT_COMMAND.sub(r" \1 ", text).strip(' .!"')
     if _CJK.fullmatch(bare) or (len(bare) == 2 and bare[1] == ")" and _LETTER.fullmatch(bare[0])):
         return True
     if not _WORDS.fullmatch(bare):
@@ -41,7 +41,7 @@ def is_time(text: str) -> bool:
 
 def fold(text: str) -> str:
     """The words in lower case, without LaTeX's text commands, extra white space and surrounding punctuation."""
-    text = _TEXT_COMMAND.sub(r" \1 ", undress(text))
+    text = TEXT_COMMAND.sub(r" \1 ", undress(text))
     text = re.sub(r"\\(?:[,;:! ]|q?quad(?![A-Za-z]))|~", " ", text)
     text = re.sub(r"\s*:\s*", ":", text)
     text = re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", text)
@@ -72,7 +72,6 @@ _COMMANDS = frozenset(
         "sgn",
     }
 )
-_TEXT_COMMAND = re.compile(rf"\\{TEXT_NAMES}\s{{0,4}}\{{([^{{}}]*)\}}")
 _WORDS = re.compile(r"[A-Za-z]+(?:['\u2019][a-z]+)?(?:[ ,-]+[A-Za-z]+(?:['\u2019][a-z]+)?)*")
 _LETTER = re.compile(r"[A-DF-J]")
 _CJK = re.compile("[\u3400-\u9fff]+")
