@@ -43,13 +43,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spo_data.sandbox.interpreter import Limits, SandboxError
+from spo_data.sandbox.slots import NOBODY
 
 PROCESSES = 64
 OPEN_FILES = 128
 FILES_MB = 64
 """The size of /tmp, of /dev/shm, and of one file."""
-NOBODY = 65534
-"""The user and group inside the sandbox and, if we are root, outside it too."""
 
 FILE_SYSTEMS = ("/tmp", "/dev/shm")
 """The only places that a program can write to."""
@@ -78,8 +77,14 @@ _TOOLS = {
 }
 _MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _INPUT = "/input"
-_GATE = 'echo >&0 && read -r _ && exec "$@" < "$0"'
+_GATE = "echo >&0 && read -r _ || exit"
 """Writes a line when the sandbox is ready, then starts the program when it reads one; on end of file, it exits."""
+_REPLACED = 'exec "$@" < "$0"'
+"""The gate's shell becomes the program."""
+_KEPT = 'exec 3>&2 2> /dev/null; trap : INT; (exec "$@" < "$0" 2>&3 3>&-); exit $?'
+"""The gate's shell stays: as process 1 a program could not even abort, because the kernel ignores its own signals.
+
+The shell would report a signal that ended the program on stderr, which the model reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,10 @@ class Descriptors:
     """A file with the filter of system calls."""
 
 
-def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
+def sandbox_command(limits: Limits, descriptors: Descriptors, user: int) -> list[str]:
     """Return the command that runs a program in a sandbox; raises SandboxError if a system program is missing.
+
+    If we are root, `user` is the program's user and group outside the sandbox.
 
     When the command's first child ends, all other processes end. Its stdin is a socket: it writes a line there when the
     sandbox is ready and its limits hold, and starts the program when it reads one.
@@ -104,6 +111,8 @@ def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
     binds = [*_bind_system(), *_bind_python()]
     inner = [
         *(tool("bwrap"), "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
+        # bwrap's own process 1 would have none of the limits, and a program can run code in it through /proc/1/mem.
+        "--as-pid-1",
         *("--uid", str(NOBODY), "--gid", str(NOBODY), "--cap-drop", "ALL", "--hostname", "sandbox"),
         *_mount_tmpfs("/tmp"),
         *binds,
@@ -117,7 +126,7 @@ def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
         *("--remount-ro", "/", "--seccomp", str(descriptors.system_calls), "--chdir", FOLDER, "--clearenv"),
         *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
         "--",
-        *gate_command(limits, _INPUT, *_COUNTED),
+        *_gate_command(limits, _INPUT, _KEPT, *_COUNTED),
     ]
     if not nested:
         return inner
@@ -128,12 +137,20 @@ def sandbox_command(limits: Limits, descriptors: Descriptors) -> list[str]:
         *binds,
         # The inner bwrap may mount a /proc only if it sees a complete one, and it makes its root in /tmp.
         *("--bind", "/proc", "/proc", "--dev", "/dev", "--dir", "/tmp", "--remount-ro", "/", "--chdir", "/"),
-        *("--", tool("setpriv"), "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--"),
+        *("--", tool("setpriv"), "--reuid", str(user), "--regid", str(user), "--clear-groups", "--"),
         *inner,
     ]
 
 
-def gate_command(limits: Limits, stdin: str, *more: str) -> list[str]:
+def unsafe_command(limits: Limits, stdin: str) -> list[str]:
+    """Return the command that runs PROGRAM without a sandbox, in the current folder and with a file as stdin.
+
+    It ends with the thread that started it. Its own stdin is the same socket as that of `sandbox_command`.
+    """
+    return [tool("setpriv"), "--pdeathsig", "KILL", *_gate_command(limits, stdin, _REPLACED)]
+
+
+def _gate_command(limits: Limits, stdin: str, start: str, *more: str) -> list[str]:
     """Return the command that runs PROGRAM in its folder, with a file as stdin, under the kernel's limits per process.
 
     Its own stdin is a socket: it writes a line there once the limits hold, and starts the program when it reads one. If
@@ -144,7 +161,7 @@ def gate_command(limits: Limits, stdin: str, *more: str) -> list[str]:
         *(tool("prlimit"), f"--as={limits.memory_mb << 20}", f"--fsize={FILES_MB << 20}", "--core=0"),
         # At the lower limit the kernel sends SIGXCPU, which shows that the program reached its CPU limit.
         *(f"--cpu={seconds}:{seconds + 1}", f"--nofile={OPEN_FILES}", *more),
-        *("--", "/bin/sh", "-c", _GATE, stdin, python_path(), "-u", PROGRAM),
+        *("--", "/bin/sh", "-c", f"{_GATE}; {start}", stdin, python_path(), "-u", PROGRAM),
     ]
 
 

@@ -1,28 +1,49 @@
-"""Measure how much memory a process and all its descendants use together, from /proc."""
+"""Measure how much memory a process and all its descendants use together, the kernel's memory for them included.
+
+inside = list(walk_tree(root))[-1]           # a process that lives as long as the sandbox
+measure_memory(root, limit, inside) + measure_kernel_objects(root)
+"""
 
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 
+from spo_data.sandbox.bubblewrap import FILE_SYSTEMS
+
 _FILE_BYTES = 1024
-"""Bytes that the kernel keeps for each file, even an empty one."""
-_RESIDENT = re.compile(rb"^(?:VmRSS|VmSwap):\s*(\d+) kB$", re.MULTILINE)
+"""Bytes that the kernel keeps for each file, even an empty one, and for each open file."""
+_PIPE_BYTES = 16 * 4096
+_OBJECT_BYTES = 256
+"""Bytes that the kernel keeps for a mapping of memory, a lock on a file, or a file that epoll watches."""
+_UNREADABLE_BYTES = 32 << 20
+"""What counts for a process that hides its objects: about the most that it can have."""
+_SIZES = re.compile(rb"^(?:VmRSS|VmSwap|VmPTE):\s*(\d+) kB$", re.MULTILINE)
+_TABLES = re.compile(rb"^VmPTE:\s*(\d+) kB$", re.MULTILINE)
 _SHARED_OUT = re.compile(rb"^(?:Pss|SwapPss):\s*(\d+) kB$", re.MULTILINE)
+_SOCKETS = re.compile(rb"^sockets: used (\d+)$", re.MULTILINE)
+_OBJECTS = re.compile(rb"^(?:lock|tfd):", re.MULTILINE)
 
 
-def measure_memory(root: int, limit: int, file_systems: tuple[str, ...] = (), size: int = 0) -> int:
-    """Return the bytes in memory and swap, including files in the descendants' tmpfs `file_systems` of `size` bytes.
+def measure_memory(root: int, limit: int, inside: int | None) -> int:
+    """Return the bytes in memory and swap, page tables, and the files and sockets of the sandbox that `inside` is in.
 
     Shared pages are counted once per process. Only if that sum exceeds the limit are they divided among the processes,
     because this takes longer.
     """
-    processes = list(_walk_tree(root))
-    files = _measure_files(processes, file_systems, size)
-    used = files + sum(_sum_fields(pid, "status", _RESIDENT) or 0 for pid in processes)
+    processes = list(walk_tree(root))
+    sandbox = 0 if inside is None else _measure_files(inside) + _measure_sockets(inside)
+    used = sandbox + sum(_sum_fields(pid, "status", _SIZES) or 0 for pid in processes)
     if used <= limit:
         return used
-    return files + sum(_read_shared_part(pid) for pid in processes)
+    return sandbox + sum(_read_shared_part(pid) for pid in processes)
+
+
+def measure_kernel_objects(root: int) -> int:
+    """Return the bytes of what no process's size shows: mappings, open files, pipes, locks, and what epoll watches."""
+    pipes: set[tuple[int, int]] = set()
+    return sum(_measure_objects(pid, pipes) for pid in walk_tree(root)) + len(pipes) * _PIPE_BYTES
 
 
 def children(pid: int) -> Iterator[int]:
@@ -33,19 +54,21 @@ def children(pid: int) -> Iterator[int]:
                 yield from map(int, file.read().split())
 
 
-def _read_shared_part(pid: int) -> int:
-    """Return a process's memory with its part of shared pages, or with all of them if the parts cannot be read."""
-    shared_out = _sum_fields(pid, "smaps_rollup", _SHARED_OUT)
-    return shared_out if shared_out is not None else _sum_fields(pid, "status", _RESIDENT) or 0
-
-
-def _walk_tree(root: int) -> Iterator[int]:
+def walk_tree(root: int) -> Iterator[int]:
     """Yield the process and its descendants, parents first; one that ends meanwhile may be missing."""
     waiting = [root]
     while waiting:
         pid = waiting.pop()
         yield pid
         waiting += children(pid)
+
+
+def _read_shared_part(pid: int) -> int:
+    """Return a process's memory with its part of shared pages, or with all of them if the parts cannot be read."""
+    shared_out = _sum_fields(pid, "smaps_rollup", _SHARED_OUT)
+    if shared_out is None:
+        return _sum_fields(pid, "status", _SIZES) or 0
+    return shared_out + (_sum_fields(pid, "status", _TABLES) or 0)
 
 
 def _sum_fields(pid: int, name: str, wanted: re.Pattern[bytes]) -> int | None:
@@ -59,18 +82,41 @@ def _sum_fields(pid: int, name: str, wanted: re.Pattern[bytes]) -> int | None:
     return sum(int(kilobytes) << 10 for kilobytes in wanted.findall(content.partition(b"\n")[2]))
 
 
-def _measure_files(processes: list[int], file_systems: tuple[str, ...], size: int) -> int:
-    """Return the bytes in a sandbox's file systems; their size tells them from the host's."""
-    for pid in reversed(processes):
-        used = 0
-        for path in file_systems:
-            try:
-                found = os.statvfs(f"/proc/{pid}/root{path}")
-            except OSError:
-                break
-            if found.f_blocks * found.f_frsize != size:
-                break
+def _measure_files(inside: int) -> int:
+    used = 0
+    with contextlib.suppress(OSError):
+        for path in FILE_SYSTEMS:
+            found = os.statvfs(f"/proc/{inside}/root{path}")
             used += (found.f_blocks - found.f_bfree) * found.f_frsize + (found.f_files - found.f_ffree) * _FILE_BYTES
-        else:
-            return used
+    return used
+
+
+def _measure_sockets(inside: int) -> int:
+    """Return the most that the sandbox's sockets can hold, also those that a listener has not accepted yet."""
+    with contextlib.suppress(OSError, ValueError):
+        with open(f"/proc/{inside}/net/sockstat", "rb") as file:
+            found = _SOCKETS.search(file.read())
+        with open("/proc/sys/net/core/wmem_default", "rb") as file:
+            buffer = int(file.read())
+        # A sender may exceed its buffer by the last message, which is at most half of the buffer.
+        return int(found[1]) * buffer * 3 // 2 if found else 0
     return 0
+
+
+def _measure_objects(pid: int, pipes: set[tuple[int, int]]) -> int:
+    """Return the bytes of a process's objects, without pipes, which are added to the set; 0 if it has ended."""
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            used = file.read().count(b"\n") * _OBJECT_BYTES
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                found = os.stat(f"/proc/{pid}/fd/{descriptor}")
+                if stat.S_ISFIFO(found.st_mode):
+                    pipes.add((found.st_dev, found.st_ino))
+                with open(f"/proc/{pid}/fdinfo/{descriptor}", "rb") as file:
+                    used += _FILE_BYTES + len(_OBJECTS.findall(file.read())) * _OBJECT_BYTES
+        return used
+    except PermissionError:
+        return _UNREADABLE_BYTES
+    except OSError:
+        return 0

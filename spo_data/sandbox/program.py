@@ -23,23 +23,26 @@ from pathlib import Path
 
 from spo_data.sandbox.bubblewrap import (
     ENVIRONMENT,
-    FILE_SYSTEMS,
-    FILES_MB,
     FOLDER,
     PROGRAM,
     Descriptors,
-    gate_command,
     sandbox_command,
-    tool,
+    unsafe_command,
 )
+from spo_data.sandbox.cpu_watch import CpuWatch
 from spo_data.sandbox.interpreter import CAPTURED_BYTES, Execution, Limits, SandboxError, Stopped
-from spo_data.sandbox.memory_watch import children, measure_memory
+from spo_data.sandbox.memory_watch import children, measure_kernel_objects, measure_memory, walk_tree
 from spo_data.sandbox.seccomp import system_call_filter
+from spo_data.sandbox.slots import Slot, claim_slot
 
 START_SECONDS = 60.0
 """How long a sandbox may take to start, or its processes to end, on a busy machine."""
 LOOK_SECONDS = 0.1
 """Time between two checks of the program's memory and of whether it was cancelled."""
+OBJECTS_SECONDS = 1.0
+"""Time between two counts of what the kernel keeps for the program, which take longer."""
+WAITED_SHARE = 0.7
+"""A program that reaches its time limit is run again if its machine kept it from running for this share of its time."""
 _CHUNK = 1 << 16
 
 
@@ -54,6 +57,8 @@ class _Running:
     """We read a line from it when the sandbox is ready, and write one to start the program."""
     place: bytes = b""
     """Without a sandbox: the folder that replaces the sandbox's /tmp."""
+    inside: int | None = None
+    """A process in the sandbox, which lives as long as the sandbox; None without one."""
     root_handle: int | None = None
     """A pidfd of the process whose end ends all others; None without a sandbox."""
     output: dict[int, bytearray] = field(default_factory=dict)
@@ -79,23 +84,32 @@ class _Running:
 def run_program(code: str, stdin: str, limits: Limits, *, unsafe: bool, cancelled: threading.Event) -> Execution:
     """Run a program to its end or its limit; raises SandboxError if it cannot be run or was cancelled."""
     with ExitStack() as stack:
-        start = _start_unsafe if unsafe else _start_in_sandbox
+        texts = code.encode(errors="surrogatepass"), stdin.encode(errors="surrogatepass")
         try:
-            running = start(stack, code.encode(errors="surrogatepass"), stdin.encode(errors="surrogatepass"), limits)
+            slot = stack.enter_context(claim_slot())
+            running = _start_unsafe(stack, *texts, limits) if unsafe else _start_in_sandbox(stack, *texts, limits, slot)
+            stack.callback(running.kill)
+            for pid in walk_tree(running.process.pid):
+                os.sched_setaffinity(pid, {slot.core})
         except OSError as error:
             raise SandboxError(f"cannot start a program: {error}") from error
-        stack.callback(running.kill)
         began = time.monotonic()
         with running.gate, contextlib.suppress(OSError):  # it may have ended already, which _watch notices
             running.gate.send(b"\n")
-        stopped = _watch(stack, running, limits, began, cancelled, unsafe=unsafe)
+        cpu = CpuWatch(slot.core)
+        stopped = _watch(stack, running, limits, began, cancelled, cpu)
         seconds = time.monotonic() - began
+        if stopped == "time" and cpu.waited >= WAITED_SHARE * limits.seconds:
+            raise SandboxError(
+                f"other work kept the program's core busy for {cpu.waited:.1f} of the {limits.seconds:g} seconds that "
+                "it had: run fewer programs or other processes at once"
+            )
         running.kill()
         _read_all(running)
         return _make_execution(running, stopped, limits, seconds, unsafe=unsafe)
 
 
-def _start_in_sandbox(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -> _Running:
+def _start_in_sandbox(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits, slot: Slot) -> _Running:
     """Start a sandbox that is certain to end with us; its program waits at the gate."""
     with ExitStack() as handed_over:
         descriptors = Descriptors(
@@ -105,11 +119,12 @@ def _start_in_sandbox(stack: ExitStack, code: bytes, stdin: bytes, limits: Limit
         )
         inherited = (descriptors.program, descriptors.stdin, descriptors.system_calls)
         # Never our own environment: programs inside can read the first process's.
-        running = _start(stack, sandbox_command(limits, descriptors), ENVIRONMENT, "/", inherited)
+        running = _start(stack, sandbox_command(limits, descriptors, slot.user), ENVIRONMENT, "/", inherited)
     _wait_for_gate(running)
     running.root = next(children(running.process.pid), 0)
     if not running.root:
         raise SandboxError("the sandbox ended before its program started")
+    *_, running.inside = walk_tree(running.root)
     running.root_handle = os.pidfd_open(running.root)
     stack.callback(os.close, running.root_handle)
     return running
@@ -123,7 +138,7 @@ def _start_unsafe(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -
     folder.mkdir()
     (folder / PROGRAM).write_bytes(code)
     its_input.write_bytes(stdin)
-    command = [tool("setpriv"), "--pdeathsig", "KILL", *gate_command(limits, str(its_input))]
+    command = unsafe_command(limits, str(its_input))
     running = _start(stack, command, {**ENVIRONMENT, "HOME": str(place), "TMPDIR": str(place)}, str(folder))
     running.place = os.fsencode(place)
     _wait_for_gate(running)
@@ -133,7 +148,7 @@ def _start_unsafe(stack: ExitStack, code: bytes, stdin: bytes, limits: Limits) -
 def _start(
     stack: ExitStack, command: list[str], environment: Mapping[str, str], folder: str, inherited: tuple[int, ...] = ()
 ) -> _Running:
-    """Start a command that ends with `gate_command`; its stdin is the gate."""
+    """Start a command that ends at the gate; its stdin is the gate."""
     gate, gate_end = socket.socketpair()
     stack.enter_context(gate)
     with gate_end:
@@ -176,7 +191,7 @@ def _open_pipes(stack: ExitStack, process: subprocess.Popen[bytes]) -> dict[int,
 
 
 def _watch(
-    stack: ExitStack, running: _Running, limits: Limits, began: float, cancelled: threading.Event, *, unsafe: bool
+    stack: ExitStack, running: _Running, limits: Limits, began: float, cancelled: threading.Event, cpu: CpuWatch
 ) -> Stopped | None:
     """Read the program's output until it ends (None) or reaches a limit (which one); it may still run then."""
     poll = select.poll()
@@ -185,17 +200,20 @@ def _watch(
     poll.register(ended, select.POLLIN)
     for pipe in running.output:
         poll.register(pipe, select.POLLIN)
-    deadline, look = began + limits.seconds, began + LOOK_SECONDS
-    file_systems = () if unsafe else FILE_SYSTEMS
+    limit, objects = limits.memory_mb << 20, 0
+    deadline, look, count = began + limits.seconds, began + LOOK_SECONDS, began + OBJECTS_SECONDS
     while True:
         now = time.monotonic()
         if cancelled.is_set():
             raise SandboxError("the program was cancelled")
+        if now >= min(deadline, look):
+            cpu.look(running.root)
         if now >= deadline:
             return "time"
         if now >= look:
-            limit = limits.memory_mb << 20
-            if measure_memory(running.root, limit, file_systems, FILES_MB << 20) > limit:
+            if now >= count:
+                objects, count = measure_kernel_objects(running.root), now + OBJECTS_SECONDS
+            if measure_memory(running.root, limit - objects, running.inside) + objects > limit:
                 return "memory"
             look = now + LOOK_SECONDS
         ready = dict(poll.poll(max(0.0, min(deadline, look) - now) * 1000 + 1))

@@ -1,11 +1,14 @@
 """The system calls that a model's program may not make: a filter for `bwrap --seccomp`.
 
 The filter denies calls that the namespaces leave open and Python does not need: memory that no process's size shows
-(shared anonymous mappings, memfd, System V memory, message queues, io_uring), access to other processes or the machine
-(ptrace, keyrings, mounts, namespaces, vsock and other exotic sockets), and every call newer than this list.
+(shared anonymous mappings, memfd, System V memory, message queues, io_uring, larger buffers of sockets and pipes,
+sockets sent through sockets), access to other processes or the machine (ptrace, keyrings, mounts, namespaces, all
+sockets but Unix ones), what slows or hinders a neighbour's program (another core than its own, locks on shared files,
+inotify, flushing the machine's disks and caches), and every call newer than this list.
 """
 
 import errno
+import fcntl
 import functools
 import os
 import socket
@@ -27,7 +30,12 @@ _MACHINE = (
     *("settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname", "setdomainname", "nfsservctl"),
     *("iopl", "ioperm", "modify_ldt", "quotactl", "quotactl_fd", "vhangup", "personality"),
 )
-_FALL_BACK = ("memfd_create", "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
+_NEIGHBOURS = (
+    *("sched_setaffinity", "inotify_init", "inotify_init1", "inotify_add_watch", "sync", "syncfs"),
+    # Files in flight are one pool for all processes of a user, and buffers of sockets in flight belong to no process.
+    *("sendmsg", "sendmmsg"),
+)
+_FALL_BACK = ("io_setup", "memfd_create", "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
 """Libraries work without these if the kernel reports that they do not exist."""
 
 _NEWEST = 453
@@ -49,6 +57,11 @@ _CLONE_NEW = 0x7E020000
 _MAP_KIND, _MAP_SHARED_ANONYMOUS = 0x2F, 0x21
 _MADV_PAGEOUT = 21
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_FADV_DONTNEED = 4
+_PR_SET_PDEATHSIG, _PR_SCHED_CORE = 1, 62
+_DENIED_OPTIONS = (socket.SO_SNDBUF, socket.SO_RCVBUF, 32, 33, 26, 50, 51, 52)
+"""Options of any socket: its buffers (32 and 33 are SO_SNDBUFFORCE and SO_RCVBUFFORCE) and its filters (BPF)."""
+_DENIED_FILE_COMMANDS = (fcntl.F_SETPIPE_SZ, fcntl.F_SETLEASE, fcntl.F_NOTIFY, fcntl.F_OFD_SETLK, fcntl.F_OFD_SETLKW)
 _LOW_WORD = 0xFFFFFFFF
 """The kernel reads an int from 32 bits of the register."""
 
@@ -64,7 +77,7 @@ def system_call_filter() -> bytes:
         ) from error
     denied, absent = seccomp.ERRNO(errno.EPERM), seccomp.ERRNO(errno.ENOSYS)
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
-    for name in (*_HIDDEN_MEMORY, *_OTHER_PROCESSES, *_MACHINE):
+    for name in (*_HIDDEN_MEMORY, *_OTHER_PROCESSES, *_MACHINE, *_NEIGHBOURS):
         if (number := _find_number(name)) != _UNKNOWN:
             rules.add_rule(denied, number)
     for name in _FALL_BACK:
@@ -78,11 +91,18 @@ def system_call_filter() -> bytes:
     rules.add_rule(denied, "madvise", seccomp.Arg(2, seccomp.MASKED_EQ, _LOW_WORD, _MADV_PAGEOUT))
     for number in (_TIOCSTI, _TIOCLINUX):
         rules.add_rule(denied, "ioctl", seccomp.Arg(1, seccomp.MASKED_EQ, _LOW_WORD, number))
-    allowed = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)
+    no_family, no_locks = seccomp.ERRNO(errno.EAFNOSUPPORT), seccomp.ERRNO(errno.ENOLCK)
     for call in ("socket", "socketpair"):
-        for family in set(range(max(allowed))) - set(allowed):
-            rules.add_rule(denied, call, seccomp.Arg(0, seccomp.EQ, family))
-        rules.add_rule(denied, call, seccomp.Arg(0, seccomp.GT, max(allowed)))
+        rules.add_rule(no_family, call, seccomp.Arg(0, seccomp.NE, socket.AF_UNIX))
+    for option in _DENIED_OPTIONS:
+        level = seccomp.Arg(1, seccomp.MASKED_EQ, _LOW_WORD, socket.SOL_SOCKET)
+        rules.add_rule(denied, "setsockopt", level, seccomp.Arg(2, seccomp.MASKED_EQ, _LOW_WORD, option))
+    for command in _DENIED_FILE_COMMANDS:
+        rules.add_rule(denied, "fcntl", seccomp.Arg(1, seccomp.MASKED_EQ, _LOW_WORD, command))
+    rules.add_rule(no_locks, "flock")
+    rules.add_rule(denied, "fadvise64", seccomp.Arg(3, seccomp.MASKED_EQ, _LOW_WORD, _FADV_DONTNEED))
+    for command in (_PR_SET_PDEATHSIG, _PR_SCHED_CORE):
+        rules.add_rule(denied, "prctl", seccomp.Arg(0, seccomp.MASKED_EQ, _LOW_WORD, command))
     file = os.memfd_create("filter")
     try:
         with os.fdopen(os.dup(file), "wb") as stream:

@@ -4,6 +4,7 @@
 a dollar sign ($PORT) with what exists outside: a listener, a canary, a secret, a process.
 """
 
+import signal
 import sys
 from dataclasses import dataclass
 
@@ -82,8 +83,10 @@ NETWORK = [
     _denied("packets", "attempt(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))"),
     _denied("netlink", "attempt(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0))"),
     _denied("the hypervisor", "attempt(lambda: connect(socket.AF_VSOCK, (2, 1024)))"),
+    _denied("its own loopback", "attempt(lambda: socket.create_server(('127.0.0.1', 0)))\n"
+            "attempt(lambda: socket.create_server(('::1', 0), family=socket.AF_INET6))"),
     _denied("the kernel's cryptography", "attempt(lambda: socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET, 0))"),
-]
+]  # fmt: skip
 
 FILES = [
     _denied("writing a file outside", 'attempt(lambda: open("$FOLDER/canary", "w"))'),
@@ -182,7 +185,58 @@ KERNEL = [
     _denied("typing into a terminal", "import fcntl\nattempt(lambda: fcntl.ioctl(0, 0x5412, b'x'))"),
 ]
 
+IN_PROCESS_1 = """
+count = lambda: len([name for name in os.listdir("/proc") if name.isdigit()])
+def run_in_process_1(code):
+    at = int(open("/proc/1/syscall").read().split()[-1], 16)
+    with open("/proc/1/mem", "r+b", 0) as memory:
+        memory.seek(at)
+        memory.write(code)
+    if os.fork() == 0:
+        if os.fork() == 0:
+            time.sleep(0.1)  # an orphan by now: its end wakes process 1
+        os._exit(0)
+    os.wait()
+"""
+"""Runs machine code in process 1, which waits for the program's end and has the same user."""
+
 PROCESSES = [
+    _denied(
+        "the limits and the filter of process 1",
+        "status, limits = open('/proc/1/status').read(), open('/proc/1/limits').read()\n"
+        "print('denied' if 'Seccomp:\\t2' in status and 'CapEff:\\t0000000000000000' in status\n"
+        "      and limits == open('/proc/self/limits').read() else 'ESCAPED', status, limits)",
+    ),
+    Hostile(
+        "processes of process 1",
+        IN_PROCESS_1 + """
+# fork() for as long as it succeeds, then pause(), and in every child pause()
+code = bytes.fromhex("b839000000 0f05 85c0 7ff5 b822000000 0f05 ebf7")
+if os.uname().machine == "x86_64":
+    run_in_process_1(code)
+    deadline = time.monotonic() + 10
+    while count() < 64 and time.monotonic() < deadline: time.sleep(0.01)
+    time.sleep(0.3)
+    print(count(), "denied" if 60 < count() <= 64 else "ESCAPED", flush=True)
+else:
+    print("denied", flush=True)
+time.sleep(60)
+""",
+        "time",
+        None,
+        seconds=3.0,
+    ),
+    Hostile(
+        "breaking process 1",
+        IN_PROCESS_1 + """
+run_in_process_1(b"\\x0f\\x0b" * 64 if os.uname().machine == "x86_64" else bytes(64))
+print("denied", flush=True)
+time.sleep(60)
+""",
+        None,
+        -signal.SIGILL,
+    ),
+    _denied("outliving us", "attempt(lambda: call('prctl', 1, 0))"),
     _denied(
         "a fork bomb", "attempt(lambda: [os.fork() or time.sleep(9) for _ in range(1000)])\nos.kill(-1, signal.SIGKILL)"
     ),
@@ -217,6 +271,20 @@ PROCESSES = [
     _ends("another program", "os.execv('/bin/sh', ['sh', '-c', 'echo shell; exit 3'])", 3, "shell"),
     _stopped("a shell's bomb", "os.execv('/bin/sh', ['sh', '-c', 'bomb() { bomb | bomb & }; bomb; sleep 60'])", "time"),
 ]  # fmt: skip
+
+FILL = """
+def fill(sender):
+    sender.setblocking(False)
+    try:
+        while True: sender.send(bytes(90 << 10))
+    except BlockingIOError:
+        return sender
+def connected(listener):
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(listener.getsockname())
+    return client
+"""
+"""Fills the buffer of a Unix socket."""
 
 MEMORY = [
     _ends("a list", "x = []\nwhile True: x.append(bytes(1 << 20))", 1),
@@ -255,9 +323,46 @@ MEMORY = [
     _denied("System V messages", "attempt(lambda: call('msgget', 0, 0o1600))"),
     _denied("shared memory without a name", "import mmap\nattempt(lambda: mmap.mmap(-1, 1 << 20))"),
     _denied("shared zeros", "attempt(lambda: os.open('/dev/zero', os.O_RDWR))"),
+    _stopped("sockets that nobody accepts", FILL + "keep = []\n"
+             "while True:\n    listener = socket.socket(socket.AF_UNIX)\n    listener.bind('')\n"
+             "    listener.listen(4096)\n    keep.append(listener)\n"
+             "    for _ in range(4000): fill(connected(listener)).close()", "memory"),
+    _stopped("full sockets of many processes", FILL + "keep = []\nfor _ in range(5): os.fork()\n"
+             "try:\n    while True: keep += map(fill, socket.socketpair())\nexcept OSError: time.sleep(60)", "memory"),
+    _stopped("mappings", "libc.mmap.restype = ctypes.c_long\nat = call('mmap', None, 1 << 27, 0, 0x22, -1, 0)\n"
+             "for page in range(0, 32_000, 2): call('mprotect', ctypes.c_void_p(at + 4096 * page), 4096, 1)\n"
+             "for _ in range(50):\n    if os.fork() == 0: break\ntime.sleep(60)", "memory"),
+    _denied("larger buffers of sockets", "import socket\na, b = socket.socketpair()\n"
+            "for name in (socket.SO_SNDBUF, socket.SO_RCVBUF, 32, 33):\n"
+            "    attempt(lambda: a.setsockopt(socket.SOL_SOCKET, name, 1 << 24))"),
+    _denied("larger pipes", "import fcntl\nattempt(lambda: fcntl.fcntl(os.pipe()[0], fcntl.F_SETPIPE_SZ, 1 << 20))"),
+    _denied("sockets in flight",
+            "a, b = socket.socketpair()\nattempt(lambda: socket.send_fds(a, [b'x'], [b.fileno()]))"),
+    _denied("filters of sockets", "a, b = socket.socketpair()\n"
+            "attempt(lambda: a.setsockopt(socket.SOL_SOCKET, 26, bytes(16)))"),
     _denied("many open files", "attempt(lambda: [os.pipe() for _ in range(1000)])"),
     _denied("locked memory", "import mmap\nx = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
             "attempt(lambda: call('mlock', ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(x))), 1 << 20))"),
+]  # fmt: skip
+
+NEIGHBOURS = [
+    _denied("another core", "attempt(lambda: os.sched_setaffinity(0, range(os.cpu_count())))\n"
+            "print(len(os.sched_getaffinity(0)))"),
+    _denied("a core without neighbours", "attempt(lambda: call('prctl', 62, 1, 0, 0, 0))"),
+    _denied("inotify", "attempt(lambda: call('inotify_init1', 0))"),
+    _denied("dnotify", "import fcntl\nattempt(lambda: fcntl.fcntl(os.open('/usr', os.O_RDONLY), fcntl.F_NOTIFY, 2))"),
+    _denied("a lock on a shared file", "import fcntl\nshared = open(os.__file__)\n"
+            "for how in (fcntl.LOCK_EX, fcntl.LOCK_SH): attempt(lambda: fcntl.flock(shared, how))\n"
+            "attempt(lambda: fcntl.lockf(shared, fcntl.LOCK_EX))\n"
+            "attempt(lambda: fcntl.fcntl(shared, fcntl.F_OFD_SETLK, bytes(32)))"),
+    _denied("a lease on a shared file",
+            "import fcntl\nattempt(lambda: fcntl.fcntl(open(os.__file__), fcntl.F_SETLEASE, fcntl.F_RDLCK))"),
+    _denied("the machine's asynchronous requests",
+            "attempt(lambda: call('syscall', number(206, 0), 1 << 16, bytes(8)))"),
+    _denied("flushing the machine's disks", "attempt(lambda: call('syncfs', os.open('/usr', os.O_RDONLY)))\n"
+            "attempt(lambda: call('syscall', number(162, 81)))"),
+    _denied("emptying the machine's cache",
+            "attempt(lambda: os.posix_fadvise(os.open(os.__file__, os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED))"),
 ]  # fmt: skip
 
 OUTPUT = [
@@ -302,4 +407,4 @@ ENDS = [
     _ends("a large status", "sys.exit(2 ** 40 + 7)", 7),
 ]  # fmt: skip
 
-HOSTILE = [*NETWORK, *FILES, *SECRETS, *KERNEL, *PROCESSES, *MEMORY, *OUTPUT, *TIME, *ENDS]
+HOSTILE = [*NETWORK, *FILES, *SECRETS, *KERNEL, *PROCESSES, *MEMORY, *NEIGHBOURS, *OUTPUT, *TIME, *ENDS]

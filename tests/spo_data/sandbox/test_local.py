@@ -200,7 +200,7 @@ def test_pages_that_processes_share_are_counted_once() -> None:
 
 def test_what_a_program_may_do() -> None:
     code = """
-import asyncio, concurrent.futures, ctypes, multiprocessing, os, socket, subprocess, tempfile, threading
+import asyncio, concurrent.futures, ctypes, multiprocessing, os, socket, sqlite3, subprocess, tempfile, threading
 from multiprocessing import shared_memory
 if __name__ == "__main__":
     with multiprocessing.Pool(2) as pool:
@@ -215,16 +215,22 @@ if __name__ == "__main__":
         file.seek(0)
         print(file.read())
     print(subprocess.run("echo $((6 * 7))", shell=True, capture_output=True, text=True).stdout, end="")
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
-        client.send(b"own loopback")
-        print(server.accept()[0].recv(99).decode())
+    here, there = socket.socketpair()
+    here.send(b"own socket")
+    print(there.recv(99).decode())
+    with multiprocessing.Manager() as manager:
+        print(manager.list("xy"))
+    with sqlite3.connect("own.db") as database:
+        print(*database.execute("create table own as select 5 as five"), *database.execute("select * from own"))
     print(ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(lambda x: x + 1)(41))
     import sympy, numpy
     print(sympy.factorint(2 ** 64 + 1), numpy.ones((200, 200)) @ numpy.ones(200) @ numpy.ones(200))
 """
     execution = run(code)
     assert execution.stderr == ""
-    expected = "[1, 2] | 45 | loop | file | 42 | own loopback | 42 | {274177: 1, 67280421310721: 1} 40000.0"
+    expected = (
+        "[1, 2] | 45 | loop | file | 42 | own socket | ['x', 'y'] | (5,) | 42 | {274177: 1, 67280421310721: 1} 40000.0"
+    )
     assert " | ".join(execution.stdout.splitlines()) == expected
 
 
