@@ -1,8 +1,8 @@
 """The isolation of a model's program: a bubblewrap (`bwrap`) command line.
 
 What is covered: a program
-* has no network: its network namespace holds only a loopback device; no vsock, no netlink, and none of the host's
-  abstract Unix sockets;
+* has no network, not even a loopback: its only sockets are Unix ones, and none of the host's abstract ones are among
+  them;
 * can read only these parts of the file system: /usr, the loader's cache, /etc/alternatives, and this Python
   (`sys.prefix` and `sys.base_prefix`, so that it can import the packages installed there). It sees no home folder, and
   none of the rest of /etc, /run, /sys or /var;
@@ -13,15 +13,18 @@ What is covered: a program
   namespaces, and a filter of system calls (seccomp.py);
 * ends together with everything that it started: at its time, memory or output limit, when its first process ends, when
   the task that waits for it is cancelled, and when the process that runs it is killed;
-* is limited to PROCESSES processes and threads and OPEN_FILES files per process. The memory limit holds for the address
-  space of each process and for all of them together; the wall-clock limit also holds for the CPU time of each process.
+* is limited to PROCESSES processes and threads and OPEN_FILES files per process, in all of its processes: process 1 is
+  a shell under the same limits. The memory limit holds for the address space of each process and for all of them
+  together, with what the kernel keeps for them; the wall-clock limit also holds for the CPU time of each process;
+* has a core that it cannot leave, and takes nothing from its neighbours that the kernel shares between users: no locks
+  on shared files, no inotify, no files in flight.
 
 What is not covered:
 * Bugs of the kernel, bubblewrap, libseccomp. For a hostile user rather than a careless model, add a virtual machine.
-* The machine's speed: until its time limit a program may keep as many cores busy as it has processes, and use memory
-  bandwidth and caches. Side channels between programs, or to the host, are not closed.
-* Memory between two measurements (0.1 s apart), and kernel memory that no process's size shows: page tables, and the
-  contents of sockets and pipes (at most about 200 KB per open file, 1.6 GB in all). Leave some memory to spare.
+* The machine's speed: until its time limit a program may keep its core busy, and use memory bandwidth and caches. With
+  more programs at once than cores, they share cores. Side channels between programs, or to the host, are not closed.
+* Memory between two measurements (0.1 s apart, for small objects of the kernel 1 s). Leave some memory to spare.
+* If we are not root: the kernel's pools of pipes and epoll are one for all processes of our user.
 * Reading what every user may read: /usr, the installed packages, /proc/cpuinfo, /proc/meminfo, the kernel's version,
   and the path of this Python, which may contain a user name.
 * A secret in a readable file under /usr or in this Python's folder.
@@ -29,7 +32,7 @@ What is not covered:
   can leave behind a bwrap that waits for ever. Its program has not started and never will.
 
 If we are root, the kernel would not count the processes, and the program could read files as their owner, root. An
-outer bwrap therefore makes the file system as root and switches to the user NOBODY; the same unprivileged bwrap runs
+outer bwrap therefore makes the file system as root and switches to the slot's user; the same unprivileged bwrap runs
 inside it. Both share one process namespace, which ends with us. In a container both need more rights than the
 container's defaults: see docs/sandbox.md.
 """
