@@ -8,7 +8,6 @@ inotify, flushing the machine's disks and caches), and every call newer than thi
 """
 
 import errno
-import fcntl
 import functools
 import os
 import socket
@@ -61,7 +60,8 @@ _FADV_DONTNEED = 4
 _PR_SET_PDEATHSIG, _PR_SCHED_CORE = 1, 62
 _DENIED_OPTIONS = (socket.SO_SNDBUF, socket.SO_RCVBUF, 32, 33, 26, 50, 51, 52)
 """Options of any socket: its buffers (32 and 33 are SO_SNDBUFFORCE and SO_RCVBUFFORCE) and its filters (BPF)."""
-_DENIED_FILE_COMMANDS = (fcntl.F_SETPIPE_SZ, fcntl.F_SETLEASE, fcntl.F_NOTIFY, fcntl.F_OFD_SETLK, fcntl.F_OFD_SETLKW)
+_DENIED_FILE_COMMANDS = (1031, 1024, 1026, 37, 38)
+"""F_SETPIPE_SZ, F_SETLEASE, F_NOTIFY, F_OFD_SETLK and F_OFD_SETLKW."""
 _LOW_WORD = 0xFFFFFFFF
 """The kernel reads an int from 32 bits of the register."""
 

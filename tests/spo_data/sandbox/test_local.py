@@ -48,7 +48,9 @@ def test_a_program_prints_reads_its_input_and_fails_with_a_traceback(unsafe: boo
     assert execution.stderr.startswith("Traceback")
     assert 'main.py", line 2' in execution.stderr
     assert (execution.return_code, execution.stopped) == (1, None)
-    assert run("import os\nos.abort()", unsafe=unsafe).return_code == -signal.SIGABRT
+    for each in (signal.SIGABRT, signal.SIGKILL, signal.SIGSEGV):
+        killed = run(f"import os\nos.kill(os.getpid(), {each.value})", unsafe=unsafe)
+        assert (killed.return_code, killed.stderr) == (-each, ""), "a shell says how its child ended"
 
 
 @pytest.mark.parametrize("unsafe", [False, True])
@@ -535,6 +537,11 @@ async def main():
     async with LocalInterpreter(1) as interpreter:
         code = "import os\\nprint(os.getuid())\\nwhile True:\\n    try: os.fork()\\n    except OSError: pass"
         print((await interpreter.run(code, Limits(1, 256))))
+        code = "print(open('/proc/1/limits').read() == open('/proc/self/limits').read())"
+        print((await interpreter.run(code, Limits(20, 256))))
+        code = "import socket\\nlistener = socket.socket(socket.AF_UNIX)\\nlistener.bind('')\\nlistener.listen(4096)\\n"
+        code += "for _ in range(4000): socket.socket(socket.AF_UNIX).connect(listener.getsockname())\\n"
+        print((await interpreter.run(code + "import time\\ntime.sleep(9)", Limits(20, 256))))
         code = "import os\\nprint(os.path.exists('/root'), os.path.exists('/home'), os.listdir('/etc'))"
         print((await interpreter.run(code, Limits(20, 256))))
 assert os.geteuid() != 0
@@ -556,7 +563,9 @@ def test_an_ordinary_user_is_isolated_without_the_outer_sandbox() -> None:
         [*as_user, python, "-c", UNPRIVILEGED, *paths], env=environment, capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
-    bomb, files = done.stdout.splitlines()
+    bomb, process_1, sockets, files = done.stdout.splitlines()
+    assert "stdout='True\\n'" in process_1
+    assert "stopped='memory'" in sockets
     assert "stdout='65534\\n'" in bomb
     assert "stopped='time'" in bomb
     assert "False False" in files

@@ -16,8 +16,10 @@ def started(code: str) -> Iterator[tuple[int, int]]:
     command = [sys.executable, "-c", f"{code}\nimport time\ntime.sleep(60)"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.pid, int(process.stdout.readline())
-        process.kill()
+        try:
+            yield process.pid, int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 PIPES = """
