@@ -330,9 +330,16 @@ MEMORY = [
              "    for _ in range(4000): fill(connected(listener)).close()", "memory"),
     _stopped("full sockets of many processes", FILL + "keep = []\nfor _ in range(5): os.fork()\n"
              "try:\n    while True: keep += map(fill, socket.socketpair())\nexcept OSError: time.sleep(60)", "memory"),
-    _stopped("mappings", "libc.mmap.restype = ctypes.c_long\nat = call('mmap', None, 1 << 27, 0, 0x22, -1, 0)\n"
-             "for page in range(0, 32_000, 2): call('mprotect', ctypes.c_void_p(at + 4096 * page), 4096, 1)\n"
-             "for _ in range(50):\n    if os.fork() == 0: break\ntime.sleep(60)", "memory"),
+    Hostile(
+        "mappings",
+        "libc.mmap.restype = ctypes.c_long\nat = call('mmap', None, 1 << 27, 0, 0x22, -1, 0)\n"
+        "for page in range(0, 32_000, 2): call('mprotect', ctypes.c_void_p(at + 4096 * page), 4096, 1)\n"
+        "for _ in range(50):\n    if os.fork() == 0: break\ntime.sleep(99)",
+        "memory",
+        None,
+        None,
+        seconds=90.0,
+    ),
     _denied("larger buffers of sockets", "import socket\na, b = socket.socketpair()\n"
             "for name in (socket.SO_SNDBUF, socket.SO_RCVBUF, 32, 33):\n"
             "    attempt(lambda: a.setsockopt(socket.SOL_SOCKET, name, 1 << 24))"),
