@@ -12,6 +12,7 @@ import asyncio
 import json
 import netrc
 import os
+from collections.abc import Generator
 from types import TracebackType
 from typing import Self
 
@@ -23,10 +24,12 @@ from spo_data.errors import UserError, first_line, retry_after
 from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
 from spo_data.sandbox.retry import ATTEMPTS, WAIT, PassingError, retry
 from spo_data.sandbox.run_code import Program, RunReply, execution_of
+from spo_data.sandbox.token import TOKEN, check_token
 
 CONCURRENCY = 64
 QUEUE_SECONDS = 60.0
 _PASSING = frozenset({408, 425, 429})
+_TOKEN_FIX = f"set {TOKEN} to the server's token"
 
 
 class RemoteInterpreter:
@@ -51,7 +54,7 @@ class RemoteInterpreter:
             raise UserError(f"--sandbox {url}: {error}") from error
         self.name = str(self._url.copy_with(username=None, password=None)).removesuffix("/run_code")
         """The address for messages, without user and password: messages reach logs and journals."""
-        self._auth = _read_netrc()
+        self._auth = _read_token() or _read_netrc()
         self._concurrency = concurrency
         self._attempts = attempts
         self._wait = wait
@@ -110,7 +113,8 @@ class RemoteInterpreter:
         except httpx.RequestError as error:
             raise PassingError(f"the connection failed ({first_line(error)})") from error
         if not response.is_success:
-            raise SandboxError(f"{self.name}: {_describe_answer(response)}")
+            fix = f"; {_TOKEN_FIX}" if response.status_code == 401 else ""
+            raise SandboxError(f"{self.name}: {_describe_answer(response)}{fix}")
         try:
             return execution_of(RunReply.model_validate(json.loads(response.content)))
         except (ValidationError, ValueError, RecursionError) as error:
@@ -126,7 +130,8 @@ async def check_remote(url: str, limits: Limits) -> None:
         async with RemoteInterpreter(url, attempts=2, wait=wait_fixed(1), queue_seconds=20.0) as interpreter:
             execution = await interpreter.run("print(6 * 7)", limits)
     except SandboxError as error:
-        raise UserError(f"--sandbox {error}; {fix}") from error
+        # A server that refuses us says what it needs, and need not be started.
+        raise UserError(f"--sandbox {error}" + ("" if TOKEN in str(error) else f"; {fix}")) from error
     if execution.stdout != "42\n":
         said = _shorten(execution.stderr.strip().rpartition("\n")[2] or execution.stdout)
         raise UserError(f"--sandbox {interpreter.name}: print(6 * 7) did not print 42 but {said!r}; {fix}")
@@ -135,6 +140,23 @@ async def check_remote(url: str, limits: Limits) -> None:
 def _make_endpoint(url: str) -> str:
     address = url.strip().rstrip("/")
     return address if address.endswith("/run_code") else f"{address}/run_code"
+
+
+class _Bearer(httpx.Auth):
+    """Sends a token with each request."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Add the token."""
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
+
+
+def _read_token() -> httpx.Auth | None:
+    token = check_token(os.environ.get(TOKEN))
+    return None if token is None else _Bearer(token)
 
 
 def _read_netrc() -> httpx.Auth | None:

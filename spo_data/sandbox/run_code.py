@@ -14,6 +14,8 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from spo_data.sandbox.interpreter import Execution, SandboxError, Stopped
 
+DEFAULT_MEMORY = -1
+"""The memory limit of a request that leaves it to the server."""
 KILLED = -9
 """The return code of a program that a memory or output limit ended, for clients that know only the time limit."""
 
@@ -34,11 +36,10 @@ NullableText = Annotated[Text, BeforeValidator(_replace_null)]
 class Program(BaseModel):
     """The body of a request; the defaults are SandboxFusion's."""
 
-    compile_timeout: float = 10.0
+    compile_timeout: float = Field(10.0, strict=True, allow_inf_nan=False)
     """Python has nothing to compile."""
-    run_timeout: float = Field(10.0, gt=0, allow_inf_nan=False)
-    memory_limit_mb: int = Field(-1, alias="memory_limit_MB")
-    """-1 means the server's default."""
+    run_timeout: float = Field(10.0, strict=True, gt=0, allow_inf_nan=False)
+    memory_limit_mb: int = Field(DEFAULT_MEMORY, strict=True, alias="memory_limit_MB")
     code: Text
     stdin: NullableText = ""
     language: str

@@ -1,18 +1,22 @@
 """Serve an interpreter to other machines: SandboxFusion's `/run_code` in front of it.
 
     app = make_app(interpreter)
-    await serve(ToolOptions(), "127.0.0.1", 8080, concurrency=None, announce=print)
+    await serve(ToolOptions(), "127.0.0.1", 8080, concurrency=None, token=None, announce=print)
 
+* It serves no web page, and other machines only with a token (`spo_data.sandbox.access`).
 * It runs Python only, without files; SandboxFusion's other languages and files are refused with 400.
-* `run_timeout` and `memory_limit_MB` are obeyed up to the server's own maximum; a higher limit is refused with 400.
+* `run_timeout` and `memory_limit_MB` are obeyed as they are. They are refused with 400 if they exceed the server's own
+  maximum, or leave too little memory for Python itself.
 * The last expression is shown as a notebook shows it, for clients that do not do this themselves.
 * A program waits for its turn as long as necessary. Meanwhile the answer's body begins with spaces, one every few
   seconds: JSON allows them, and they keep the client's read timeout from expiring. If far too many programs wait, more
   are refused with 503 and Retry-After.
+* Bodies and connections are bounded (`spo_data.sandbox.bodies`, `spo_data.sandbox.connections`).
 * A program is killed if its client hangs up or the server ends.
 """
 
 import asyncio
+import ipaddress
 import logging
 import signal
 import socket
@@ -23,54 +27,64 @@ import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spo_data.errors import UserError, first_line
 from spo_data.options import ToolOptions
+from spo_data.sandbox.access import AccessGuard
+from spo_data.sandbox.bodies import RETRY_SECONDS, BoundedBodies
+from spo_data.sandbox.connections import BoundedConnection
 from spo_data.sandbox.interpreter import Interpreter, Limits, SandboxError
 from spo_data.sandbox.notebook import show_last
 from spo_data.sandbox.open import open_interpreter
-from spo_data.sandbox.run_code import Program, RunReply, answer_of
+from spo_data.sandbox.run_code import DEFAULT_MEMORY, Program, RunReply, answer_of
+from spo_data.sandbox.token import MAKE_TOKEN
 
 MOST = Limits(seconds=600.0, memory_mb=16_384)
+LEAST_MEMORY_MB = 64
+"""Python itself starts with 16, numpy is imported with 96."""
 CODE_BYTES = 1 << 20
-BODY_BYTES = 32 << 20
-"""Enough for code, stdin and their escapes in JSON."""
 HEARTBEAT_SECONDS = 5.0
-RETRY_SECONDS = 5
 ENDING = "the server is ending"
 
 
 async def serve(
-    options: ToolOptions, host: str, port: int, concurrency: int | None, announce: Callable[[str, int], None]
+    options: ToolOptions,
+    host: str,
+    port: int,
+    concurrency: int | None,
+    token: str | None,
+    announce: Callable[[str, int], None],
 ) -> None:
     """Serve a local interpreter until SIGINT or SIGTERM, then kill its programs; raises UserError if it cannot start.
 
     `announce` is called with the address and the number of programs run at once, as soon as requests are answered.
-    Port 0 chooses any free port.
+    Port 0 chooses any free port. Without a token, only an address of this machine alone is served.
     """
     async with open_interpreter(options, concurrency) as interpreter:
         with _listen(host, port) as listening:
+            if token is None and not ipaddress.ip_address(listening.getsockname()[0]).is_loopback:
+                raise UserError(
+                    f"--host {host}: other machines could run programs here without a token: `{MAKE_TOKEN}`, here and"
+                    " where --sandbox names this server"
+                )
             shown = f"[{host}]" if ":" in host else host
             address = f"http://{shown}:{listening.getsockname()[1]}"
-            app = make_app(interpreter)
-            config = uvicorn.Config(
-                app,
-                log_level="warning",
-                access_log=False,
-                lifespan="off",
-                ws="none",
-                timeout_keep_alive=30,
-                timeout_graceful_shutdown=2,
-            )
-            server = _Server(config, app.state.runs, lambda: announce(address, interpreter.concurrency))
+            app = make_app(interpreter, host, token)
+            server = _Server(make_config(app), app.state.runs, lambda: announce(address, interpreter.concurrency))
             await server.serve(sockets=[listening])
 
 
-def make_app(interpreter: Interpreter, most: Limits = MOST, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> FastAPI:
+def make_app(
+    interpreter: Interpreter,
+    host: str = "localhost",
+    token: str | None = None,
+    most: Limits = MOST,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+) -> FastAPI:
     """Return the application; the caller has opened the interpreter and closes it after the application."""
     app = FastAPI(title="spo-data sandbox", docs_url=None, redoc_url=None)
-    app.add_middleware(_BoundedBody)
+    app.add_middleware(BoundedBodies, held_bytes=(64 + 2 * interpreter.concurrency) << 20)
+    app.add_middleware(AccessGuard, served=host, token=token)  # the last one added is the first one asked
     runs = app.state.runs = _Runs(interpreter)
 
     @app.get("/v1/ping")
@@ -103,6 +117,21 @@ def make_app(interpreter: Interpreter, most: Limits = MOST, heartbeat_seconds: f
     return app
 
 
+def make_config(app: FastAPI) -> uvicorn.Config:
+    """Return how uvicorn serves the application."""
+    return uvicorn.Config(
+        app,
+        http=BoundedConnection,
+        limit_concurrency=app.state.runs.most + 256,
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=2,
+    )
+
+
 class _Runs:
     """The programs that run or wait for their turn."""
 
@@ -110,12 +139,13 @@ class _Runs:
         self._interpreter = interpreter
         self._tasks: set[asyncio.Task[RunReply]] = set()
         self._ending = False
+        self.most = 65 * interpreter.concurrency + 256
+        """Programs that run or wait; more are refused."""
 
     def start(self, program: Program) -> "asyncio.Task[RunReply]":
         """Run a program when its turn comes; raises HTTPException if too many wait or the server is ending."""
-        at_once = self._interpreter.concurrency
-        waiting = len(self._tasks) - at_once
-        if self._ending or waiting > 64 * at_once + 256:
+        if self._ending or len(self._tasks) > self.most:
+            waiting = len(self._tasks) - self._interpreter.concurrency
             detail = ENDING if self._ending else f"{waiting} programs wait already"
             raise HTTPException(503, detail, {"Retry-After": str(RETRY_SECONDS)})
         task = asyncio.create_task(self._answer(program))
@@ -137,8 +167,8 @@ class _Runs:
 
 
 def _get_limits(program: Program) -> Limits:
-    memory_mb = program.memory_limit_mb if program.memory_limit_mb > 0 else Limits().memory_mb
-    return Limits(program.run_timeout, memory_mb)
+    is_default = program.memory_limit_mb == DEFAULT_MEMORY
+    return Limits(program.run_timeout, Limits().memory_mb if is_default else program.memory_limit_mb)
 
 
 def _refuse_unsupported(program: Program, most: Limits) -> None:
@@ -147,6 +177,11 @@ def _refuse_unsupported(program: Program, most: Limits) -> None:
         # Do not apply a smaller limit: the client would tell the model the one that it requested.
         raise HTTPException(
             400, f"run_timeout: at most {most.seconds:g} here; memory_limit_MB: at most {most.memory_mb}"
+        )
+    if limits.memory_mb < LEAST_MEMORY_MB:
+        # Python would end before the program starts, and the model would read that as its own failure.
+        raise HTTPException(
+            400, f"memory_limit_MB: at least {LEAST_MEMORY_MB}, or {DEFAULT_MEMORY} for {Limits().memory_mb}"
         )
     if program.language != "python":
         raise HTTPException(400, f"language {program.language!r}: this sandbox runs python only")
@@ -184,26 +219,6 @@ async def _send_heartbeats(run: "asyncio.Task[RunReply]", seconds: float) -> Asy
         yield answer.model_dump_json()
     finally:
         run.cancel()
-
-
-class _BoundedBody:
-    """Stops reading a body once it is too long, whatever length the client declared."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        read = 0
-
-        async def bounded() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > BODY_BYTES:  # FastAPI reads the body, and turns an HTTPException into an answer
-                raise HTTPException(413, f"body: at most {BODY_BYTES >> 20} MB")
-            return message
-
-        await self._app(scope, bounded, send)
 
 
 class _Server(uvicorn.Server):

@@ -19,6 +19,7 @@ from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
 from spo_data.sandbox.remote import RemoteInterpreter, check_remote
 from spo_data.sandbox.retry import ATTEMPTS
 from spo_data.sandbox.run_code import answer_of, execution_of
+from spo_data.sandbox.token import TOKEN
 
 RESULT = {"status": "Finished", "execution_time": 0.1, "return_code": 0, "stdout": "42\n", "stderr": ""}
 RIGHT = json.dumps({"status": "Success", "message": "", "compile_result": None, "run_result": RESULT, "files": {}})
@@ -219,6 +220,35 @@ def test_user_and_password_come_from_netrc(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(UserError, match=r"netrc cannot be read: "):
             ask(server.address)
     assert server.users == [None, f"Basic {base64.b64encode(b'me:secret').decode()}"]
+
+
+def test_the_token_of_the_environment_is_sent_and_shown_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret")
+    monkeypatch.setenv(TOKEN, "0123456789abcdef")
+    with serving((200, RIGHT), (401, '{"detail": "Authorization: not the token"}')) as server:
+        ask(server.address)
+        with pytest.raises(UserError) as raised:
+            asyncio.run(check_remote(server.address, Limits()))
+    assert server.users == ["Bearer 0123456789abcdef"] * 2, "a refused token is not tried again"
+    assert str(raised.value) == (
+        f"--sandbox {server.address}: answered 401 (Authorization: not the token); set {TOKEN} to the server's token"
+    )
+
+
+@pytest.mark.parametrize("token", ["short", "0123456789 abcdef", "0123456789abcdef\n", "0123456789abcdefé"])
+def test_a_token_that_cannot_be_sent_or_is_easy_to_guess_is_wrong_input(
+    token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN, token)
+    with pytest.raises(UserError) as raised:
+        RemoteInterpreter("http://127.0.0.1:1")
+    assert str(raised.value) == (
+        f"{TOKEN}: a token has at least 16 ASCII characters and no spaces;"
+        f" `export {TOKEN}=$(openssl rand -hex 32)` makes one"
+    )
 
 
 def test_what_is_no_address_is_wrong_input() -> None:
