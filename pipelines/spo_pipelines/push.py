@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spo_data.card.merge import Readme, find_default, read_header
+from spo_data.card.merge import Readme, find_default, list_configs, read_header
 from spo_data.card.write import HISTOGRAM, Card, make_card, merge_card_with_hub, read_card
 from spo_data.errors import SpoError, UserError, reason
 from spo_data.files import folder_lock
 from spo_data.hub.commit import Committed, Target, Wanted, commit_files
 from spo_data.hub.ids import find_id_fault
 from spo_data.hub.snapshot import README, Snapshot
+from spo_data.hub.table_files import find_outside
 from spo_data.provenance import GRADED_MARK
 from spo_data.run.existing import read_run
 from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest
@@ -104,6 +105,8 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
                 raise SpoError(f"{error.filename or options.run} cannot be written: {reason(error)}") from error
             card = make_card(journal, manifest, summary, name=options.repo_id, with_samples=options.samples)
             prompts = read_own_prompts(journal, options.run)
+        here = read_card(options.run)
+        _refuse_foreign_files(here)
         folders = ("values", "samples")[: 1 + options.samples]
         tables = [path for folder in folders for path in sorted((options.run / folder).glob("*.parquet"))]
         files = {path.relative_to(options.run).as_posix(): path for path in tables}
@@ -116,7 +119,7 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
             options.commit_message
             or f"Values of {manifest.policy.model} on {manifest.dataset.source}, n = {manifest.n}",
         )
-        publication = _Publication(options, manifest, prompts, card, read_card(options.run), files, say)
+        publication = _Publication(options, manifest, prompts, card, here, files, say)
         say(f"pushing {options.run}: {publication.describe()}")
         committed = commit_files(api, target, publication, say)
     assert publication.found is not None  # every commit is judged
@@ -224,6 +227,16 @@ class _Publication:
         if line not in self.said:
             self.said.add(line)
             self.say(line)
+
+
+def _refuse_foreign_files(readme: Readme) -> None:
+    """Raise UserError if the card names files outside the dataset: whoever loads it would be sent there."""
+    for config in list_configs(read_header(readme)):
+        if (path := find_outside(config)) is not None:
+            raise UserError(
+                f"{readme.name}: config {config.get('config_name')} names {path}, which is outside the dataset:"
+                f" {readme.fix}"
+            )
 
 
 def _refuse_unfit(options: PushOptions, manifest: Manifest, summary: Summary) -> None:

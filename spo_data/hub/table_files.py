@@ -3,7 +3,8 @@
     tables = find_tables(["data/train-00000-of-00001.parquet", "LICENSE"], configs=[], repo_name="name")
     tables.files            # ("data/train-00000-of-00001.parquet",)
 
-`datasets` itself says so: it is shown a folder of empty files with the same names, once for each config.
+`datasets` itself says so: it is shown a folder of empty files with the same names, once for each config. It would also
+look for files that a card names outside the repository, on this machine or anywhere else: `find_outside` finds those.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from spo_data.errors import first_line
 
@@ -47,6 +49,9 @@ def find_tables(names: Collection[str], configs: Sequence[Mapping[str, Any]], re
     media: set[str] = set()
     unclear = {}
     for config in configs or [{}]:
+        if (outside := find_outside(config)) is not None:
+            unclear[str(config.get("config_name", "default"))] = f"it names {outside}, outside the repository"
+            continue
         try:
             reader, found = _load(names, config)
         except FileNotFoundError:
@@ -61,6 +66,25 @@ def find_tables(names: Collection[str], configs: Sequence[Mapping[str, Any]], re
         elif reader not in _WORDS:
             files |= {name for name in found if PurePosixPath(name).suffix.lower() not in WORDS_AND_PICTURES}
     return Tables(tuple(sorted(files)), tuple(sorted(media)), unclear)
+
+
+def find_outside(config: Mapping[str, Any]) -> str | None:
+    """Return the first path of a card's config that leads out of the card's folder; None if all stay inside."""
+    return next(
+        (path for path in _list_paths([config.get("data_dir"), config.get("data_files")]) if _leads_out(path)), None
+    )
+
+
+def _list_paths(value: Any) -> Iterator[str]:
+    """Yield the texts in what a card says of its files: a path, a list, or a mapping with a split and a path."""
+    if isinstance(value, str):
+        yield value
+    for inner in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from _list_paths(inner)
+
+
+def _leads_out(path: str) -> bool:
+    return path.startswith(("/", "~")) or ".." in path.split("/") or bool(urlsplit(path).scheme)
 
 
 def _load(names: Collection[str], config: Mapping[str, Any]) -> tuple[str, set[str]]:

@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl
 from spo_data.errors import UserError, first_line
 from spo_data.hub.download import reach_dataset
 from spo_data.hub.ids import may_be_id
+from spo_data.prompts.card_files import find_foreign
 
 GENERATOR_PREFIX = "reasoning-gym:"
 FILE_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv"}
@@ -233,8 +234,13 @@ def _load(
     import datasets
 
     datasets.disable_progress_bars()
+    foreign = None
     try:
-        loaded = datasets.load_dataset(builder, name=config, data_files=data_files, revision=revision)
+        made = datasets.load_dataset_builder(builder, name=config, data_files=data_files, revision=revision)
+        foreign = find_foreign(made.config.data_files, builder) if data_files is None else None
+        if foreign is None:
+            made.download_and_prepare()
+            loaded = made.as_dataset()
     except Exception as error:  # datasets raises over a dozen unrelated types for a bad file or name
         if "gated dataset" in str(error):
             raise UserError(
@@ -245,6 +251,11 @@ def _load(
             detail = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
             raise UserError(f"--dataset {source} needs another --dataset-config: {detail}") from error
         raise UserError(f"--dataset {source} cannot be read: {detail}") from error
+    if foreign is not None:
+        raise UserError(
+            f"--dataset {source}: its card names {foreign}, which is not one of its files: correct the card, or give"
+            " the files to read as --dataset"
+        )
     split = _choose_split(split, loaded, source)
     rows = loaded[split]
     stream = _read_encoded(rows) if any(map(_is_decoded, rows.features.values())) else rows

@@ -476,6 +476,15 @@ def test_words_that_a_user_adds_after_the_first_push_are_published(hub: Hub, run
     assert "license: mit\n" in text
 
 
+def test_a_card_that_names_files_elsewhere_is_not_published(hub: Hub, run: Path, repo_id: str) -> None:
+    """Whoever loads the published dataset would load that file of their own machine."""
+    (run / "README.md").write_text("---\nconfigs:\n- config_name: mine\n  data_files: ../../notes.csv\n---\n")
+    answer = hub.ask(push_client.push, repo_id, run)
+    outside = "config mine names ../../notes.csv, which is outside the dataset"
+    fix = "correct it, or delete the file: spo-data then writes a new card"
+    assert (answer.status, answer.error) == (2, f"{run / 'README.md'}: {outside}: {fix}")
+
+
 def test_files_that_are_only_called_alike_stay(hub: Hub, run: Path, repo_id: str) -> None:
     """A pattern's * also matched a slash, so a user's own `values/train-mine/notes.parquet` was deleted."""
     committed(hub.ask(push_client.push, repo_id, run))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from spo_data.hub.table_files import Tables, find_tables
+from spo_data.hub.table_files import Tables, find_outside, find_tables
 
 OTHERS = ["LICENSE", "README.md", "logo.png", "notes.txt", "CHANGELOG.md"]
 
@@ -54,6 +54,33 @@ def test_pictures_that_would_be_loaded_are_told_apart_and_words_are_nothing() ->
 def test_what_describes_tables_beside_the_readme_belongs_to_them() -> None:
     names = ["name.py", "other.py", "dataset_infos.json", ".huggingface.yaml"]
     assert found(names).files == (".huggingface.yaml", "dataset_infos.json", "name.py")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"data_files": "../*"},
+        {"data_files": ["a.csv", "/**"]},
+        {"data_files": [{"split": "train", "path": ["a.csv", "b/../../c.csv"]}]},
+        {"data_files": "https://example.com/a.csv"},
+        {"data_files": "zip://*.csv::/home/me/a.zip"},
+        {"data_dir": "~"},
+        {"data_dir": "/"},
+    ],
+)
+def test_files_outside_the_repository_are_not_even_looked_for(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a pattern was matched with the files of the machine that pushes."""
+    monkeypatch.setattr("datasets.load_dataset_builder", None)
+    tables = found(["a.csv"], {"config_name": "c", **config})
+    assert tables.files == ()
+    assert tables.unclear["c"].endswith(", outside the repository")
+
+
+@pytest.mark.parametrize("path", ["a..b/c.csv", "**", "data/train-*", ".", "..."])
+def test_a_path_inside_is_not_taken_for_one_outside(path: str) -> None:
+    assert find_outside({"data_files": [{"split": "train", "path": path}], "data_dir": path}) is None
 
 
 @pytest.mark.parametrize("config", [{"data_files": 7}, {"data_files": [{"split": "a-b", "path": "a.csv"}]}])

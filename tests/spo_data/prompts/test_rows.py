@@ -304,6 +304,9 @@ def test_a_wrong_generator_or_parameter_is_refused_with_a_suggestion(dataset: st
     assert said in _refusal(dataset)
 
 
+SECRET = '{"question": "Where is the key?", "answer": "42"}\n'
+
+
 def _load(dataset: str, **options: str) -> dict[str, Any]:
     return {"call": "spo_data.prompts.rows.load_rows", "args": [dataset], "kwargs": options}
 
@@ -320,9 +323,14 @@ def answers(hub: "Hub") -> dict[str, dict[str, Any]]:
     )
     languages = {name: f'{{"problem": "In {name}?", "answer": "4"}}\n' for name in ("en", "de")}
     hub.write("datasets/acme/languages", {"README.md": configs} | {f"{k}.jsonl": v for k, v in languages.items()})
+    mine = hub.root / "mine.jsonl"
+    mine.write_text(SECRET)
+    elsewhere = f"---\nconfigs:\n- config_name: default\n  data_files: {mine}\n---\n"
+    hub.write("datasets/acme/elsewhere", {"README.md": elsewhere, "train.jsonl": '{"question": "?", "answer": "4"}\n'})
     return hub.ask(
         {
             "default": _load("acme/math"),
+            "elsewhere": _load("acme/elsewhere"),
             "branch": _load("acme/math", revision="wrong"),
             "bad revision": _load("acme/math", revision="nope"),
             "bad split": _load("acme/math", split="test"),
@@ -412,6 +420,51 @@ def test_offline_mode_is_one_line_though_the_cache_has_the_rows(hub: "Hub", answ
     assert answers["default"]["rows"]
     (answer,) = hub.ask({"offline": _load("acme/math")}, HF_HUB_OFFLINE="1").values()
     assert "acme/math: no such file or folder, not in the cache, and HF_HUB_OFFLINE is set" in answer["user_error"]
+
+
+def test_the_card_of_a_hub_dataset_names_no_file_of_this_machine(answers: Mapping[str, Any]) -> None:
+    """`datasets` reads an absolute path from the user's own disk, and the run's record named the dataset's commit."""
+    said = answers["elsewhere"].get("user_error", answers["elsewhere"])
+    assert said.startswith("--dataset acme/elsewhere")
+    assert "its card names /" in said or "Data files don't belong to acme/elsewhere" in said  # datasets 4 or 5 says it
+
+
+@pytest.mark.parametrize(
+    ("card", "link"),
+    [
+        ("data_files: ../secret.jsonl", None),
+        ("data_files: [{split: train, path: [a.jsonl, ../secret.jsonl]}]", None),
+        ("data_files: $HERE/secret.jsonl", None),
+        ("data_dir: ..", None),
+        ("data_files: linked.jsonl", "linked.jsonl"),
+        ("data_files: '*.jsonl'", "linked.jsonl"),
+    ],
+)
+@pytest.mark.parametrize("name", ["README.md", ".huggingface.yaml"])
+def test_a_card_names_no_file_outside_its_folder(card: str, link: str | None, name: str, tmp_path: Path) -> None:
+    """A downloaded folder could make rows of any of the user's files into prompts, which are published with a run."""
+    (tmp_path / "secret.jsonl").write_text(SECRET)
+    folder = tmp_path / "downloaded"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text('{"question": "2 + 2?", "answer": "4"}\n')
+    (folder / "README.md").write_text("# Sums\n")
+    header = f"configs:\n- config_name: default\n  {card.replace('$HERE', str(tmp_path))}\n"
+    (folder / name).write_text(f"---\n{header}---\n" if name == "README.md" else header)
+    if link is not None:
+        (folder / link).symlink_to(tmp_path / "secret.jsonl")
+    said = _refusal(str(folder))
+    assert said.startswith(f"--dataset {folder}: its card names ")
+    assert ".jsonl, which is not one of its files: correct the card, or give the files to read as --dataset" in said
+
+
+def test_a_card_may_name_what_the_hubs_cache_links_to(tmp_path: Path) -> None:
+    commit, blobs = tmp_path / "snapshots" / "c0ffee", tmp_path / "blobs"
+    commit.mkdir(parents=True)
+    blobs.mkdir()
+    (blobs / "1").write_text(SECRET)
+    (commit / "train.jsonl").symlink_to("../../blobs/1")
+    (commit / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: train.jsonl\n---\n")
+    assert len(list(load_rows(str(commit)).rows)) == 1
 
 
 def test_images_are_not_decoded_while_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
