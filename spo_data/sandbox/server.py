@@ -125,6 +125,7 @@ def make_config(app: FastAPI) -> uvicorn.Config:
         limit_concurrency=app.state.runs.most + 256,
         log_level="error",
         access_log=False,
+        use_colors=False,
         lifespan="off",
         ws="none",
         timeout_keep_alive=30,

@@ -43,12 +43,15 @@ class Client:
 
 
 def make(held: int, *, read_seconds: float = 60.0, wait_seconds: float = 60.0) -> tuple[BoundedBodies, asyncio.Event]:
-    """Bodies in front of an application that answers with a body's length once `done` is set."""
+    """Bodies in front of an application that answers with a body's length once `done` is set, or its client is gone."""
     done = asyncio.Event()
 
     async def length(request: Request) -> PlainTextResponse:
         body = await request.body()
-        await done.wait()
+        ends = [asyncio.create_task(request.receive()), asyncio.create_task(done.wait())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
         return PlainTextResponse(str(len(body)))
 
     app = Starlette(routes=[Route("/", length, methods=["POST"])])
@@ -161,6 +164,7 @@ def test_a_program_may_run_longer_than_its_body_may_take() -> None:
         client = Client(bounded, LENGTH)
         client.arrive(LONG, more=False)
         await asyncio.sleep(0.15)
+        assert not client.task.done()
         done.set()
         await client.task
         assert client.status == 200

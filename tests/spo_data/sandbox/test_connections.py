@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 import uvicorn
 from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from spo_data.sandbox.connections import BoundedConnection
 
@@ -19,10 +20,15 @@ GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @contextmanager
 def serving(limit: int = 100) -> Iterator[int]:
-    """Answer every request at once, without its body, and yield the port."""
+    """Answer every request at once, without its body, or /slow after a second, and yield the port."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(scope["path"] == "/slow")
+        await PlainTextResponse("in")(scope, receive, send)
+
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        PlainTextResponse("in"),
+        answer,
         http=BoundedConnection,
         limit_concurrency=limit,
         lifespan="off",
@@ -83,6 +89,15 @@ def test_a_client_that_keeps_us_waiting_is_cut_off(
         with connect(port) as another:
             another.sendall(GET)
             assert another.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_a_client_that_waits_for_us_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedConnection, "patience_seconds", 0.3)
+    with serving() as port, connect(port) as connection:
+        for part in (b"GET /slow ", b"HTTP/1.1\r\n", b"Host: localhost\r\n\r\n"):
+            connection.sendall(part)
+            time.sleep(0.02)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
 
 
 def test_more_connections_than_the_limit_are_cut_off() -> None:

@@ -1,6 +1,7 @@
 """The sandbox server over real HTTP: what it refuses, how it waits, and when it kills a program."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import math
@@ -17,13 +18,15 @@ import pytest
 import uvicorn
 from tenacity import wait_none
 
+from spo_data.errors import UserError
 from spo_data.options import ToolOptions
 from spo_data.sandbox.bodies import BODY_BYTES
+from spo_data.sandbox.connections import BoundedConnection
 from spo_data.sandbox.interpreter import CAPTURED_BYTES, Execution, Interpreter, Limits, SandboxError
 from spo_data.sandbox.notebook import show_last
 from spo_data.sandbox.open import open_interpreter
 from spo_data.sandbox.remote import RemoteInterpreter, check_remote
-from spo_data.sandbox.server import CODE_BYTES, LEAST_MEMORY_MB, make_app, make_config
+from spo_data.sandbox.server import CODE_BYTES, LEAST_MEMORY_MB, make_app, make_config, serve
 
 MANY_PROCESSES = """
 import os, time
@@ -46,11 +49,11 @@ class Scripted:
     end_programs: Callable[[], object] = lambda: None
     """Ends all programs, as the command does on a signal. `serving` sets it."""
 
-    def ask(self, body: Any, headers: dict[str, str] = JSON) -> httpx.Response:
+    def ask(self, body: Any, headers: dict[str, str] = JSON, **options: Any) -> httpx.Response:
         """Send a request to the application in this process."""
 
         async def go() -> httpx.Response:
-            app = make_app(self, most=Limits(40.0, 2048))
+            app = make_app(self, most=Limits(40.0, 2048), **options)
             async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
                 return await client.post("/run_code", content=json.dumps(body), headers=headers)
 
@@ -243,6 +246,39 @@ def test_a_limit_that_cannot_be_meant_is_refused(fields: Any, status: int, detai
     answer = app.ask({"language": "python", "code": "x = 1", **fields})
     assert (answer.status_code, answer.json()["detail"][: len(detail)]) == (status, detail)
     assert app.seen == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "options", "status"),
+    [
+        ({}, {}, 200),
+        ({"Origin": "http://evil.example"}, {}, 403),
+        ({"Host": "box"}, {}, 403),
+        ({"Host": "box"}, {"host": "box"}, 200),
+        ({"Host": "box"}, {"token": "0123456789abcdef"}, 401),
+        ({"Host": "box", "Authorization": "Bearer 0123456789abcdef"}, {"token": "0123456789abcdef"}, 200),
+    ],
+)
+def test_whoever_may_not_run_programs_runs_none(
+    headers: dict[str, str], options: Any, status: int, app: Scripted
+) -> None:
+    """Any page that a browser showed, and whoever reached the port, could run programs."""
+    answer = app.ask({"language": "python", "code": "x = 1"}, JSON | headers, **options)
+    assert (answer.status_code, len(app.seen)) == (status, status == 200)
+
+
+def test_without_a_token_no_other_machine_is_served() -> None:
+    options = ToolOptions(tools="python", sandbox_unsafe=True)
+    with pytest.raises(UserError, match=r"--host 0\.0\.0\.0: other machines could run programs here without a token"):
+        asyncio.run(serve(options, "0.0.0.0", 0, 1, None, lambda *_: pytest.fail("it serves")))
+
+
+def test_a_silent_connection_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedConnection, "patience_seconds", 0.1)
+    with scripted() as (address, _):
+        host, _, port = address.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), 10) as connection, contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
 
 
 @pytest.mark.slow
