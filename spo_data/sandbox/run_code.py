@@ -22,7 +22,13 @@ KILLED = -9
 
 def _make_encodable(text: Any) -> Any:
     """Replace a lone surrogate, which JSON can hold and UTF-8 cannot, by a question mark."""
-    return text.encode(errors="replace").decode() if isinstance(text, str) else text
+    if not isinstance(text, str):
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode(errors="replace").decode()
+    return text  # not a copy: a text may take 128 MB
 
 
 def _replace_null(text: Any) -> Any:

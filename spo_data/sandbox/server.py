@@ -31,7 +31,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from spo_data.errors import UserError, first_line
 from spo_data.options import ToolOptions
 from spo_data.sandbox.access import AccessGuard
-from spo_data.sandbox.bodies import RETRY_SECONDS, BoundedBodies
+from spo_data.sandbox.bodies import BODY_BYTES, RETRY_SECONDS, BoundedBodies
 from spo_data.sandbox.connections import BoundedConnection
 from spo_data.sandbox.interpreter import Interpreter, Limits, SandboxError
 from spo_data.sandbox.notebook import show_last
@@ -83,7 +83,7 @@ def make_app(
 ) -> FastAPI:
     """Return the application; the caller has opened the interpreter and closes it after the application."""
     app = FastAPI(title="spo-data sandbox", docs_url=None, redoc_url=None)
-    app.add_middleware(BoundedBodies, held_bytes=(64 + 2 * interpreter.concurrency) << 20)
+    app.add_middleware(BoundedBodies, held_bytes=BODY_BYTES + (interpreter.concurrency << 21))
     app.add_middleware(AccessGuard, served=host, token=token)  # the last one added is the first one asked
     runs = app.state.runs = _Runs(interpreter)
 

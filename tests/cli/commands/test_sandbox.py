@@ -182,7 +182,7 @@ def test_twenty_unfinished_bodies_take_little_memory() -> None:
         assert run_code(address, "6 * 7").json()["status"] == "Success", "a short request is not held up"
         for connection in unsent:
             connection.close()
-    assert most - before < 160 << 20
+    assert most - before < 120 << 20
 
 
 def test_without_bubblewrap_it_is_refused_in_one_line_that_says_what_to_do(
