@@ -11,11 +11,11 @@ notes.
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from spo_data.grading.workers.pool import GraderPool
 from spo_data.models.chat import load_chat, read_chat_template
 from spo_data.models.names import resolve_model
 from spo_data.options import GraderOptions, PromptOptions
 from spo_data.text import excerpt
+from spo_pipelines.graders import open_pool
 from spo_pipelines.prompt_checks import examine
 from spo_pipelines.prompt_notes import make_notes
 from spo_pipelines.prompt_source import read_prompts
@@ -92,7 +92,7 @@ async def check(options: CheckOptions) -> CheckReport:
         chat = load_chat(model, options.prompts.chat_template_kwargs, template=template)
     context_length = None if chat is None else options.max_model_len or chat.context_length
     prompt_set = loaded.prompt_set
-    async with GraderPool.from_options(options.grader, loaded.grader.verifier) as pool:
+    async with open_pool(options.grader, [loaded.grader], lambda: "run the same command again") as pool:
         examined = await examine(
             prompt_set, pool, chat, context_length, verifier=loaded.grader.verifier, measure_all=True
         )

@@ -10,11 +10,13 @@ responses are graded, journaled and written to the tables.
 
 import asyncio
 import os
+import shlex
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +27,6 @@ from spo_data.engines.vllm import start_vllm
 from spo_data.engines.vllm_log import output_to
 from spo_data.errors import SpoError, UserError, reason
 from spo_data.files import folder_lock
-from spo_data.grading.workers.pool import GraderPool
 from spo_data.provenance import GraderRecord
 from spo_data.run.existing import ExistingRun, find_run
 from spo_data.run.journal import Journal
@@ -33,7 +34,7 @@ from spo_data.run.manifest import JOURNAL, Manifest, Timings
 from spo_data.run.summary import Summary
 from spo_data.sandbox.open import open_interpreter
 from spo_data.sqlite import sqlite_reason
-from spo_pipelines.graders import Graders, grade_stored
+from spo_pipelines.graders import Graders, grade_stored, open_pool
 from spo_pipelines.prompt_source import read_prompts, resolve_grader
 from spo_pipelines.results import write_results
 from spo_pipelines.resume import ResumePoint, find_checked_golds, find_resume_point
@@ -95,7 +96,8 @@ async def estimate(
     """Estimate the values of a dataset's prompts into a run folder.
 
     Raises UserError if the input is wrong, before anything starts; EngineError if the engine does not start; SpoError
-    if the journal cannot be written.
+    if the journal cannot be written, or if no more verdicts can be given, as when a verifier's code changes. Finished
+    responses are then journaled, and the next call grades those that are not graded yet.
     """
     out = options.out
     existing = find_run(out)
@@ -114,8 +116,7 @@ async def estimate(
     with output_to(Path(os.devnull)):  # silences Python's resource tracker, which would report killed engines
         resource_tracker.ensure_running()
     others = () if also is None else (also,)
-    verifiers = [grader.verifier for grader in (loaded.grader, *others)]
-    async with GraderPool.from_options(grading, *verifiers) as pool:
+    async with open_pool(grading, (loaded.grader, *others), partial(_advise_if_changed, out)) as pool:
         plan = await plan_sampling(options, loaded, pool, find_checked_golds(existing, loaded.grader), also)
         graders = Graders(pool, loaded.grader, others, bool(plan.manifest.policy.opens_thinking))
         if dry_run:
@@ -158,7 +159,7 @@ async def _run(
             " value until its new samples are drawn"
         )
     stopping = Stopping()
-    death: EngineError | None = None
+    death: SpoError | None = None
     try:
         manifest.write(out)
         with Journal(out / JOURNAL, manifest.grader) as journal:
@@ -198,6 +199,8 @@ async def _run(
                     manifest = _add_timings(manifest, progress, seconds, engine.devices)
             watcher.on_stage("writing tables")
             summary = write_results(journal, manifest, out)
+        if death is not None and not isinstance(death, EngineError):
+            raise death
     except sqlite3.Error as error:
         raise SpoError(f"{out / JOURNAL} cannot be written: {sqlite_reason(error, out)}") from error
     except OSError as error:
@@ -205,9 +208,17 @@ async def _run(
     return EstimateOutcome(plan, summary, stopping.signals[0] if stopping.signals else None, death)
 
 
-async def _unless_abandoned(
-    drawing: Coroutine[Any, Any, EngineError | None], abandon: asyncio.Event
-) -> EngineError | None:
+def _advise_if_changed(out: Path) -> str:
+    if not (out / JOURNAL).exists():
+        return "run the same command again"
+    regrade = shlex.join(["spo-data", "regrade", str(out)])
+    return (
+        "finished responses are kept: undo the change and run the same command, or, to use what is there now,"
+        f" {regrade} and then the same command"
+    )
+
+
+async def _unless_abandoned(drawing: Coroutine[Any, Any, SpoError | None], abandon: asyncio.Event) -> SpoError | None:
     """Wait for the stream, or cancel it: responses that are not graded yet are then drawn again by the next call."""
     task, abandoned = asyncio.create_task(drawing), asyncio.create_task(abandon.wait())
     try:

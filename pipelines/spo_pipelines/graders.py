@@ -9,12 +9,15 @@ transactions, so a call that ends early keeps its work.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from spo_data.grading.verdict import TRUNCATED, Grade
+from spo_data.grading.workers.import_guard import ChangedGraderError
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
+from spo_data.options import GraderOptions
 from spo_data.prompts.identity import Prompt
 from spo_data.provenance import GraderRecord
 from spo_data.run.journal import COMMIT_SAMPLES, COMMIT_SECONDS, Journal
@@ -38,6 +41,21 @@ class Graders:
         job = GradeJob.of(prompt, response, verifier=grader.verifier, thinking=self.thinking)
         graded = await self.pool.grade(job)
         return graded.as_truncated() if is_truncated else graded
+
+
+@asynccontextmanager
+async def open_pool(
+    options: GraderOptions, graders: Iterable[GraderRecord], advise: Callable[[], str]
+) -> AsyncIterator[GraderPool]:
+    """Open a pool of graders with their recorded versions.
+
+    If one of them changes before the pool is closed, the ChangedGraderError also says what `advise` returns.
+    """
+    try:
+        async with GraderPool.from_options(options, {grader.verifier: grader.version for grader in graders}) as pool:
+            yield pool
+    except ChangedGraderError as error:
+        raise ChangedGraderError(f"{error}; {advise()}") from error
 
 
 async def grade_stored(

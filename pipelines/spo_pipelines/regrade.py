@@ -20,7 +20,6 @@ from typing import Any
 from spo_data.errors import SpoError, UserError, reason
 from spo_data.files import folder_lock
 from spo_data.grading.verdict import Grade, Verdict
-from spo_data.grading.workers.pool import GraderPool
 from spo_data.options import GraderOptions
 from spo_data.prompts.identity import Prompt
 from spo_data.provenance import GraderRecord, grader_differs
@@ -31,7 +30,7 @@ from spo_data.run.summary import Summary
 from spo_data.sqlite import sqlite_reason
 from spo_data.text import excerpt
 from spo_pipelines.command_line import set_option
-from spo_pipelines.graders import Graders, grade_stored
+from spo_pipelines.graders import Graders, grade_stored, open_pool
 from spo_pipelines.prompt_checks import check_golds
 from spo_pipelines.prompt_source import resolve_grader
 from spo_pipelines.results import write_results
@@ -40,6 +39,11 @@ CHANGES = 10
 """How many of the largest changes are listed."""
 _WITHOUT_GRADING = (Verdict.TRUNCATED, Verdict.TOOL_ERROR)
 """Verdicts without grading, unless truncated responses are graded: no grader sees these responses."""
+_ADVICE = (
+    "nothing was switched: undo the change and run the same command to continue, or run it as it is to grade all"
+    " responses with what is there now"
+)
+"""What to do if a verifier changed during the grading."""
 _GRADING_PACKAGES = ("spo-data", "math-verify", "reasoning-gym")
 
 
@@ -130,9 +134,7 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     others = () if second is None else (second,)
     with folder_lock(run, "spo-data"):
         manifest = read_run(run).manifest  # again: another call may have ended since
-        async with GraderPool.from_options(
-            options.grader, new.verifier, *(grader.verifier for grader in others)
-        ) as pool:
+        async with open_pool(options.grader, (new, *others), lambda: _ADVICE) as pool:
             graders = Graders(pool, new, others, bool(manifest.policy.opens_thinking))
             try:
                 with Journal(run / JOURNAL, manifest.grader) as journal:

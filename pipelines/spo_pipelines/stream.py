@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from spo_data.engines.protocol import Completion, Engine, EngineError, RequestError, SampleRequest
-from spo_data.errors import first_line
+from spo_data.errors import SpoError, first_line
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import Prompt
 from spo_data.run.journal import Journal
@@ -24,6 +24,8 @@ from spo_pipelines.graders import Graders
 
 COMMIT_TICK_SECONDS = 0.25
 """How often the stream checks whether samples have waited long enough for a commit."""
+NOT_GRADED = Grade.failed(Verdict.GRADER_ERROR, "not graded yet")
+"""The verdict on a response that is left to the next call."""
 
 
 @dataclass
@@ -71,19 +73,21 @@ async def stream(
     progress: Progress,
     listen: ProgressListener,
     stop: asyncio.Event,
-) -> EngineError | None:
+) -> SpoError | None:
     """Draw, grade and journal every request until all are done or `stop` is set.
 
-    Returns the error that killed the engine, or None. If a single request fails, the journal records it and the stream
+    Returns the error that ended the stream, or None. If a single request fails, the journal records it and the stream
     continues. If the interpreter fails for more responses in a row than there are samplers, the stream ends with that
-    error: further responses would be sampled in vain.
+    error: further responses would be sampled in vain. It ends too if graders cannot give verdicts any more, as when
+    their code changed: the journal then keeps finished responses as ungraded, and the next call grades them.
     """
     pending = iter(requests)
     n_samplers = engine.capacity + engine.capacity // 8 + 2
     finished: asyncio.Queue[tuple[SampleRequest, Completion] | None] = asyncio.Queue(maxsize=2 * n_samplers)
     generating: set[asyncio.Task[Completion]] = set()
-    death: EngineError | None = None
+    death: SpoError | None = None
     broken = 0
+    all_graders = (graders.current, *graders.others)
 
     async def sample() -> None:
         nonlocal death, broken
@@ -118,23 +122,25 @@ async def stream(
                 return
 
     async def grade() -> None:
+        nonlocal death
         while (item := await finished.get()) is not None:
             request, completion = item
             prompt = prompts[request.prompt_id]
             if completion.finish_reason == "tool_error":
                 failed = Grade.failed(Verdict.TOOL_ERROR, completion.detail or "the interpreter failed")
-                graded, others = failed, dict.fromkeys(graders.others, failed)
+                verdicts = dict.fromkeys(all_graders, failed)
             else:
                 cut = completion.finish_reason == "length"
-                graded, *seconds = await asyncio.gather(
-                    *(
-                        graders.grade(prompt, completion.text, grader, is_truncated=cut)
-                        for grader in (graders.current, *graders.others)
-                    )
-                )
-                others = dict(zip(graders.others, seconds, strict=True))
+                asked = (graders.grade(prompt, completion.text, grader, is_truncated=cut) for grader in all_graders)
+                try:
+                    verdicts = dict(zip(all_graders, await asyncio.gather(*asked), strict=True))
+                except SpoError as error:
+                    death = error
+                    stop.set()
+                    verdicts = dict.fromkeys(all_graders, NOT_GRADED)
+            graded = verdicts.pop(graders.current)
             sample = Sample.of(request.prompt_id, request.sample_index, request.seed, completion, graded)
-            journal.add(sample, others)
+            journal.add(sample, verdicts)
             progress.grading -= 1
             progress.add(sample)
             listen(progress)

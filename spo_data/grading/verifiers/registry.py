@@ -41,6 +41,8 @@ _PACKAGES = {
     "reasoning-gym": ("reasoning-gym", "sympy"),
 }
 """The packages that decide a verifier's verdicts."""
+_IMPORTED_AS = {"antlr4-python3-runtime": "antlr4"}
+"""Packages whose module has another name than theirs with underscores."""
 
 
 class Verifier(Protocol):
@@ -97,8 +99,13 @@ def reading(*names: str) -> Callable[[Prompt], Mapping[str, Any]]:
 
 
 def verifier_version(name: str) -> str:
-    """What a verdict depends on: the versions of the libraries and of our own rules, or of the function's file."""
+    """What a verdict depends on: the versions of the libraries and of our own rules, or of the function's files."""
     if is_reward_function(name):
         return reward_function_version(name)
     packages = (f"{package} {importlib.metadata.version(package)}" for package in _PACKAGES.get(name, ()))
     return " ".join([*packages, *([] if name == PLAIN else [f"rules {RULES}"])])  # no rule of ours decides there
+
+
+def verifier_modules(name: str) -> set[str]:
+    """The top-level modules of the packages that decide a verifier's verdicts."""
+    return {_IMPORTED_AS.get(package, package.replace("-", "_")) for package in _PACKAGES.get(name, ())}

@@ -10,7 +10,6 @@ else `score`, and `pred` is the answer. What it prints is not shown. The functio
 """
 
 import asyncio
-import hashlib
 import importlib.util
 import inspect
 import numbers
@@ -22,6 +21,7 @@ from typing import Any, cast
 from spo_data.errors import UserError, first_line, reason
 from spo_data.grading.finding.extract import extract_answer
 from spo_data.grading.verdict import ExtraInfo, Grade
+from spo_data.grading.verifiers.reward_files import describe_files
 
 _DRESSINGS = ("\\boxed{{{}}}", "Answer: {}", "<answer>{}</answer>", "#### {}", "{}")
 """How responses usually mark an answer: a function must recognise the ground truth in one of these forms."""
@@ -61,16 +61,19 @@ class RewardFunction:
                 return graded
         return graded.as_gold_check(ground_truth)
 
-    def load(self) -> Callable[..., Any]:
-        """The function; raises UserError if the file does not define it, and whatever importing the file raises."""
+    def load(self, read: Callable[[Path], bytes] = Path.read_bytes) -> Callable[..., Any]:
+        """The function; raises UserError if the file does not define it, and whatever importing the file raises.
+
+        `read` returns the file's content, and may refuse it.
+        """
         if self._function is None:
             spec = importlib.util.spec_from_file_location(f"spo_reward_{self._path.stem}", self._path)
-            if spec is None or spec.loader is None:
+            if spec is None:
                 raise UserError(f"{self._path} is not a Python file")
             module = importlib.util.module_from_spec(spec)
             sys.modules[spec.name] = module  # dataclasses and pickle look up their module there
             sys.path.insert(0, str(self._path.parent.absolute()))  # for imports of modules beside it
-            spec.loader.exec_module(module)
+            exec(compile(read(self._path), str(self._path), "exec", dont_inherit=True), module.__dict__)
             function = getattr(module, self._function_name, None)
             if not callable(function):
                 raise UserError(f"{self._path} has no function {self._function_name}")
@@ -89,10 +92,15 @@ def is_reward_function(name: str) -> bool:
     return ".py:" in name
 
 
+def parse_name(name: str) -> tuple[Path, str]:
+    """File and function, whatever they are."""
+    file, _, function = name.rpartition(":")
+    return Path(file).absolute(), function  # a reward function may change the working directory
+
+
 def split_name(name: str, option: str = "--verifier") -> tuple[Path, str]:
     """File and function; raises UserError, which names `option`, if the file cannot be read or compiled."""
-    file, _, function = name.rpartition(":")
-    path = Path(file).absolute()  # a reward function may change the working directory
+    path, function = parse_name(name)
     try:
         compile(path.read_bytes(), str(path), "exec")
     except OSError as error:
@@ -105,9 +113,9 @@ def split_name(name: str, option: str = "--verifier") -> tuple[Path, str]:
 
 
 def reward_function_version(name: str) -> str:
-    """The function's name and its file's checksum; modules that the file imports are not included."""
+    """The function's name and the checksums of its file and of the modules beside it that are imported."""
     path, function = split_name(name)
-    return f"{function} sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    return describe_files(function, path)
 
 
 def plain_text(text: str) -> str:

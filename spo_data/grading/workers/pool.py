@@ -16,13 +16,15 @@ dies or hangs, each of its jobs is run again alone, and only those that fail alo
 import asyncio
 import os
 from collections import deque
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from spo_data.errors import SpoError, UserError
 from spo_data.grading.verdict import Grade
-from spo_data.grading.verifiers.registry import load_verifier
+from spo_data.grading.verifiers.registry import load_verifier, verifier_version
 from spo_data.grading.verifiers.reward_function import is_reward_function, split_name
+from spo_data.grading.workers.import_guard import ChangedGraderError
 from spo_data.grading.workers.job import BATCH_SECONDS, GradeJob, grade, grade_batch, is_loaded, start_process
 from spo_data.grading.workers.processes import Processes
 from spo_data.options import GraderOptions
@@ -36,10 +38,20 @@ Waiting = tuple[GradeJob, "asyncio.Future[Grade]"]
 
 
 class GraderPool:
-    """Grades in `workers` processes; limits each job to `seconds` and each process to `memory_gb`."""
+    """Grades in `workers` processes; limits each job to `seconds` and each process to `memory_gb`.
+
+    `versions` are the recorded versions by verifier; without them, those that are there now. A process with other code
+    gives no verdict: `grade` then raises GraderCodeError.
+    """
 
     def __init__(
-        self, verifier: str, *others: str, workers: int | None = None, seconds: float = 10.0, memory_gb: float = 4.0
+        self,
+        verifier: str,
+        *others: str,
+        versions: Mapping[str, str] | None = None,
+        workers: int | None = None,
+        seconds: float = 10.0,
+        memory_gb: float = 4.0,
     ) -> None:
         self._verifiers = (verifier, *others)
         for name in self._verifiers:
@@ -52,7 +64,8 @@ class GraderPool:
             )
         self.workers = workers or min(16, os.cpu_count() or 1)
         self._seconds = seconds
-        arguments = (self._verifiers, int(memory_gb * (1 << 30)), START_SECONDS)
+        recorded = {name: (versions or {}).get(name) or verifier_version(name) for name in self._verifiers}
+        arguments = (recorded, int(memory_gb * (1 << 30)), START_SECONDS)
         self._processes = Processes(start_process, arguments, workers=self.workers, start_seconds=START_SECONDS)
         self._waiting: deque[Waiting] = deque()
         self._suspects: deque[Waiting] = deque()
@@ -60,11 +73,11 @@ class GraderPool:
         self._running: dict[asyncio.Task[None], list[Waiting]] = {}
 
     @classmethod
-    def from_options(cls, options: GraderOptions, verifier: str, *others: str) -> Self:
-        """A pool with the limits that the user asked for."""
+    def from_options(cls, options: GraderOptions, versions: Mapping[str, str]) -> Self:
+        """A pool of verifiers with these versions, and with the limits that the user asked for."""
         return cls(
-            verifier,
-            *others,
+            *versions,
+            versions=versions,
             workers=options.grader_workers,
             seconds=options.grader_seconds,
             memory_gb=options.grader_memory_gb,
@@ -76,7 +89,10 @@ class GraderPool:
         return BATCH * self.workers
 
     async def grade(self, job: GradeJob) -> Grade:
-        """Grade one response. Raises SpoError if the processes do not start; any other failure is a verdict."""
+        """Grade one response; any failure is a verdict.
+
+        Raises SpoError if the processes do not start, and GraderCodeError if a verifier's code is not of its version.
+        """
         answer: asyncio.Future[Grade] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, answer))
         self._send()
@@ -128,12 +144,15 @@ class GraderPool:
         self._waiting.extendleft(reversed(batch[len(graded) :]))
 
     async def __aenter__(self) -> Self:
-        """Raises UserError if a reward function cannot be loaded."""
+        """Raises UserError if a reward function cannot be loaded, ChangedGraderError if it changed meanwhile."""
         for name in filter(is_reward_function, self._verifiers):
             try:
                 failure = (
                     await self._processes.run(is_loaded, GradeJob(None, "", verifier=name), self._seconds)
                 ).detail
+            except ChangedGraderError:
+                await self._processes.close()
+                raise
             except SpoError as error:  # importing the function ended the process
                 failure = str(error)
             if failure is not None:

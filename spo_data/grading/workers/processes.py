@@ -11,24 +11,36 @@ import asyncio
 import contextlib
 import multiprocessing
 import os
-import shutil
 import signal
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as JobTimeoutError
 from multiprocessing import resource_tracker
-from pathlib import Path
 from typing import Any, TypeVar
 
+import pebble.pool.process
 import psutil
 from pebble import CONSTS, ProcessPool
 
 from spo_data.errors import SpoError, first_line
 from spo_data.grading.verdict import Grade, Verdict
+from spo_data.grading.workers.import_guard import GraderCodeError
+from spo_data.grading.workers.pool_folder import PoolFolder
 
 CONSTS.term_timeout = 0.1  # a process that hangs in C ignores SIGTERM, and pebble's other jobs wait for it
+
+
+class _MonotonicTime:
+    """The module `time` with a clock that nobody sets, for pebble's time limits."""
+
+    time = staticmethod(time.monotonic)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
+vars(pebble.pool.process)["time"] = _MonotonicTime()
 
 RECYCLE_AFTER = 20_000
 """A process is replaced after this many calls, because sympy's caches grow."""
@@ -42,7 +54,7 @@ Result = TypeVar("Result")
 class Processes:
     """`workers` spawned processes.
 
-    Each calls `start(*arguments, pids)` first, which creates a file named after its pid in the folder `pids`.
+    Each calls `start(*arguments, folder)` first, which leaves its mark in the pool's folder (`mark_process`).
     If no call ends for the time limit of a call plus `start_seconds`, the pool is considered stuck.
     """
 
@@ -52,13 +64,16 @@ class Processes:
         self._start, self._arguments, self._workers, self._start_seconds = start, arguments, workers, start_seconds
         self._last_end = time.monotonic()
         self._worked = self._closed = False
-        self._pids = Path(tempfile.mkdtemp(prefix="spo-data-graders-"))
+        self._folder = PoolFolder()
         self._pool = self._start_pool()
         self._launched: ProcessPool | None = None
         self._launching: asyncio.Future[None] | None = None
 
     async def run(self, work: Callable[[Argument], Result], argument: Argument, seconds: float) -> Result | Grade:
-        """Call `work` in one of the processes. Raises SpoError if they do not start; any other failure is a verdict."""
+        """Call `work` in one of the processes; any failure is a verdict.
+
+        Raises SpoError if the processes do not start, and the GraderCodeError that `work` raises.
+        """
         patience = seconds + self._start_seconds
         detail = ""
         for _ in range(ATTEMPTS):
@@ -94,13 +109,15 @@ class Processes:
         self._pool.stop()
         await asyncio.to_thread(self._pool.join)
         self._kill_orphans()
-        shutil.rmtree(self._pids, ignore_errors=True)
+        self._folder.remove()
 
     def _read_outcome(self, future: "asyncio.Future[Result]", seconds: float) -> Result | Grade:
         error = future.exception()
         if error is None:
             self._worked = True
             return future.result()
+        if isinstance(error, GraderCodeError):
+            raise error
         self._kill_orphans()
         if isinstance(error, JobTimeoutError):
             return Grade.failed(Verdict.GRADER_TIMEOUT, f"over {seconds:g} s")
@@ -113,8 +130,8 @@ class Processes:
             max_workers=self._workers,
             max_tasks=RECYCLE_AFTER,
             initializer=self._start,
-            initargs=(*self._arguments, self._pids),
-            context=multiprocessing.get_context("spawn"),
+            initargs=(*self._arguments, self._folder.path),
+            context=self._folder.record_locks(multiprocessing.get_context("spawn")),
         )
 
     async def _launch(self, pool: ProcessPool) -> None:
@@ -144,11 +161,7 @@ class Processes:
 
     def _kill_orphans(self) -> None:
         """Kill the children of dead processes: each process leads its own process group."""
-        try:
-            marks = list(self._pids.iterdir())
-        except FileNotFoundError:  # somebody cleaned up the temporary folder
-            return
-        for mark in marks:
+        for mark in self._folder.marks():
             if not psutil.pid_exists(int(mark.name)) or self._closed:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(int(mark.name), signal.SIGKILL)

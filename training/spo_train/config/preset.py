@@ -174,6 +174,7 @@ def _set_reward(choice: Choice) -> dict[str, Any]:
         **REWARD_MANAGER,
         f"+{REWARD_KWARGS}": {
             "verifier": to_literal(choice.verifier),
+            "version": to_literal(choice.verifier_version),
             "truncated": choice.truncated,
             "thinking": choice.thinking,
             "stop": to_literal(choice.stop),

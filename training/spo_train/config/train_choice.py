@@ -62,6 +62,8 @@ class Choice:
     """None for the model's own."""
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     verifier: str = "math-verify"
+    verifier_version: str = ""
+    """The version that must grade; empty for the one that is there when training starts."""
     truncated: Truncated = "zero"
     thinking: bool = False
     """Whether a response begins inside a thinking block."""

@@ -3,12 +3,13 @@
     reward.reward_manager.source=importlib
     reward.reward_manager.name=GradedReward
     reward.reward_manager.module.path=pkg://spo_train.hooks.reward
-    reward.reward_kwargs={verifier: math-verify, truncated: zero, thinking: false, stop: [], seconds: 10, memory_gb: 4,
-        workers: 2}
+    reward.reward_kwargs={verifier: math-verify, version: math-verify 0.9.0 rules 3, truncated: zero, thinking: false,
+        stop: [], seconds: 10, memory_gb: 4, workers: 2}
 
 Responses are graded in the processes of `spo_data.grading`, never in a thread of verl's worker. If the verdict is not
 an observation of the policy, grading is tried again, then the failure is counted and raised: verl marks the prompt
-failed and replaces it. A failed grading is never scored 0. The sample carries its verdict in
+failed and replaces it. A failed grading is never scored 0. If the verifier's code is no longer that of the version with
+which the training run was started, training ends. The sample carries its verdict in
 `reward_extra_info["verdict"]`; an `acc` beside it would make verl's validation count failed samples as wrong. A
 truncated response scores 0, or what its grader gives with `truncated: grade`.
 """
@@ -21,6 +22,7 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from spo_data.engines.tool_loop import response_text
 from spo_data.grading.verdict import TRUNCATED, Grade
+from spo_data.grading.workers.import_guard import GraderCodeError
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_train.hooks import failures
@@ -29,6 +31,12 @@ from spo_train.spo.single_stream import UID
 
 ATTEMPTS = 2
 """The second attempt is for graders that were killed because the machine was busy."""
+
+
+_ADVICE = (
+    "undo the change and resume the training run, or resume it with --allow-mismatch verifier to use what is there now"
+)
+"""What to do if the verifier changed during training."""
 
 
 class UngradedError(RuntimeError):
@@ -43,8 +51,10 @@ class GradedReward(RewardManagerBase):
         settings = config.reward.reward_kwargs
         self._thinking = bool(settings.thinking)
         self._grades_truncated = settings.get("truncated", "zero") == "grade"
+        verifier = str(from_literal(settings.verifier))
         self._pool = GraderPool(
-            str(from_literal(settings.verifier)),
+            verifier,
+            versions={verifier: str(from_literal(settings.get("version", "")))},
             workers=int(settings.workers),
             seconds=float(settings.seconds),
             memory_gb=float(settings.memory_gb),
@@ -66,10 +76,6 @@ class GradedReward(RewardManagerBase):
         }
 
     async def _grade(self, item: Any) -> Grade:
-        async with self._starting:
-            if not self._started:
-                await self._pool.__aenter__()
-                self._started = True
         row = item.non_tensor_batch
         job = GradeJob(
             self._text(item),
@@ -78,13 +84,24 @@ class GradedReward(RewardManagerBase):
             str(row["data_source"]),
             thinking=self._thinking,
         )
-        for _ in range(ATTEMPTS):
-            graded = await self._pool.grade(job)
-            if graded.verdict.is_observation:
-                return graded
+        try:
+            await self._start()
+            for _ in range(ATTEMPTS):
+                graded = await self._pool.grade(job)
+                if graded.verdict.is_observation:
+                    return graded
+        except GraderCodeError as error:
+            failures.give_up(f"{error}; {_ADVICE}")
+            raise
         if str(row.get("uid", "")).startswith(UID):  # validation counts its own failures
             failures.count(str(graded.verdict))
         raise UngradedError(f"{graded.verdict}: {graded.detail or 'no detail'}")
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if not self._started:
+                await self._pool.__aenter__()
+                self._started = True
 
     def _text(self, item: Any) -> str:
         """Return the response as the estimate's grader reads it."""

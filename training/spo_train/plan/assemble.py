@@ -153,7 +153,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     out = (options.out or options.default_out()).expanduser().absolute()
 
     from spo_data.formats.load import load_values
-    from spo_data.grading.verifiers.registry import load_verifier
+    from spo_data.grading.verifiers.registry import load_verifier, verifier_version
     from spo_data.models.chat import load_chat, read_chat_template
     from spo_train.data.training_rows import make_training_data
     from spo_train.data.validation_rows import make_validation_rows
@@ -213,6 +213,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         chat_template=template,
         template_kwargs=chat.template_kwargs,
         verifier=verifier,
+        verifier_version=verifier_version(verifier),
         truncated=options.truncated or defaults.truncated,
         thinking=chat.opens_thinking,
         nodes=options.nodes,
@@ -279,7 +280,6 @@ def _compare(
     provenance: "Provenance | None",
 ) -> "tuple[ParityRow, ...]":
     """Compare the values' policy with that of the configuration, whoever set it."""
-    from spo_data.grading.verifiers.registry import verifier_version
     from spo_data.provenance import ToolsRecord
     from spo_train.plan.parity import RolloutPolicy, compare_policies
 
@@ -298,7 +298,7 @@ def _compare(
         chat_template_kwargs=choice.template_kwargs,
         tools=ToolsRecord.of(tools),
         verifier=choice.verifier,
-        verifier_version=verifier_version(choice.verifier),
+        verifier_version=choice.verifier_version,
         truncated=choice.truncated,
     )
     return compare_policies(provenance, policy, data.coverage)

@@ -170,7 +170,6 @@ def make_record(
     values: "ValueTable | None",
 ) -> TrainRecord:
     """Return the record of a training run that starts now."""
-    from spo_data.grading.verifiers.registry import verifier_version
     from spo_data.provenance import ToolsRecord
     from spo_data.run.manifest import package_versions
 
@@ -190,7 +189,7 @@ def make_record(
         chat_template=chat.identity,
         stop=choice.stop,
         verifier=choice.verifier,
-        verifier_version=verifier_version(choice.verifier),
+        verifier_version=choice.verifier_version,
         truncated=choice.truncated,
         values=start,
         tools=ToolsRecord.of(tools),
