@@ -797,3 +797,73 @@ def test_what_the_stream_raises_is_raised() -> None:
 
     with pytest.raises(UserError, match="no stream"):
         asyncio.run(_unless_abandoned(fail(), asyncio.Event()))
+
+
+# A verifier that changes during a run.
+
+REWARD = """
+import os
+import marks
+def judge(solution_str, ground_truth, **_):
+    open({pids!r}, "a").write(f"{{os.getpid()}} ")
+    return float(marks.MARK % ground_truth in solution_str)
+"""
+
+
+class Changing:
+    """A reward function's files, changed at a submission of the engine, with the grading process killed."""
+
+    def __init__(self, folder: Path, change: Any, at: int = 12) -> None:
+        self.files = {"reward.py": REWARD.format(pids=str(folder / "pids")), "marks.py": "MARK = 'boxed{%s}'\n"}
+        self.folder, self._change, self._at = folder, change, at
+        self.undo()
+        self.verifier = f"{folder / 'reward.py'}:judge"
+
+    def undo(self) -> None:
+        for name, source in self.files.items():
+            (self.folder / name).write_text(source)
+
+    def __call__(self, number: int) -> None:
+        if number == self._at:
+            self._change(self)
+            os.kill(int((self.folder / "pids").read_text().split()[-1]), signal.SIGKILL)
+
+
+def accept_all(changing: Changing) -> None:
+    (changing.folder / "reward.py").write_text("def judge(**_): return 1.0\n")
+
+
+def accept_any_box(changing: Changing) -> None:
+    (changing.folder / "marks.py").write_text("MARK = 'boxed%.0s'\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"), [pytest.param(accept_all, "reward.py", marks=pytest.mark.slow), (accept_any_box, "marks.py")]
+)
+def test_a_verifier_that_changes_during_a_run_ends_it_and_no_response_is_lost(
+    dataset: Path, tmp_path: Path, change: Any, named: str
+) -> None:
+    """A grading process that is replaced imported the file as it was then: 25 verdicts of another function were
+    journaled under the checksum taken at the start."""
+    run = tmp_path / "run"
+    changing = Changing(tmp_path, change)
+    asked = options(dataset, run, verifier=changing.verifier)
+    script = Script(hook=changing)
+    with pytest.raises(SpoError) as caught:
+        estimate(asked, script)
+    assert str(caught.value).startswith(f"{tmp_path / named} changed during grading: sha256 ")
+    assert str(caught.value).endswith(
+        "now; finished responses are kept: undo the change and run the same command, or, to use what is there now,"
+        f" spo-data regrade {run} and then the same command"
+    )
+    stored = rows_of(run, "samples")
+    assert {(row["prompt_id"], row["sample_index"]) for row in stored} == set(script.finished)
+    assert "not graded yet" in {row["detail"] for row in stored}
+    with pytest.raises(UserError, match=r"was made with version 'judge sha256 .* \(now 'judge sha256 "):
+        estimate(asked)
+    changing.undo()
+    again = Script()
+    assert estimate(asked, again).summary.complete
+    assert len(script.finished) + len(again.submitted) == 24, "no finished response is drawn again"
+    estimate(options(dataset, tmp_path / "undisturbed", verifier=changing.verifier))
+    assert scripted.journal_rows(run) == scripted.journal_rows(tmp_path / "undisturbed")

@@ -44,6 +44,8 @@ vars(pebble.pool.process)["time"] = _MonotonicTime()
 
 RECYCLE_AFTER = 20_000
 """A process is replaced after this many calls, because sympy's caches grow."""
+CHECK_SECONDS = 1.0
+"""How often a call that waits looks whether its pool still works."""
 ATTEMPTS = 3
 """After this many broken pools, the call itself is assumed to break them and gets `grader_error`."""
 
@@ -87,8 +89,12 @@ class Processes:
                 continue
             try:
                 while not future.done():
-                    await asyncio.wait([future], timeout=patience)
-                    if not future.done() and time.monotonic() - self._last_end > patience:
+                    await asyncio.wait([future], timeout=min(patience, CHECK_SECONDS))
+                    if future.done():
+                        break
+                    if pool is not self._pool or not pool.active:
+                        future.cancel()  # a pool that breaks forgets the calls that it has not taken yet
+                    elif time.monotonic() - self._last_end > patience:
                         await self._replace(pool, "no answer from any of them")
             except asyncio.CancelledError:
                 future.cancel()
