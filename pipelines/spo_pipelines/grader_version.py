@@ -54,8 +54,16 @@ def _find_installed(recorded: GraderRecord) -> GraderRecord | None:
 
 
 def _leave_out_equal(recorded: str, installed: str) -> tuple[str, str]:
-    """Two versions without the packages that are equal in both."""
-    pairs = [list(zip(words[::2], words[1::2], strict=False)) for words in (recorded.split(), installed.split())]
-    equal = set(pairs[0]) & set(pairs[1])
-    left = [" ".join(" ".join(pair) for pair in each if pair not in equal) for each in pairs]
+    """Two versions without the packages, or the modules, that are equal in both."""
+    parts = [_split(version) for version in (recorded, installed)]
+    equal = set(parts[0]) & set(parts[1])
+    left = [" ".join(" ".join(part) for part in each if part not in equal) for each in parts]
     return left[0] or recorded, left[1] or installed
+
+
+def _split(version: str) -> list[tuple[str, str]]:
+    """Names with their versions; of a reward function, itself and its modules with their checksums."""
+    words = version.split()
+    if words[1:2] == ["sha256"]:
+        words[1:3] = [" ".join(words[1:3])]
+    return list(zip(words[::2], words[1::2], strict=False))

@@ -68,6 +68,17 @@ def test_only_the_packages_that_differ_are_named(run: Path) -> None:
     assert "would change the version of math-verify from rules 2 to rules" in " ".join(call(run).split())
 
 
+def test_only_the_module_of_a_reward_function_that_differs_is_named(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text("import helper\ndef judge(**_): return 1.0\n")
+    (tmp_path / "helper.py").touch()
+    name = f"{tmp_path / 'my.py'}:judge"
+    installed = verifier_version(name)
+    old = GraderRecord(verifier=name, version=f"{installed.rpartition(' ')[0]} 0123456789abcdef")
+    manifest_of(run).model_copy(update={"grader": old}).write(run)
+    named = f"from helper.py 0123456789abcdef to helper.py {installed.split()[-1]}"
+    assert named in " ".join(call(run).split())
+
+
 def test_a_reward_function_whose_file_is_gone_says_nothing(run: Path) -> None:
     grader = GraderRecord(verifier=f"{run}/gone.py:compute_score", version="compute_score sha256 1")
     manifest_of(run).model_copy(update={"grader": grader}).write(run)

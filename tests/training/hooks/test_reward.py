@@ -171,3 +171,28 @@ def test_text_after_a_stop_string_is_not_graded(tokenizer: Any) -> None:
     reward = make_reward(tokenizer, "math-verify", stop=["<end>"])
     (graded,) = grade(reward, make_item(tokenizer, r"\boxed{4}<end> or \boxed{5}", "4"))
     assert graded["reward_score"] == 1.0
+
+
+def test_a_verifier_that_changes_ends_training_and_gives_no_reward(
+    tokenizer: Any, tmp_path: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grading process that was replaced gave rewards of the file as it was then, under the version of the record."""
+    from spo_data.grading.verifiers.registry import verifier_version
+    from spo_data.grading.workers.import_guard import ChangedGraderError
+    from spo_train.hooks import failures
+
+    said: list[str] = []
+    monkeypatch.setattr(failures, "give_up", said.append)
+    function = tmp_path / "mine.py"
+    function.write_text(FUNCTION)
+    recorded = verifier_version(f"{function}:compute_score")
+    function.write_text("def compute_score(**_): return 1.0\n")
+    (refused,) = grade(
+        make_reward(tokenizer, f"{function}:compute_score", version=recorded), make_item(tokenizer, "x", "x")
+    )
+    assert isinstance(refused, ChangedGraderError)
+    assert counted == []
+    (line,) = said
+    assert line.startswith(f"{function} changed during grading: sha256 {recorded.split()[2]} is recorded")
+    assert line.endswith("resume it with --allow-mismatch verifier to use what is there now")
+    assert "\n" not in line
