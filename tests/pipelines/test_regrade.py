@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import shlex
 import shutil
+import signal
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -335,6 +337,31 @@ def test_the_same_verifier_again_grades_only_what_failed(
     assert third.graded == 0
     assert scripted.tables(run) == undisturbed
     assert [pair for pair in third.confusion if pair[0] is not pair[1]] == []
+
+
+def test_a_verifier_that_changes_during_the_grading_ends_it_and_nothing_is_switched(run: Path, tmp_path: Path) -> None:
+    """A grading process that was replaced graded with the file as it was then, under the version of the start."""
+    pids = tmp_path / "pids"
+    slow = f"import os, time; open({str(pids)!r}, 'a').write(f'{{os.getpid()}} '); time.sleep(0.06)"
+    reward = function(tmp_path, HALF.replace("extra_info):\n", f"extra_info):\n    {slow}\n"))
+    source, before = (tmp_path / "reward.py").read_text(), (run / "run.json").read_bytes()
+
+    def change(_verifier: str, done: int, _total: int) -> None:
+        if done == 3:
+            function(tmp_path, source.replace("time.sleep(0.06)", "return 1.0"))
+            os.kill(int(pids.read_text().split()[0]), signal.SIGKILL)
+
+    asked = RegradeOptions(run, GraderOptions(verifier=reward, grader_workers=1), skip_check=True)
+    with pytest.raises(
+        SpoError, match=r"reward\.py changed during grading: .* now; nothing was switched: undo"
+    ) as caught:
+        asyncio.run(run_regrade(asked, change))
+    assert "\n" not in str(caught.value)
+    assert (run / "run.json").read_bytes() == before
+    function(tmp_path, source)
+    outcome = regrade(run, reward, skip_check=True)
+    assert 0 < outcome.graded <= sum(outcome.confusion.values()) - 3, "the verdicts so far were kept"
+    assert all(row["score"] == half(row, golds_of(run)[row["prompt_id"]]) for row in rows_of(run, "samples"))
 
 
 def test_progress_is_heard_by_verifier(run: Path, tmp_path: Path) -> None:

@@ -366,12 +366,16 @@ def test_a_text_of_ours_is_no_reference_in_the_configuration() -> None:
     """`--stop '${'` was a traceback, and `--stop '${oc.env:HOME}'` the name of a folder where rewards were given."""
     texts = ("${", "${oc.env:HOME}", "???")
     kwargs = {"${x}": "${data.seed}", "1e5": ["1e5"]}
-    choice = replace(PAPER, stop=texts, verifier="/a/${b}/mine.py:score", template_kwargs=kwargs)
+    version = "score sha256 1a2b ${b}.py 3c4d"
+    choice = replace(
+        PAPER, stop=texts, verifier="/a/${b}/mine.py:score", verifier_version=version, template_kwargs=kwargs
+    )
     config = OmegaConf.create(OmegaConf.to_yaml(compose(choice)))
     OmegaConf.resolve(config)  # as verl does
     reward = config.reward.reward_kwargs
     assert from_literal(reward.stop) == list(texts)
     assert from_literal(reward.verifier) == choice.verifier
+    assert from_literal(reward.version) == version
     assert from_literal(config.data.apply_chat_template_kwargs) == kwargs
 
 

@@ -22,7 +22,7 @@ from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from spo_data.engines.tool_loop import response_text
 from spo_data.grading.verdict import TRUNCATED, Grade
-from spo_data.grading.workers.import_guard import GraderCodeError
+from spo_data.grading.workers.import_guard import ChangedGraderError, GraderCodeError
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_train.hooks import failures
@@ -91,7 +91,7 @@ class GradedReward(RewardManagerBase):
                 if graded.verdict.is_observation:
                     return graded
         except GraderCodeError as error:
-            failures.give_up(f"{error}; {_ADVICE}")
+            failures.give_up(f"{error}; {_ADVICE}" if isinstance(error, ChangedGraderError) else str(error))
             raise
         if str(row.get("uid", "")).startswith(UID):  # validation counts its own failures
             failures.count(str(graded.verdict))

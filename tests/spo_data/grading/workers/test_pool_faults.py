@@ -15,6 +15,8 @@ import pytest
 
 from spo_data.errors import UserError
 from spo_data.grading.verdict import Grade, Verdict
+from spo_data.grading.verifiers.registry import verifier_version
+from spo_data.grading.workers.import_guard import ChangedGraderError
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 
@@ -418,6 +420,32 @@ def test_a_reward_function_that_does_not_load_is_one_clear_line(
     assert message in line
     assert line.startswith(f"--verifier {file}:judge")
     assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        ("__import__('hel' + 'per')\n", UserError, "does not load: {}/helper.py is imported by a computed name"),
+        ("import helper\n", ChangedGraderError, "{}/helper.py changed during grading: sha256 0123456789abcdef is"),
+    ],
+)
+def test_a_reward_function_whose_version_is_another_is_one_clear_line(
+    tmp_path: Path, source: str, error: type[Exception], message: str
+) -> None:
+    name = f"{write(tmp_path, source + 'def judge(**_): return 1.0')}:judge"
+    write(tmp_path, "", "helper.py")
+    version = verifier_version(name)
+    if "helper.py" in version:
+        version = f"{version.rpartition(' ')[0]} 0123456789abcdef"
+
+    async def enter() -> None:
+        async with GraderPool(name, versions={name: version}, workers=1):
+            pass
+
+    with pytest.raises(error) as caught:
+        run(enter())
+    assert message.format(tmp_path) in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_verdicts_do_not_depend_on_the_workers_the_order_or_what_was_graded_before(tmp_path: Path) -> None:
