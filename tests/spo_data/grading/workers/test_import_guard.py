@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import spo_data.grading.workers.job as job_module
 from spo_data.grading.verifiers.registry import verifier_version
 from spo_data.grading.verifiers.reward_function import RewardFunction, reward_function_version
 from spo_data.grading.workers.import_guard import ChangedGraderError, GraderCodeError, ImportGuard, UnlistedModuleError
+from spo_data.grading.workers.job import GradeJob, grade_batch
 
 FILES = {
     "reward.py": "import helper\nfrom lib import words\n"
@@ -119,6 +121,20 @@ def test_a_problem_stays_though_the_function_goes_on(folder: Path) -> None:
     for _ in range(2):
         with pytest.raises(ChangedGraderError, match="the file is gone now"):
             process.judge()
+
+
+def test_the_job_that_finds_a_change_gives_no_verdict_and_those_before_it_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    careless = "    try:\n        if solution_str: import late\n    except BaseException:\n        pass\n"
+    write(folder, {"reward.py": f"def judge(solution_str, **_):\n{careless}    return 1.0\n"})
+    process = Process(folder).start()
+    monkeypatch.setattr(job_module, "_guard", process.guard)
+    monkeypatch.setattr(job_module, "_verifiers", {None: process.function})
+    (folder / "late.py").unlink()
+    assert [graded.score for graded in grade_batch([GradeJob(text, "") for text in ("", "", "late", "")])] == [1.0, 1.0]
+    with pytest.raises(ChangedGraderError):
+        grade_batch([GradeJob("", "")])
 
 
 def test_a_module_that_is_new_is_a_change(folder: Path) -> None:
