@@ -24,6 +24,8 @@ from spo_data.options import GraderOptions
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest, read_manifest
 from spo_pipelines.estimate import _unless_abandoned
+from spo_pipelines.graders import open_pool
+from spo_pipelines.prompt_source import resolve_grader
 from spo_pipelines.signals import Stopping, stop_on_signals
 from support import scripted
 from support.records import journal_of
@@ -867,3 +869,17 @@ def test_a_verifier_that_changes_during_a_run_ends_it_and_no_response_is_lost(
     assert len(script.finished) + len(again.submitted) == 24, "no finished response is drawn again"
     estimate(options(dataset, tmp_path / "undisturbed", verifier=changing.verifier))
     assert scripted.journal_rows(run) == scripted.journal_rows(tmp_path / "undisturbed")
+
+
+def test_a_verifier_that_changed_before_it_was_loaded_is_not_taken_for_the_recorded_one(tmp_path: Path) -> None:
+    """Between the reading of the version and the first grading process lies the reading of the prompts."""
+    changing = Changing(tmp_path, accept_all)
+    recorded = resolve_grader(changing.verifier)
+    accept_any_box(changing)
+
+    async def enter() -> None:
+        async with open_pool(GraderOptions(grader_workers=1), [recorded], lambda: "do as follows"):
+            pass
+
+    with pytest.raises(SpoError, match=r"marks\.py changed during grading: .* is there now; do as follows$"):
+        asyncio.run(enter())
