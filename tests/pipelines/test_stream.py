@@ -72,7 +72,7 @@ class Run:
         self.heard.append((progress.sampled, progress.failed))
         self.grading.append(progress.grading)
 
-    async def go(self, requests: Any = None) -> EngineError | None:
+    async def go(self, requests: Any = None) -> SpoError | None:
         plan = SimpleNamespace(
             prompt_set=SimpleNamespace(prompts=tuple(PROMPTS.values())),
             options=SimpleNamespace(sampling=SimpleNamespace(logprobs=False)),
@@ -237,16 +237,23 @@ def test_a_failed_request_is_recorded_and_the_others_go_on(tmp_path: Path) -> No
     assert set(recorded) == failed
 
 
-def test_a_grader_that_is_gone_raises_its_own_error_and_keeps_what_was_graded(tmp_path: Path) -> None:
+def test_a_grader_that_is_gone_ends_the_stream_with_its_error_and_no_finished_response_is_lost(tmp_path: Path) -> None:
+    """Finished responses that waited for their verdicts were lost, and drawn again."""
+
     def gone(_: GradeJob) -> Grade:
         if len(run.pool.graded) > 10:
             raise SpoError("the grading processes do not start")
         return Grade.scored(1.0, "1")
 
     run = Run(tmp_path, pool=Pool(verdict=gone))
-    with pytest.raises(SpoError, match="do not start"):
-        asyncio.run(run.go())
-    assert len(run.journaled()) >= 10
+    assert str(asyncio.run(run.go())) == "the grading processes do not start"
+    assert run.drawn < 60
+    assert set(run.journaled()) == set(run.script.finished)
+    with Journal(run.path, GRADER, read_only=True) as journal:
+        details = [sample.detail for sample in journal.samples()]
+        assert details.count(None) >= 10
+        assert set(details) == {None, "not graded yet"}
+        assert len(journal.find_ungraded()) == details.count("not graded yet")
 
 
 def test_a_cancelled_stream_leaves_no_task_behind(tmp_path: Path) -> None:
