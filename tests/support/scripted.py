@@ -7,7 +7,8 @@ r"""A scripted engine, and a server that runs estimates with it, each in its own
 The server (`python scripted.py`) imports everything once and forks a process per job, so a job takes only tenths of a
 second. A job runs the real command line with the scripted engine instead of vLLM, and forks its grading processes from
 one that has imported everything too, unless the job says `spawn_graders`. It can SIGKILL itself before or after
-the n-th call of a function, or of an SQL statement of the journal.
+the n-th call of a function, or of an SQL statement of the journal, or at a moment of `moments`; and the server can kill
+it, and its grading processes, from outside.
 """
 
 import asyncio
@@ -35,7 +36,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from support import moments
+
 MODEL = "smollm2-135m"
+TESTS = Path(__file__).parents[1]
 JOB_SECONDS = 30
 """A job that hangs for longer is killed by SIGALRM: status -14."""
 
@@ -57,7 +61,7 @@ class Script:
     """The prompt whose sample 0 takes `slow_seconds`."""
     slow_seconds: float = 0.0
     code: str = ""
-    """If set, each response runs this program `programs` times before it answers."""
+    """If set, each response runs this program `programs` times before it answers; SEED in it is the turn's seed."""
     programs: int = 2
     hook: Callable[[int], None] | None = None
     """Called with the number of each submission."""
@@ -126,7 +130,8 @@ class ScriptedEngine:
         from spo_data.engines.protocol import Completion
 
         if request.turn < self.script.programs:
-            text, end = f"turn {request.turn}: <code>\n```python\n{self.script.code}\n```\n</code>", []
+            code = self.script.code.replace("SEED", str(request.seed))
+            text, end = f"turn {request.turn}: <code>\n```python\n{code}\n```\n</code>", []
         else:
             text, end = f"so \\boxed{{{self._golds[request.prompt_id]}}}", [self._tokenizer.eos_token_id]
         ids = [*self._tokenizer(text)["input_ids"], *end]
@@ -303,6 +308,7 @@ class Server:
             "HF_HUB_OFFLINE": "1",
         }
         environment.pop("COLUMNS", None)
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(TESTS), environment.get("PYTHONPATH"))))
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -319,8 +325,9 @@ class Server:
         ended = json.loads(self._process.stdout.readline())
         for name in ("stdout", "stderr"):
             ended[name] = (place / name).read_text() if (place / name).exists() else ""
-        submitted = place / "submitted.json"
-        ended["submitted"] = [tuple(one) for one in json.loads(submitted.read_text())] if submitted.exists() else []
+        submitted = place / "submitted"
+        lines = submitted.read_text().splitlines(keepends=True) if submitted.exists() else []
+        ended["submitted"] = [tuple(json.loads(line)) for line in lines if line.endswith("\n")]
         return ended
 
     def close(self) -> None:
@@ -361,10 +368,34 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             _perform(job)
-        _, waited = os.waitpid(pid, 0)
+        began = time.monotonic()
+        waited = _wait(pid, began, **job.get("outside", {}))
+        seconds = time.monotonic() - began
         if waited:
             _mend_forkserver()
-        print(json.dumps({"status": os.waitstatus_to_exitcode(waited), "pid": pid}), flush=True)
+        ended = {"status": os.waitstatus_to_exitcode(waited), "pid": pid, "seconds": seconds}
+        print(json.dumps(ended), flush=True)
+
+
+def _wait(pid: int, began: float, seconds: float = 0.0, whom: str = "", marks: str = "", term: float = 0.0) -> int:
+    """Wait for a job; `seconds` after it `began`, kill it alone, its grading processes alone, or both (`whom` is job,
+    graders or all). If `term` is given, the job gets SIGTERM, and SIGKILL that many seconds later. Returns its status,
+    as the system gives it."""
+    for second, number in ((seconds, signal.SIGTERM), (seconds + term, signal.SIGKILL)) if term else ((seconds, 9),):
+        while seconds and time.monotonic() < began + second:
+            ended, waited = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return waited
+            time.sleep(0.001)
+        with contextlib.suppress(ProcessLookupError):
+            if whom == "all":
+                os.killpg(pid, number)
+            elif whom == "job":
+                os.kill(pid, number)
+    for mark in Path(marks).glob("spo-data-graders-*/*") if whom in ("all", "graders") else ():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(mark.name), signal.SIGKILL)
+    return os.waitpid(pid, 0)[1]
 
 
 def _mend_forkserver() -> None:
@@ -431,7 +462,8 @@ def _redirect(descriptor: int, path: str, flags: int) -> None:
 
 
 def _note_submitted(script: Script, place: Path, _number: int) -> None:
-    (place / "submitted.json").write_text(json.dumps(script.submitted))
+    with (place / "submitted").open("a") as file:
+        file.write(json.dumps(script.submitted[-1]) + "\n")
 
 
 def _prepare(job: Mapping[str, Any], script: Script) -> None:
@@ -449,6 +481,34 @@ def _prepare(job: Mapping[str, Any], script: Script) -> None:
         _fail_grading(int(job["grader_fails"]))
     if job.get("kill"):
         arm(**job["kill"])
+    if job.get("interpreter"):
+        _script_interpreter(**job["interpreter"])
+    if job.get("temporary"):
+        moments.use_temporary_folder(job["temporary"])
+    if job.get("commits"):
+        moments.note_commits(job["commits"])
+    if job.get("moment"):
+        moments.arm(job["moment"])
+
+
+def _script_interpreter(fail_every: int) -> None:
+    """Make programs print their length, and the interpreter fail for about one program in `fail_every`, always."""
+    import spo_pipelines.estimate as module
+    from spo_data.sandbox.interpreter import Execution, SandboxError
+
+    class Scripted:
+        concurrency = 2
+
+        async def run(self, code: str, _limits: Any, _stdin: str = "") -> Any:
+            if fail_every and sum(code.encode()) % fail_every == 0:
+                raise SandboxError("http://there gave no answer in 5 attempts: 503")
+            return Execution(f"{len(code)}\n", "", 0)
+
+    @asynccontextmanager
+    async def opened(*_: Any) -> AsyncIterator[Scripted]:
+        yield Scripted()
+
+    module.open_interpreter = opened
 
 
 def _fail_grading(every: int) -> None:
