@@ -2,7 +2,9 @@
 
 import json
 import os
+import random
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -41,9 +43,11 @@ from spo_train.data.verl_files import read_values_file
 from spo_train.launch.supervise import LaunchOutcome
 from spo_train.plan.assemble import plan_training
 from spo_train.plan.folder import write_folder
+from spo_train.plan.record import refuse_folder
 from spo_train.plan.train_options import TrainOptions
 from support import scripted
 from support.made_runs import make_run
+from support.moments import call_in_fork, choose_place, passed_places
 from support.records import make_manifest
 
 pytestmark = pytest.mark.slow  # each call composes verl's configuration
@@ -560,6 +564,33 @@ def test_a_failed_download_leaves_nothing(monkeypatch: pytest.MonkeyPatch, value
     with folder_lock(plan.out, "spo-train"), pytest.raises((ConnectionError, SpoError)):
         write_folder(plan)
     assert {path.name for path in plan.out.iterdir()} <= {".lock"}
+
+
+def test_a_preparation_killed_at_random_moments_is_taken_for_a_training_run_and_made_again_whole(
+    values: Path, tmp_path: Path
+) -> None:
+    plan = plan_training(TrainOptions(offline_values=str(values), out=tmp_path / "out"))
+
+    def prepare() -> None:
+        with folder_lock(plan.out, "spo-train"):
+            write_folder(plan)
+
+    def contents() -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in plan.out.iterdir()}
+
+    prepare()
+    whole = contents()
+    shutil.rmtree(plan.out)
+    chance, places, kills = random.Random(0), passed_places(prepare), 0
+    assert contents() == whole
+    for _ in range(5):
+        shutil.rmtree(plan.out)
+        for _ in range(chance.randint(1, 3)):
+            kills += call_in_fork(choose_place(places, chance), prepare) == -9
+            refuse_folder(plan.out, plan.checkpoints, resume=False, again="")
+        prepare()
+        assert contents() == whole
+    assert kills >= 5
 
 
 def test_a_folder_that_was_left_half_written_is_started_again(

@@ -28,7 +28,7 @@ from spo_data.formats.load import load_values
 from spo_data.run.existing import find_run
 from spo_data.run.manifest import Manifest, read_manifest
 from spo_data.run.summary import summarize
-from support import scripted
+from support import moments, scripted
 from support.journal_snapshots import Snapshot, read_snapshot
 
 COMMIT_SAMPLES = 5
@@ -80,7 +80,7 @@ class State:
     """The manifest's, with $RUN for the folder."""
     samples: Mapping[tuple[str, int], tuple[Any, ...]]
     names: frozenset[str]
-    places: tuple[tuple[scripted.moments.Place, int], ...]
+    places: tuple[tuple[moments.Place, int], ...]
     seconds: float
     sizes: tuple[int, ...]
     """Of its files, in bytes."""
@@ -123,7 +123,7 @@ def make_twin(scenario: Scenario, data: Path, folder: Path) -> Twin:
         _check_said(ended)
         manifest = read_manifest(run)
         assert manifest is not None
-        passed = tuple(((name, line, event), times) for name, line, event, times in json.loads(places.read_text()))
+        passed = tuple(moments.read_places(places))
         sizes = tuple(sorted({path.stat().st_size for path in run.rglob("*") if path.is_file()} - {0}))
         names = frozenset(path.name for path in run.iterdir())
         seconds, samples = ended["seconds"], read_snapshot(run)[0]
@@ -199,10 +199,8 @@ class _Round:
         state, chance = self.twin.states[number], self.chance
         if kind == "place":
             writing = chance.random() < 0.7
-            modules = sorted({name for (name, *_), _ in state.places if name.startswith(WRITES) or not writing})
-            module = chance.choice(modules)
-            place, times = chance.choice([each for each in state.places if each[0][0] == module])
-            return {"moment": {"place": place, "nth": int(times ** chance.random())}}
+            places = [each for each in state.places if each[0][0].startswith(WRITES) or not writing]
+            return {"moment": moments.choose_place(places, chance)}
         if kind in ("bytes", "full"):
             return {"moment": {"bytes": chance.randint(1, chance.choice(state.sizes)), "as_error": kind == "full"}}
         if kind == "engine":

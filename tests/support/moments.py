@@ -12,25 +12,29 @@ A place is a line of our code, or of the modules with which it makes and moves f
 import json
 import os
 import pathlib
+import random
 import resource
 import shutil
 import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-OURS = tuple(str(ROOT / part) + os.sep for part in ("spo_data", "cli", "pipelines"))
+OURS = tuple(str(ROOT / part) + os.sep for part in ("spo_data", "cli", "pipelines", "training"))
 OTHERS = tuple(str(module.__file__) for module in (pathlib, shutil, tempfile))
 
 Place = tuple[str, int, str]
 
 
-def arm(moment: Mapping[str, Any]) -> None:
-    """Die at the moment, which counts from the lock on the run's folder: before it, nothing is written."""
+def arm(moment: Mapping[str, Any], begin: str | None = "folder_lock") -> None:
+    """Die at the moment; places count from the first call of a function, if one is named.
+
+    That is the lock on the run's folder: before it, nothing is written.
+    """
     if "bytes" in moment:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (moment["bytes"], moment["bytes"]))
@@ -38,7 +42,7 @@ def arm(moment: Mapping[str, Any]) -> None:
     elif "record" in moment:
         passed: Counter[Place] = Counter()
         _note_exit(lambda: _write(moment["record"], passed))
-        _watch(lambda place: passed.update((place,)))
+        _watch(lambda place: passed.update((place,)), begin)
     elif "place" in moment:
         wanted, left = tuple(moment["place"]), moment["nth"]
 
@@ -49,7 +53,43 @@ def arm(moment: Mapping[str, Any]) -> None:
                 if left == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-        _watch(count)
+        _watch(count, begin)
+
+
+def call_in_fork(moment: Mapping[str, Any], function: Callable[..., object], *arguments: Any, **named: Any) -> int:
+    """Call a function in a fork of this process that dies at the moment; returns its exit status, as `Popen` does.
+
+    The moment may come too late: the status is 0 then, or 1 if the function raised.
+    """
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            arm(moment, begin=None)
+            function(*arguments, **named)
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def passed_places(function: Callable[..., object], *arguments: Any, **named: Any) -> list[tuple[Place, int]]:
+    """The places that a function passes, and how often; it is called in a fork of this process."""
+    with tempfile.NamedTemporaryFile() as file:
+        assert call_in_fork({"record": file.name}, function, *arguments, **named) == 0
+        return read_places(file.name)
+
+
+def read_places(path: str | Path) -> list[tuple[Place, int]]:
+    """The places that `record` wrote, and how often each was passed."""
+    return [((name, line, event), times) for name, line, event, times in json.loads(Path(path).read_text())]
+
+
+def choose_place(places: Sequence[tuple[Place, int]], chance: random.Random) -> dict[str, Any]:
+    """A moment: a module, then a place in it, then how often it is passed before, few times more often than many."""
+    module = chance.choice(sorted({name for (name, *_), _ in places}))
+    place, times = chance.choice([each for each in places if each[0][0] == module])
+    return {"place": place, "nth": int(times ** chance.random())}
 
 
 def note_commits(path: str) -> None:
@@ -77,17 +117,17 @@ def use_temporary_folder(path: str) -> None:
     os.environ["TMPDIR"] = tempfile.tempdir = path
 
 
-def _watch(passed: Callable[[Place], None]) -> None:
+def _watch(passed: Callable[[Place], None], begin: str | None) -> None:
     """Call `passed` for each call that a watched line makes, before and after it, in this thread."""
     names: dict[Any, str | None] = {}
-    locked = False
+    has_begun = begin is None
 
     def note(frame: Any, event: str, _argument: Any) -> None:
-        nonlocal locked
-        if not locked:
-            if frame.f_code.co_name != "folder_lock":
+        nonlocal has_begun
+        if not has_begun:
+            if frame.f_code.co_name != begin:
                 return
-            locked = True
+            has_begun = True
         if event in ("call", "return"):
             frame = frame.f_back
             if frame is None:
