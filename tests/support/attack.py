@@ -38,16 +38,14 @@ KINDS = {"place": 12, "bytes": 5, "job": 2, "all": 2, "term": 2, "graders": 1, "
 """How a call is disturbed, each with its share. It is killed at a place, within a write, from outside alone or with its
 grading processes, or by SIGKILL soon after SIGTERM. Or it goes on after its grading processes were killed, the engine
 has died, or a write has failed for want of space."""
-WRITES = (
-    "spo_data/run/",
-    "spo_data/files",
-    "spo_data/sqlite",
-    "spo_data/card/",
-    "pipelines/",
-    "pathlib.py",
-    "shutil.py",
+CORE = (
+    *("spo_data/run/journal.py", "spo_data/run/parquet_tables.py", "spo_data/sqlite.py", "spo_data/files.py"),
+    *("pipelines/spo_pipelines/estimate.py", "pipelines/spo_pipelines/results.py", "pathlib.py", "shutil.py"),
 )
+"""The modules that write: most of the places are theirs."""
 ORPHAN_SECONDS = 10.0
+PRINTED = 4096
+"""More bytes than a call prints."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +156,7 @@ class _Round:
         self.kept: Snapshot = ({}, {})
         self.started: dict[int, psutil.Process] = {}
         self.failed = False
-        """Whether a call has failed and written tables of what it had."""
+        """Whether a call has ended early, and may have written tables of what it had."""
 
     def play(self, kills: int) -> None:
         """Make at most `kills` kills, about two a step."""
@@ -183,13 +181,16 @@ class _Round:
         _check_said(ended)
         if ended["status"] in KILLED:
             self.tally.kills[kind] += 1
+            self.failed |= kind == "term"  # SIGTERM lets the call write tables of what it has
         elif kind in ("graders", "engine", "full", "term") and ended["status"] != 0:
-            assert ended["status"] in (1, 143), ended
+            assert ended["status"] in (1, 143, -15), ended  # -15: before the command has a handler for SIGTERM
             self.tally.faults[kind] += 1
             self.failed = True
         else:
             self._check_end(number, ended)
             return True
+        if not self.failed:
+            self._check_tables_are_whole()
         if self.chance.random() < 0.3:  # not always: whoever opens a journal recovers it
             self._read_what_is_left(may_differ=self.failed)
         return False
@@ -198,11 +199,13 @@ class _Round:
         """What disturbs a call, at a moment that the twin's has."""
         state, chance = self.twin.states[number], self.chance
         if kind == "place":
-            writing = chance.random() < 0.7
-            places = [each for each in state.places if each[0][0].startswith(WRITES) or not writing]
+            anywhere = chance.random() < 0.3
+            places = [each for each in state.places if anywhere or each[0][0] in CORE]
             return {"moment": moments.choose_place(places, chance)}
-        if kind in ("bytes", "full"):
-            return {"moment": {"bytes": chance.randint(1, chance.choice(state.sizes)), "as_error": kind == "full"}}
+        if kind == "bytes":
+            return {"moment": {"bytes": chance.randint(1, chance.choice(state.sizes))}}
+        if kind == "full":  # what it prints shall still find room
+            return {"moment": {"bytes": chance.randint(PRINTED, max(state.sizes)), "as_error": True}}
         if kind == "engine":
             engine = self.twin.scenario.steps[number].job.get("engine", {})
             return {"engine": {**engine, "die_after": chance.randint(1, len(state.samples))}}
@@ -254,6 +257,15 @@ class _Round:
         assert manifest.model_dump(exclude=changing) == state.manifest.model_dump(exclude=changing)
         assert manifest.command.replace(str(self.run), "$RUN") == state.command
         assert 0 <= manifest.timings.sampled <= len(state.samples) or "interpreter" in step.job
+
+    def _check_tables_are_whole(self) -> None:
+        """Each table is absent or one that a step ends with: never half a table, nor files of two."""
+        for folder in ("values/", "samples/"):
+            found = {folder + path.name: path.read_bytes() for path in self.run.glob(f"{folder}*")}
+            whole = [
+                {n: data for n, data in state.tables.items() if n.startswith(folder)} for state in self.twin.states
+            ]
+            assert found in ({}, *whole), f"half of {folder}"
 
     def _read_what_is_left(self, *, may_differ: bool) -> None:
         """A killed run can be read, and its values are those that a step with its grader and n ends with, or said to be

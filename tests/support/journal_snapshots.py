@@ -44,6 +44,8 @@ def read_snapshot(run: Path) -> Snapshot:
                 keys=3,
             )
             assert {key[1:] for key in verdicts} <= samples.keys(), "a verdict on no sample"
+            ((committed,),) = database.execute("SELECT coalesce(sum(samples), 0) FROM commits")
+            assert committed >= len(samples), "samples that no commit counts"
             return samples, verdicts
 
 
