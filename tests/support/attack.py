@@ -10,10 +10,8 @@ The note at an error lists the calls with their moments.
 """
 
 import json
-import os
 import random
 import shutil
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,6 +28,7 @@ from spo_data.run.manifest import Manifest, read_manifest
 from spo_data.run.summary import summarize
 from support import moments, scripted
 from support.journal_snapshots import Snapshot, read_snapshot
+from support.orphans import session_pids, wait_for_end
 
 COMMIT_SAMPLES = 5
 KILLED = (-9, -25)
@@ -43,7 +42,6 @@ CORE = (
     *("pipelines/spo_pipelines/estimate.py", "pipelines/spo_pipelines/results.py", "pathlib.py", "shutil.py"),
 )
 """The modules that write: most of the places are theirs."""
-ORPHAN_SECONDS = 10.0
 PRINTED = 4096
 """More bytes than a call prints."""
 
@@ -172,7 +170,7 @@ class _Round:
             if not has_ended:
                 self._check_end(number, self._call(number, {}))
         self.tally.samples += len(self.kept[0])
-        _wait_for_end(self.started)
+        wait_for_end(self.started)
 
     def _disturb(self, number: int) -> bool:
         """Make a call that is to be killed, or to fail; returns whether it ended as if undisturbed."""
@@ -288,7 +286,7 @@ class _Round:
 
     def _note_processes(self, session: int) -> None:
         marks = (int(mark.name) for mark in (self.place / "temporary").glob("spo-data-graders-*/*"))
-        for pid in {*marks, *_in_session(session)}:
+        for pid in {*marks, *session_pids(session)}:
             try:
                 self.started[pid] = psutil.Process(pid)
             except psutil.NoSuchProcess:
@@ -311,30 +309,3 @@ def _call(step: Step, data: Path, run: Path, place: Path, **job: Any) -> dict[st
 def _check_said(ended: Mapping[str, Any]) -> None:
     for name in ("stdout", "stderr"):
         assert "Traceback" not in ended[name], ended[name]
-
-
-def _in_session(session: int) -> list[int]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if os.getsid(process.pid) == session:
-                found.append(process.pid)
-        except OSError:
-            continue
-    return found
-
-
-def _wait_for_end(processes: Mapping[int, psutil.Process]) -> None:
-    """Wait until the processes of killed calls have ended; nothing else tells them to."""
-    deadline = time.monotonic() + ORPHAN_SECONDS
-    for process in processes.values():
-        while _runs(process):
-            assert time.monotonic() < deadline, f"{process} still runs"
-            time.sleep(0.02)
-
-
-def _runs(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
