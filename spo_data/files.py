@@ -8,6 +8,7 @@ with appears_whole(out) as fresh:
     fresh.write_text("...")
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,24 +17,49 @@ from pathlib import Path
 
 from spo_data.errors import SpoError, UserError, first_line, reason
 
+LOCK_SECONDS = 2.0
+"""How long a lock may be held before it is another writer's.
+
+A process that is killed while it starts another leaves its lock to the new one for a moment, until that has loaded its
+program.
+"""
+
 
 @contextmanager
-def folder_lock(out: Path, command: str) -> Iterator[None]:
-    """Lock a folder for writing, made if it is absent; raises UserError if another process of `command` holds it."""
+def folder_lock(out: Path, command: str, seconds: float | None = None) -> Iterator[None]:
+    """Lock a folder for writing, made if it is absent; raises UserError if another process of `command` holds it.
+
+    A lock that is held is tried again for `seconds` (default: LOCK_SECONDS).
+    """
     from filelock import FileLock, Timeout
 
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".lock", timeout=0)
+        lock = FileLock(out / ".lock", timeout=LOCK_SECONDS if seconds is None else seconds)
         lock.acquire()
     except Timeout as error:
-        raise UserError(f"another {command} is writing to {out}: wait for it to finish, or stop it") from error
+        holders = _find_holders(out / ".lock")
+        who = f" (process {', '.join(map(str, holders))})" if holders else ""
+        raise UserError(f"another {command} is writing to {out}{who}: wait for it to finish, or stop it") from error
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {reason(error)}") from error
     try:
         yield
     finally:
         lock.release()
+
+
+def _find_holders(lock: Path) -> list[int]:
+    """The other processes that have a lock file open, as far as this user may see them."""
+    import psutil
+
+    name = str(lock.resolve())
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid != os.getpid() and any(file.path == name for file in process.open_files()):
+                found.append(process.pid)
+    return found
 
 
 def write_whole(path: Path, text: str) -> None:

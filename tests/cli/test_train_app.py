@@ -550,6 +550,7 @@ def test_a_folder_that_is_something_else_is_refused(
     )
     child("")
     (tmp_path / "busy").mkdir()
+    monkeypatch.setattr("spo_data.files.LOCK_SECONDS", 0)
     with FileLock(tmp_path / "busy" / ".lock"):
         assert "another spo-train is writing to" in refusal(call(monkeypatch, *given, tmp_path / "busy"))
 

@@ -470,13 +470,13 @@ def test_a_second_writer_is_refused_in_one_line_and_the_first_goes_on(dataset: P
         if number == 3:
             argv = ["estimate", "--model", scripted.MODEL, "--dataset", str(dataset), "--out", str(run), "--n", "4"]
             argv += ["--max-tokens", "64", "--verifier", "exact", "--grader-workers", "1"]
-            refused.append(scripted.server().run({"argv": argv}))
+            refused.append(scripted.server().run({"argv": argv, "lock_seconds": 0}))
 
     outcome = estimate(options(dataset, run), Script(hook=second))
     assert outcome.summary.complete
     (other,) = refused
     assert other["status"] == 2
-    refusal = f"error: another spo-data is writing to {run}: wait for it to finish, or stop it"
+    refusal = f"error: another spo-data is writing to {run} (process {os.getpid()}): wait for it to finish, or stop it"
     assert other["stderr"].splitlines()[-1] == refusal
     assert "Traceback" not in other["stderr"]
     assert other["submitted"] == []

@@ -516,7 +516,8 @@ def test_an_option_that_is_there_twice_is_set_where_it_counts() -> None:
 # Refusals.
 
 
-def test_a_run_that_another_process_writes_is_refused(run: Path) -> None:
+def test_a_run_that_another_process_writes_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spo_data.files.LOCK_SECONDS", 0)
     before = state_of(run)
     with FileLock(run / ".lock"), pytest.raises(UserError, match="another spo-data is writing to"):
         regrade(run, "dapo")

@@ -467,6 +467,7 @@ def _note_submitted(script: Script, place: Path, _number: int) -> None:
 
 
 def _prepare(job: Mapping[str, Any], script: Script) -> None:
+    import spo_data.files
     import spo_data.run.journal
     import spo_pipelines.estimate as module
 
@@ -477,6 +478,7 @@ def _prepare(job: Mapping[str, Any], script: Script) -> None:
         multiprocessing.forkserver._forkserver.ensure_running = lambda: None  # it is our parent's child, and it runs
         spo_data.grading.workers.processes.multiprocessing = SimpleNamespace(get_context=_forking)
     spo_data.run.journal.COMMIT_SAMPLES = job.get("commit_samples", spo_data.run.journal.COMMIT_SAMPLES)
+    spo_data.files.LOCK_SECONDS = job.get("lock_seconds", spo_data.files.LOCK_SECONDS)
     if job.get("grader_fails"):
         _fail_grading(int(job["grader_fails"]))
     if job.get("kill"):
