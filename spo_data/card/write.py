@@ -119,7 +119,9 @@ def _render_body(manifest: Manifest, summary: Summary, name: str, with_samples: 
         dataset_link=_link_dataset(manifest.dataset),
         mean="none" if summary.value_mean is None else f"{summary.value_mean:.4f}",
         bounds="none" if summary.value_low is None else f"{summary.value_low:.4f} to {summary.value_high:.4f}",
-        device_hours={device: f"{seconds / 3600:,.2f}" for device, seconds in manifest.timings.device_seconds.items()},
+        device_hours=[
+            f"{seconds / 3600:,.2f} {device} hours" for device, seconds in manifest.timings.device_seconds.items()
+        ],
     )
 
 

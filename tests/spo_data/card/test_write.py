@@ -99,6 +99,32 @@ def test_the_header_has_what_the_hub_searches_by_and_the_whole_provenance(tmp_pa
     assert Provenance.model_validate(header["spo"]) == manifest.provenance
 
 
+@pytest.mark.parametrize(
+    ("sampled", "seconds", "said"),
+    [
+        (2, {"A": 1800}, "0.50 A hours, in which 2 samples were drawn |"),
+        (
+            *(20, {"A": 1800}),
+            "0.50 A hours, in which 20 samples were drawn; 2 are kept, since samples that the interpreter broke off are"
+            " drawn again |",
+        ),
+        (
+            *(1, {"A": 1800}),
+            "0.50 A hours, in which 1 samples were drawn; 2 are kept, some of them from calls whose time was not"
+            " recorded |",
+        ),
+        (2, {"A": 1800, "B": 3600}, "0.50 A hours and 1.00 B hours, in which 2 samples were drawn |"),
+    ],
+)
+def test_the_sampling_time_is_that_of_the_samples_it_names(
+    tmp_path: Path, sampled: int, seconds: dict[str, float], said: str
+) -> None:
+    """It was "for 20 of 12 samples" if broken-off samples had been drawn again, and each device took all of them."""
+    timings = Timings(sampling_seconds=900, sampled=sampled, sampled_tokens=2, device_seconds=seconds)
+    assert f"| sampling time | {said}\n" in card_of(tmp_path, BOTH, manifest_of(timings=timings)).body
+    assert card_of(tmp_path, BOTH, manifest_of(timings=timings)).body.count("sampling time") == 1
+
+
 def test_a_local_dataset_is_no_source_on_the_hub(tmp_path: Path) -> None:
     assert "source_datasets" not in header_of(merge_card(card_of(tmp_path, BOTH), None))
 
@@ -123,7 +149,7 @@ def test_a_local_dataset_is_no_source_on_the_hub(tmp_path: Path) -> None:
         "| not valid | 0 of 2 samples |",
         "run seed 0",
         "| tokens | 2 in all responses, 1.0 per response |",
-        "| sampling time | 0.50 NVIDIA H100 hours, for 2 of 2 samples |",
+        "| sampling time | 0.50 NVIDIA H100 hours, in which 2 samples were drawn |",
         "standard error of one value is up to 0.35",
     ],
 )
