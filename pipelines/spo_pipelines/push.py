@@ -25,7 +25,7 @@ from spo_data.hub.snapshot import README, Snapshot
 from spo_data.hub.table_files import find_outside
 from spo_data.provenance import GRADED_MARK
 from spo_data.run.existing import read_run
-from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest
+from spo_data.run.manifest import MANIFEST, Manifest
 from spo_data.run.summary import Summary, summarize
 from spo_pipelines.overlap import OwnPrompts, read_own_prompts
 from spo_pipelines.published import OWNED, Published, describe_policy, find_published, name_first, readme_of
@@ -108,8 +108,8 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
         here = read_card(options.run)
         _refuse_foreign_files(here)
         folders = ("values", "samples")[: 1 + options.samples]
-        tables = [path for folder in folders for path in sorted((options.run / folder).glob("*.parquet"))]
-        files = {path.relative_to(options.run).as_posix(): path for path in tables}
+        tables = (path for folder in folders for path in sorted((options.run / folder).glob("*.parquet")))
+        files = {name: path for path in tables if OWNED.fullmatch(name := path.relative_to(options.run).as_posix())}
         files |= {name: options.run / name for name in (HISTOGRAM, MANIFEST)}
         target = Target(
             options.repo_id,
@@ -240,14 +240,8 @@ def _refuse_foreign_files(readme: Readme) -> None:
 
 
 def _refuse_unfit(options: PushOptions, manifest: Manifest, summary: Summary) -> None:
-    """Raise UserError if the journal lost samples or holds no value, or if samples are missing and must not be."""
+    """Raise UserError if the journal holds no value, or if samples are missing and must not be."""
     run = options.run
-    counted = 0 if manifest.counts is None else manifest.counts.samples
-    if summary.drawn < counted:
-        raise UserError(
-            f"{run / JOURNAL} holds {summary.drawn:,} samples, {run / MANIFEST} counts {counted:,}: the journal is"
-            f" truncated or another run's (a copy needs {JOURNAL}-wal beside it)"
-        )
     again = f"`{manifest.command}` continues it" if manifest.command else "the run's own command continues it"
     if summary.value_mean is None:
         raise UserError(f"{run} holds no value: there is nothing to publish; {again}")

@@ -4,16 +4,19 @@ The same journal gives the same bytes: rows in prompt order, fixed row groups, z
 chunking and the page index make re-uploads small and remote filters cheap.
 
 Each table is written into a folder beside its place and swapped in by rename, so a reader never meets half a table or
-files of two versions. A kill between the two renames leaves the table absent, and the next call writes it again.
+files of two versions. A kill between the two renames leaves the table absent, and the next call writes it again. Files
+that a user has put into a table's folder stay there.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spo_data.errors import SpoError
 from spo_data.grading.suspects import settle_truncated
 from spo_data.provenance import Completeness, Provenance
 from spo_data.run.journal import Journal
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SAMPLES_PER_FILE = 100_000
+OWN_FILE = re.compile(r"train-\d{5}-of-\d{5}\.parquet")
+"""The names of a table's files; others in its folder are a user's."""
 
 
 def write_tables(journal: Journal, run: Path, provenance: Provenance, completeness: Completeness) -> None:
@@ -111,10 +116,14 @@ def _make_sample_row(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _swap_in(folder: Path, schema: "pa.Schema", rows: Iterable[dict[str, Any]], n_files: int) -> None:
+def _swap_in(table: Path, schema: "pa.Schema", rows: Iterable[dict[str, Any]], n_files: int) -> None:
+    folder = table.resolve()  # a user may have moved it to another disk
+    if folder.exists() and not folder.is_dir():
+        raise SpoError(f"{table} is not a folder: move it elsewhere, a table is written there")
     fresh, stale = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
-    for leftover in (fresh, stale):
-        shutil.rmtree(leftover, ignore_errors=True)
+    if stale.exists():  # an earlier call was killed
+        _take_back(stale, folder)
+    shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     rows = iter(rows)
     for number in range(n_files):
@@ -123,6 +132,15 @@ def _swap_in(folder: Path, schema: "pa.Schema", rows: Iterable[dict[str, Any]], 
     if folder.exists():
         folder.rename(stale)
     fresh.rename(folder)
+    _take_back(stale, folder)
+
+
+def _take_back(stale: Path, folder: Path) -> None:
+    """Move what is not ours from a replaced table into its folder, and delete the rest."""
+    folder.mkdir(exist_ok=True)
+    for path in stale.iterdir() if stale.is_dir() else ():
+        if not OWN_FILE.fullmatch(path.name):
+            path.rename(folder / path.name)
     shutil.rmtree(stale, ignore_errors=True)
 
 

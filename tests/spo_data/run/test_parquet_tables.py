@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from spo_data.card.write import make_card, write_card
+from spo_data.errors import SpoError
 from spo_data.grading.verdict import Verdict
 from spo_data.prompts.identity import Message, Prompt
 from spo_data.provenance import Completeness
@@ -250,6 +251,56 @@ def test_leftovers_of_a_killed_write_are_cleaned(tmp_path: Path) -> None:
     shutil.rmtree(run / "gone")
     assert hashes(run) == before
     assert [path.name for path in run.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_files_of_a_user_stay_in_the_folders_of_the_tables(tmp_path: Path) -> None:
+    """They were deleted without a word, with the tables that were replaced."""
+    run = make_run(tmp_path / "run", make_samples())
+    before = hashes(run)
+    (run / "values" / "notes.txt").write_text("mine")
+    (run / "samples" / "plots").mkdir()
+    (run / "samples" / "plots" / "a.png").write_bytes(b"mine")
+    for _ in range(2):
+        rewrite(run)
+    assert hashes(run) == before
+    assert (run / "values" / "notes.txt").read_text() == "mine"
+    assert [path.name for path in (run / "samples" / "plots").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("is_swapped", [False, True])
+def test_the_files_of_a_user_stay_if_a_call_is_killed_while_it_swaps_a_table(tmp_path: Path, is_swapped: bool) -> None:
+    run = make_run(tmp_path / "run", make_samples())
+    before = hashes(run)
+    (run / "values").rename(run / ".values.old")
+    (run / ".values.old" / "notes.txt").write_text("mine")
+    if is_swapped:
+        shutil.copytree(run / ".values.old", run / "values", ignore=shutil.ignore_patterns("notes.txt"))
+    rewrite(run)
+    assert hashes(run) == before
+    assert sorted(path.name for path in (run / "values").iterdir()) == ["notes.txt", "train-00000-of-00001.parquet"]
+    assert not (run / ".values.old").exists()
+
+
+def test_a_table_that_was_moved_to_another_disk_is_written_there(tmp_path: Path) -> None:
+    """The link was renamed and could not be deleted, so the second call after it failed."""
+    run = make_run(tmp_path / "run", make_samples())
+    before = hashes(run)
+    (tmp_path / "disk").mkdir()
+    (run / "samples").rename(tmp_path / "disk" / "samples")
+    (run / "samples").symlink_to(tmp_path / "disk" / "samples")
+    for _ in range(2):
+        rewrite(run)
+    assert hashes(run) == before
+    assert (run / "samples").is_symlink()
+
+
+def test_a_file_in_a_table_s_place_is_left_alone(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", make_samples())
+    shutil.rmtree(run / "samples")
+    (run / "samples").write_text("mine")
+    with pytest.raises(SpoError, match="samples is not a folder: move it elsewhere"):
+        rewrite(run)
+    assert (run / "samples").read_text() == "mine"
 
 
 def test_every_file_says_what_its_numbers_belong_to(tmp_path: Path) -> None:
