@@ -37,7 +37,7 @@ from spo_data.sqlite import sqlite_reason
 from spo_pipelines.graders import Graders, grade_stored, open_pool
 from spo_pipelines.prompt_source import read_prompts, resolve_grader
 from spo_pipelines.results import write_results
-from spo_pipelines.resume import ResumePoint, find_checked_golds, find_resume_point
+from spo_pipelines.resume import ResumePoint, find_checked_golds, find_resume_point, refuse_lost_journal
 from spo_pipelines.sampling_plan import EstimateOptions, SamplingPlan, plan_sampling
 from spo_pipelines.signals import Stopping, stop_on_signals
 from spo_pipelines.stream import Progress, stream
@@ -101,6 +101,9 @@ async def estimate(
     """
     out = options.out
     existing = find_run(out)
+    if existing is not None and existing.note is not None:
+        watcher.on_stage(f"note: {existing.note}")
+    refuse_lost_journal(options, existing)
     grading = options.grader
     truncated = grading.truncated or (existing.manifest.grader.truncated if existing else "zero")
     watcher.on_stage("reading prompts")
@@ -163,6 +166,7 @@ async def _run(
     try:
         manifest.write(out)
         with Journal(out / JOURNAL, manifest.grader) as journal:
+            journal.keep_manifest(manifest.text)
             journal.set_prompts(plan.prompt_set.prompts, plan.prompt_set.dropped)
             # As stored: a sample that is added is graded by the same row as the earlier ones.
             prompts = {prompt.prompt_id: prompt for prompt in journal.prompts()}

@@ -33,7 +33,7 @@ from spo_pipelines.command_line import set_option
 from spo_pipelines.graders import Graders, grade_stored, open_pool
 from spo_pipelines.prompt_checks import check_golds
 from spo_pipelines.prompt_source import resolve_grader
-from spo_pipelines.results import write_results
+from spo_pipelines.results import write_manifest, write_results
 
 CHANGES = 10
 """How many of the largest changes are listed."""
@@ -133,11 +133,13 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     second = None if also is None or also == new.verifier else resolve_grader(also, "--also", truncated)
     others = () if second is None else (second,)
     with folder_lock(run, "spo-data"):
-        manifest = read_run(run).manifest  # again: another call may have ended since
+        existing = read_run(run)  # again: another call may have ended since
+        manifest = existing.manifest
         async with open_pool(options.grader, (new, *others), lambda: _ADVICE) as pool:
             graders = Graders(pool, new, others, bool(manifest.policy.opens_thinking))
             try:
                 with Journal(run / JOURNAL, manifest.grader) as journal:
+                    existing.check(journal)
                     counts = await _grade(journal, graders, options, listen)
                     return _switch(journal, manifest, new, second, counts, run)
             except sqlite3.Error as error:
@@ -202,8 +204,8 @@ def _switch(
             "packages": manifest.packages | packages,
         }
     )
-    switched.write(run)
     with Journal(run / JOURNAL, new) as journal:
+        write_manifest(journal, switched, run)
         summary = write_results(journal, switched, run)
     differences = {prompt_id: after[prompt_id] - before[prompt_id] for prompt_id in before.keys() & after.keys()}
     ranked = sorted(differences, key=lambda prompt_id: (-abs(differences[prompt_id]), prompt_id))

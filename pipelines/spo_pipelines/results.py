@@ -17,7 +17,14 @@ def write_results(journal: Journal, manifest: Manifest, out: Path) -> Summary:
     """
     summary = summarize(journal, manifest)
     write_tables(journal, out, manifest.provenance, summary.completeness)
-    manifest.model_copy(update={"counts": summary.counts()}).write(out)
+    write_manifest(journal, manifest.model_copy(update={"counts": summary.counts()}), out)
     write_histogram_png(summary.histogram, out / HISTOGRAM)
     write_card(out, make_card(journal, manifest, summary))
     return summary
+
+
+def write_manifest(journal: Journal, manifest: Manifest, out: Path) -> None:
+    """Write `run.json`, then its copy in the journal, unless that is open for reading."""
+    manifest.write(out)
+    if not journal.read_only:
+        journal.keep_manifest(manifest.text)

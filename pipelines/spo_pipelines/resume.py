@@ -19,10 +19,11 @@ from spo_data.prompts.identity import Prompt
 from spo_data.provenance import GraderRecord, grader_differs
 from spo_data.run.existing import ExistingRun
 from spo_data.run.journal import Journal
+from spo_data.run.losses import describe_lost_journal, has_lost_journal
 from spo_data.run.manifest import Manifest, policy_differences
 from spo_data.text import excerpt
 from spo_pipelines.command_line import set_option
-from spo_pipelines.sampling_plan import SamplingPlan
+from spo_pipelines.sampling_plan import EstimateOptions, SamplingPlan
 
 _GRADER_FIELDS = {"verifier", "version", "truncated"}
 
@@ -43,6 +44,7 @@ class ResumePoint:
 
 def find_resume_point(plan: SamplingPlan, run: ExistingRun | None) -> ResumePoint:
     """Return what the plan continues of the run in its folder; raises UserError if the run differs from the plan."""
+    refuse_lost_journal(plan.options, run)
     if run is None or not run.has_journal:
         return ResumePoint()
     out, old = run.folder, run.manifest
@@ -64,6 +66,12 @@ def find_resume_point(plan: SamplingPlan, run: ExistingRun | None) -> ResumePoin
         commands = _suggest_commands(plan, _with_own_rows(old, plan.manifest))
         raise UserError(f"{out} was made from other rows: {difference}\n{commands}")
     return ResumePoint(old, done)
+
+
+def refuse_lost_journal(options: EstimateOptions, run: ExistingRun | None) -> None:
+    """Raise UserError if the folder holds what was sampled, but no journal: a call would replace it by its own."""
+    if run is not None and has_lost_journal(run.folder, run.manifest):
+        raise UserError(f"{describe_lost_journal(run.folder, run.manifest)}\n{_suggest_another(options)}")
 
 
 def find_checked_golds(run: ExistingRun | None, grader: GraderRecord) -> frozenset[tuple[str, str]]:
@@ -131,12 +139,17 @@ def _suggest_commands(plan: SamplingPlan, old: Manifest, differing: Collection[s
             lines.append(f"  to continue that run:   {old.command}")
         elif set(differing) != {"version"}:  # else the last line is the same
             lines.append(f"  to continue that run:   {_regrade_command(out, old.grader, old)} && {old.command}")
-    other = next(path for number in range(2, 10_000) if not (path := out.with_name(f"{out.name}-{number}")).exists())
-    another = [word for word in set_option(plan.options.command, "--out", str(other)) if word != "--dry-run"]
-    lines.append(f"  to start another:       {shlex.join(another)}")
+    lines.append(_suggest_another(plan.options))
     if differing and set(differing) <= _GRADER_FIELDS:
         lines.append(f"  to grade that run again:  {_regrade_command(out, plan.manifest.grader, old)}")
     return "\n".join(lines)
+
+
+def _suggest_another(options: EstimateOptions) -> str:
+    out = options.out
+    other = next(path for number in range(2, 10_000) if not (path := out.with_name(f"{out.name}-{number}")).exists())
+    another = [word for word in set_option(options.command, "--out", str(other)) if word != "--dry-run"]
+    return f"  to start another:       {shlex.join(another)}"
 
 
 def _regrade_command(run: Path, grader: GraderRecord, old: Manifest) -> str:

@@ -26,7 +26,9 @@ from spo_data.formats.readers.sources import DATA_SUFFIXES
 from spo_data.hub.download import reach_dataset
 from spo_data.hub.ids import may_be_id
 from spo_data.provenance import Completeness, Provenance, grader_differs
-from spo_data.run.manifest import Manifest, read_manifest
+from spo_data.run.existing import find_manifest
+from spo_data.run.manifest import Manifest
+from spo_data.run.parquet_tables import OWN_FILE
 from spo_data.values.parquet import open_parquet
 from spo_data.values.schema import BATCH, TABLE_FILES, read_completeness, read_provenance, values_schema
 from spo_data.values.scores import make_table_of_scores
@@ -95,6 +97,12 @@ def _choose_table_files(names: Sequence[str], source: str) -> list[str]:
     return []
 
 
+def _choose_own_files(names: Iterable[str]) -> list[str]:
+    """The files of a run's table; others beside them are a user's."""
+    there = _match_names(names, TABLE_FILES)
+    return [name for name in there if OWN_FILE.fullmatch(name.rpartition("/")[2])] or there
+
+
 def _match_names(names: Iterable[str], pattern: str) -> list[str]:
     import fnmatch
 
@@ -102,17 +110,17 @@ def _match_names(names: Iterable[str], pattern: str) -> list[str]:
 
 
 def _read_folder(folder: Path, name: str) -> ValueTable:
-    manifest = read_manifest(folder)
+    run = find_manifest(folder)
+    manifest = None if run is None else run.manifest
     files = sorted(path.relative_to(folder).as_posix() for path in (*folder.glob("*"), *folder.glob("*/*")))
-    paths = [
-        folder / file for file in (_match_names(files, TABLE_FILES) if manifest else _choose_table_files(files, name))
-    ]
+    chosen = _choose_own_files(files) if manifest else _choose_table_files(files, name)
+    paths = [folder / file for file in chosen]
     if manifest is not None and not paths:
         raise UserError(f"{name} has no table of values yet: the run's own command writes it ({manifest.command})")
     if not paths:
         raise UserError(f"{name} has no {TABLE_FILES}: it is neither a run folder nor a dataset of values")
     table = _read_files(paths, name, manifest)
-    if manifest is None:
+    if run is None or manifest is None:
         return table
     if table.provenance is not None and grader_differs(table.provenance.grader, manifest.grader):
         raise UserError(
@@ -124,6 +132,7 @@ def _read_folder(folder: Path, name: str) -> ValueTable:
         table,
         provenance=table.provenance or manifest.provenance,
         command=manifest.command,
+        note=run.note,
         is_outdated=manifest.counts is None,  # a call removes the counts when it begins, and writes them last
     )
 

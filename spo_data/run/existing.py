@@ -1,20 +1,30 @@
 """An existing run: its folder and its manifest, read once.
 
-run = read_run(Path("runs/demo"))       # raises UserError if the folder is not a run
-run = find_run(Path("runs/new"))        # None if the folder is free for a new run
-with run.open_journal() as journal:
-    journal.done()
+    run = read_run(Path("runs/demo"))       # raises UserError if the folder is not a run
+    run = find_run(Path("runs/new"))        # None if the folder is free for a new run
+    with run.open_journal() as journal:
+        journal.done()
+
+If `run.json` is lost or cannot be read, the journal's copy takes its place (`run.note` says so). A journal that is
+lost, or holds less than the folder says, is never taken for the run: see `spo_data.run.losses`.
 """
 
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spo_data.errors import UserError, reason
+from spo_data.files import folder_lock
 from spo_data.run.journal import Journal, open_journal
-from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest, read_manifest
+from spo_data.run.losses import describe_lost_journal, has_lost_journal, refuse_losses
+from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest, UnreadableManifestError, parse_manifest, read_manifest
+from spo_data.sqlite import clear_sqlite_errors
+
+UNREADABLE = f"{MANIFEST}.unreadable"
+"""Where a manifest that cannot be read is kept when the journal's copy takes its place."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,8 @@ class ExistingRun:
 
     folder: Path
     manifest: Manifest
+    note: str | None = None
+    """What was done because the manifest was lost, for the user."""
 
     @property
     def journal_path(self) -> Path:
@@ -36,17 +48,29 @@ class ExistingRun:
 
     @contextmanager
     def open_journal(self) -> Iterator[Journal]:
-        """Open the journal for reading, with the verdicts of the manifest's grader; raises SpoError if unreadable."""
+        """Open the journal for reading, with the verdicts of the manifest's grader.
+
+        Raises SpoError if it is unreadable, UserError if it is not the manifest's, or holds less than the folder says.
+        """
         with open_journal(self.journal_path, self.manifest.grader) as journal:
+            self.check(journal)
             yield journal
+
+    def check(self, journal: Journal) -> None:
+        """Raise UserError if the journal is not the manifest's, or holds less than the folder says."""
+        refuse_losses(self.folder, self.manifest, journal)
 
 
 def read_run(folder: Path) -> ExistingRun:
     """Read a run; raises UserError if the folder has no journal, or no manifest that we can read."""
-    manifest = read_manifest(folder)
-    run = None if manifest is None else ExistingRun(folder, manifest)
-    if run is None or not run.has_journal:
+    run = find_manifest(folder)
+    if run is None:
+        _refuse_without_manifest(folder)
         raise UserError(f"{folder} is not a run folder: `spo-data estimate … --out {folder}` makes one")
+    if has_lost_journal(folder, run.manifest):
+        raise UserError(describe_lost_journal(folder, run.manifest))
+    if not run.has_journal:
+        raise UserError(f"{folder} has no sample yet: `{run.manifest.command}` draws them")
     return run
 
 
@@ -61,9 +85,69 @@ def find_run(out: Path) -> ExistingRun | None:
         return None
     except OSError as error:
         raise UserError(f"--out {out} cannot be used: {reason(error)}") from error
-    manifest = read_manifest(out)
-    if manifest is not None:
-        return ExistingRun(out, manifest)
+    run = find_manifest(out)
+    if run is not None:
+        return run
+    _refuse_without_manifest(out)
     if names - {".lock", f".{MANIFEST}.new"}:
         raise UserError(f"--out {out} is neither a run nor empty: choose another folder")
     return None
+
+
+def find_manifest(folder: Path) -> ExistingRun | None:
+    """The run of a folder with a manifest, or with the journal's copy of one; None if it has neither.
+
+    The copy is written in the place of what is lost, unless the folder cannot be written, or a call is working on it.
+    Raises UserError if the manifest cannot be read and there is no copy.
+    """
+    found = _find_manifest(folder)
+    if found is None or found.note is None:
+        return found
+    path = folder / MANIFEST
+    try:
+        with folder_lock(folder, "spo-data", seconds=0):
+            found = _find_manifest(folder) or found  # again: another call may have ended since
+            if found.note is not None:
+                if path.exists():
+                    path.rename(folder / UNREADABLE)
+                found.manifest.write(folder)
+    except (UserError, OSError):
+        return replace(found, note=f"{found.note} is read in its place")
+    return found if found.note is None else replace(found, note=f"{found.note} is written in its place")
+
+
+def _find_manifest(folder: Path) -> ExistingRun | None:
+    """The run of a folder; with the beginning of a note if its manifest is the journal's copy."""
+    try:
+        manifest, lost = read_manifest(folder), "is lost"
+    except UnreadableManifestError as error:
+        if (copy := _read_copy(folder / JOURNAL)) is None:
+            raise
+        lost = f"cannot be read ({error.why}; it is kept as {UNREADABLE})"
+    else:
+        if manifest is not None:
+            return ExistingRun(folder, manifest)
+        if (copy := _read_copy(folder / JOURNAL)) is None:
+            return None
+    return ExistingRun(folder, copy, f"{folder / MANIFEST} {lost}: its copy in {JOURNAL}")
+
+
+def _read_copy(journal: Path) -> Manifest | None:
+    """The journal's copy of the manifest; None if there is no journal, or if only earlier versions wrote to it."""
+    if not journal.is_file():
+        return None
+    uri = f"{journal.absolute().as_uri()}?mode=rw"
+    with clear_sqlite_errors(journal, "read"), closing(sqlite3.connect(uri, uri=True)) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'manifest'").fetchone():
+            return None
+        row = db.execute("SELECT text FROM manifest").fetchone()
+    return None if row is None else parse_manifest(row[0], f"the manifest in {journal}")
+
+
+def _refuse_without_manifest(folder: Path) -> None:
+    """Raise UserError if a folder without manifest has a journal: one without a copy of the manifest."""
+    if (folder / JOURNAL).is_file():
+        raise UserError(
+            f"{folder} has {JOURNAL} but no {MANIFEST}, and this journal holds no copy of it: copy {MANIFEST} back from"
+            " where the run was made, or choose another folder"
+        )

@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path, PurePosixPath
 
 from spo_data.errors import UserError
-from spo_data.run.manifest import MANIFEST
+from spo_data.run.manifest import JOURNAL, MANIFEST
 
 RUNS = Path("runs")
 _GENERATED = "reasoning-gym:"
@@ -22,7 +22,7 @@ def default_folder(model: str, dataset: str) -> Path:
 
 def find_runs(folder: Path = RUNS) -> list[Path]:
     """Return the runs in a folder, the last changed first."""
-    found = (path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    found = {path.parent for name in (MANIFEST, JOURNAL) for path in folder.glob(f"*/{name}")}
     return sorted(found, key=lambda run: run.stat().st_mtime, reverse=True)
 
 

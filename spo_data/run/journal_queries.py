@@ -154,6 +154,18 @@ class JournalQueries:
             (self._grading(grader or self.grader),),
         )
 
+    def count_samples(self) -> tuple[int, int]:
+        """How many samples there are, and how many of them no interpreter failure ended: these are never deleted."""
+        ((total, whole),) = self.query(
+            "SELECT count(*), count(*) FILTER (WHERE finish_reason <> 'tool_error') FROM samples"
+        )
+        return total, whole
+
+    def read_manifest(self) -> str | None:
+        """The copy of `run.json`; None if only earlier versions have written to this journal."""
+        rows = self.query("SELECT text FROM manifest")
+        return str(rows[0][0]) if rows else None
+
     def response(self, prompt_id: str, sample_index: int) -> str:
         """A stored response."""
         ((response,),) = self.query(

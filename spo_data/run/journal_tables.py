@@ -1,7 +1,7 @@
 """The journal's tables, and the upgrade of a journal of an earlier schema.
 
 `samples` holds the engine's output, `verdicts` each grader's verdicts on it, `gradings` the graders, `commits` when
-samples were committed.
+samples were committed, `manifest` a copy of `run.json`.
 
 A sample's row holds its response, so counts over all samples are read from an index and never from the rows: in a run
 of millions, the rows are tens of gigabytes.
@@ -11,8 +11,8 @@ import sqlite3
 
 from spo_data.provenance import GraderRecord
 
-SCHEMA_VERSION = 4
-"""Version 2 added verdicts by grader, 3 `commits`, 4 `response_mask`."""
+SCHEMA_VERSION = 5
+"""Version 2 added verdicts by grader, 3 `commits`, 4 `response_mask`, 5 the copy of the manifest."""
 
 
 def make_schema(db: sqlite3.Connection, grader: GraderRecord, *, for_writing: bool) -> None:
@@ -33,6 +33,7 @@ def make_schema(db: sqlite3.Connection, grader: GraderRecord, *, for_writing: bo
             in_first_schema = db.execute("SELECT 1 FROM pragma_table_info('samples') WHERE name = 'verdict'").fetchone()
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
+            db.execute(_MANIFEST)
             if not db.execute("SELECT 1 FROM pragma_table_info('samples') WHERE name = 'response_mask'").fetchone():
                 db.execute("ALTER TABLE samples ADD COLUMN response_mask BLOB")
             if in_first_schema:
@@ -115,6 +116,9 @@ CREATE TABLE IF NOT EXISTS commits (
     response_tokens INTEGER NOT NULL
 );
 """
+
+# One row: what `run.json` held when it was last written.
+_MANIFEST = "CREATE TABLE IF NOT EXISTS manifest (number INTEGER PRIMARY KEY CHECK (number = 1), text TEXT NOT NULL)"
 
 # All columns that are read without the response. It is not part of the schema version: SQLite keeps it up to date.
 _INDEX = """

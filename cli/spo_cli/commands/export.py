@@ -50,6 +50,8 @@ def export(
             print_json(_as_dict(exported))
         else:
             _print(exported)
+        if exported.values.note:
+            tell(f"note: {exported.values.note}")
         if exported.values.gap:
             tell(f"note: {exported.values.gap}")
 

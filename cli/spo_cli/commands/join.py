@@ -56,6 +56,8 @@ def join(
             print_json(joined.as_dict())
         else:
             _print(joined)
+        if loaded.note:
+            tell(f"note: {loaded.note}")
         if loaded.gap:
             tell(f"note: {loaded.gap}")
         if joined.coverage < min_coverage:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.messages import tell
 from spo_cli.terminal.printing import print_json
 from spo_data.run.folders import RUNS, find_runs
 
@@ -47,7 +48,7 @@ def list_runs(
 
         if not folder.is_dir() and folder != RUNS:
             raise UserError(f"{folder} is not a folder")
-        listed = [*map(_read_run, find_runs(folder)), *_read_trainings(folder)]
+        listed = [*_read_runs(folder), *_read_trainings(folder)]
         if as_json:
             print_json([asdict(each) for each in listed])
         elif listed:
@@ -56,13 +57,24 @@ def list_runs(
             print(f"no run or training in {folder}")
 
 
+def _read_runs(folder: Path) -> "Iterable[Listed]":
+    """The runs in a folder; one that cannot be read is told of on stderr, and does not hide the others."""
+    from spo_data.errors import SpoError, first_line
+
+    for run in find_runs(folder):
+        try:
+            yield _read_run(run)
+        except SpoError as error:
+            tell(f"note: not listed: {first_line(error)}")
+
+
 def _read_run(run: Path) -> Listed:
-    from spo_data.run.existing import read_run
-    from spo_data.run.manifest import MANIFEST
+    from spo_cli.commands.show import open_run
+    from spo_data.run.manifest import JOURNAL, MANIFEST
     from spo_data.run.summary import summarize
     from spo_pipelines.grader_version import find_other_version
 
-    found = read_run(run)
+    found = open_run(run)
     with found.open_journal() as journal:
         summary = summarize(journal, found.manifest)
     valid = summary.asked - summary.not_valid - summary.not_drawn
@@ -74,7 +86,7 @@ def _read_run(run: Path) -> Listed:
     other = find_other_version(found)
     return Listed(
         *(str(run), "run", summary.model, summary.dataset, done, summary.unfinished, summary.value_mean),
-        changed=_when(run / MANIFEST),
+        changed=_when(record if (record := run / MANIFEST).is_file() else run / JOURNAL),
         regrade=None if other is None else other.command,
     )
 

@@ -49,13 +49,14 @@ def push(
     1 if the Hub refuses it, 2 for wrong input, an incomplete run, or a dataset that would be replaced.
     """
     with clean_exit("the Hub has all of it or nothing", "push again"):
+        from spo_cli.commands.show import open_run
         from spo_data.run.folders import find_only_run
         from spo_pipelines.push import PushOptions
         from spo_pipelines.push import push as run_push
 
         options = PushOptions(
             repo_id=repo_id,
-            run=find_only_run(f"spo-data push {repo_id} {{run}}") if run is None else run,
+            run=open_run(find_only_run(f"spo-data push {repo_id} {{run}}") if run is None else run).folder,
             private=private,
             revision=revision,
             create_pr=create_pr,

@@ -30,10 +30,12 @@ def regrade(
     with clean_exit("nothing that was graded is lost", "continue") as command:
         grader = verifiers.make(**pool.collect())
 
+        from spo_cli.commands.show import open_run
         from spo_cli.terminal.progress import EstimateDisplay
         from spo_pipelines.regrade import RegradeOptions
         from spo_pipelines.regrade import regrade as run_regrade
 
+        open_run(run)
         with EstimateDisplay() as display:
             outcome = command.run(run_regrade(RegradeOptions(run, grader, skip_check), display.on_grade))
         if as_json:

@@ -25,8 +25,11 @@ def report(
     The page is one file that opens offline; an incomplete run's page says what is missing.
     """
     with clean_exit():
+        from spo_cli.commands.show import open_run
         from spo_data.report.page import write_report
 
+        for each in filter(None, (run, compare)):
+            open_run(each)
         written = write_report(run, compare)
         if as_json:
             print_json(_as_dict(written))

@@ -8,6 +8,7 @@ import typer
 
 from spo_cli.terminal.config_file import print_config
 from spo_cli.terminal.exits import clean_exit
+from spo_cli.terminal.messages import tell
 from spo_cli.terminal.printing import print_json
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from spo_data.run.disputes import SecondOpinion
+    from spo_data.run.existing import ExistingRun
     from spo_data.run.summary import Example, Summary, Suspect
     from spo_pipelines.grader_version import OtherVersion
 
@@ -33,11 +35,10 @@ def show(
 ) -> None:
     """Show a run: verdicts, values, bounds, speed, the hardest and the easiest prompts."""
     with clean_exit():
-        from spo_data.run.existing import read_run
         from spo_data.run.summary import summarize
         from spo_pipelines.grader_version import find_other_version
 
-        found = read_run(run)
+        found = open_run(run)
         if as_config:
             print_config(found.manifest.command, context)
             return
@@ -48,6 +49,16 @@ def show(
             print_json({**summary.as_dict(), "regrade": None if other is None else asdict(other)})
         else:
             print_summary(summary, run, other)
+
+
+def open_run(folder: Path) -> "ExistingRun":
+    """Read a run, and say on stderr if its manifest was lost; raises UserError if the folder is not a run."""
+    from spo_data.run.existing import read_run
+
+    found = read_run(folder)
+    if found.note is not None:
+        tell(f"note: {found.note}")
+    return found
 
 
 def print_summary(summary: "Summary", run: Path, other: "OtherVersion | None" = None) -> None:

@@ -41,6 +41,23 @@ def test_runs_say_how_complete_they_are_and_their_mean(tmp_path: Path) -> None:
     assert len(printed) == 5
 
 
+def test_a_run_that_cannot_be_read_is_said_and_hides_no_other(tmp_path: Path) -> None:
+    """One published run among those of a folder, downloaded without its journal, ended the list."""
+    for name in ("whole", "published", "foreign", "lost"):
+        make_run(tmp_path / name, [(PROMPT, [1.0, 0.0])], n=2)
+    (tmp_path / "published" / "journal.sqlite").unlink()
+    (tmp_path / "foreign" / "run.json").write_text("{")
+    (tmp_path / "lost" / "run.json").unlink()
+    done = call(tmp_path, "--json")
+    assert done.exit_code == 0
+    assert [Path(each["folder"]).name for each in json.loads(done.stdout)] == ["whole"]
+    said = sorted(done.stderr.splitlines())
+    assert said[0].startswith(f"note: not listed: {tmp_path}/foreign/run.json is not a run manifest: ")
+    assert said[1].startswith(f"note: not listed: {tmp_path}/lost has journal.sqlite but no run.json, and this journal")
+    assert said[2].startswith(f"note: not listed: {tmp_path}/published has no journal.sqlite, so this run can be ")
+    assert len(said) == 3
+
+
 def test_a_run_of_the_installed_version_is_not_graded_again(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", [(PROMPT, [1.0, 0.0])], n=2)
     (listed,) = json.loads(call(tmp_path, "--json").stdout)

@@ -51,12 +51,12 @@ def test_what_cannot_be_reported_is_refused_in_one_line(run: Path, tmp_path: Pat
     empty.mkdir()
     manifest_only = tmp_path / "manifest"
     manifest_only.mkdir()
-    make_manifest().write(manifest_only)
+    make_manifest(command="spo-data estimate").write(manifest_only)
     (tmp_path / "link").symlink_to(run)
     arguments, words = {
         "absent": ((tmp_path / "x",), "is not a run folder"),
         "empty": ((empty,), "is not a run folder"),
-        "no journal": ((manifest_only,), "is not a run folder"),
+        "no journal": ((manifest_only,), "manifest has no sample yet: `spo-data estimate` draws them"),
         "other absent": ((run, "--compare", tmp_path / "x"), "x is not a run folder"),
         "itself": ((run, "--compare", run), "this is the run itself"),
         "itself by another name": ((run, "--compare", tmp_path / "link"), "this is the run itself"),

@@ -98,3 +98,18 @@ def test_disputed_samples_come_first_and_comparisons_as_text_are_counted(run: Pa
     assert "second opinion: dapo disagrees with exact on 1 of 2 samples (50.0%)" in flat
     assert "disputed samples, in 1 prompts samples first higher second higher kind 1 1 0 number" in flat
     assert printed.index("second opinion") < printed.index("values, to the nearest") < printed.index("hardest")
+
+
+def test_a_lost_manifest_is_written_again_and_said_once(run: Path) -> None:
+    """A folder without run.json was no run, although its journal was whole."""
+    app = typer.Typer()
+    app.command()(show)
+    with Journal(run / "journal.sqlite", GRADER) as journal:
+        journal.keep_manifest(manifest_of(run).text)
+    printed, before = call(run), (run / "run.json").read_bytes()
+    (run / "run.json").unlink()
+    done = CliRunner().invoke(app, [str(run)], env={"COLUMNS": "400"})
+    assert (done.exit_code, done.stdout) == (0, printed)
+    assert done.stderr == f"note: {run}/run.json is lost: its copy in journal.sqlite is written in its place\n"
+    assert (run / "run.json").read_bytes() == before
+    assert CliRunner().invoke(app, [str(run)]).stderr == ""

@@ -28,6 +28,7 @@ from spo_data.options import ToolOptions
 from spo_data.prompts.identity import DroppedRow, Message, Prompt
 from spo_data.provenance import ToolsRecord
 from spo_data.run.journal import COMMIT_SAMPLES, Journal, open_journal
+from spo_data.run.journal_tables import SCHEMA_VERSION
 from spo_data.run.sample import Sample
 from spo_data.run.summary import summarize
 from support.records import GRADER, make_manifest
@@ -609,7 +610,7 @@ def test_a_journal_from_before_commits_were_recorded_opens_and_records_from_then
     with Journal(path, GRADER, read_only=read_only) as journal:
         assert journal.commits() == []
         assert len(list(journal.samples())) == 1
-        assert journal.query("PRAGMA user_version") == [(4,)]
+        assert journal.query("PRAGMA user_version") == [(SCHEMA_VERSION,)]
     with Journal(path, GRADER) as journal:
         journal.add(make_sample(prompt, 1))
     with Journal(path, GRADER, read_only=True) as reader:
@@ -620,14 +621,15 @@ def test_a_journal_from_before_commits_were_recorded_opens_and_records_from_then
 @pytest.mark.parametrize("read_only", [True, False])
 def test_the_journal_of_a_later_release_is_refused_and_left_as_it_is(path: Path, read_only: bool) -> None:
     with Journal(path, GRADER) as journal:
-        journal.query("PRAGMA user_version = 5")
-    with pytest.raises(sqlite3.NotSupportedError, match="version 5, this spo-data knows 4"):
+        journal.query(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    said = f"its schema is version {SCHEMA_VERSION + 1}, this spo-data knows {SCHEMA_VERSION}"
+    with pytest.raises(sqlite3.NotSupportedError, match=said):
         Journal(path, GRADER, read_only=read_only)
     with (
-        pytest.raises(SpoError, match=r"journal.sqlite cannot be read: its schema is version 5"),
+        pytest.raises(SpoError, match=f"journal.sqlite cannot be read: {said}"),
         open_journal(path, GRADER),
     ):
         pass
     database = sqlite3.connect(path)
-    assert database.execute("PRAGMA user_version").fetchone() == (5,)
+    assert database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
     database.close()

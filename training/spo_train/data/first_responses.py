@@ -24,8 +24,7 @@ import numpy as np
 from spo_data.errors import UserError, first_line
 from spo_data.grading.verdict import OBSERVATIONS
 from spo_data.hub.download import reach_dataset
-from spo_data.run.existing import ExistingRun
-from spo_data.run.manifest import read_manifest
+from spo_data.run.existing import find_manifest
 from spo_data.values.table import ValueTable
 
 SAMPLE_FILES = "samples/*.parquet"
@@ -73,8 +72,7 @@ def read_first_responses(values: ValueTable, prompt_ids: Sequence[str]) -> list[
 def _read_folder(folder: Path, wanted: Collection[str]) -> dict[str, FirstResponse]:
     if files := sorted(map(str, folder.glob(SAMPLE_FILES))):
         return _read_tables(files, lambda name: Path(name).open("rb"), wanted)
-    manifest = read_manifest(folder)
-    run = None if manifest is None else ExistingRun(folder, manifest)
+    run = find_manifest(folder)
     if run is None or not run.has_journal:
         return {}
     found: dict[str, FirstResponse] = {}

@@ -169,7 +169,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     provenance = None if values is None else values.provenance
     devices = find_accelerators()
     preset: Preset = options.preset or ("demo" if devices.on_cpu else "paper")
-    notes: list[str] = []
+    notes = [] if values is None or values.note is None else [values.note]
     if values is not None and provenance is None and preset == "paper":
         options = of_the_paper(options, values, notes.append)
     defaults = rollout_defaults(provenance)

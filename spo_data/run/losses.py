@@ -1,0 +1,116 @@
+"""What a run folder has lost: its journal, samples of it, or the manifest that the journal belongs to.
+
+    has_lost_journal(folder, manifest)         # a published run as it was downloaded, a copy without SQLite's files
+    refuse_losses(folder, manifest, journal)   # raises UserError with the commands that would be right
+
+A sample that no interpreter failure ended is never deleted, whatever a call does: n raised, prompts added, graded by
+another verifier. So a journal that holds fewer of them than the manifest counts, or the table of samples has, is an
+older copy, or its write-ahead log was left behind.
+"""
+
+import shlex
+from pathlib import Path
+
+from spo_data.errors import UserError
+from spo_data.grading.verdict import Verdict
+from spo_data.run.journal import Journal
+from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest, parse_manifest, policy_differences
+from spo_data.values.parquet import open_parquet
+
+_SAMPLE_FILES, _TABLES = "samples/train-*.parquet", ("values", "samples")
+_OF_THE_GRADER = frozenset({"verifier", "version", "truncated"})
+"""What a grading with another verifier changes, in the manifest first and then in the journal's copy."""
+
+
+def has_lost_journal(folder: Path, manifest: Manifest) -> bool:
+    """Whether a folder holds what was sampled, but no journal."""
+    if (folder / JOURNAL).is_file():
+        return False
+    return manifest.counts is not None or manifest.timings.sampled > 0 or bool(_tables(folder))
+
+
+def describe_lost_journal(folder: Path, manifest: Manifest) -> str:
+    """What is there without a journal, and the commands that would be right, one a line."""
+    counted = f", {manifest.counts.samples:,} samples" if manifest.counts else ""
+    run = shlex.quote(str(folder))
+    lines = [
+        f"{folder} has no {JOURNAL}, so this run can be neither continued, graded again nor shown: it is a published or"
+        f" copied run of {manifest.policy.model} on {manifest.dataset.source}, n = {manifest.n}{counted}",
+    ]
+    if _tables(folder):
+        lines.append(f"  to train with its values: spo-train --offline-values {run}")
+    lines.append(_copy_back(folder))
+    return "\n".join(lines)
+
+
+def refuse_losses(folder: Path, manifest: Manifest, journal: Journal) -> None:
+    """Raise UserError if the journal belongs to another manifest, or has lost samples."""
+    copied = journal.read_manifest()
+    total, whole = journal.count_samples()
+    if copied is not None and whole:
+        _refuse_another(folder, manifest, parse_manifest(copied, f"the manifest in {folder / JOURNAL}"))
+    by, recorded = _count_recorded(folder, manifest, total)
+    if recorded <= whole:
+        return
+    run = shlex.quote(str(folder))
+    lines = [
+        f"{folder / JOURNAL} holds {whole:,} samples, but {folder / by} counts {recorded:,}: the journal is an older"
+        f" copy, or its {JOURNAL}-wal was left behind",
+        _copy_back(folder),
+    ]
+    if copied is not None and manifest.command:
+        there = [name for name in (MANIFEST, *_TABLES) if (folder / name).exists()]
+        lines.append(f"  to draw the lost samples again:  (cd {run} && rm -r {' '.join(there)}) && {manifest.command}")
+    raise UserError("\n".join(lines))
+
+
+def _refuse_another(folder: Path, manifest: Manifest, copied: Manifest) -> None:
+    """Raise UserError if a manifest and the journal's copy have different policies or seeds."""
+    found = policy_differences(copied, manifest)
+    named = [
+        f"{name} {theirs!r} (in the journal {ours!r})"
+        for name, (ours, theirs) in found.items()
+        if name not in _OF_THE_GRADER
+    ]
+    if named:
+        path = folder / MANIFEST
+        raise UserError(
+            f"{path} is not the manifest of {folder / JOURNAL}: {', '.join(named)}\n"
+            f"{_copy_back(folder, MANIFEST)}\n"
+            f"  to use the journal's own copy:  rm {shlex.quote(str(path))}"
+        )
+
+
+def _count_recorded(folder: Path, manifest: Manifest, total: int) -> tuple[str, int]:
+    """Where it is written how many samples the journal has at least, and the number.
+
+    A call that has begun removes the manifest's counts; then it is the table of samples, read only if it has more rows
+    than the journal.
+    """
+    if (counts := manifest.counts) is not None:
+        return MANIFEST, counts.samples - counts.verdicts.get(Verdict.TOOL_ERROR, 0)
+    paths = sorted(folder.glob(_SAMPLE_FILES))
+    try:
+        if sum(map(_count_rows, paths)) <= total:
+            return "samples/", 0
+        return "samples/", sum(map(_count_whole, paths))
+    except (UserError, KeyError):  # damaged, or no table of ours: it says nothing
+        return "samples/", 0
+
+
+def _count_rows(path: Path) -> int:
+    with open_parquet(path) as file:
+        return int(file.metadata.num_rows)
+
+
+def _count_whole(path: Path) -> int:
+    with open_parquet(path) as file:
+        return sum(reason != "tool_error" for reason in file.read(["finish_reason"])["finish_reason"].to_pylist())
+
+
+def _tables(folder: Path) -> list[str]:
+    return [name for name in _TABLES if any((folder / name).glob("*.parquet"))]
+
+
+def _copy_back(folder: Path, name: str = f"{JOURNAL} and, if there is one, {JOURNAL}-wal") -> str:
+    return f"  to continue that run:   copy {name} back into {folder} from where the run was made"
