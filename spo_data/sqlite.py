@@ -9,6 +9,11 @@ from types import TracebackType
 
 from spo_data.errors import SpoError, first_line, reason
 
+_OF_THE_DISK = (
+    *(sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY),
+    sqlite3.SQLITE_CORRUPT,
+)
+"""What SQLite says if the disk is the cause, and sometimes else."""
 TRIAL_BYTES = 64 * 1024
 """More than the index of a write-ahead log, the smallest file that SQLite adds."""
 
@@ -26,10 +31,11 @@ def sqlite_reason(error: sqlite3.Error, folder: Path) -> str:
     """Why SQLite failed on a file in a folder, in one line.
 
     For a full disk, a used-up quota and a read-only file system alike, SQLite says "disk I/O error" or that it cannot
-    open the file, so something is written to the folder on trial.
+    open the file, and on a disk that fails that the database is malformed, so something is written to the folder on
+    trial.
     """
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the details of an extended code
-    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+    if code in _OF_THE_DISK:
         try:
             with tempfile.TemporaryFile(dir=folder) as file:
                 file.write(bytes(TRIAL_BYTES))

@@ -24,7 +24,10 @@ def terminal() -> TextIO:
 
 @contextmanager
 def output_to(path: Path) -> Iterator[None]:
-    """Append everything that this process and its children print to `path` while the block runs."""
+    """Append everything that this process and its children print to `path` while the block runs.
+
+    What a failing disk refuses at the end is dropped: the block's own error says why the run ends.
+    """
     saved = os.dup(1), os.dup(2)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -34,9 +37,13 @@ def output_to(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for descriptor, original in zip((1, 2), saved, strict=True):
+        for descriptor, stream, original in zip((1, 2), (sys.stdout, sys.stderr), saved, strict=True):
+            try:
+                stream.flush()
+            except OSError:
+                with open(os.devnull, "w") as nowhere:
+                    os.dup2(nowhere.fileno(), descriptor)
+                    stream.flush()
             os.dup2(original, descriptor)
             os.close(original)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from spo_data.errors import SpoError
-from spo_data.sqlite import Transaction, clear_sqlite_errors
+from spo_data.sqlite import Transaction, clear_sqlite_errors, sqlite_reason
 
 
 @pytest.fixture
@@ -71,6 +71,20 @@ def test_a_disk_that_takes_no_data_is_called_so(
         raise error
     assert str(raised.value) == f"{tmp_path}/x.sqlite cannot be read: {said}"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_journal_on_a_disk_that_fails_is_not_called_malformed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = sqlite3.DatabaseError("database disk image is malformed")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    assert sqlite_reason(error, tmp_path) == "database disk image is malformed"
+
+    def fail(**_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", fail)
+    assert sqlite_reason(error, tmp_path) == "Input/output error"
 
 
 def test_full_temporary_files_are_not_called_a_full_disk_here(db: sqlite3.Connection, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ with clean_exit("nothing was changed", "start again") as command:
 """
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -39,9 +40,11 @@ def clean_exit(kept: str = "nothing was changed", again: str = "start again") ->
             yield command
             sys.stdout.flush()  # here, an error is one line
     except OSError as error:
-        if not takes_no_data(error):
+        failed = error.errno == errno.EIO
+        if not takes_no_data(error) and not failed:
             raise
-        tell(f"error: {error.filename or 'the output'} cannot be written: {reason(error)}")
+        done = "read or written" if failed else "written"
+        tell(f"error: {error.filename or 'the output'} cannot be {done}: {reason(error)}")
         raise typer.Exit(1) from None
     except SpoError as error:
         tell(f"error: {error}")

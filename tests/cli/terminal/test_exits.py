@@ -182,6 +182,8 @@ def test_a_full_disk_anywhere_is_one_line_and_other_errors_are_bugs(capsys: pyte
 
     assert ended(lambda _: write(errno.ENOSPC)) == 1
     assert capsys.readouterr().err == "error: /tmp/x cannot be written: the disk is full\n"
+    assert ended(lambda _: write(errno.EIO)) == 1
+    assert capsys.readouterr().err == "error: /tmp/x cannot be read or written: Input/output error\n"
     with pytest.raises(PermissionError), clean_exit():
         write(errno.EACCES)
 

@@ -133,3 +133,22 @@ def test_buffered_output_reaches_the_side_it_was_printed_for(tmp_path: Path) -> 
     assert done.stdout.splitlines()[0] == "before"
     assert "python out" in log.read_text(encoding="utf-8").splitlines()
     assert "python out" not in done.stdout
+
+
+def test_a_log_on_a_disk_that_fails_leaves_the_terminal_and_the_cause() -> None:
+    """The error was written into the log, which could not be written either: the run ended without a word."""
+    code = """
+import sys
+from pathlib import Path
+from spo_data.engines.vllm_log import output_to
+try:
+    with output_to(Path("/dev/full")):
+        print("from the engine")
+        raise ValueError("the cause")
+except ValueError as error:
+    print(error)
+    print(error, file=sys.stderr)
+"""
+    buffered = os.environ | {"PYTHONUNBUFFERED": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=buffered)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "the cause\n", "the cause\n")
