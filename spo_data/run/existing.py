@@ -19,6 +19,7 @@ from pathlib import Path
 from spo_data.errors import UserError, reason
 from spo_data.files import folder_lock
 from spo_data.run.journal import Journal, open_journal
+from spo_data.run.journal_rows import MANIFEST_COPY, manifest_of
 from spo_data.run.losses import describe_lost_journal, has_lost_journal, refuse_losses
 from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest, UnreadableManifestError, parse_manifest, read_manifest
 from spo_data.sqlite import clear_sqlite_errors
@@ -133,15 +134,15 @@ def _find_manifest(folder: Path) -> ExistingRun | None:
 
 
 def _read_copy(journal: Path) -> Manifest | None:
-    """The journal's copy of the manifest; None if there is no journal, or if only earlier versions wrote to it."""
+    """The journal's copy of the manifest; None if there is no journal, or no whole copy in it."""
     if not journal.is_file():
         return None
     uri = f"{journal.absolute().as_uri()}?mode=rw"
     with clear_sqlite_errors(journal, "read"), closing(sqlite3.connect(uri, uri=True)) as db:
         if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'manifest'").fetchone():
             return None
-        row = db.execute("SELECT text FROM manifest").fetchone()
-    return None if row is None else parse_manifest(row[0], f"the manifest in {journal}")
+        text = manifest_of(db.execute(MANIFEST_COPY).fetchone())
+    return None if text is None else parse_manifest(text, f"the manifest in {journal}")
 
 
 def _refuse_without_manifest(folder: Path) -> None:

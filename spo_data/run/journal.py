@@ -38,9 +38,11 @@ from spo_data.run.journal_rows import (
     DELETE_BROKEN,
     DELETE_VERDICTS_OF_BROKEN,
     INSERT_COMMIT,
+    INSERT_MANIFEST,
     INSERT_PROMPT,
     INSERT_SAMPLE,
     INSERT_VERDICT,
+    manifest_row,
     prompt_row,
     sample_row,
     verdict_row,
@@ -186,7 +188,7 @@ class Journal(JournalQueries):
 
     def keep_manifest(self, text: str) -> None:
         """Keep a copy of `run.json`, in the place of the one before."""
-        self._db.execute("INSERT OR REPLACE INTO manifest VALUES (1, ?)", (text,))
+        self._db.execute(INSERT_MANIFEST, manifest_row(text))
 
     def _grading(self, grader: GraderRecord) -> int:
         """The number of a grader's verdicts, made if it has none; -1 if it has none and the journal is read-only."""

@@ -17,10 +17,12 @@ from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import DroppedRow, Prompt
 from spo_data.provenance import GRADED_MARK, GraderRecord
 from spo_data.run.journal_rows import (
+    MANIFEST_COPY,
     OBSERVED,
     PROMPTS_IN_ORDER,
     SAMPLES_IN_ORDER,
     TRIED,
+    manifest_of,
     prompt_of,
     sample_of,
     unpack,
@@ -161,10 +163,9 @@ class JournalQueries:
         )
         return total, whole
 
-    def read_manifest(self) -> str | None:
-        """The copy of `run.json`; None if only earlier versions have written to this journal."""
-        rows = self.query("SELECT text FROM manifest")
-        return str(rows[0][0]) if rows else None
+    def read_manifest(self) -> bytes | None:
+        """The copy of `run.json`; None if it is damaged, or if only earlier versions have written to this journal."""
+        return manifest_of(self._db.execute(MANIFEST_COPY).fetchone())
 
     def response(self, prompt_id: str, sample_index: int) -> str:
         """A stored response."""

@@ -6,6 +6,7 @@
 Responses, token ids, masks and log-probabilities are compressed: a full run holds gigabytes of token ids.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -59,6 +60,10 @@ DELETE FROM verdicts WHERE grading IN (SELECT grading FROM gradings) AND (prompt
 DELETE_BROKEN = """
 DELETE FROM samples WHERE rowid IN (SELECT rowid FROM samples WHERE finish_reason = 'tool_error')
 """
+
+INSERT_MANIFEST = "INSERT OR REPLACE INTO manifest VALUES (1, ?, ?)"
+
+MANIFEST_COPY = "SELECT text, checksum FROM manifest"
 
 # The time is SQLite's own, to the millisecond.
 INSERT_COMMIT = """
@@ -128,6 +133,16 @@ def verdict_row(graded: Grade) -> tuple[str | None, str, float | None, str | Non
         None if text is None else text.encode(errors="replace").decode() for text in (graded.answer, graded.detail)
     )
     return answer, graded.verdict, graded.score, detail
+
+
+def manifest_row(text: str) -> tuple[bytes, bytes]:
+    """The values of `INSERT_MANIFEST`."""
+    return text.encode(), hashlib.sha256(text.encode()).digest()
+
+
+def manifest_of(row: Sequence[Any] | None) -> bytes | None:
+    """The text in a row of `MANIFEST_COPY`; None if there is no row, or if it is damaged."""
+    return row[0] if row is not None and hashlib.sha256(row[0]).digest() == row[1] else None
 
 
 def pack(data: bytes) -> bytes:

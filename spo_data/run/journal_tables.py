@@ -118,7 +118,13 @@ CREATE TABLE IF NOT EXISTS commits (
 """
 
 # One row: what `run.json` held when it was last written.
-_MANIFEST = "CREATE TABLE IF NOT EXISTS manifest (number INTEGER PRIMARY KEY CHECK (number = 1), text TEXT NOT NULL)"
+_MANIFEST = """
+CREATE TABLE IF NOT EXISTS manifest (
+    number INTEGER PRIMARY KEY CHECK (number = 1),
+    text BLOB NOT NULL,
+    checksum BLOB NOT NULL
+)
+"""
 
 # All columns that are read without the response. It is not part of the schema version: SQLite keeps it up to date.
 _INDEX = """

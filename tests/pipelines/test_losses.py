@@ -68,9 +68,8 @@ def forget_counts(run: Path) -> None:
     assert manifest is not None
     begun = manifest.model_copy(update={"counts": None})
     begun.write(run)
-    with sqlite3.connect(run / "journal.sqlite") as db:
-        db.execute("UPDATE manifest SET text = ?", (begun.text,))
-    db.close()
+    with Journal(run / "journal.sqlite", manifest.grader) as journal:
+        journal.keep_manifest(begun.text)
 
 
 def state_of(run: Path) -> dict[str, bytes]:
@@ -199,6 +198,9 @@ def test_what_a_call_may_change_is_no_loss(dataset: Path, run: Path) -> None:
     assert counts is not None
     assert (counts.samples, counts.verdicts["tool_error"]) == (6, 3)
     forget_counts(run)
+    with sqlite3.connect(run / "journal.sqlite") as db:  # as a call does that is killed then
+        db.execute("DELETE FROM samples WHERE finish_reason = 'tool_error'")
+    db.close()
     given = options(dataset, run, n=2, verifier="dapo")
     estimate(given, scripted.Script(die_after=1))  # the broken ones are gone, and none is drawn
     assert estimate(options(dataset, run, n=3, verifier="dapo")).summary.complete
@@ -258,7 +260,7 @@ def test_a_manifest_is_read_from_its_copy_while_a_call_works_on_the_run(run: Pat
 def test_the_copy_follows_the_manifest_at_every_step(dataset: Path, run: Path) -> None:
     def check() -> None:
         with journal_of(run) as journal:
-            assert journal.read_manifest() == (run / "run.json").read_text()
+            assert journal.read_manifest() == (run / "run.json").read_bytes()
 
     check()
     estimate(options(dataset, run, n=3), scripted.Script(die_after=2))
@@ -271,12 +273,10 @@ def test_the_copy_follows_the_manifest_at_every_step(dataset: Path, run: Path) -
 
 def test_a_call_that_was_killed_between_the_manifest_and_its_copy_has_the_manifest_s_grader(run: Path) -> None:
     """run.json is written first: if the two name different graders, it is the newer one."""
-    with journal_of(run) as journal:
-        old = journal.read_manifest()
+    old = read_run(run).manifest
     regrade(run)
-    with sqlite3.connect(run / "journal.sqlite") as db:
-        db.execute("UPDATE manifest SET text = ?", (old,))
-    db.close()
+    with Journal(run / "journal.sqlite", old.grader) as journal:
+        journal.keep_manifest(old.text)
     with read_run(run).open_journal() as journal:
         assert journal.grader.verifier == "dapo"
     (run / "run.json").unlink()
@@ -293,6 +293,17 @@ def test_a_journal_of_an_earlier_version_gets_its_copy_in_the_next_call(dataset:
     estimate(options(dataset, run, n=2))
     (run / "run.json").unlink()
     assert read_run(run).manifest.n == 2
+
+
+def test_a_damaged_copy_is_no_copy_and_the_next_call_writes_it_again(dataset: Path, run: Path) -> None:
+    with sqlite3.connect(run / "journal.sqlite") as db:
+        db.execute("UPDATE manifest SET text = CAST(replace(CAST(text AS TEXT), '\"seed\": 0', '\"seed\": 8') AS BLOB)")
+    db.close()
+    with read_run(run).open_journal() as journal:
+        assert journal.read_manifest() is None
+    estimate(options(dataset, run, n=2))
+    with journal_of(run) as journal:
+        assert journal.read_manifest() == (run / "run.json").read_bytes()
 
 
 def test_without_manifest_and_copy_the_folder_says_so(dataset: Path, run: Path) -> None:
