@@ -16,7 +16,6 @@ Exit status: 0 if every prompt has its n valid samples, 1 if something is missin
 128 + the signal's number after SIGINT or SIGTERM.
 """
 
-import sys
 from typing import Annotated
 
 import typer
@@ -33,7 +32,7 @@ from spo_cli.commands.report import report
 from spo_cli.commands.sandbox import sandbox
 from spo_cli.commands.show import show
 from spo_cli.terminal.parameters import HELP_NAMES, VERSION
-from spo_cli.terminal.printing import use_plain_characters
+from spo_cli.terminal.printing import prepare_streams
 from spo_cli.terminal.usage import Group
 
 app = typer.Typer(
@@ -61,5 +60,5 @@ app.command("ls", hidden=True)(list_runs)
 
 def main() -> None:
     """Run the command with the arguments of this process, and exit."""
-    use_plain_characters(sys.stdout, sys.stderr)
+    prepare_streams()
     app()

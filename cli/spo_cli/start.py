@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from spo_cli.terminal.messages import own_command, tell
+from spo_cli.terminal.messages import own_command
 
 
 def spo_data() -> None:
@@ -34,5 +34,8 @@ def _run(app: str) -> None:
 
 def _end_before_start(number: int, _frame: object) -> None:
     # Not an exception: an import may swallow it, or end in another error.
-    tell(f"interrupted: nothing was started; to start again: {own_command()}")
+    # Neither `tell` nor `printable`: the import of what they use may be what is interrupted.
+    words = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in own_command())
+    sys.stderr.write(f"interrupted: nothing was started; to start again: {words}\n")
+    sys.stderr.flush()
     os._exit(128 + number)

@@ -19,7 +19,7 @@ import typer
 from spo_cli.terminal.exits import clean_exit
 from spo_cli.terminal.messages import tell
 from spo_cli.terminal.parameters import HELP_NAMES, PROMPTS, TOOLS, VERSION, GivenOptions, parse_json, takes
-from spo_cli.terminal.printing import print_json, use_plain_characters
+from spo_cli.terminal.printing import prepare_streams, print_json
 from spo_cli.terminal.usage import Command
 from spo_data.errors import UserError
 from spo_data.run.folders import find_only_run
@@ -220,7 +220,7 @@ def train(
 
 def main() -> None:
     """Run the command with the arguments of this process, and exit."""
-    use_plain_characters(sys.stdout, sys.stderr)
+    prepare_streams()
     app()
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from spo_data.errors import SpoError
 from spo_data.hub.snapshot import README
+from spo_data.printable import printable
 from spo_data.text import excerpt
 
 BEGIN = "<!-- spo-data writes what follows, up to its end mark; text outside the marks stays as it is -->"
@@ -135,8 +136,16 @@ def _split_body(existing: str) -> tuple[str, str]:
 
 def _make_yaml() -> Any:
     from ruamel.yaml import YAML
+    from ruamel.yaml.emitter import Emitter
+
+    class EscapingEmitter(Emitter):
+        def write_double_quoted(self, text: Any, split: Any = True) -> None:
+            self.allow_unicode = printable(text) == text
+            super().write_double_quoted(text, split)
+            self.allow_unicode = True
 
     yaml = YAML()  # keeps comments, quotes and order, and reads `no` (Norwegian) as a text
+    yaml.Emitter = EscapingEmitter
     yaml.width = 10_000
     yaml.preserve_quotes = True
     return yaml
@@ -188,7 +197,7 @@ def _load_header(yaml: Any, readme: Readme) -> Any:
 
 
 def _quote(value: Any) -> Any:
-    """The value with quotes around each text that YAML 1.1 reads as something else (`no`, `1_000`)."""
+    """The value with quotes around each text that YAML 1.1 reads as something else (`no`, `1_000`) or must escape."""
     import yaml
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
@@ -199,7 +208,7 @@ def _quote(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        is_plain = yaml.safe_load(value) == value
+        is_plain = printable(value) == value and yaml.safe_load(value) == value
     except yaml.YAMLError:
         is_plain = False
     return value if is_plain else DoubleQuotedScalarString(value)

@@ -8,6 +8,7 @@ grader. No timestamps: the same run gives the same card. What a user wrote is ke
 keys of the header that are not ours (see `spo_data.card.merge`).
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from spo_data.errors import SpoError
 from spo_data.files import write_whole
 from spo_data.grading.measured_error import describe_error
 from spo_data.hub.snapshot import README
+from spo_data.printable import printable
 from spo_data.provenance import DatasetRecord, PolicyRecord
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest
@@ -28,8 +30,10 @@ HUB = "https://huggingface.co"
 TAGS = ("reinforcement-learning", "rlvr", "spo", "offline-values")
 LOCAL_NAME = "PATH-OR-ID"
 """The name of an unpublished dataset in its card."""
-_ENDS = str.maketrans({"|": "\\|", "`": "'", "<": "&lt;", "\n": " ", "\r": " "})
-"""Characters that would end a table's cell or a code span."""
+_ENDS = str.maketrans({"`": "'", "<": "&lt;", "\n": " ", "\r": " "})
+"""Characters that would end a code span or a line."""
+_PIPE = re.compile(r"(\\*)\|")
+"""What would end a table's cell, and the backslashes before it, which would make ours one of theirs."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,11 @@ def _render_body(manifest: Manifest, summary: Summary, name: str, with_samples: 
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
-        finalize=_escape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        finalize=escape_markdown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     source = Path(__file__).with_name("card.md.jinja").read_text(encoding="utf-8")
     return environment.from_string(source).render(
@@ -129,21 +137,24 @@ class _Markdown(str):
     """Text that is Markdown already."""
 
 
-def _escape(value: Any) -> str:
-    """A value that fits into a table's cell and into a code span: on one line, without a character that ends either."""
+def escape_markdown(value: Any) -> str:
+    """A value that fits into a table's cell and into a code span: on one line, without a character that ends either.
+
+    Its control characters are visible escapes.
+    """
     if isinstance(value, _Markdown):
         return value
-    return str(value).translate(_ENDS)
+    return _PIPE.sub(r"\1\1\|", printable(str(value).translate(_ENDS)))
 
 
 def _link_model(policy: PolicyRecord) -> str:
     on_hub = policy.model.count("/") == 1 and not policy.revision.startswith("sha256:")
-    name = _escape(policy.model)
+    name = escape_markdown(policy.model)
     return _Markdown(f"[{name}]({HUB}/{name}/tree/{policy.revision})" if on_hub else f"`{name}`")
 
 
 def _link_dataset(dataset: DatasetRecord) -> str:
-    name = _escape(dataset.source)
+    name = escape_markdown(dataset.source)
     if dataset.revision is None:
         return _Markdown(f"`{name}`")
     return _Markdown(f"[{name}]({HUB}/datasets/{name}/tree/{dataset.revision})")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spo_data.card.merge import merge_readme, table_configs
+from spo_data.card.write import escape_markdown
 from spo_data.formats.readers.draws import LeftOut
 from spo_data.formats.readers.sources import SourceFiles
 
@@ -50,18 +51,20 @@ class ImportReport:
 def import_card(imported: ImportReport, kind: str) -> str:
     """The README.md of an imported folder; `kind` is a value of `NAMES`."""
     files = imported.files
-    commit = f" at commit `{files.revision}`" if files.revision else ""
-    left_out = "".join(f"\n* {count:,} rows left out: {reason}" for reason, count in imported.left_out.items())
+    commit = f" at commit `{escape_markdown(files.revision)}`" if files.revision else ""
+    left_out = "".join(
+        f"\n* {count:,} rows left out: {escape_markdown(reason)}" for reason, count in imported.left_out.items()
+    )
     joined = (
         ""
         if imported.is_joined
         else "\n* the prompts are decoded transcripts: their ids do not join with those of a training dataset"
     )
     left_out += f"\n* {imported.unfinished:,} unfinished prompts of the run, not here" if imported.unfinished else ""
-    column = f" from the column `{imported.column}`" if imported.column else ""
+    column = f" from the column `{escape_markdown(imported.column)}`" if imported.column else ""
     body = f"""# Imported offline values
 
-{kind[0].upper()}{kind[1:]}{column}, imported by spo-data from `{files.source}`{commit}.
+{kind[0].upper()}{kind[1:]}{column}, imported by spo-data from `{escape_markdown(files.source)}`{commit}.
 
 * {imported.prompts:,} prompts with a value, {imported.samples:,} responses
 * {imported.no_value:,} prompts without a graded response, {imported.ungraded:,} ungraded responses{left_out}{joined}

@@ -12,7 +12,6 @@ and rename.
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 from spo_data.errors import SpoError, UserError, reason
 from spo_data.files import replace_whole
 from spo_data.grading.verdict import Verdict
+from spo_data.printable import printable
 from spo_data.report.compare import Comparison, compare
 from spo_data.report.prompt_table import RESPONSE_CHARACTERS, PromptTable, Wording, find_shared_wording
 from spo_data.report.statistics import VERDICTS, RunStatistics, measure_throughput, read_reported_prompts
@@ -37,8 +37,6 @@ SOURCES = 20
 """Data sources that are drawn."""
 SUSPECTS = 200
 """Suspect ground truths that are listed; a filter of the table of prompts shows them all."""
-_NO_HTML = re.compile("[\0-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")
-"""Characters that HTML cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def _render(*, table: PromptTable, **context: Any) -> bytes:
 
     environment = jinja2.Environment(
         autoescape=True,
-        finalize=lambda value: value if isinstance(value, Markup) else _clean(str(value)),
+        finalize=lambda value: value if isinstance(value, Markup) else printable(str(value)),
         lstrip_blocks=True,
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -170,8 +168,3 @@ def _show(value: object) -> str:
     if value is None:
         return "none"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _clean(text: str) -> str:
-    """Text without the characters that HTML cannot hold."""
-    return _NO_HTML.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from spo_data.printable import printable
 from spo_data.report.statistics import VERDICTS, ReportedPrompt
 from spo_data.run.journal import Journal
 from spo_data.text import excerpt
@@ -165,7 +166,12 @@ def _round(number: float | None) -> float | int | None:
     return int(number) if number == int(number) else round(number, 4)
 
 
-def _dump(data: object) -> str:
-    """JSON without anything that could end a script element; lone surrogates become '?'."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return text.encode(errors="replace").decode().replace("<", "\\u003c")
+def _dump(data: list[Any]) -> str:
+    """JSON without anything that could end a script element, and with visible escapes in its texts."""
+    return json.dumps(_show(data), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _show(data: Any) -> Any:
+    if isinstance(data, list):
+        return [_show(each) for each in data]
+    return printable(data) if isinstance(data, str) else data

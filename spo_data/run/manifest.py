@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from spo_data.errors import UserError
 from spo_data.files import write_whole
+from spo_data.printable import printable_json
 from spo_data.provenance import SCHEMA_VERSION, Provenance, Record
 
 READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)
@@ -99,7 +100,7 @@ class Manifest(Provenance):
     @property
     def text(self) -> str:
         """The text of `run.json`."""
-        return self.model_dump_json(indent=2) + "\n"
+        return printable_json(self.model_dump_json(indent=2)) + "\n"
 
     def write(self, run: Path) -> None:
         """Write `run.json` into the folder, replacing an existing one."""

@@ -212,13 +212,11 @@ def _describe_mean(summary: "Summary") -> str:
 
 
 def _make_examples(examples: "list[Example]") -> "Table":
-    from rich.table import Table
-    from rich.text import Text
+    from rich.table import Column, Table
 
     from spo_data.text import excerpt
 
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid(Column(), Column(), Column(no_wrap=True), padding=(0, 2))
     for example in examples:
-        answer = Text(f"→ {excerpt(example.ground_truth, 20)}", no_wrap=True)
-        table.add_row(f"{example.value:.3f}", Text(example.prompt), answer)
+        table.add_row(f"{example.value:.3f}", example.prompt, f"→ {excerpt(example.ground_truth, 20)}")
     return table

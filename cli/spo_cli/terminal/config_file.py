@@ -21,6 +21,7 @@ from typing import Any
 import typer
 
 from spo_data.errors import UserError, first_line, reason
+from spo_data.printable import printable
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -83,8 +84,10 @@ def print_config(command: str, context: typer.Context) -> None:
         raise UserError(f"the run was not made by `spo-data estimate`, but by `{command}`")
     program: Any = context.find_root().command
     given = _list_given(program.commands["estimate"].make_context("estimate", words[2:]))
-    shows_all = (sys.stdout.encoding or "").lower().startswith("utf")
-    print(yaml.safe_dump(given, sort_keys=False, allow_unicode=shows_all), end="")
+    text = yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
+    if printable(text) != text or not (sys.stdout.encoding or "").lower().startswith("utf"):
+        text = yaml.safe_dump(given, sort_keys=False)  # with escapes, which mean the same
+    print(text, end="")
 
 
 def _list_given(context: typer.Context) -> dict[str, Any]:

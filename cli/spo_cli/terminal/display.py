@@ -3,12 +3,13 @@
 from types import TracebackType
 from typing import Self, TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from spo_cli.terminal.console import DataConsole
 from spo_cli.terminal.messages import style_label
 from spo_cli.terminal.printing import use_plain_characters
+from spo_data.printable import printable
 
 
 class Display:
@@ -16,7 +17,7 @@ class Display:
 
     def __init__(self, stream: TextIO) -> None:
         use_plain_characters(stream)
-        self._console = Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
+        self._console = DataConsole(stream, soft_wrap=True)
         self._bar: Progress | None = None
 
     def __enter__(self) -> Self:
@@ -28,7 +29,7 @@ class Display:
         self._stop_bar()
 
     def _print_line(self, text: str) -> None:
-        self._console.print(style_label(text))
+        self._console.print(style_label(printable(text)))
 
     def _start_bar(
         self, text: str, total: int, completed: int = 0, *, columns: tuple[ProgressColumn, ...] = ()
@@ -39,8 +40,10 @@ class Display:
             BarColumn(bar_width=16),
             TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
             *columns,
-            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=self._console,
+            redirect_stdout=False,  # rich would print what others print, and obey the escape sequences in it
+            redirect_stderr=False,
         )
         self._bar.add_task(text, total=total, completed=completed)
         self._bar.start()

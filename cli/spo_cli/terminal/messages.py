@@ -26,13 +26,17 @@ LABELS = {
 
 def tell(text: str) -> None:
     """Print a line on stderr; a label that it begins with is coloured on a terminal."""
+    if not text.isprintable():
+        from spo_data.printable import printable  # here, because `start` imports this module before all others
+
+        text = printable(text)
     if not sys.stderr.isatty() or "NO_COLOR" in os.environ:
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
         return
-    from rich.console import Console
+    from spo_cli.terminal.console import DataConsole
 
-    Console(stderr=True, emoji=False).print(style_label(text), soft_wrap=True)
+    DataConsole(sys.stderr).print(style_label(text), soft_wrap=True)
 
 
 def own_command() -> str:
@@ -46,7 +50,7 @@ def own_command() -> str:
 
 
 def style_label(text: str) -> "Text":
-    """Return a line for rich, with its label in colour if it begins with one."""
+    """Return a printable line for rich, with its label in colour if it begins with one."""
     from rich.text import Text
 
     label = text.partition(": ")[0]

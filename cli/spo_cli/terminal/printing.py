@@ -1,6 +1,6 @@
 r"""How results are printed on stdout, and what is printed where a character cannot be encoded.
 
-use_plain_characters(sys.stdout)     # on a latin-1 terminal: → is ->, █ is #, 中 is \u4e2d
+prepare_streams()                    # on a latin-1 terminal: → is ->, █ is #, 中 is \u4e2d; nowhere a raw ESC
 """
 
 import codecs
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TextIO
 
+from spo_data.printable import printable, printable_json, protect_streams
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -20,6 +22,12 @@ PIPED_WIDTH = 160
 
 PLAIN = {"█": "#", "│": "|", "…": "...", "→": "->", "·": "|", "≠": "!=", "β": "beta"}
 """What stands for a character that we print if the terminal cannot show it; a table's bars keep their width."""
+
+
+def prepare_streams() -> None:
+    """Print nothing on stdout and stderr that they cannot encode, or that a terminal would obey instead of showing."""
+    use_plain_characters(sys.stdout, sys.stderr)
+    protect_streams()
 
 
 def use_plain_characters(*streams: TextIO) -> None:
@@ -40,9 +48,9 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 def make_console() -> "Console":
     """Return a console on stdout."""
-    from rich.console import Console
+    from spo_cli.terminal.console import DataConsole
 
-    console = Console(highlight=False, emoji=False)
+    console = DataConsole(sys.stdout)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPED_WIDTH
     return console
@@ -50,11 +58,11 @@ def make_console() -> "Console":
 
 def print_json(document: object) -> None:
     """Print one JSON document, in ASCII if stdout cannot encode its text."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    text = printable_json(json.dumps(document, indent=2, ensure_ascii=False, default=str))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(document, indent=2, default=str)
+        text = printable_json(json.dumps(document, indent=2, default=str))
     print(text)
 
 
@@ -65,7 +73,7 @@ def print_facts(console: "Console", facts: Iterable[tuple[str, str]]) -> None:
 
     grid = Table.grid(padding=(0, 2))
     for label, value in facts:
-        grid.add_row(label, Text(value))
+        grid.add_row(label, Text(_on_one_line(value)))
     console.print(grid)
 
 
@@ -83,4 +91,8 @@ def add_row(table: "Table", *cells: str) -> None:
     """Add a row of plain text: no cell is markup."""
     from rich.text import Text
 
-    table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
+    table.add_row(*(Text(_on_one_line(cell), no_wrap=True, overflow="ellipsis") for cell in cells))
+
+
+def _on_one_line(text: str) -> str:
+    return printable(text).replace("\n", "\\n")

@@ -22,6 +22,7 @@ from spo_data.grading.verifiers.registry import VERIFIERS, Verifier, load_verifi
 from spo_data.grading.verifiers.reward_function import RewardFunction, is_reward_function, plain_text
 from spo_data.grading.workers.import_guard import ChangedGraderError, GraderCodeError, ImportGuard
 from spo_data.grading.workers.pool_folder import mark_process
+from spo_data.printable import protect_streams
 from spo_data.prompts.identity import Prompt
 
 BATCH_SECONDS = 0.1
@@ -61,6 +62,7 @@ def start_process(versions: Mapping[str, str], memory_bytes: int, start_seconds:
     """
     global _guard  # a process keeps its verifiers for life
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a reward function's prints must not reach the command's stdout
+    protect_streams()  # nor the escape sequences of a response, in what it or a library says on stderr
     os.setpgid(0, 0)  # only the parent gets signals to its process group: it drains us first
     mark_process(folder)
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that its timeout is off, as we want it

@@ -136,7 +136,7 @@ def test_a_command_in_another_thread_runs_as_well() -> None:
     assert found == [1]
 
 
-IMPORTING = """
+IMPORTING = r"""
 import os, signal, sys
 from spo_cli import start
 class Interrupts:
@@ -147,7 +147,7 @@ class Interrupts:
             except BaseException:
                 pass  # as some modules do
 sys.meta_path.insert(0, Interrupts())
-sys.argv = ["spo-data", "show", "my run"]
+sys.argv = ["spo-data", "show", "my \x1b[2J run"]
 start.spo_data()
 """
 
@@ -156,7 +156,7 @@ def test_ctrl_c_during_the_imports_is_one_line() -> None:
     """Half a second after the start it ended in thirty lines of KeyboardInterrupt."""
     done = subprocess.run([sys.executable, "-c", IMPORTING], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, "")
-    assert done.stderr == "interrupted: nothing was started; to start again: spo-data show 'my run'\n"
+    assert done.stderr == "interrupted: nothing was started; to start again: spo-data show 'my \\x1b[2J run'\n"
 
 
 def test_the_start_imports_next_to_nothing() -> None:

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from spo_data.errors import UserError
 from spo_data.files import write_whole
 from spo_data.options import Truncated
+from spo_data.printable import printable_json
 from spo_data.provenance import Provenance, Record, ToolsRecord
 from spo_train.filenames import LATEST, RECORD
 from spo_train.plan.training_prompts import prompts_fingerprint, rows_fingerprint
@@ -80,7 +81,7 @@ class TrainRecord(Record):
 
     def write(self, out: Path) -> None:
         """Write the record into the folder, replacing an earlier one."""
-        write_whole(out / RECORD, self.model_dump_json(indent=2) + "\n")
+        write_whole(out / RECORD, printable_json(self.model_dump_json(indent=2)) + "\n")
 
 
 def read_record(out: Path) -> TrainRecord | None:
