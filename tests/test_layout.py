@@ -256,6 +256,40 @@ def test_neither_the_library_nor_help_imports_anything_heavy(name: str) -> None:
     assert sum("Usage:" in line for line in lines) == helps
 
 
+PRINTING = {
+    # Through the streams that the commands protect, which escape control characters (`spo_data.printable`).
+    "print": {"spo_cli.terminal", "spo_cli.commands", "spo_train.hooks"},
+    "sys.stdout.write": set(),
+    "sys.stderr.write": {"spo_cli", "spo_cli.terminal", "spo_train.hooks"},
+    "echo": set(),
+    "secho": set(),
+    # Past them: `DataConsole` escapes what it prints.
+    "Console": set(),
+    "DataConsole": {"spo_cli.terminal"},
+    "terminal": {"spo_cli.terminal"},
+    "os.write": set(),
+}
+"""The rooms that call what prints. What `spo_train.hooks` prints is in verl's log."""
+
+
+def test_what_prints_is_called_only_where_control_characters_are_escaped() -> None:
+    found: dict[str, set[str]] = {call: set() for call in PRINTING}
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+                called = ast.unparse(node.func)
+                for call in {called, called.rpartition(".")[2]} & PRINTING.keys():
+                    if call != "print" or called == "print":  # a console's method has that name too
+                        found[call].add(room_of(name))
+    assert found == PRINTING
+
+
+def test_nothing_but_our_console_writes_past_the_protected_streams() -> None:
+    past = ("rich_proxied_file", "__stdout__", "__stderr__", "stdout.buffer", "stderr.buffer")
+    found = {name for name, path in MODULES.items() if any(word in path.read_text(encoding="utf-8") for word in past)}
+    assert found == {"spo_data.printable", "spo_cli.terminal.console"}
+
+
 @pytest.mark.parametrize("command", ["spo-data", "spo-train"])
 def test_the_commands_are_installed(command: str) -> None:
     script = Path(sys.executable).with_name(command)

@@ -255,6 +255,6 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
-    except (OSError, UnicodeError) as error:  # UnicodeError: the host name is invalid
+    except (OSError, UnicodeError, TypeError) as error:  # the last two: the host name is invalid
         reason = (getattr(error, "strerror", None) or first_line(error)).partition(" (")[0]
         raise UserError(f"--host {host} --port {port}: {reason}; choose another address or port") from error

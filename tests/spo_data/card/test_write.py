@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from spo_data.card.merge import Readme
 from spo_data.card.write import Card, make_card, merge_card, size_category, write_card
 from spo_data.errors import SpoError
 from spo_data.grading.measured_error import describe_error
@@ -18,6 +19,7 @@ from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest, Timings
 from spo_data.run.sample import Sample
 from spo_data.run.summary import summarize
+from support.hostile_text import hidden, hostile
 from support.records import GRADER, make_manifest
 
 Drawn = list[tuple[Verdict, float | None]]
@@ -210,6 +212,24 @@ def test_a_name_that_would_end_a_cell_a_code_span_or_a_line_does_not(tmp_path: P
     assert "`my\\|model'x' &lt;b>`" in body
     assert "| verifier | a \\| b (&lt;i>'1') |\n" in body
     assert "<i>" not in body
+
+
+def test_a_pipe_after_a_backslash_ends_no_cell(tmp_path: Path) -> None:
+    """The card put its own backslash behind the name's, which made an escaped backslash and a bare pipe of the two."""
+    manifest = manifest_of().model_copy(update={"grader": GraderRecord(verifier="a\\|b", version="\\")})
+    assert "| verifier | a\\\\\\|b (\\) |\n" in card_of(tmp_path, BOTH, manifest).body
+
+
+def test_control_characters_are_escapes_in_the_text_and_the_same_text_in_the_header(tmp_path: Path) -> None:
+    """`cat README.md` obeyed the escape sequences in a file's name."""
+    name = hostile("name")
+    text = merge_card(card_of(tmp_path, BOTH, manifest_of(name, name)), None)
+    assert hidden(text) == set()
+    assert r"# Offline values of name\x1b]52" in text
+    header = header_of(text)
+    assert header["pretty_name"] == f"Offline values of {name} on {name}"
+    assert header["spo"]["policy"]["model"] == name
+    assert merge_card(card_of(tmp_path, BOTH, manifest_of(name, name)), Readme(text)) == text
 
 
 def test_the_same_run_gives_the_same_card_and_leaves_no_other_file(tmp_path: Path) -> None:
