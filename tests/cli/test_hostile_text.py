@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from fake_hub.running import hub_with_clients
 from spo_cli import data_app
@@ -170,13 +171,24 @@ def test_no_command_prints_what_a_terminal_obeys(command: str, finished: Path, p
     names["verifier"] = place / f"score{NAME}.py:compute_score"
     text = ""
     for position, words in enumerate(COMMANDS[command]):
-        for on_terminal in (True, False):
-            names["out"] = tmp_path / f"out{NAME}{position}{on_terminal}"
-            said = spo_data(*(word.format(**names) for word in words.split()), on_terminal=on_terminal)
-            text += said.stdout + said.stderr
-            if "--json" in words and not on_terminal:
-                assert json.loads(said.stdout), (words, said)
+        names["out"] = tmp_path / f"out{NAME}{position}"
+        in_json = "--json" in words
+        said = spo_data(*(word.format(**names) for word in words.split()), on_terminal=not in_json)
+        text += said.stdout + said.stderr
+        if in_json:
+            assert json.loads(said.stdout), words
+    if command == "report":
+        assert hidden((finished / "report.html").read_text(encoding="utf-8")) == set()
     assert holds(text, *SHOWN[command])
+
+
+def test_what_a_run_is_printed_into_is_the_same_data(finished: Path) -> None:
+    """The options in YAML were obeyed by a terminal; escapes outside of double quotes would be other options."""
+    manifest = json.loads((finished / "run.json").read_text(encoding="utf-8"))
+    shown = yaml.safe_load(spo_data("show", finished, "--config").stdout)
+    assert shown["system"] == manifest["policy"]["system"] == hostile("system").replace("\0", "")
+    for name in ("README.md", "run.json"):
+        assert hidden((finished / name).read_text(encoding="utf-8")) == set(), name
 
 
 def test_every_command_is_in_this_file() -> None:

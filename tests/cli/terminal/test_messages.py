@@ -38,6 +38,12 @@ def test_a_label_is_coloured_on_a_terminal(monkeypatch: pytest.MonkeyPatch, labe
     assert told(monkeypatch, io.StringIO(), text) == f"{text}\n"
 
 
+def test_a_line_s_control_characters_are_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also before the command has protected its streams: a signal may come first."""
+    assert told(monkeypatch, io.StringIO(), "note: \x1b[2J") == "note: \\x1b[2J\n"
+    assert told(monkeypatch, Terminal(), "error: \x1b[2J\x08").endswith(": \\x1b[2J\\x08\n")
+
+
 def test_other_lines_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told(monkeypatch, Terminal(), "counting tokens: 1") == "counting tokens: 1\n"
 

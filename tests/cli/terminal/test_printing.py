@@ -5,12 +5,16 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import TextIO, cast
 
 import pytest
+from rich.text import Text
 
 from spo_cli.data_app import main
+from spo_cli.terminal.console import DataConsole
 from spo_cli.terminal.display import Display
-from spo_cli.terminal.printing import PLAIN, print_json, use_plain_characters
+from spo_cli.terminal.printing import PLAIN, add_row, make_table, print_facts, print_json, use_plain_characters
+from spo_data.printable import PrintableStream
 from spo_data.prompts.identity import Message, Prompt
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -72,6 +76,35 @@ def test_a_lone_surrogate_is_an_escape(monkeypatch: pytest.MonkeyPatch) -> None:
     print_json(["b\ud800"])
     stream.flush()
     assert stream.buffer.getvalue() == b'a\\ud800\n[\n  "b\\ud800"\n]\n'  # type: ignore[attr-defined]
+
+
+def on_console(*printed: object) -> str:
+    """What a console puts behind a protected stream."""
+    stream = io.StringIO()
+    protected = cast("TextIO", PrintableStream(stream))
+    DataConsole(protected, width=60, force_terminal=True, color_system="standard").print(*printed)
+    return stream.getvalue()
+
+
+def test_a_console_shows_escapes_and_its_own_colours_are_none() -> None:
+    """rich dropped a bell or a carriage return in silence, and passed on all other control characters."""
+    assert on_console("[b]\x1b[2J\x08\x9b\u202e :smile:") == "[b]\\x1b[2J\\x08\\x9b\\u202e :smile:\n"
+    assert on_console(Text("\x1b[2J\x9b", style="red")) == "\x1b[31m\\x1b[2J\\x9b\x1b[0m\n"
+
+
+def test_cells_are_as_wide_as_their_escapes_and_have_one_line() -> None:
+    table = make_table("name", "other", "last")
+    add_row(table, "\x1b\x08", "b", "two\nlines")
+    add_row(table, "a", "\x9b" * 3, "c")
+    table.add_row("\r", "d", "e")
+    assert on_console(table).splitlines()[1:] == [
+        r"\x1b\x08  b             two\nlines",
+        r"a         \x9b\x9b\x9b  c         ",
+        r"\r        d             e         ",
+    ]
+    stream = io.StringIO()
+    print_facts(DataConsole(stream), [("label", "one\n\x08")])
+    assert stream.getvalue().strip() == r"label  one\n\x08"
 
 
 def test_progress_is_ascii_too() -> None:

@@ -315,11 +315,12 @@ def test_the_import_of_a_reward_function_is_not_charged_to_the_first_job(tmp_pat
     assert [graded.verdict for graded in run(grade())] == [CORRECT] * 4
 
 
-def test_what_a_reward_prints_reaches_nobody_s_stdout(tmp_path: Path) -> None:
+def test_what_a_reward_prints_reaches_nobody_s_stdout_and_no_terminal_obeys_it(tmp_path: Path) -> None:
     reward = write(
         tmp_path,
-        "import os, subprocess\nprint('at import', flush=True)\n"
+        "import os, subprocess, sys\nprint('at import', flush=True)\n"
         "def judge(**_):\n    print('x' * 3_000_000, flush=True)\n    os.write(1, b'y' * 1_000_000)\n"
+        "    print('\\x1b[2J', file=sys.stderr, flush=True)\n"
         "    subprocess.run(['echo', 'child'])\n    return 1.0\n",
     )
     script = write(
@@ -331,8 +332,9 @@ def test_what_a_reward_prints_reaches_nobody_s_stdout(tmp_path: Path) -> None:
         "main.py",
     )
     command = [sys.executable, script, f"{reward}:judge"]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout == "correct\n" * 3
+    assert ended.stderr == "\\x1b[2J\n" * 3
 
 
 def test_no_child_process_of_a_reward_outlives_the_pool(tmp_path: Path) -> None:
