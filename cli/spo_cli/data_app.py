@@ -31,7 +31,7 @@ from spo_cli.commands.regrade import regrade
 from spo_cli.commands.report import report
 from spo_cli.commands.sandbox import sandbox
 from spo_cli.commands.show import show
-from spo_cli.terminal.parameters import HELP_NAMES, VERSION
+from spo_cli.terminal.parameters import CONTEXT, VERSION
 from spo_cli.terminal.printing import prepare_streams
 from spo_cli.terminal.usage import Group
 
@@ -39,7 +39,7 @@ app = typer.Typer(
     name="spo-data",
     cls=Group,
     no_args_is_help=True,
-    context_settings=HELP_NAMES,
+    context_settings=CONTEXT,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )

@@ -18,7 +18,7 @@ import typer
 
 from spo_cli.terminal.exits import clean_exit
 from spo_cli.terminal.messages import tell
-from spo_cli.terminal.parameters import HELP_NAMES, PROMPTS, TOOLS, VERSION, GivenOptions, parse_json, takes
+from spo_cli.terminal.parameters import CONTEXT, PROMPTS, TOOLS, VERSION, GivenOptions, parse_json, takes
 from spo_cli.terminal.printing import prepare_streams, print_json
 from spo_cli.terminal.usage import Command
 from spo_data.errors import UserError
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from spo_train.launch.supervise import LaunchOutcome
     from spo_train.plan.assemble import TrainPlan
 
-app = typer.Typer(
-    name="spo-train", context_settings=HELP_NAMES, pretty_exceptions_enable=False, rich_markup_mode="rich"
-)
+app = typer.Typer(name="spo-train", context_settings=CONTEXT, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 FILES_PANEL = "Training files"
 

@@ -25,7 +25,8 @@ SKIP_CHECK: Any = typer.Option(
     help="Trust the ground truths: do not check that each verifies against itself.",
     rich_help_panel="Grading",
 )
-HELP_NAMES: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "color": False}
+"""Of the first command. `color` is about the one line that Typer colours past rich, when it installs completions."""
 
 
 def print_version(asked: bool) -> None:

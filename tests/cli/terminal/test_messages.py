@@ -7,9 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from spo_cli.data_app import app
+from spo_cli.data_app import app, main
 from spo_cli.terminal.messages import LABELS, tell
 from spo_cli.terminal.usage import Command
+from support.hostile_text import run_command
 
 
 class Terminal(io.StringIO):
@@ -42,6 +43,18 @@ def test_a_line_s_control_characters_are_escapes(monkeypatch: pytest.MonkeyPatch
     """Also before the command has protected its streams: a signal may come first."""
     assert told(monkeypatch, io.StringIO(), "note: \x1b[2J") == "note: \\x1b[2J\n"
     assert told(monkeypatch, Terminal(), "error: \x1b[2J\x08").endswith(": \\x1b[2J\\x08\n")
+
+
+def test_what_typer_prints_past_us_keeps_its_colours_or_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Escapes stand for the colours of what is printed through the protected streams."""
+    monkeypatch.setattr("typer.completion.install", lambda **_: ("bash", "/x"))
+    for words, start in {
+        ("--help",): "\x1b[1m",
+        ("--install-completion", "bash"): "bash completion installed in /x\n",
+    }.items():
+        said = run_command(main, ("spo-data", *words), on_terminal=True)
+        assert said.stdout.startswith(start)
+        assert "\\x1b" not in said.stdout
 
 
 def test_other_lines_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
