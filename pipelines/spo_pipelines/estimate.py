@@ -37,7 +37,7 @@ from spo_data.sqlite import sqlite_reason
 from spo_pipelines.graders import Graders, grade_stored, open_pool
 from spo_pipelines.prompt_source import read_prompts, resolve_grader
 from spo_pipelines.results import write_results
-from spo_pipelines.resume import ResumePoint, find_checked_golds, find_resume_point, refuse_lost_journal
+from spo_pipelines.resume import ResumePoint, find_checked_golds, find_resume_point, mend_run, refuse_lost_journal
 from spo_pipelines.sampling_plan import EstimateOptions, SamplingPlan, plan_sampling
 from spo_pipelines.signals import Stopping, stop_on_signals
 from spo_pipelines.stream import Progress, stream
@@ -126,7 +126,11 @@ async def estimate(
             watcher.on_plan(plan, find_resume_point(plan, existing).present)
             return EstimateOutcome(plan, None)
         with folder_lock(out, "spo-data"):
-            resume_point = find_resume_point(plan, find_run(out))  # again: another call may have ended since
+            run = find_run(out)  # again: another call may have ended since
+            watcher.on_stage("checking the journal")
+            if mended := mend_run(plan, run):
+                watcher.on_stage(f"note: {mended}")
+            resume_point = find_resume_point(plan, run)
             watcher.on_plan(plan, resume_point.present)
             return await _run(plan, resume_point, graders, watcher, start_engine)
 

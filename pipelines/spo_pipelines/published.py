@@ -21,6 +21,7 @@ from spo_data.hub.table_files import Tables, find_tables
 from spo_data.provenance import DatasetRecord, PolicyRecord, Provenance
 from spo_data.run.manifest import MANIFEST, Manifest, policy_differences
 from spo_data.text import excerpt
+from spo_data.values.parquet import parquet_file
 from spo_data.values.schema import read_provenance
 from spo_pipelines.overlap import Overlap, OwnPrompts, count_overlap
 
@@ -219,14 +220,13 @@ def _read_values(there: Snapshot) -> tuple[Provenance | None, int]:
 def _read_prompt_ids(there: Snapshot) -> set[str] | None:
     """The prompt ids of the published values; None if a file cannot be read or has none."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     found: set[str] = set()
     for name in sorted(there.files):
         if OWNED.fullmatch(name) and name.startswith("values/"):
             try:
                 with there.open(name) as file:
-                    column = pq.ParquetFile(file).read(columns=["prompt_id"])["prompt_id"]
+                    column = parquet_file(file).read(columns=["prompt_id"])["prompt_id"]
             except (pa.ArrowException, KeyError):
                 return None
             except OSError as error:
@@ -246,11 +246,10 @@ def _read_columns(there: Snapshot, tables: Tables) -> tuple[str, ...]:
 def _read_footer(there: Snapshot, name: str) -> tuple[Any, int] | None:
     """A parquet file's schema and its number of rows; None if it is no parquet file."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
         with there.open(name) as file:
-            footer = pq.ParquetFile(file)
+            footer = parquet_file(file)
             return footer.schema_arrow, footer.metadata.num_rows
     except pa.ArrowInvalid:
         return None

@@ -117,11 +117,13 @@ class RegradeOutcome:
         }
 
 
-async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], None]) -> RegradeOutcome:
+async def regrade(
+    options: RegradeOptions, listen: Callable[[str, int, int], None], say: Callable[[str], object] = str
+) -> RegradeOutcome:
     """Grade a run's stored responses with another verifier, or with this version of the run's own.
 
-    `listen` is called with the verifier, the number graded so far and the total. Raises UserError if the folder is no
-    run or no ground truth verifies under the new verifier, SpoError if the journal cannot be written.
+    `listen` is called with the verifier, the number graded so far and the total, `say` with notes. Raises UserError if
+    the folder is no run or no ground truth verifies under the new verifier, SpoError if the journal cannot be written.
     """
     run = options.run
     manifest = read_run(run).manifest
@@ -135,6 +137,9 @@ async def regrade(options: RegradeOptions, listen: Callable[[str, int, int], Non
     with folder_lock(run, "spo-data"):
         existing = read_run(run)  # again: another call may have ended since
         manifest = existing.manifest
+        if mended := existing.mend_journal():
+            command = shlex.join(_update_command(shlex.split(existing.mending_command), new, second))
+            say(f"note: {mended}; to draw what is lost after this call: {command}")
         async with open_pool(options.grader, (new, *others), lambda: _ADVICE) as pool:
             graders = Graders(pool, new, others, bool(manifest.policy.opens_thinking))
             try:

@@ -18,6 +18,8 @@ def write_results(journal: Journal, manifest: Manifest, out: Path) -> Summary:
     summary = summarize(journal, manifest)
     write_tables(journal, out, manifest.provenance, summary.completeness)
     write_manifest(journal, manifest.model_copy(update={"counts": summary.counts()}), out)
+    if not journal.read_only:
+        journal.forget_mended()
     write_histogram_png(summary.histogram, out / HISTOGRAM)
     write_card(out, make_card(journal, manifest, summary))
     return summary

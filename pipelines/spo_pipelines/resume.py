@@ -19,6 +19,8 @@ from spo_data.prompts.identity import Prompt
 from spo_data.provenance import GraderRecord, grader_differs
 from spo_data.run.existing import ExistingRun
 from spo_data.run.journal import Journal
+from spo_data.run.journal_checks import DamageError
+from spo_data.run.journal_mend import Mended
 from spo_data.run.losses import describe_lost_journal, has_lost_journal
 from spo_data.run.manifest import Manifest, policy_differences
 from spo_data.text import excerpt
@@ -74,6 +76,16 @@ def refuse_lost_journal(options: EstimateOptions, run: ExistingRun | None) -> No
         raise UserError(f"{describe_lost_journal(run.folder, run.manifest)}\n{_suggest_another(options)}")
 
 
+def mend_run(plan: SamplingPlan, run: ExistingRun | None) -> Mended | None:
+    """Replace a damaged journal by its sound rows, so that the plan draws the lost samples; None if none is damaged.
+
+    The journal of another policy stays as it is. The caller holds the folder's lock.
+    """
+    if run is None or not run.has_journal or policy_differences(run.manifest, plan.manifest):
+        return None
+    return run.mend_journal(plan.prompt_set.prompts)
+
+
 def find_checked_golds(run: ExistingRun | None, grader: GraderRecord) -> frozenset[tuple[str, str]]:
     """Return (prompt id, ground truth) of the run's prompts if this grader has checked them.
 
@@ -81,8 +93,11 @@ def find_checked_golds(run: ExistingRun | None, grader: GraderRecord) -> frozens
     """
     if run is None or grader_differs(run.manifest.grader, grader) or not run.has_journal:
         return frozenset()
-    with run.open_journal() as journal:
-        return frozenset((prompt.prompt_id, prompt.ground_truth) for prompt in journal.prompts())
+    try:
+        with run.open_journal(check=False) as journal:
+            return frozenset((prompt.prompt_id, prompt.ground_truth) for prompt in journal.prompts())
+    except DamageError:  # `mend_run` says so
+        return frozenset()
 
 
 def _compare_dataset(journal: Journal, old: Manifest, done: Mapping[str, set[int]], plan: SamplingPlan) -> str | None:

@@ -119,7 +119,12 @@ def _read_folder(folder: Path, name: str) -> ValueTable:
         raise UserError(f"{name} has no table of values yet: the run's own command writes it ({manifest.command})")
     if not paths:
         raise UserError(f"{name} has no {TABLE_FILES}: it is neither a run folder nor a dataset of values")
-    table = _read_files(paths, name, manifest)
+    try:
+        table = _read_files(paths, name, manifest)
+    except UserError as error:
+        if manifest is None or not manifest.command:
+            raise
+        raise UserError(f"{error}; to write the run's tables again: {manifest.command}") from error
     if run is None or manifest is None:
         return table
     if table.provenance is not None and grader_differs(table.provenance.grader, manifest.grader):

@@ -10,17 +10,21 @@ lost, or holds less than the folder says, is never taken for the run: see `spo_d
 """
 
 import os
+import shlex
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spo_data.errors import UserError, reason
 from spo_data.files import folder_lock
+from spo_data.prompts.identity import Prompt
 from spo_data.run.journal import Journal, open_journal
+from spo_data.run.journal_checks import DamageError
+from spo_data.run.journal_mend import Mended, mend_journal
 from spo_data.run.journal_rows import MANIFEST_COPY, manifest_of
-from spo_data.run.losses import describe_lost_journal, has_lost_journal, refuse_losses
+from spo_data.run.losses import count_recorded, describe_lost_journal, has_lost_journal, refuse_losses
 from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest, UnreadableManifestError, parse_manifest, read_manifest
 from spo_data.sqlite import clear_sqlite_errors
 
@@ -47,15 +51,38 @@ class ExistingRun:
         """False for a published run that was downloaded, and until the first call has opened its journal."""
         return self.journal_path.is_file()
 
-    @contextmanager
-    def open_journal(self) -> Iterator[Journal]:
-        """Open the journal for reading, with the verdicts of the manifest's grader.
+    @property
+    def mending_command(self) -> str:
+        """The command that draws and grades again what is damaged in the journal."""
+        return self.manifest.command or shlex.join(["spo-data", "regrade", str(self.folder)])
 
-        Raises SpoError if it is unreadable, UserError if it is not the manifest's, or holds less than the folder says.
+    @contextmanager
+    def open_journal(self, *, check: bool = True) -> Iterator[Journal]:
+        """Open the journal for reading, with the verdicts of the manifest's grader; raises SpoError if unreadable.
+
+        Unless `check` is false, it raises UserError if the journal is not the manifest's or holds less than the folder
+        says, and what summaries read is checked before. Samples are checked when they are read.
         """
-        with open_journal(self.journal_path, self.manifest.grader) as journal:
-            self.check(journal)
-            yield journal
+        try:
+            with open_journal(self.journal_path, self.manifest.grader, check=check) as journal:
+                if check:
+                    self.check(journal)
+                yield journal
+        except DamageError as error:
+            raise DamageError(f"{error}; to draw and grade again what is damaged: {self.mending_command}") from error
+
+    def mend_journal(self, dataset: Sequence[Prompt] | None = None) -> Mended | None:
+        """Replace a damaged journal by its sound rows; None if none is damaged. The caller holds the folder's lock.
+
+        Damaged prompts come from `dataset`. Raises SpoError if the journal cannot be read or mended.
+        """
+        graders = (self.manifest.grader, *filter(None, (self.manifest.also,)))
+        _, recorded = count_recorded(self.folder, self.manifest)
+        try:
+            with clear_sqlite_errors(self.journal_path, "read"):
+                return mend_journal(self.journal_path, graders, dataset, recorded=recorded)
+        except DamageError as error:
+            raise DamageError(f"{error}; to write them again from the dataset: {self.mending_command}") from error
 
     def check(self, journal: Journal) -> None:
         """Raise UserError if the journal is not the manifest's, or holds less than the folder says."""

@@ -18,6 +18,9 @@ the view `graded` shows the samples with its verdicts. A sample that this grader
 Each batch of samples adds a row to `commits` in the same transaction: the call of `estimate` it came from, the time,
 and the numbers of samples and sampled tokens. Samples of runs that are older than this table have no such rows.
 
+Every row has a checksum (`spo_data.run.checksums`). What a reader reads is checked (`journal_checks`), and a writer
+first replaces a damaged journal by its sound rows (`journal_mend`).
+
 One process writes, which the run folder's lock ensures; others may read meanwhile.
 """
 
@@ -30,18 +33,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from spo_data.errors import first_line
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import DroppedRow, Prompt
 from spo_data.provenance import GraderRecord
+from spo_data.run.checksums import checksum, commit_checksum, prompt_checksum, verdict_checksum
+from spo_data.run.journal_checks import DamageError, is_damage
 from spo_data.run.journal_queries import JournalQueries
 from spo_data.run.journal_rows import (
     DELETE_BROKEN,
     DELETE_VERDICTS_OF_BROKEN,
+    GIVE_PROMPTS_CHECKSUMS,
     INSERT_COMMIT,
     INSERT_MANIFEST,
     INSERT_PROMPT,
     INSERT_SAMPLE,
     INSERT_VERDICT,
+    MARK_CUT_SHORT,
+    grading_row,
     manifest_row,
     prompt_row,
     sample_row,
@@ -77,6 +86,8 @@ class Journal(JournalQueries):
         if not self.read_only:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+        for function in (commit_checksum, prompt_checksum, verdict_checksum):
+            self._db.create_function(function.__name__, -1, function, deterministic=True)
         make_schema(self._db, self.grader, for_writing=not self.read_only)
         self._db.execute(GRADED.format(grading=self._grading(self.grader)))
         if self.read_only:
@@ -117,7 +128,10 @@ class Journal(JournalQueries):
                 self._db.executemany(
                     INSERT_VERDICT,
                     (
-                        (gradings[grader], numbers[s.prompt_id], s.sample_index, *verdict_row(graded))
+                        (
+                            *(gradings[grader], numbers[s.prompt_id], s.sample_index),
+                            *verdict_row(grader, s.prompt_id, s.sample_index, graded),
+                        )
                         for s, others in self._samples
                         for grader, graded in ((self.grader, s.graded), *others.items())
                     ),
@@ -134,16 +148,21 @@ class Journal(JournalQueries):
     def add_failure(self, prompt_id: str, sample_index: int, error: str) -> None:
         """Record that a sample could not be drawn; drawing it later removes the record."""
         self._db.execute(
-            "INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", (self._number(prompt_id), sample_index, error)
+            "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)",
+            (self._number(prompt_id), sample_index, error, checksum("failure", prompt_id, sample_index, error)),
         )
 
     def regrade(self, verdicts: Iterable[tuple[str, int, Grade]], grader: GraderRecord | None = None) -> None:
         """Set a grader's verdicts on stored samples, each (prompt id, sample index, verdict), all or none."""
-        grading = self._grading(grader or self.grader)
+        grader = grader or self.grader
+        grading = self._grading(grader)
         with self._transaction():
             self._db.executemany(
                 INSERT_VERDICT,
-                ((grading, self._number(pid), index, *verdict_row(graded)) for pid, index, graded in verdicts),
+                (
+                    (grading, self._number(prompt_id), index, *verdict_row(grader, prompt_id, index, graded))
+                    for prompt_id, index, graded in verdicts
+                ),
             )
 
     def mark_cut_short(self, grader: GraderRecord | None = None) -> None:
@@ -151,18 +170,13 @@ class Journal(JournalQueries):
 
         A grader that grades truncated responses gets no verdict on these.
         """
+        grader = grader or self.grader
         unfinished: list[tuple[str, Verdict, float | None]] = [("tool_error", Verdict.TOOL_ERROR, None)]
-        if (grader or self.grader).truncated == "zero":
+        if grader.truncated == "zero":
             unfinished.append(("length", Verdict.TRUNCATED, 0.0))
         for reason, verdict, score in unfinished:
-            self._db.execute(
-                "INSERT OR IGNORE INTO verdicts SELECT ?, prompt_number, sample_index, NULL, ?, ?, (SELECT max(detail)"
-                " FROM verdicts AS others WHERE finish_reason = 'tool_error'"
-                " AND others.grading IN (SELECT grading FROM gradings)"
-                " AND others.prompt_number = samples.prompt_number AND others.sample_index = samples.sample_index"
-                " AND others.verdict = 'tool_error') FROM samples WHERE finish_reason = ?",
-                (self._grading(grader or self.grader), verdict, score, reason),
-            )
+            given = {"grading": self._grading(grader), "key": grader.key, "version": grader.version}
+            self._db.execute(MARK_CUT_SHORT, {**given, "verdict": str(verdict), "score": score, "reason": reason})
 
     def set_prompts(self, prompts: Sequence[Prompt], dropped: Iterable[DroppedRow]) -> None:
         """Store the prompts of a call that begins, in their order, and the rows that it dropped.
@@ -181,14 +195,20 @@ class Journal(JournalQueries):
                 INSERT_PROMPT,
                 ((position, *prompt_row(prompt)) for position, prompt in enumerate(prompts)),
             )
+            self._db.execute(GIVE_PROMPTS_CHECKSUMS)
             self._db.execute("DELETE FROM dropped")
+            rows = ((drop.row, drop.reason, drop.detail) for drop in dropped)
             self._db.executemany(
-                "INSERT INTO dropped VALUES (?, ?, ?)", ((drop.row, drop.reason, drop.detail) for drop in dropped)
+                "INSERT INTO dropped VALUES (?, ?, ?, ?)", ((*row, checksum("dropped", *row)) for row in rows)
             )
 
     def keep_manifest(self, text: str) -> None:
         """Keep a copy of `run.json`, in the place of the one before."""
         self._db.execute(INSERT_MANIFEST, manifest_row(text))
+
+    def forget_mended(self) -> None:
+        """Count no samples as left out by mending: the run folder counts the journal as it is."""
+        self._db.execute("DELETE FROM mended")
 
     def _grading(self, grader: GraderRecord) -> int:
         """The number of a grader's verdicts, made if it has none; -1 if it has none and the journal is read-only."""
@@ -196,8 +216,8 @@ class Journal(JournalQueries):
         if grading >= 0 or self.read_only:
             return grading
         self._db.execute(
-            "INSERT INTO gradings (identity, version, verifier) VALUES (?, ?, ?)",
-            (grader.key, grader.version, grader.verifier),
+            "INSERT INTO gradings (identity, version, verifier, checksum) VALUES (?, ?, ?, ?)",
+            grading_row(grader),
         )
         return super()._grading(grader)
 
@@ -206,7 +226,18 @@ class Journal(JournalQueries):
 
 
 @contextmanager
-def open_journal(path: Path, grader: GraderRecord) -> Iterator[Journal]:
-    """Open a journal for reading; raises a one-line SpoError if it cannot be read."""
-    with clear_sqlite_errors(path, "read"), Journal(path, grader, read_only=True) as journal:
-        yield journal
+def open_journal(path: Path, grader: GraderRecord, *, check: bool = True) -> Iterator[Journal]:
+    """Open a journal for reading; raises a one-line SpoError if it cannot be read, DamageError if it is damaged.
+
+    What summaries read is checked before, unless `check` is false. Samples are checked when they are read.
+    """
+    with clear_sqlite_errors(path, "read"):
+        try:
+            with Journal(path, grader, read_only=True) as journal:
+                if check and (damage := journal.find_damage()):
+                    raise DamageError(f"{path} has {damage}")
+                yield journal
+        except sqlite3.Error as error:
+            if is_damage(error):
+                raise DamageError(f"{path} cannot be read: {first_line(error)}") from error
+            raise

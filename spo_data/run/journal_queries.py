@@ -10,12 +10,15 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from spo_data.grading.suspects import SuspectRule
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import DroppedRow, Prompt
 from spo_data.provenance import GRADED_MARK, GraderRecord
+from spo_data.run.checksums import brief_checksum, sample_checksum, verdict_checksum
+from spo_data.run.journal_checks import SAMPLES, Checks, Damage, DamageError, find_damage, read_since
 from spo_data.run.journal_rows import (
     MANIFEST_COPY,
     OBSERVED,
@@ -45,12 +48,18 @@ class Commit(NamedTuple):
 class JournalQueries:
     """The reading half of `Journal`, which opens the database."""
 
+    path: Path
     grader: GraderRecord
     _db: sqlite3.Connection
 
     def prompts(self) -> Iterator[Prompt]:
         """The run's prompts, in order."""
-        return map(prompt_of, self._db.execute(PROMPTS_IN_ORDER))
+        for row in self._db.execute(PROMPTS_IN_ORDER):
+            try:
+                prompt = prompt_of(row)
+            except (ValueError, TypeError) as error:
+                raise DamageError(f"{self.path} has a damaged prompt") from error
+            yield prompt
 
     def suspect_rule(self) -> SuspectRule:
         """What makes a ground truth of this run suspect."""
@@ -163,17 +172,29 @@ class JournalQueries:
         )
         return total, whole
 
+    def count_mended(self) -> int:
+        """How many samples mending this journal has left out since the tables were last written."""
+        ((count,),) = self.query("SELECT coalesce(sum(samples), 0) FROM mended")
+        return int(count)
+
     def read_manifest(self) -> bytes | None:
         """The copy of `run.json`; None if it is damaged, or if only earlier versions have written to this journal."""
         return manifest_of(self._db.execute(MANIFEST_COPY).fetchone())
 
     def response(self, prompt_id: str, sample_index: int) -> str:
-        """A stored response."""
-        ((response,),) = self.query(
-            "SELECT response FROM samples WHERE prompt_number = ? AND sample_index = ?",
-            (self._number(prompt_id), sample_index),
+        """A stored response; raises DamageError if it is damaged."""
+        number = self._number(prompt_id)
+        ((rowid,),) = self.query(
+            "SELECT rowid FROM samples WHERE prompt_number = ? AND sample_index = ?", (number, sample_index)
         )
-        return unpack(response).decode()
+        ((_, *row),) = self.query(f"{SAMPLES} WHERE rowid = ?", (rowid,))
+        checks = Checks({number: prompt_id}, {}, read_since(self._db))
+        try:
+            if checks.agrees_with_sample((rowid, *row)) and row[:2] == [number, sample_index]:
+                return unpack(row[6]).decode()
+        except (ValueError, OSError):  # of an earlier version, which wrote no checksum
+            pass
+        raise DamageError(f"{self.path} has damaged samples, such as sample {sample_index} of {prompt_id}")
 
     def is_truncated(self, prompt_id: str, sample_index: int) -> bool:
         """Whether a limit ended a stored response."""
@@ -205,8 +226,31 @@ class JournalQueries:
         return {(Verdict(ours), Verdict(theirs)): count for ours, theirs, count in rows}
 
     def samples(self) -> Iterator[Sample]:
-        """All samples, by prompt order and sample index."""
-        return map(sample_of, self._db.execute(SAMPLES_IN_ORDER))
+        """All samples, by prompt order and sample index; raises DamageError at one that is damaged."""
+        checks, (key, version) = Checks.of(self._db), (self.grader.key, self.grader.version)
+        for row in self._db.execute(SAMPLES_IN_ORDER):
+            prompt_id, index, seed, response, ids, reason, answer, _, score, detail, turns, mask, logprobs = row[:13]
+            rowid, tokens, brief, whole, judged, of_verdict = row[13:]
+            in_brief = brief_checksum(prompt_id, index, reason, tokens, turns)
+            if not (
+                rowid <= checks.since
+                if brief is whole is None
+                else (brief, whole) == (in_brief, sample_checksum(in_brief, seed, response, ids, mask, logprobs))
+            ):
+                raise DamageError(f"{self.path} has damaged samples, such as sample {index} of {prompt_id}")
+            if judged is not None and not checks.agrees(
+                of_verdict, verdict_checksum(key, version, prompt_id, index, answer, judged, score, detail)
+            ):
+                raise DamageError(f"{self.path} has damaged verdicts, such as that on sample {index} of {prompt_id}")
+            try:
+                sample = sample_of(row)
+            except (ValueError, TypeError, OSError) as error:  # of an earlier version, which wrote no checksum
+                raise DamageError(f"{self.path} has a damaged sample: {index} of {prompt_id}") from error
+            yield sample
+
+    def find_damage(self) -> Damage:
+        """Which of the rows that summaries read are damaged."""
+        return find_damage(self._db, whole=False)
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Read with SQL from `prompts`, `graded`, `samples`, `verdicts`, `failures`, `dropped` and `commits`."""

@@ -10,9 +10,12 @@ of millions, the rows are tens of gigabytes.
 import sqlite3
 
 from spo_data.provenance import GraderRecord
+from spo_data.run.checksums import checksum
 
 SCHEMA_VERSION = 5
-"""Version 2 added verdicts by grader, 3 `commits`, 4 `response_mask`, 5 the copy of the manifest."""
+"""Version 2 added verdicts by grader, 3 `commits`, 4 `response_mask`, 5 checksums and the copy of the manifest."""
+CHECKED = ("prompts", "samples", "gradings", "verdicts", "failures", "dropped", "commits")
+"""The tables whose rows have a checksum: NULL in rows that an earlier version wrote."""
 
 
 def make_schema(db: sqlite3.Connection, grader: GraderRecord, *, for_writing: bool) -> None:
@@ -25,27 +28,47 @@ def make_schema(db: sqlite3.Connection, grader: GraderRecord, *, for_writing: bo
         raise sqlite3.NotSupportedError(f"its schema is version {version}, this spo-data knows {SCHEMA_VERSION}")
     if version == SCHEMA_VERSION:
         if for_writing:
-            db.execute(_INDEX)
+            _make_index(db)
         return
     db.execute("BEGIN IMMEDIATE")
     try:
         if _version(db) < SCHEMA_VERSION:  # no other process has made them meanwhile
+            ((is_new,),) = db.execute("SELECT count(*) = 0 FROM sqlite_master")
             in_first_schema = db.execute("SELECT 1 FROM pragma_table_info('samples') WHERE name = 'verdict'").fetchone()
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
             db.execute(_MANIFEST)
+            db.execute(_MENDED)
             if not db.execute("SELECT 1 FROM pragma_table_info('samples') WHERE name = 'response_mask'").fetchone():
                 db.execute("ALTER TABLE samples ADD COLUMN response_mask BLOB")
             if in_first_schema:
                 for statement in _FROM_FIRST_SCHEMA.split(";"):
                     db.execute(statement)
                 db.execute("INSERT INTO gradings VALUES (1, ?, ?, ?)", (grader.key, grader.version, grader.verifier))
-            db.execute(_INDEX)
+            _add_checksums(db, is_new=bool(is_new))
+            if for_writing or not db.execute(_EARLIER_INDEX).fetchone():  # which still does for a reader
+                _make_index(db)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         db.execute("COMMIT")
     finally:
         if db.in_transaction:
             db.execute("ROLLBACK")
+
+
+def _add_checksums(db: sqlite3.Connection, *, is_new: bool) -> None:
+    """Add the columns of checksums, and note the last sample that has none: -1 if there was no journal."""
+    for table, column in (("samples", "brief_checksum"), *((table, "checksum") for table in CHECKED)):
+        if not db.execute(f"SELECT 1 FROM pragma_table_info('{table}') WHERE name = '{column}'").fetchone():
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {column} INTEGER")
+    db.execute("CREATE TABLE IF NOT EXISTS checksums_since (sample_rowid INTEGER NOT NULL, checksum INTEGER NOT NULL)")
+    if not db.execute("SELECT 1 FROM checksums_since").fetchone():
+        ((last,),) = [(-1,)] if is_new else db.execute("SELECT coalesce(max(rowid), 0) FROM samples")
+        db.execute("INSERT INTO checksums_since VALUES (?, ?)", (last, checksum("since", last)))
+
+
+def _make_index(db: sqlite3.Connection) -> None:
+    for statement in _INDEX.split(";"):
+        db.execute(statement)
 
 
 def _version(db: sqlite3.Connection) -> int:
@@ -55,8 +78,9 @@ def _version(db: sqlite3.Connection) -> int:
 
 GRADED = """
 CREATE TEMP VIEW graded AS
-SELECT samples.*, answer, coalesce(verdict, 'grader_error') AS verdict, score,
-    CASE WHEN verdict IS NULL THEN 'not graded yet' ELSE detail END AS detail
+SELECT samples.*, samples.rowid AS sample_rowid, answer, coalesce(verdict, 'grader_error') AS verdict, score,
+    CASE WHEN verdict IS NULL THEN 'not graded yet' ELSE detail END AS detail, verdict AS judged,
+    verdicts.checksum AS verdict_checksum
 FROM samples LEFT JOIN verdicts ON verdicts.grading = {grading}
     AND verdicts.prompt_number = samples.prompt_number AND verdicts.sample_index = samples.sample_index
 """
@@ -126,11 +150,17 @@ CREATE TABLE IF NOT EXISTS manifest (
 )
 """
 
+# How many samples mending a damaged journal has left out since the tables were last written.
+_MENDED = "CREATE TABLE IF NOT EXISTS mended (samples INTEGER NOT NULL)"
+
 # All columns that are read without the response. It is not part of the schema version: SQLite keeps it up to date.
+# The index of earlier versions lacked the checksum.
 _INDEX = """
-CREATE INDEX IF NOT EXISTS samples_without_responses
-ON samples (prompt_number, sample_index, finish_reason, response_tokens, tool_turns)
+CREATE INDEX IF NOT EXISTS samples_in_brief
+ON samples (prompt_number, sample_index, finish_reason, response_tokens, tool_turns, brief_checksum);
+DROP INDEX IF EXISTS samples_without_responses
 """
+_EARLIER_INDEX = "SELECT 1 FROM sqlite_master WHERE name = 'samples_without_responses'"
 
 # In the first schema a sample's row held its only verdict.
 _FROM_FIRST_SCHEMA = """

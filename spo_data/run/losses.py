@@ -4,7 +4,8 @@
     refuse_losses(folder, manifest, journal)   # raises UserError with the commands that would be right
 
 A sample that no interpreter failure ended is never deleted, whatever a call does: n raised, prompts added, graded by
-another verifier. So a journal that holds fewer of them than the manifest counts, or the table of samples has, is an
+another verifier. Only mending a damaged journal leaves samples out, and the journal counts them until the tables are
+written again. So a journal that holds fewer of them than the manifest counts, or the table of samples has, is an
 older copy, or its write-ahead log was left behind.
 """
 
@@ -49,8 +50,8 @@ def refuse_losses(folder: Path, manifest: Manifest, journal: Journal) -> None:
     total, whole = journal.count_samples()
     if copied is not None and whole:
         _refuse_another(folder, manifest, parse_manifest(copied, f"the manifest in {folder / JOURNAL}"))
-    by, recorded = _count_recorded(folder, manifest, total)
-    if recorded <= whole:
+    by, recorded = count_recorded(folder, manifest, total)
+    if recorded <= whole + journal.count_mended():
         return
     run = shlex.quote(str(folder))
     lines = [
@@ -81,8 +82,8 @@ def _refuse_another(folder: Path, manifest: Manifest, copied: Manifest) -> None:
         )
 
 
-def _count_recorded(folder: Path, manifest: Manifest, total: int) -> tuple[str, int]:
-    """Where it is written how many samples the journal has at least, and the number.
+def count_recorded(folder: Path, manifest: Manifest, total: int = 0) -> tuple[str, int]:
+    """Where it is written how many samples a journal with `total` rows should have at least, and the number.
 
     A call that has begun removes the manifest's counts; then it is the table of samples, read only if it has more rows
     than the journal.

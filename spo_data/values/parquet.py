@@ -1,4 +1,4 @@
-"""Write and read parquet files, all of them in one way.
+"""Write and read parquet files, all of them in one way: with the checksum of every page, which a reader checks.
 
 with parquet_writer(path, schema) as writer:
     writer.write_table(table, row_group_size=ROW_GROUP)
@@ -22,10 +22,24 @@ ROW_GROUP = 1_000
 
 
 def parquet_writer(path: Path, schema: "pa.Schema") -> "pq.ParquetWriter":
-    """Open a parquet file for writing: zstd, content-defined chunks and a page index."""
+    """Open a parquet file for writing: zstd, content-defined chunks, a page index and a checksum of every page."""
     import pyarrow.parquet as pq
 
-    return pq.ParquetWriter(path, schema, compression="zstd", use_content_defined_chunking=True, write_page_index=True)
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        use_content_defined_chunking=True,
+        write_page_index=True,
+        write_page_checksum=True,
+    )
+
+
+def parquet_file(source: Any) -> "pq.ParquetFile":
+    """Open a path or an open file; reading a damaged page raises OSError if its writer stored checksums."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(source, page_checksum_verification=True)
 
 
 @contextmanager
@@ -35,10 +49,9 @@ def open_parquet(path: Path, name: str | None = None, kind: str = "parquet") -> 
     Messages name the file as `name` (default: its path) and say that it cannot be read as `kind`.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with parquet_file(path) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{name or path} cannot be read as {kind}: {first_line(error)}") from error

@@ -4,12 +4,15 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from spo_data import SpoError, UserError, load_values
+from spo_data.grading.verdict import Verdict
+from spo_data.prompts.identity import Prompt
 from spo_data.run.existing import read_run
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import read_manifest
@@ -55,6 +58,24 @@ def lose_samples(run: Path) -> None:
     with sqlite3.connect(run / "journal.sqlite") as db:
         db.execute("DELETE FROM samples WHERE sample_index = 1")
     db.close()
+
+
+def read_prompts_of(run: Path) -> list[Prompt]:
+    with read_run(run).open_journal(check=False) as journal:
+        return list(journal.prompts())
+
+
+def break_off(run: Path) -> None:
+    """As if an interpreter failure had ended the second sample of each prompt."""
+    with Journal(run / "journal.sqlite", read_run(run).manifest.grader) as journal:
+        second = [sample for sample in journal.samples() if sample.sample_index == 1]
+    lose_samples(run)
+    with sqlite3.connect(run / "journal.sqlite") as db:
+        db.execute("DELETE FROM verdicts WHERE sample_index = 1")
+    db.close()
+    with Journal(run / "journal.sqlite", read_run(run).manifest.grader) as journal:
+        for sample in second:
+            journal.add(replace(sample, finish_reason="tool_error", verdict=Verdict.TOOL_ERROR, score=None))
 
 
 def empty_journal(run: Path) -> None:
@@ -184,19 +205,32 @@ def test_the_command_for_a_loss_that_stays_draws_the_lost_samples_again(dataset:
 
 
 def test_broken_off_samples_do_not_make_up_for_lost_ones(run: Path) -> None:
-    with sqlite3.connect(run / "journal.sqlite") as db:
-        db.execute("UPDATE samples SET finish_reason = 'tool_error' WHERE sample_index = 1")
-    db.close()
+    break_off(run)
     with pytest.raises(UserError, match=r"holds 3 samples, but .*/run\.json counts 6"), read_run(run).open_journal():
+        pass
+
+
+def test_samples_that_mending_left_out_are_no_loss(dataset: Path, run: Path) -> None:
+    """A call that was killed after it had mended the journal, and before it wrote the tables, could not go on."""
+    with sqlite3.connect(run / "journal.sqlite") as db:
+        db.execute("UPDATE samples SET seed = seed + 1 WHERE sample_index = 1")
+    db.close()
+    assert read_run(run).mend_journal(read_prompts_of(run)) is not None
+    copy = (run / "run.json").read_text()
+    with read_run(run).open_journal() as journal:
+        assert journal.count_samples() == (3, 3)
+        assert journal.read_manifest() == copy.encode()
+    forget_counts(run)
+    outcome = estimate(options(dataset, run, n=2))
+    assert outcome.summary.complete
+    lose_samples(run)
+    with pytest.raises(UserError, match="holds 3 samples"), read_run(run).open_journal():
         pass
 
 
 def test_what_a_call_may_change_is_no_loss(dataset: Path, run: Path) -> None:
     """A higher n, more prompts, another verifier, and responses that the interpreter broke off, which are deleted."""
-    with sqlite3.connect(run / "journal.sqlite") as db:
-        db.execute("UPDATE samples SET finish_reason = 'tool_error' WHERE sample_index = 1")
-        db.execute("DELETE FROM verdicts WHERE sample_index = 1")
-    db.close()
+    break_off(run)
     manifest = read_run(run).manifest
     with Journal(run / "journal.sqlite", manifest.grader) as journal:
         journal.mark_cut_short()

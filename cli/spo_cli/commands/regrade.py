@@ -37,7 +37,8 @@ def regrade(
 
         open_run(run)
         with EstimateDisplay() as display:
-            outcome = command.run(run_regrade(RegradeOptions(run, grader, skip_check), display.on_grade))
+            options = RegradeOptions(run, grader, skip_check)
+            outcome = command.run(run_regrade(options, display.on_grade, display.on_stage))
         if as_json:
             print_json(outcome.as_dict())
         else:

@@ -20,6 +20,7 @@ from spo_data.report import prompt_table as report_prompts
 from spo_data.report.page import Report, write_report
 from spo_data.report.prompt_table import find_shared_wording
 from spo_data.report.statistics import JudgedSample, ReportedPrompt, RunStatistics, measure_throughput
+from spo_data.run.checksums import commit_checksum
 from spo_data.run.journal import Journal
 from spo_data.run.journal_queries import Commit
 from spo_data.run.manifest import Manifest, Timings
@@ -426,14 +427,18 @@ def test_a_clock_that_was_set_back_stands_still() -> None:
 def test_throughput_is_drawn_where_it_was_recorded_and_said_to_be_missing_where_not(mixed: Path) -> None:
     assert "there were too few commits" in words(page(write_report(mixed)))
     database = sqlite3.connect(mixed / "journal.sqlite")
+    database.create_function("commit_checksum", 4, commit_checksum)
+    seal = "UPDATE commits SET checksum = commit_checksum(call, time, samples, response_tokens)"
     database.execute(
-        "INSERT INTO commits SELECT 2, time + 60 * value, 3, 60 FROM commits, (SELECT 1 AS value UNION SELECT 2)"
+        "INSERT INTO commits SELECT 2, time + 60 * value, 3, 60, 0 FROM commits, (SELECT 1 AS value UNION SELECT 2)"
     )
+    database.execute(seal)
     database.commit()
     text = page(write_report(mixed))
     assert "tokens/s" in text
     assert "1 further call began" in words(text)
     database.execute("UPDATE commits SET samples = 1")
+    database.execute(seal)
     database.commit()
     assert "4 of 7 samples were drawn before commit times were recorded" in words(page(write_report(mixed)))
     database.execute("DROP TABLE commits")

@@ -28,6 +28,7 @@ from spo_data.options import ToolOptions
 from spo_data.prompts.identity import DroppedRow, Message, Prompt
 from spo_data.provenance import ToolsRecord
 from spo_data.run.journal import COMMIT_SAMPLES, Journal, open_journal
+from spo_data.run.journal_mend import mend_journal
 from spo_data.run.journal_tables import SCHEMA_VERSION
 from spo_data.run.sample import Sample
 from spo_data.run.summary import summarize
@@ -110,7 +111,7 @@ PROMPTS = make_prompts(8)
 
 
 class JournalMachine(RuleBasedStateMachine):
-    """Any order of additions, commits, failures, regradings, new prompts and reopenings, against a plain model."""
+    """Any order of additions, commits, failures, regradings, new prompts, damage, reopenings, against a plain model."""
 
     @initialize()
     def open(self) -> None:
@@ -155,6 +156,30 @@ class JournalMachine(RuleBasedStateMachine):
         self.order = random.Random(seed).sample(PROMPTS[: max(n, len(self.order))], max(n, len(self.order)))
         self.journal.set_prompts(self.order, [])
         self.failures = {}
+
+    @rule(which=st.integers(0, 100), column=st.sampled_from(["samples.seed", "samples.response", "verdicts.verdict"]))
+    def damage(self, which: int, column: str) -> None:
+        self.journal.commit()
+        if not self.samples:
+            return
+        key = sorted(self.samples)[which % len(self.samples)]
+        table, _, name = column.partition(".")
+        self.journal.query(
+            f"UPDATE {table} SET {name} = {name} || '1' WHERE sample_index = ?"
+            " AND prompt_number = (SELECT prompt_number FROM prompts WHERE prompt_id = ?)",
+            (key[1], key[0]),
+        )
+        sample = self.samples.pop(key)
+        if table == "verdicts":
+            ungraded = {"verdict": Verdict.GRADER_ERROR, "detail": "not graded yet", "answer": None, "score": None}
+            self.samples[key] = replace(sample, **ungraded)
+        self.journal.__exit__(None, None, None)
+        mended = mend_journal(self.path, (GRADER,), self.order)
+        assert mended is not None
+        assert (mended.damage.samples, mended.damage.verdicts) == (int(table == "samples"), int(table == "verdicts"))
+        assert mend_journal(self.path, (GRADER,), self.order) is None
+        mended.kept.unlink()
+        self.journal = Journal(self.path, GRADER)
 
     @rule()
     def reopen(self) -> None:
@@ -551,16 +576,16 @@ def test_what_goes_through_all_samples_reads_an_index_and_not_their_rows(
 
 def test_a_journal_without_the_index_is_read_as_it_is_and_gets_it_from_a_writer(path: Path, journal: Journal) -> None:
     """Older journals of this schema have no index. A writer creates it, and a reader does without it."""
-    indexes = "SELECT name FROM sqlite_master WHERE name = 'samples_without_responses'"
+    indexes = "SELECT name FROM sqlite_master WHERE name = 'samples_in_brief'"
     journal.add(make_sample(make_prompts(1)[0]))
     journal.commit()
-    journal.query("DROP INDEX samples_without_responses")
+    journal.query("DROP INDEX samples_in_brief")
     with Journal(path, GRADER, read_only=True) as reader:
         assert reader.done() == {make_prompts(1)[0].prompt_id: {0}}
         assert reader.query(indexes) == []
     for _ in range(2):
         with Journal(path, GRADER) as writer:
-            assert writer.query(indexes) == [("samples_without_responses",)]
+            assert writer.query(indexes) == [("samples_in_brief",)]
             assert writer.query("PRAGMA integrity_check") == [("ok",)]
 
 
@@ -620,16 +645,16 @@ def test_a_journal_from_before_commits_were_recorded_opens_and_records_from_then
 
 @pytest.mark.parametrize("read_only", [True, False])
 def test_the_journal_of_a_later_release_is_refused_and_left_as_it_is(path: Path, read_only: bool) -> None:
+    later = SCHEMA_VERSION + 1
     with Journal(path, GRADER) as journal:
-        journal.query(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-    said = f"its schema is version {SCHEMA_VERSION + 1}, this spo-data knows {SCHEMA_VERSION}"
-    with pytest.raises(sqlite3.NotSupportedError, match=said):
+        journal.query(f"PRAGMA user_version = {later}")
+    with pytest.raises(sqlite3.NotSupportedError, match=f"version {later}, this spo-data knows {SCHEMA_VERSION}"):
         Journal(path, GRADER, read_only=read_only)
     with (
-        pytest.raises(SpoError, match=f"journal.sqlite cannot be read: {said}"),
+        pytest.raises(SpoError, match=rf"journal.sqlite cannot be read: its schema is version {later}"),
         open_journal(path, GRADER),
     ):
         pass
     database = sqlite3.connect(path)
-    assert database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 1,)
+    assert database.execute("PRAGMA user_version").fetchone() == (later,)
     database.close()

@@ -499,11 +499,12 @@ def write_first_schema(path: Path) -> sqlite3.Connection:
         database.execute(
             "INSERT INTO prompts (position, prompt_id, messages, ground_truth, data_source, task)"
             " VALUES (?, ?, ?, ?, ?, ?)",
-            (position, *prompt_row(prompt)),
+            (position, *prompt_row(prompt)[:-1]),
         )
     numbers = dict(database.execute("SELECT prompt_id, prompt_number FROM prompts").fetchall())
     for one in FIRST_SAMPLES:
-        number, index, seed, reason, tokens, turns, response, ids, _, logprobs = sample_row(one, numbers[one.prompt_id])
+        row = sample_row(one, numbers[one.prompt_id])
+        number, index, seed, reason, tokens, turns, response, ids, _, logprobs, *_ = row
         verdict = one.answer, str(one.verdict), one.score, one.detail
         database.execute(
             "INSERT INTO samples (prompt_number, sample_index, seed, finish_reason, response_tokens, tool_turns,"

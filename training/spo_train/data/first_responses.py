@@ -25,6 +25,7 @@ from spo_data.errors import UserError, first_line
 from spo_data.grading.verdict import OBSERVATIONS
 from spo_data.hub.download import reach_dataset
 from spo_data.run.existing import find_manifest
+from spo_data.values.parquet import parquet_file
 from spo_data.values.table import ValueTable
 
 SAMPLE_FILES = "samples/*.parquet"
@@ -100,11 +101,9 @@ def _read_hub(repository: str, commit: str, wanted: Collection[str]) -> dict[str
 def _read_tables(
     names: Sequence[str], open_file: Callable[[str], Any], wanted: Collection[str]
 ) -> dict[str, FirstResponse]:
-    import pyarrow.parquet as pq
-
     with ExitStack() as opened:
         raw = [opened.enter_context(open_file(name)) for name in names]
-        files = [opened.enter_context(pq.ParquetFile(file)) for file in raw]
+        files = [opened.enter_context(parquet_file(file)) for file in raw]
         if not all({*DECIDING, TOKEN_IDS} <= set(file.schema_arrow.names) for file in files):
             return {}  # samples of another tool, or text alone
         places = sorted((*place[1:], prompt_id) for prompt_id, place in _choose_responses(files, wanted).items())
