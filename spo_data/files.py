@@ -9,8 +9,11 @@ with appears_whole(out) as fresh:
 """
 
 import contextlib
+import errno
 import os
+import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +63,21 @@ def _find_holders(lock: Path) -> list[int]:
             if process.pid != os.getpid() and any(file.path == name for file in process.open_files()):
                 found.append(process.pid)
     return found
+
+
+def read_regular(path: Path) -> bytes:
+    """Return what a file holds; raises OSError if it is a device or a named pipe, which may never end or never begin.
+
+    A pipe that a shell has opened, as in `--config <(command)`, ends.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or _is_open_already(path)):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path.read_bytes()
+
+
+def _is_open_already(path: Path) -> bool:
+    return re.match(r"/dev/(fd/|stdin$)|/proc/[^/]+/fd/", str(path)) is not None
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -126,6 +126,8 @@ class EngineOptions:
         _require(self.dtype in DTYPES, f"--dtype {self.dtype}: choose one of {', '.join(DTYPES)}")
 
 
+MOST_GRADERS = 1_000
+"""Grading processes that one call may start; each takes about 100 MB."""
 Truncated = Literal["zero", "grade"]
 TRUNCATED: tuple[Truncated, ...] = get_args(Truncated)
 
@@ -160,6 +162,10 @@ class GraderOptions:
         _require(
             self.grader_workers is None or self.grader_workers >= 1,
             f"--grader-workers {self.grader_workers}: must be at least 1",
+        )
+        _require(
+            self.grader_workers is None or self.grader_workers <= MOST_GRADERS,
+            f"--grader-workers {self.grader_workers}: must be at most {MOST_GRADERS:,}",
         )
         _require(0 < self.grader_seconds < math.inf, f"--grader-seconds {self.grader_seconds:g}: must be above 0")
         _require(

@@ -185,7 +185,8 @@ def _load_header(yaml: Any, readme: Readme) -> Any:
     header = _split_header(readme.text)[0]
     try:
         loaded = yaml.load(header) if header.strip() else None
-    except YAMLError as error:
+    # ValueError: a date such as 2024-13-01
+    except (YAMLError, ValueError, RecursionError) as error:
         raise SpoError(
             f"{readme.name}: its YAML header cannot be read ({excerpt(str(error), 200)}): {readme.fix}"
         ) from error
@@ -209,7 +210,7 @@ def _quote(value: Any) -> Any:
         return value
     try:
         is_plain = printable(value) == value and yaml.safe_load(value) == value
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2024-13-01
         is_plain = False
     return value if is_plain else DoubleQuotedScalarString(value)
 

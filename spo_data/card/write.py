@@ -15,8 +15,8 @@ from typing import Any
 
 from spo_data.card.language import languages
 from spo_data.card.merge import Readme, merge_readme, merge_readme_with_hub, table_configs
-from spo_data.errors import SpoError
-from spo_data.files import write_whole
+from spo_data.errors import SpoError, reason
+from spo_data.files import read_regular, write_whole
 from spo_data.grading.measured_error import describe_error
 from spo_data.hub.snapshot import README
 from spo_data.printable import printable
@@ -76,7 +76,9 @@ def read_card(run: Path) -> Readme:
     path = run / README
     fix = "correct it, or delete the file: spo-data then writes a new card"
     try:
-        return Readme(path.read_text(encoding="utf-8"), str(path), fix)
+        return Readme(read_regular(path).decode(), str(path), fix)
+    except OSError as error:
+        raise SpoError(f"{path} cannot be read: {reason(error)}: {fix}") from error
     except UnicodeDecodeError as error:
         raise SpoError(f"{path} is not UTF-8 ({error}): {fix}") from error
 

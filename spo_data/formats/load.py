@@ -14,7 +14,6 @@ Earlier versions wrote a row for a prompt whose samples were not all drawn. Such
 unfinished: its value is the mean of the responses that ended first.
 """
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ from spo_data.errors import UserError, first_line
 from spo_data.formats.readers.sources import DATA_SUFFIXES
 from spo_data.hub.download import reach_dataset
 from spo_data.hub.ids import may_be_id
+from spo_data.json_text import read_json
 from spo_data.provenance import Completeness, Provenance, grader_differs
 from spo_data.run.existing import find_manifest
 from spo_data.run.manifest import Manifest
@@ -112,7 +112,8 @@ def _match_names(names: Iterable[str], pattern: str) -> list[str]:
 def _read_folder(folder: Path, name: str) -> ValueTable:
     run = find_manifest(folder)
     manifest = None if run is None else run.manifest
-    files = sorted(path.relative_to(folder).as_posix() for path in (*folder.glob("*"), *folder.glob("*/*")))
+    inside = (path for path in (*folder.glob("*"), *folder.glob("*/*")) if path.is_file())
+    files = sorted(path.relative_to(folder).as_posix() for path in inside)
     chosen = _choose_own_files(files) if manifest else _choose_table_files(files, name)
     paths = [folder / file for file in chosen]
     if manifest is not None and not paths:
@@ -235,8 +236,8 @@ def _read_own(file: Any, path: Path) -> "pa.Table":
 def _read_json(path: Path) -> "pa.Table":
     """The recipe's `{prompt: [scores]}`."""
     try:
-        pairs = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_Pairs)
-    except (OSError, ValueError, RecursionError) as error:
+        pairs = read_json(path.read_text(encoding="utf-8"), object_pairs_hook=_Pairs)
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON: {first_line(error)}") from error
     if not isinstance(pairs, _Pairs):
         raise UserError(f"{path} is not a JSON object {{prompt: [scores]}}")

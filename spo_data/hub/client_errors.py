@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import SpoError, UserError, first_line, reason, retry_after
+from spo_data.hub.answers import describe_unreadable, is_unreadable
 from spo_data.text import excerpt
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iter
 
     try:
         yield
-    except httpx.InvalidURL as error:
-        raise _name_bad_address(error) from error
+    except (httpx.InvalidURL, httpx.LocalProtocolError, UnicodeEncodeError, ImportError) as error:
+        raise _name_unsendable(error) from None  # it may quote the token
     except HFValidationError as error:
         raise UserError(f"{subject}: {absent}, and not a Hub id ({first_line(error)})") from error
     except GatedRepoError as error:
@@ -67,6 +68,10 @@ def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iter
             raise
         # hf-xet, which downloads large files, raises it for whatever else goes wrong.
         raise UserError(f"{subject} could not be downloaded ({first_line(error)})") from error
+    except Exception as error:
+        if not is_unreadable(error):
+            raise
+        raise SpoError(f"{subject} cannot be read: {describe_unreadable(error)}") from error
 
 
 def _name_bad_address(error: Exception) -> UserError:
@@ -77,9 +82,28 @@ def _name_bad_address(error: Exception) -> UserError:
     try:
         httpx.URL(constants.ENDPOINT)
     except httpx.InvalidURL:
-        return UserError(f"HF_ENDPOINT {constants.ENDPOINT} is not a URL ({first_line(error)})")
+        return UserError(f"HF_ENDPOINT {constants.ENDPOINT!r:.200} is not a URL ({first_line(error)})")
     return UserError(
         f"a proxy's address is not a URL ({first_line(error)}): check HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+    )
+
+
+def _name_unsendable(error: Exception) -> Exception:
+    """Return the error for a request that cannot be sent, without what the client says of the token."""
+    from huggingface_hub.utils import httpx
+
+    if isinstance(error, httpx.InvalidURL):
+        return _name_bad_address(error)
+    if isinstance(error, ImportError):
+        if "socks" not in str(error):
+            return error
+        return UserError(
+            "a SOCKS proxy needs the package socksio: `pip install socksio`, or unset the proxy"
+        )
+    if isinstance(error, UnicodeEncodeError) and error.encoding != "ascii":  # a header is ASCII, an address UTF-8
+        return UserError(f"a name on the Hub cannot have the character {error.object[error.start]!a}")
+    return UserError(
+        "the Hub token has characters that no token has: check HF_TOKEN and --token, or log in again (`hf auth login`)"
     )
 
 
@@ -89,12 +113,12 @@ class UploadError(SpoError):
 
 def passes(error: BaseException) -> bool:
     """Return whether an error of the Hub's client may pass before the next try."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.utils import httpx
 
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in PASSING
-    if _find_xet_refusal(error):
+    if isinstance(error, (OfflineModeIsEnabled, httpx.LocalProtocolError)) or _find_xet_refusal(error):
         return False
     # ConnectionError and TimeoutError are those of hf-xet, which uploads large files.
     return isinstance(
@@ -119,8 +143,8 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
     hub = f"the Hub at {constants.ENDPOINT}"
     try:
         yield
-    except httpx.InvalidURL as error:
-        raise _name_bad_address(error) from error
+    except (httpx.InvalidURL, httpx.LocalProtocolError, UnicodeEncodeError, ImportError) as error:
+        raise _name_unsendable(error) from None  # it may quote the token
     except OfflineModeIsEnabled as error:
         raise SpoError(f"{repo_id} cannot be pushed: HF_HUB_OFFLINE is set; unset it") from error
     except GatedRepoError as error:
@@ -156,8 +180,16 @@ def clear_push_errors(repo_id: str, revision: str | None) -> Iterator[None]:
         raise SpoError(
             f"{repo_id} was not pushed: {hub} did not answer ({first_line(error)}); run the same command again"
         ) from error
-    except ValueError as error:  # the client raises it for an answer that it cannot read
-        raise SpoError(f"{repo_id} was not pushed: {excerpt(str(error), 300)}") from error
+    except Exception as error:
+        if is_unreadable(error):
+            raise SpoError(
+                f"{repo_id} was not pushed: {describe_unreadable(error)}; run the same command again"
+            ) from error
+        if not isinstance(error, (ValueError, OSError)):
+            raise
+        place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        said = reason(error) if isinstance(error, OSError) else str(error)
+        raise SpoError(f"{repo_id} was not pushed: {place}{excerpt(said, 300)}") from error
 
 
 _ABOUT_THE_TOKEN = re.compile(

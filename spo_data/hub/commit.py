@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spo_data.errors import SpoError, first_line, retry_after
+from spo_data.hub.answers import UnreadableAnswerError, check_commit
 from spo_data.hub.client_errors import UploadError, clear_push_errors, explain_refusal, explain_xet_error, passes
 from spo_data.hub.snapshot import README, Snapshot, take_snapshot
 from spo_data.text import excerpt
@@ -123,7 +124,7 @@ class _Push:
         from rich.filesize import decimal
 
         info = self.get_repository()
-        head = str(info.sha)
+        head = check_commit(info.sha)
         there = take_snapshot(self.api, self.target.repo_id, head, is_new=self.is_new)
         self.publication.judge(there)
         adds, deletes = self.find_changes(there)
@@ -168,7 +169,7 @@ class _Push:
                 said = "; ".join(f"{names.get(oid, oid)}: {excerpt(reason, 300)}" for oid, reason in refused)
                 raise SpoError(f"{self.target.repo_id} was not pushed: the Hub does not store {said}") from error
             raise
-        return Committed(str(made.oid), made.pr_url, self.uploaded, self.deleted, bool(info.private))
+        return Committed(check_commit(made.oid), made.pr_url, self.uploaded, self.deleted, bool(info.private))
 
     def find_changes(self, there: Snapshot) -> "tuple[list[CommitOperationAdd], list[CommitOperationDelete]]":
         """Return the files to add to and to delete from a commit's tree."""
@@ -209,7 +210,9 @@ class _Push:
 
     def open_pull_request(self) -> tuple[int, str] | None:
         """Return number and commit of our open pull request with exactly these changes, from an earlier try or call."""
-        me = self.api.whoami()["name"]
+        me = self.api.whoami().get("name")
+        if not isinstance(me, str):
+            raise UnreadableAnswerError("a user without a name")
         found = self.api.get_repo_discussions(
             self.target.repo_id,
             author=me,

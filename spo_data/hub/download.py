@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from spo_data.hub.answers import UnreadableAnswerError, check_commit
 from spo_data.hub.client_errors import clear_hub_errors
 
 
@@ -46,4 +47,6 @@ def reach_dataset(repo_id: str, revision: str | None, subject: str | None = None
 
     with clear_hub_errors(subject or repo_id, absent="no such file or folder", revision=revision):
         info = HfApi().dataset_info(repo_id, revision=revision, timeout=30)
-        yield HubDataset(repo_id, str(info.sha), tuple(file.rfilename for file in info.siblings or ()))
+        if info.siblings is None:
+            raise UnreadableAnswerError("a dataset without a list of files")
+        yield HubDataset(repo_id, check_commit(info.sha), tuple(file.rfilename for file in info.siblings))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from spo_data.errors import UserError, first_line, reason
+from spo_data.files import read_regular
 from spo_data.models.names import Model
 from spo_data.prompts.identity import Message
 from spo_data.prompts.template import AnswerTemplate
@@ -77,7 +78,7 @@ class Chat:
 def read_chat_template(file: str | None) -> str | None:
     """Return the text of a chat template's file, None without a file; raises UserError if it cannot be read."""
     try:
-        return None if file is None else Path(file).expanduser().read_text(encoding="utf-8")
+        return None if file is None else read_regular(Path(file).expanduser()).decode()
     except OSError as error:
         raise UserError(f"--chat-template {file} cannot be read: {reason(error)}") from error
     except UnicodeDecodeError as error:

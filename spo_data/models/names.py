@@ -14,7 +14,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from spo_data.errors import UserError
+from spo_data.errors import UserError, reason
 from spo_data.hub.client_errors import clear_hub_errors
 from spo_data.hub.ids import find_id_fault
 
@@ -92,10 +92,15 @@ def _make_local_model(name: str, path: Path, given: str, revision: str | None) -
 def folder_fingerprint(folder: Path) -> str:
     """Return a SHA-256 over a folder's model files and weights: an overwritten checkpoint is another model."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in {".json", ".jinja", ".safetensors", ".bin", ".model", ".txt", ".gguf"}:
-            with path.open("rb") as file:
-                digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
+    try:
+        for path in sorted(folder.iterdir()):
+            if not path.is_file() and path.exists() and not path.is_dir():
+                raise UserError(f"--model {folder}: {path} is no regular file")  # transformers would wait for a pipe
+            if path.suffix in {".json", ".jinja", ".safetensors", ".bin", ".model", ".txt", ".gguf"}:
+                with path.open("rb") as file:
+                    digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\0".encode())
+    except OSError as error:
+        raise UserError(f"--model {folder}: {error.filename} cannot be read: {reason(error)}") from error
     return f"sha256:{digest.hexdigest()[:40]}"
 
 

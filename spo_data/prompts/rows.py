@@ -12,9 +12,10 @@ draw a random one, and a run could not be resumed.
 import contextlib
 import csv
 import glob
-import json
+import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -25,6 +26,8 @@ from urllib.parse import parse_qsl
 from spo_data.errors import UserError, first_line
 from spo_data.hub.download import reach_dataset
 from spo_data.hub.ids import may_be_id
+from spo_data.hub.snapshot import README
+from spo_data.json_text import read_json
 from spo_data.prompts.card_files import find_foreign
 
 GENERATOR_PREFIX = "reasoning-gym:"
@@ -131,7 +134,7 @@ def reasoning_gym_dataset(name: str, parameters: Mapping[str, Any]) -> Any:
 
 def _literal(value: str) -> Any:
     try:
-        return json.loads(value)
+        return read_json(value)
     except ValueError:
         return value
 
@@ -140,7 +143,8 @@ def _folder(folder: Path, *, config: str | None, split: str | None, source: str)
     """Read a folder as its dataset card says; without a card, file names tell the splits, as on the Hub."""
     from datasets.data_files import EmptyDatasetError, get_data_patterns, resolve_pattern
 
-    if (folder / "README.md").is_file():
+    if (folder / README).is_file():
+        _check_card(folder / README, source)
         return _load(str(folder), config=config, split=split, source=source)
     _refuse(source, "a folder without a dataset card", config=config)
     splits: dict[str, list[str]] = {}
@@ -154,6 +158,13 @@ def _folder(folder: Path, *, config: str | None, split: str | None, source: str)
     splits = {name: sorted(set(files)) for name, files in splits.items()}
     chosen = _choose_split(split, splits, source)
     return replace(_files(splits[chosen], source), split=chosen)
+
+
+def _check_card(card: Path, source: str) -> None:
+    try:
+        card.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--dataset {source}: its dataset card {card} cannot be read: {first_line(error)}") from error
 
 
 def _files(names: list[str], source: str) -> Rows:
@@ -192,7 +203,11 @@ def _text_files(names: list[str], read: Callable[[TextIO], Iterator[Row | BadRow
 
 def _csv_rows(file: TextIO) -> Iterator[Row | BadRowError]:
     csv.field_size_limit(sys.maxsize)
-    for row in csv.DictReader(file, strict=True):
+    rows = csv.DictReader(file, strict=True)
+    twins = [name for name, count in Counter(rows.fieldnames or ()).items() if name and count > 1]
+    if twins:
+        raise ValueError(f"it has two columns {twins[0]!r}")
+    for row in rows:
         yield BadRowError("more_fields_than_columns") if None in row else row
 
 
@@ -204,7 +219,7 @@ def _json_rows(file: TextIO) -> Iterator[Row | BadRowError]:
         if not text.strip():
             continue
         try:
-            value = json.loads(text, parse_float=str)
+            value = read_json(text, parse_float=str)
         except ValueError as error:
             if is_array:
                 raise
@@ -213,7 +228,7 @@ def _json_rows(file: TextIO) -> Iterator[Row | BadRowError]:
             if isinstance(row, list) and row and all(isinstance(turn, dict) for turn in row):
                 yield {str(number): turn for number, turn in enumerate(row)}  # ORZ's rows, as datasets names them
             else:
-                yield row if isinstance(row, dict) else BadRowError("not_a_json_object")
+                yield row if isinstance(row, dict) else BadRowError("not_a_json_object", str(row))
 
 
 def _hub(dataset: str, *, config: str | None, split: str | None, revision: str | None) -> Rows:
@@ -235,6 +250,7 @@ def _load(
 
     datasets.disable_progress_bars()
     foreign = None
+    logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)  # it logs what it raises
     try:
         made = datasets.load_dataset_builder(builder, name=config, data_files=data_files, revision=revision)
         foreign = find_foreign(made.config.data_files, builder) if data_files is None else None
@@ -259,7 +275,16 @@ def _load(
     split = _choose_split(split, loaded, source)
     rows = loaded[split]
     stream = _read_encoded(rows) if any(map(_is_decoded, rows.features.values())) else rows
+    stream = _name_unreadable(stream, source)
     return Rows(stream, tuple(rows.column_names), source, config=config, split=split, revision=revision)
+
+
+def _name_unreadable(rows: Iterable[Row], source: str) -> Iterator[Row]:
+    """Yield rows; a value that Python cannot hold, such as the year 20,000, is an error."""
+    try:
+        yield from rows
+    except Exception as error:  # each type of column raises its own
+        raise UserError(f"--dataset {source} has a value that cannot be read: {first_line(error)}") from error
 
 
 def _is_decoded(feature: Any) -> bool:

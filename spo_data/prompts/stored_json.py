@@ -6,8 +6,9 @@ read_stored("x + 1")                      # "x + 1"
 """
 
 import ast
-import json
 from typing import Any
+
+from spo_data.json_text import is_too_deep, read_json
 
 MOST_LITERAL = 20_000
 """A Python literal of more characters is not read: `ast` needs much memory for it."""
@@ -21,8 +22,8 @@ def read_stored(value: Any) -> Any:
     if text[:1] + text[-1:] not in ("[]", "{}"):
         return value
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return read_json(text)
+    except ValueError:
         return value if len(text) > MOST_LITERAL else _read_literal(text, value)
 
 
@@ -32,4 +33,4 @@ def _read_literal(text: str, otherwise: str) -> Any:
         found = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return otherwise
-    return found if isinstance(found, (list, dict)) else otherwise
+    return found if isinstance(found, (list, dict)) and not is_too_deep(found) else otherwise

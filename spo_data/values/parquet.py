@@ -6,7 +6,9 @@ with open_parquet(path) as file:
     file.schema_arrow, file.iter_batches(batch_size=BATCH)
 """
 
-from collections.abc import Iterator
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +53,16 @@ def open_parquet(path: Path, name: str | None = None, kind: str = "parquet") -> 
     import pyarrow as pa
 
     try:
-        with parquet_file(path) as file:
+        # By its bytes: pyarrow takes a name for UTF-8, and one with a colon for a URL.
+        with pa.OSFile(os.fsencode(path)) as source, parquet_file(source) as file:
+            _refuse_twins(file.schema_arrow.names, name or str(path))
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, LookupError, ValueError, OverflowError) as error:  # the last three: of values
         raise UserError(f"{name or path} cannot be read as {kind}: {first_line(error)}") from error
+
+
+def _refuse_twins(names: Sequence[str], file: str) -> None:
+    """Raise UserError if two columns have one name: it is unclear which is meant."""
+    twins = [name for name, count in Counter(names).items() if count > 1]
+    if twins:
+        raise UserError(f"{file} has two columns {twins[0]}: a table must not have two columns of one name")

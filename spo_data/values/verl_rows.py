@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError
+from spo_data.json_text import read_json
 from spo_data.values.schema import BATCH, make_metadata
 from spo_data.values.table import ValueTable
 
@@ -90,7 +91,7 @@ def _read_originals(table: "pa.Table") -> Iterator[list[dict[str, Any]]]:
         originals = []
         for row in batch.to_pylist():
             try:
-                original = {} if row["extra_info"] is None else json.loads(row["extra_info"])
+                original = {} if row["extra_info"] is None else read_json(row["extra_info"])
             except ValueError:
                 original = None
             if not isinstance(original, dict):

@@ -21,6 +21,8 @@ from typing import Any
 import typer
 
 from spo_data.errors import UserError, first_line, reason
+from spo_data.files import read_regular
+from spo_data.json_text import TOO_DEEP, is_too_deep
 from spo_data.printable import printable
 
 
@@ -31,11 +33,14 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     import yaml
 
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        given = yaml.safe_load(read_regular(path).decode())
     except OSError as error:
         raise typer.BadParameter(f"{path} cannot be read: {reason(error)}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        # ValueError: a date such as 2024-13-01
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{path} is not YAML: {first_line(error)}") from error
+    if is_too_deep(given):
+        raise typer.BadParameter(f"{path}: {TOO_DEEP}")
     if not isinstance(given, dict):
         raise typer.BadParameter(f"{path} has no options, as in `model: Qwen3-8B`")
     known = {

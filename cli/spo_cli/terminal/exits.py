@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import typer
 
+from spo_cli.terminal.environment import check_environment
 from spo_cli.terminal.hub_retries import show_retries_plainly
 from spo_cli.terminal.messages import own_command, tell
 from spo_data.errors import Interrupted, SpoError, reason, takes_no_data
@@ -36,6 +37,7 @@ def clean_exit(kept: str = "nothing was changed", again: str = "start again") ->
     """
     show_retries_plainly()
     try:
+        check_environment()
         with Interruptible().raise_on_signals() as command:
             yield command
             sys.stdout.flush()  # here, an error is one line

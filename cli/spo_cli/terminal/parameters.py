@@ -10,7 +10,6 @@ A field's sentence is the option's help, its annotation the option's type, and i
 import functools
 import importlib.metadata
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, get_type_hints
@@ -18,6 +17,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from spo_data.errors import UserError
+from spo_data.json_text import read_json
 from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions, help_of, option_of
 
 SKIP_CHECK: Any = typer.Option(
@@ -165,7 +165,7 @@ def takes(**groups: OptionGroup) -> Callable[[Callable[..., None]], Callable[...
 def parse_json(option: str, text: str) -> dict[str, Any]:
     """Return the JSON object that an option's text holds; raises UserError if it holds none."""
     try:
-        value = json.loads(text)
+        value = read_json(text)
     except ValueError as error:
         raise UserError(f"{option} {text}: not JSON ({error})") from error
     if not isinstance(value, dict):
@@ -180,7 +180,7 @@ def _parse_pairs(option: str, pairs: list[str]) -> dict[str, Any]:
         if not mark or not key:
             raise UserError(f"{option} {pair}: not KEY=VALUE")
         try:
-            arguments[key.replace("-", "_")] = json.loads(value)
+            arguments[key.replace("-", "_")] = read_json(value)
         except ValueError:
             arguments[key.replace("-", "_")] = {"True": True, "False": False, "None": None}.get(value, value)
     return arguments

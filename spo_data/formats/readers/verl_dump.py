@@ -12,13 +12,13 @@ score of null or NaN means that the response was not graded.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from spo_data.errors import UserError, first_line, reason
 from spo_data.formats.readers.draws import ForeignDraw, FoundPrompt, LeftOut, read_score
 from spo_data.formats.readers.sources import SourceFile
+from spo_data.json_text import read_json
 from spo_data.models.chat import Chat
 from spo_data.prompts.identity import Message, Prompt
 
@@ -78,8 +78,8 @@ def _read_rows(file: SourceFile) -> Iterator[tuple[str, dict[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line.decode("utf-8"))
-            except (ValueError, RecursionError) as error:
+                row = read_json(line.decode("utf-8"))
+            except ValueError as error:
                 raise UserError(f"{where}: not JSON in UTF-8 ({first_line(error)})") from error
             if not isinstance(row, dict):
                 raise UserError(f"{where}: {line[:40]!r} is not a JSON object")

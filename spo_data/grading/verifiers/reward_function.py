@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from spo_data.errors import UserError, first_line, reason
+from spo_data.files import read_regular
 from spo_data.grading.finding.extract import extract_answer
 from spo_data.grading.verdict import ExtraInfo, Grade
 from spo_data.grading.verifiers.reward_files import describe_files
@@ -102,7 +103,7 @@ def split_name(name: str, option: str = "--verifier") -> tuple[Path, str]:
     """File and function; raises UserError, which names `option`, if the file cannot be read or compiled."""
     path, function = parse_name(name)
     try:
-        compile(path.read_bytes(), str(path), "exec")
+        compile(read_regular(path), str(path), "exec")
     except OSError as error:
         raise UserError(f"{option} {name}: {path} cannot be read: {reason(error)}") from error
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:

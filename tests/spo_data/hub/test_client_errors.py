@@ -99,7 +99,7 @@ def test_a_download_without_an_answer_is_one_line(http: ModuleType) -> None:
 def test_an_endpoint_that_is_not_a_url_is_named(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """InvalidURL is no HTTPError, so downloads and pushes ended in a traceback."""
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-    said = f"^HF_ENDPOINT {re.escape(address)} is not a URL \\(Invalid .*\\)$"
+    said = f"^HF_ENDPOINT {re.escape(repr(address))} is not a URL \\(Invalid .*\\)$"
     with pytest.raises(UserError, match=said), reach_dataset("org/name", None):
         pass
     with pytest.raises(UserError, match=said):
