@@ -97,9 +97,7 @@ def _name_unsendable(error: Exception) -> Exception:
     if isinstance(error, ImportError):
         if "socks" not in str(error):
             return error
-        return UserError(
-            "a SOCKS proxy needs the package socksio: `pip install socksio`, or unset the proxy"
-        )
+        return UserError("a SOCKS proxy needs the package socksio: `pip install socksio`, or unset the proxy")
     if isinstance(error, UnicodeEncodeError) and error.encoding != "ascii":  # a header is ASCII, an address UTF-8
         return UserError(f"a name on the Hub cannot have the character {error.object[error.start]!a}")
     return UserError(

@@ -65,10 +65,10 @@ def read_rate(rate: Any, where: str) -> tuple[float | None, int | None]:
         return None, None
     if match := _FRACTION.fullmatch(text):
         solved, n = int(match[1]), int(match[2])
-        if n == 0:
-            return None, None
         if solved > n:
             raise UserError(f"{where}: {rate!r:.80} is more than 1: a value is a success probability")
+        if n == 0:
+            return None, None
         return solved / n, n
     if match := _PERCENT.fullmatch(text):
         return read_score(float(match[1]) / 100, where), None

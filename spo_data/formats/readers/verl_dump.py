@@ -87,7 +87,7 @@ def _read_rows(file: SourceFile) -> Iterator[tuple[str, dict[str, Any]]]:
             if missing:
                 raise UserError(
                     f"{where} has no {', '.join(missing)}, but {', '.join(row) or 'nothing'}: this is not verl's"
-                    " validation dump (input, output, gts, score)"
+                    " validation dump (input, output, gts, score); pass rates and other tables are read from parquet"
                 )
             yield where, row
 

@@ -421,6 +421,7 @@ def test_a_star_evals_may_be_booleans(tmp_path: Path) -> None:
         ([{"prompt": "a", "pass_rate": 1.0, "pass_rate_2": 0.0}], "pass_rate, pass_rate_2: choose one with --value-c"),
         ([{"prompt": "a", "pass_rate": "high"}], r"row 0: pass_rate: 'high' is no pass rate \(0.75, 75% or 6/8\)"),
         ([{"prompt": "a", "pass_rate": "9/8"}], r"row 0: pass_rate: '9/8' is more than 1"),
+        ([{"prompt": "a", "pass_rate": "1/0"}], r"row 0: pass_rate: '1/0' is more than 1"),
         ([{"prompt": "a", "pass_rate": "120%"}], r"row 0: pass_rate: score 1.2 is not in \[0, 1\]"),
         ([{"prompt": "a", "pass_rate": True}], "has the columns prompt, pass_rate: neither"),
         (

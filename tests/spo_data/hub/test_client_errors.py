@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import re
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -149,6 +150,85 @@ def test_what_hf_xet_raises_for_anything_else_is_one_line() -> None:
         raise RuntimeError("Data processing error\nmore")
     with pytest.raises(NotImplementedError), clear_hub_errors("org/name", absent="no such file", revision=None):
         raise NotImplementedError
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets every request of the client be answered by 200 and a text, as by a proxy."""
+    library = huggingface_hub.utils.httpx
+
+    def let(text: str) -> None:
+        content = text.encode()
+        transport = library.MockTransport(lambda _: library.Response(200, content=content))
+        client = library.Client(transport=transport)
+        monkeypatch.setattr(huggingface_hub.utils._http, "_GLOBAL_CLIENT", client)
+
+    return let
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", "<html>Log in</html>", "", '{"id": [', '{"id": "org/name"}'])
+def test_an_answer_in_the_hub_s_place_is_one_line(answers: Callable[[str], None], text: str) -> None:
+    """A proxy that answered 200 with {} ended downloads and pushes in a traceback (KeyError: 'id')."""
+    answers(text)
+    said = r"did not answer as the Hub does \(\w+: .*\): a proxy or a login page may have answered in its place"
+    with (
+        pytest.raises(SpoError, match=f"^org/name cannot be read: what .* {said}$") as ended,
+        reach_dataset("org/name", None),
+    ):
+        pass
+    assert ended.value.exit_status == 1
+    with pytest.raises(
+        SpoError, match=f"^org/name was not pushed: what .* {said}; run the same command again$"
+    ) as ended:
+        commit_files(HfApi(token="hf_x"), TARGET, OneFile(), lambda _: None)
+    assert ended.value.exit_status == 1
+
+
+def test_a_bug_of_ours_during_a_call_keeps_its_traceback() -> None:
+    with pytest.raises(KeyError, match="ours"), clear_hub_errors("org/name", absent="no such file", revision=None):
+        raise KeyError("ours")
+    with pytest.raises(KeyError, match="ours"), clear_push_errors("org/name", None):
+        raise KeyError("ours")
+
+
+def test_a_token_that_cannot_be_sent_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's error holds the token; the push was tried six times, with the token on the screen each time."""
+    said: list[str] = []
+    fault = "^the Hub token has characters that no token has: check HF_TOKEN"
+    with pytest.raises(UserError, match=fault):
+        commit_files(HfApi("http://127.0.0.1:9", token="hf_secr\u00e9t"), TARGET, OneFile(), said.append)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise huggingface_hub.utils.httpx.LocalProtocolError("Illegal header value b'Bearer hf_secret\x01'")
+
+    monkeypatch.setattr(HfApi, "dataset_info", refuse)
+    with pytest.raises(UserError, match=fault) as ended:
+        commit_files(HfApi(token="hf_secret\x01"), TARGET, OneFile(), said.append)
+    assert (said, ended.value.__suppress_context__) == ([], True)
+
+
+def test_a_missing_package_for_a_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ImportError of httpx ended in a traceback."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ImportError("Using SOCKS proxy, but the 'socksio' package is not installed.")
+
+    monkeypatch.setattr(HfApi, "dataset_info", refuse)
+    with pytest.raises(UserError, match=r"^a SOCKS proxy needs the package socksio"), reach_dataset("org/name", None):
+        pass
+
+
+def test_a_push_offline_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waited half a minute for HF_HUB_OFFLINE to be unset."""
+    said: list[str] = []
+
+    def refuse(*_: object, **__: object) -> None:
+        raise huggingface_hub.errors.OfflineModeIsEnabled("offline mode is enabled")
+
+    monkeypatch.setattr(HfApi, "dataset_info", refuse)
+    with pytest.raises(SpoError, match="HF_HUB_OFFLINE is set; unset it"):
+        commit_files(HfApi(token="hf_x"), TARGET, OneFile(), said.append)
+    assert said == []
 
 
 def test_an_error_that_no_try_can_change_is_not_tried_again(http: ModuleType) -> None:
