@@ -23,6 +23,8 @@ from spo_data.errors import Interrupted, SpoError, reason, takes_no_data
 
 SAY_AFTER = 0.5
 """Seconds after a Ctrl-C until a command that has not ended says so."""
+WRONG_NAMES = (errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""Errors for which a user has named what cannot be used, wherever it is noticed."""
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
 Result = TypeVar("Result")
@@ -36,24 +38,35 @@ def clean_exit(kept: str = "nothing was changed", again: str = "start again") ->
     All commands run in it, so the Hub's clients also speak our words in it.
     """
     show_retries_plainly()
+    command = Interruptible()
     try:
         check_environment()
-        with Interruptible().raise_on_signals() as command:
+        with command.raise_on_signals():
             yield command
             sys.stdout.flush()  # here, an error is one line
     except OSError as error:
         failed = error.errno == errno.EIO
-        if not takes_no_data(error) and not failed:
+        if takes_no_data(error) or failed:
+            done = "read or written" if failed else "written"
+            tell(f"error: {error.filename or 'the output'} cannot be {done}: {reason(error)}")
+            raise typer.Exit(1) from None
+        if error.filename is None:
             raise
-        done = "read or written" if failed else "written"
-        tell(f"error: {error.filename or 'the output'} cannot be {done}: {reason(error)}")
-        raise typer.Exit(1) from None
+        tell(f"error: {os.fsdecode(error.filename)} cannot be used: {reason(error)}")
+        raise typer.Exit(2 if error.errno in WRONG_NAMES else 1) from None
     except SpoError as error:
         tell(f"error: {error}")
         raise typer.Exit(error.exit_status) from None
     except (Interrupted, KeyboardInterrupt) as error:
         tell_interrupted(kept, again)
         raise typer.Exit(int(str(error.code)) if isinstance(error, Interrupted) else 130) from None
+    except typer.Exit:
+        raise
+    except Exception:
+        if command.interrupted_by is None:
+            raise
+        tell_interrupted(kept, again)  # a module in C that is being imported makes an ImportError of it
+        raise typer.Exit(128 + command.interrupted_by) from None
 
 
 def tell_interrupted(kept: str, again: str) -> None:
@@ -70,6 +83,11 @@ class Interruptible:
         late = "stopping: waiting for the current step; Ctrl-C again ends it now"
         self._late = threading.Timer(SAY_AFTER, tell, (late,))
         self._late.daemon = True
+
+    @property
+    def interrupted_by(self) -> int | None:
+        """The signal that came, if any."""
+        return self._number
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine, as asyncio.run does, until it ends or a signal cancels it."""
