@@ -94,19 +94,18 @@ def _read_run(run: Path) -> Listed:
 def _read_trainings(folder: Path) -> "Iterable[Listed]":
     from spo_train.filenames import CONFIG, METRICS, RECORD
     from spo_train.launch.steps import MetricsFile
-    from spo_train.plan.assemble import count_steps
     from spo_train.plan.record import read_record
+    from spo_train.plan.written_config import count_written_steps
 
-    found = sorted(folder.glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    found = [path for path in folder.glob(f"*/{RECORD}") if path.is_file()]
+    found.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in found:
         record = read_record(path.parent)
         assert record is not None
         steps = MetricsFile(path.parent / METRICS).new_steps()
         taken = f"{steps[-1].step if steps else 0:,}"
-        if (config := path.parent / CONFIG).is_file():  # written after the record
-            from omegaconf import OmegaConf  # where only estimates are made, there is none
-
-            taken += f" of {count_steps(OmegaConf.load(config), record.prompts):,}"  # type: ignore[arg-type]
+        if (path.parent / CONFIG).is_file():  # written after the record
+            taken += f" of {count_written_steps(path.parent, record.prompts):,}"
         yield Listed(
             str(path.parent),
             record.method,

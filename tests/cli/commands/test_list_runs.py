@@ -90,6 +90,42 @@ def test_a_training_says_its_steps_and_its_last_reward(tmp_path: Path) -> None:
     assert (listed["done"], listed["mean"]) == ("2 of 10 steps", 0.5)
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("a: [1", "config.yaml cannot be read as verl's configuration: "),
+        ("a: " + "[" * 400, "config.yaml cannot be read as verl's configuration: "),
+        ("", "config.yaml does not say how many steps to train: "),
+        ("- 1", "config.yaml is not verl's configuration"),
+        ("data: {train_batch_size: 0}", "config.yaml does not say how many steps to train: "),
+        ('data: {train_batch_size: "${nothing}"}', "config.yaml does not say how many steps to train: "),
+    ],
+)
+def test_a_training_with_a_damaged_configuration_is_one_line(tmp_path: Path, config: str, said: str) -> None:
+    """One such training among others made `list` end in a traceback."""
+    pytest.importorskip("omegaconf", reason="verl is not installed")
+    (tmp_path / "one").mkdir()
+    make_train_record().write(tmp_path / "one")
+    (tmp_path / "one" / "config.yaml").write_text(config)
+    ended = call(tmp_path)
+    assert ended.exit_code == 2, ended.output
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path}/one/")
+    assert said in line
+
+
+def test_lines_that_are_no_metrics_are_passed_over(tmp_path: Path) -> None:
+    """A number that is infinite, or a line that is nested too deep, made `list` end in a traceback."""
+    (tmp_path / "one").mkdir()
+    make_train_record().write(tmp_path / "one")
+    lines = ['{"step": 1e999, "data": {}}', '{"step": 1, "data": ' + "[" * 100_000, "[]"]
+    lines += ['{"step": 4, "data": {"val-core/a/mean@1": "x"}}', '{"step": 3, "data": {"spo/reward": 0.5}}']
+    (tmp_path / "one" / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (tmp_path / "two" / "run_train.json").mkdir(parents=True)
+    (listed,) = json.loads(call(tmp_path, "--json").stdout)
+    assert (listed["done"], listed["mean"]) == ("3 steps", 0.5)
+
+
 def test_an_empty_place_is_said_and_what_is_no_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

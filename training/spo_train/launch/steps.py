@@ -6,11 +6,12 @@
 A line is `{"step": 1, "data": {name: number}}`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from spo_data.json_text import read_json
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ class MetricsFile:
 def read_step(line: bytes | str) -> Step | None:
     """Return the step of one line; None if the line is not a step."""
     try:
-        record = json.loads(line)
+        record = read_json(line)
         number, data = int(record["step"]), dict(record["data"])
-    except (ValueError, TypeError, KeyError):
+        accuracies = [float(value) for name, value in data.items() if name.startswith("val-core/") and "/mean@" in name]
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
-    accuracies = [float(value) for name, value in data.items() if name.startswith("val-core/") and "/mean@" in name]
     return Step(
         step=number,
         reward=_get_number(data, "spo/reward", "critic/score/mean"),

@@ -21,6 +21,7 @@ from spo_train.filenames import CHECKPOINTS
 from spo_train.literal import check_path, check_template
 from spo_train.plan.accelerators import Accelerators, check_attention, find_accelerators
 from spo_train.plan.train_options import TrainOptions, of_the_paper
+from spo_train.plan.written_config import count_steps
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,12 +137,6 @@ class TrainPlan:
         check_with_verl(self.config)
         if not self.devices.on_cpu:
             check_attention(self.config)
-
-
-def count_steps(config: "DictConfig", prompts: int) -> int:
-    """Return the number of training steps that a configuration asks for, with so many training prompts."""
-    an_epoch = prompts // int(config.data.train_batch_size)
-    return int(config.trainer.total_training_steps or an_epoch * config.trainer.total_epochs)
 
 
 def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _: None) -> TrainPlan:

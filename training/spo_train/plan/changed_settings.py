@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from spo_train.config.keys import MODEL_PATH_KEY
 from spo_train.filenames import CONFIG
 from spo_train.literal import from_literal
+from spo_train.plan.written_config import read_written_config
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -27,7 +28,7 @@ def list_changed_settings(out: Path, config: "DictConfig") -> list[str]:
 
     if not (out / CONFIG).is_file():
         return []
-    before = dict(_walk(OmegaConf.to_container(OmegaConf.load(out / CONFIG))))
+    before = dict(_walk(OmegaConf.to_container(read_written_config(out))))
     now = dict(_walk(OmegaConf.to_container(config)))
     return [
         f"{key}: {before.get(key, _ABSENT)} → {now.get(key, _ABSENT)}"

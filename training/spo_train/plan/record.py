@@ -109,7 +109,7 @@ def refuse_folder(out: Path, checkpoints: Path, *, resume: bool, again: str) -> 
         if out.is_dir() and {path.name for path in out.iterdir()} - {".lock", f".{RECORD}.new"}:
             raise UserError(f"--out {out} is neither a training run nor empty: choose another folder")
     elif (checkpoints / LATEST).exists() and not resume:
-        step = (checkpoints / LATEST).read_text().strip()
+        step = (checkpoints / LATEST).read_text(errors="replace").strip()
         raise UserError(f"--out {out} has a training run, at step {step}; to continue it: {again} --resume")
     return record
 
