@@ -115,6 +115,26 @@ def test_a_fresh_process_with_a_fresh_cache_loads_what_was_pushed_as_the_referen
     assert revision == made.commit
 
 
+@pytest.mark.parametrize(
+    "path", ["/api/datasets/", "/tree/", "/preupload/", "/commit/", "/objects/batch", "/api/repos"]
+)
+def test_an_answer_in_the_hub_s_place_is_one_line_and_the_next_push_commits_once(
+    hub: Hub, run: Path, repo_id: str, path: str
+) -> None:
+    """A proxy that answered 200 with {} ended a push in a traceback (KeyError: 'id')."""
+    errors = []
+    for body in ("{}", "[]", "null", "<html>Log in</html>", "", '{"files": ['):
+        hub.server.faults({"path": path, "status": 200, "body": body, "times": 100})
+        failed = hub.ask(push_client.push, repo_id, run)
+        assert failed.status in (1, None), failed
+        errors.append(failed.error or "")
+    assert any(errors)
+    assert "\n" not in "".join(errors)
+    hub.server.faults()
+    committed(hub.ask(push_client.push, repo_id, run))
+    assert len(hub.ask(push_client.titles, repo_id)) == 2
+
+
 def test_the_same_run_again_makes_no_commit(hub: Hub, run: Path, repo_id: str) -> None:
     first = committed(hub.ask(push_client.push, repo_id, run))
     again = committed(hub.ask(push_client.push, repo_id, run, commit_message="Another message"))
