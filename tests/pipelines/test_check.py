@@ -355,6 +355,7 @@ def sampleable(tmp_path: Path) -> Path:
     return write(tmp_path / "sampleable.jsonl", rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verifier", ["exact", "math-verify"])
 def test_an_estimate_drops_what_check_found_and_names_the_leaks(
     verifier: str, sampleable: Path, tmp_path: Path

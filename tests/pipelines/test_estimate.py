@@ -208,6 +208,7 @@ def check_commands(message: str, run: Path, dataset: Path) -> None:
 DATED = "{% set day = date_string if date_string is defined else strftime_now('%d %b %Y') %}{{ day }}"
 
 
+@pytest.mark.slow
 def test_a_run_is_not_continued_on_another_date(finished: tuple[Path, Path], other_model: Path, tmp_path: Path) -> None:
     """A template that writes the date has the same checksum every day, so a run over midnight had two policies."""
     dataset, _ = finished
@@ -226,6 +227,7 @@ def test_a_run_is_not_continued_on_another_date(finished: tuple[Path, Path], oth
         estimate(given)
 
 
+@pytest.mark.slow
 def test_a_chat_template_of_one_s_own_is_rendered_recorded_and_compared(dataset: Path, tmp_path: Path) -> None:
     """The checksum alone could not make the policy again: training would have rendered with the model's template."""
     text = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<you>"
@@ -404,6 +406,7 @@ def test_the_failures_of_an_earlier_call_do_not_stick_to_other_prompts(dataset: 
     assert {row["n"] for row in pq.read_table(tmp_path / "run" / "values").to_pylist()} == {4}
 
 
+@pytest.mark.slow
 def test_an_n_or_limit_that_was_never_drawn_can_be_taken_back(dataset: Path, tmp_path: Path) -> None:
     """After a mistyped --n 80 that ended before its first sample, the run refused --n 4."""
     estimate(options(dataset, tmp_path / "run", n=2, limit=2))
@@ -515,7 +518,7 @@ def test_a_prompt_without_a_valid_sample_has_no_value(dataset: Path, tmp_path: P
     assert rows_of(tmp_path / "run", "values") == []
 
 
-@pytest.mark.parametrize("die_after", [1, 9, 24])
+@pytest.mark.parametrize("die_after", [1, *(pytest.param(k, marks=pytest.mark.slow) for k in (9, 24))])
 def test_a_dead_engine_ends_the_run_with_what_was_finished(die_after: int, dataset: Path, tmp_path: Path) -> None:
     run, script = tmp_path / "run", Script(die_after=die_after)
     outcome = estimate(options(dataset, run), script)
@@ -682,8 +685,10 @@ def argv(dataset: Path, run: Path, *more: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("number", "group"),
-    [(signal.SIGTERM, False), (signal.SIGINT, True)],
-    ids=["SIGTERM-to-the-process", "SIGINT-to-its-group"],
+    [
+        pytest.param(signal.SIGTERM, False, id="SIGTERM-to-the-process"),
+        pytest.param(signal.SIGINT, True, id="SIGINT-to-its-group", marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_ends_the_run_cleanly_and_the_same_command_completes_it(
     number: signal.Signals, group: bool, dataset: Path, tmp_path: Path

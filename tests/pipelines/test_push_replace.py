@@ -250,6 +250,7 @@ def test_values_of_another_dataset_of_the_same_name_are_not_replaced_unasked(
     assert "uploading 5 files" in answer.said[-1]
 
 
+@pytest.mark.slow
 def test_published_values_whose_prompts_cannot_be_told_are_of_another_dataset(
     hub: Hub, run: Path, repo_id: str, tmp_path: Path
 ) -> None:
@@ -267,6 +268,7 @@ def test_published_values_whose_prompts_cannot_be_told_are_of_another_dataset(
     pushed(hub, repo_id, run)
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_counted_as_it_is_and_pushed_once(hub: Hub, repo_id: str, tmp_path: Path) -> None:
     """Its unfinished prompts counted as values, so every further push found a change, also after a lost answer."""
     unfinished = make_run(tmp_path / "run", {prompt: [1.0] * min(k + 1, 2) for k, prompt in enumerate(PROMPTS)}, n=2)
@@ -324,6 +326,7 @@ def test_pull_requests_and_branches_go_by_the_same_rule(hub: Hub, run: Path, rep
     assert on_hub(hub, repo_id) == {".gitattributes", "theirs.csv"}
 
 
+@pytest.mark.slow
 def test_a_config_that_somebody_adds_beside_ours_stays_and_never_makes_two_defaults(
     hub: Hub, run: Path, repo_id: str, tmp_path: Path
 ) -> None:

@@ -226,6 +226,7 @@ def test_a_lower_n_leaves_nothing_of_what_was_broken_off_beyond_it(half_broken: 
     assert {(row["n"], row["n_failed"], row["value_low"]) for row in rows_of(half_broken, "values")} == {(1, 0, 1.0)}
 
 
+@pytest.mark.slow
 def test_a_redraw_that_fails_is_counted_once(half_broken: Path, dataset: Path) -> None:
     """The sample counted both as broken off and as failed: three samples instead of two, and a lower bound too low."""
     outcome = estimate(options(dataset, half_broken, n=2, **TOOLS), Script(code=CODE, fail_all=True))
@@ -291,7 +292,11 @@ def test_cancelling_an_estimate_kills_the_programs_that_run(dataset: Path, tmp_p
     ("asked", "message"),
     [
         ({"template": "retool"}, "--template retool tells the model of an interpreter: add --tools python"),
-        ({"tools": "python", "sandbox": "http://127.0.0.1:9"}, "--sandbox http://127.0.0.1:9"),
+        pytest.param(
+            {"tools": "python", "sandbox": "http://127.0.0.1:9"},
+            "--sandbox http://127.0.0.1:9",
+            marks=pytest.mark.slow,
+        ),
         ({"tools": "python", "stop": ("e>",)}, "--stop 'e>' would end a response at its first program"),
         ({"tools": "python", "stop": ("</code>\n",)}, "between <code> and </code>; remove this stop string"),
     ],

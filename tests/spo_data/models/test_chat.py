@@ -96,6 +96,7 @@ def test_the_checksum_changes_with_the_template(chat: Chat, tmp_path: Path) -> N
     assert load_chat(model).template_sha256 != chat.template_sha256
 
 
+@pytest.mark.slow
 def test_a_tokenizer_without_a_chat_template_is_refused(tmp_path: Path) -> None:
     model = resolve_model(_model_folder(tmp_path / "base", without="chat_template.jinja"))
     with pytest.raises(UserError, match=r"has no chat template, as a base model: give one with --chat-template FILE"):

@@ -424,6 +424,7 @@ def test_a_clock_that_was_set_back_stands_still() -> None:
     assert all(rate >= 0 for rate in found.rates)
 
 
+@pytest.mark.slow
 def test_throughput_is_drawn_where_it_was_recorded_and_said_to_be_missing_where_not(mixed: Path) -> None:
     assert "there were too few commits" in words(page(write_report(mixed)))
     database = sqlite3.connect(mixed / "journal.sqlite")
@@ -630,6 +631,7 @@ def seen(
     return [(rows, count) for rows, count in json.loads(html.unescape(found))]
 
 
+@pytest.mark.slow
 def test_filters_filter_and_columns_sort(mixed: Path, browser: Browser) -> None:
     found = seen(browser, write_report(mixed).path, [step for step, _ in FILTERS], several_sources=True)
     for (step, expected), (rows, count) in zip(FILTERS, found, strict=True):
@@ -637,6 +639,7 @@ def test_filters_filter_and_columns_sort(mixed: Path, browser: Browser) -> None:
         assert count == f"{len(expected)} of 5 prompts", step
 
 
+@pytest.mark.slow
 def test_only_suspects_and_answers_that_are_searched(tmp_path: Path, browser: Browser) -> None:
     odd = Grade(Verdict.WRONG, 0.0, "Answer-77")
     rows = [Row("Suspect?", [WRONG, WRONG, WRONG], truth="7"), Row("Other?", [RIGHT, odd, NONE])]

@@ -91,6 +91,7 @@ def test_a_client_that_keeps_us_waiting_is_cut_off(
             assert another.recv(4096).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.slow
 def test_a_client_that_waits_for_us_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BoundedConnection, "patience_seconds", 0.3)
     with serving() as port, connect(port) as connection:

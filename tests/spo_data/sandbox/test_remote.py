@@ -174,6 +174,7 @@ def test_a_fault_for_ever_is_a_sandbox_error_in_one_line(fault: "tuple[int, str]
     assert len(server.bodies) == ATTEMPTS == 5
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_given_up_after_the_programs_time_and_its_queues() -> None:
     with serving("hang") as server, pytest.raises(SandboxError, match=r"no answer within 0\.3 seconds \(2 attempts\)"):
         ask(server.address, lambda it: it.run("", Limits(0.1)), attempts=2, queue_seconds=0.2)
@@ -256,6 +257,7 @@ def test_what_is_no_address_is_wrong_input() -> None:
         RemoteInterpreter("http://host:port")
 
 
+@pytest.mark.slow
 def test_no_more_programs_are_sent_at_once_than_it_says() -> None:
     async def many(interpreter: RemoteInterpreter) -> int:
         assert interpreter.concurrency == 2

@@ -84,6 +84,7 @@ def test_verdicts_are_the_estimates(tokenizer: Any) -> None:
     assert [each["reward_extra_info"]["verdict"] for each in graded] == ["correct", "wrong", "no_answer", "truncated"]
 
 
+@pytest.mark.slow
 def test_a_truncated_response_is_graded_if_the_values_were_made_so(tokenizer: Any) -> None:
     graded = grade(
         make_reward(tokenizer, "math-verify", truncated="grade"),
@@ -136,6 +137,7 @@ def test_our_own_failure_is_no_reward(tokenizer: Any, tmp_path: Path, counted: l
     assert counted == ["grader_error"]  # of the training prompt alone
 
 
+@pytest.mark.slow
 def test_a_grading_that_fails_once_is_tried_again(tokenizer: Any, tmp_path: Path, counted: list[str]) -> None:
     function = tmp_path / "mine.py"
     function.write_text(FUNCTION)

@@ -98,6 +98,7 @@ def wait_for(holds: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_steps_are_reported_as_they_come(tmp_path: Path) -> None:
     program = f"""
 import sys, time
@@ -145,6 +146,7 @@ def test_the_child_s_status_and_cause(tmp_path: Path) -> None:
     assert killed == LaunchOutcome(1, "the training process was killed by SIGKILL")
 
 
+@pytest.mark.slow
 def test_the_metrics_of_an_earlier_call_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     for number in (1, 2):

@@ -42,6 +42,7 @@ async def until_busy(worker: psutil.Process) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_a_job_that_hangs_or_explodes_fails_alone_and_the_others_are_graded() -> None:
     """math-verify's own timeout said "wrong" when it fired, and never fired while C code ran."""
     easy = [GradeJob(rf"\boxed{{\frac{{{k}}}{{2}}}}", str(k / 2)) for k in range(12)]
@@ -88,6 +89,7 @@ def test_a_worker_killed_in_a_job_costs_that_job_alone() -> None:
     assert [graded.verdict for graded in others] == [Verdict.CORRECT] * 4
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_it_waits_is_replaced() -> None:
     """If the out-of-memory killer took an idle process, the pool broke for good and every later job raised SpoError."""
 
