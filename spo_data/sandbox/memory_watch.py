@@ -33,7 +33,7 @@ def measure_memory(root: int, limit: int, inside: int | None) -> int:
     because this takes longer.
     """
     processes = list(walk_tree(root))
-    sandbox = 0 if inside is None else _measure_files(inside) + _measure_sockets(inside)
+    sandbox = 0 if inside is None else _measure_files(inside) + measure_sockets(inside)
     used = sandbox + sum(_sum_fields(pid, "status", _SIZES) or 0 for pid in processes)
     if used <= limit:
         return used
@@ -44,6 +44,20 @@ def measure_kernel_objects(root: int) -> int:
     """Return the bytes of what no process's size shows: mappings, open files, pipes, locks, and what epoll watches."""
     pipes: set[tuple[int, int]] = set()
     return sum(_measure_objects(pid, pipes) for pid in walk_tree(root)) + len(pipes) * _PIPE_BYTES
+
+
+def measure_sockets(inside: int | None) -> int:
+    """Return the most bytes that the sandbox's sockets can hold, also those that a listener has not accepted yet."""
+    if inside is None:
+        return 0
+    with contextlib.suppress(OSError, ValueError):
+        with open(f"/proc/{inside}/net/sockstat", "rb") as file:
+            found = _SOCKETS.search(file.read())
+        with open("/proc/sys/net/core/wmem_default", "rb") as file:
+            buffer = int(file.read())
+        # A sender may exceed its buffer by the last message, which is at most half of the buffer.
+        return int(found[1]) * buffer * 3 // 2 if found else 0
+    return 0
 
 
 def children(pid: int) -> Iterator[int]:
@@ -89,18 +103,6 @@ def _measure_files(inside: int) -> int:
             found = os.statvfs(f"/proc/{inside}/root{path}")
             used += (found.f_blocks - found.f_bfree) * found.f_frsize + (found.f_files - found.f_ffree) * _FILE_BYTES
     return used
-
-
-def _measure_sockets(inside: int) -> int:
-    """Return the most that the sandbox's sockets can hold, also those that a listener has not accepted yet."""
-    with contextlib.suppress(OSError, ValueError):
-        with open(f"/proc/{inside}/net/sockstat", "rb") as file:
-            found = _SOCKETS.search(file.read())
-        with open("/proc/sys/net/core/wmem_default", "rb") as file:
-            buffer = int(file.read())
-        # A sender may exceed its buffer by the last message, which is at most half of the buffer.
-        return int(found[1]) * buffer * 3 // 2 if found else 0
-    return 0
 
 
 def _measure_objects(pid: int, pipes: set[tuple[int, int]]) -> int:

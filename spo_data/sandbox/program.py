@@ -31,12 +31,14 @@ from spo_data.sandbox.bubblewrap import (
 )
 from spo_data.sandbox.cpu_watch import CpuWatch
 from spo_data.sandbox.interpreter import CAPTURED_BYTES, Execution, Limits, SandboxError, Stopped
-from spo_data.sandbox.memory_watch import children, measure_kernel_objects, measure_memory, walk_tree
+from spo_data.sandbox.memory_watch import children, measure_kernel_objects, measure_memory, measure_sockets, walk_tree
 from spo_data.sandbox.seccomp import system_call_filter
 from spo_data.sandbox.slots import Slot, claim_slot
 
 START_SECONDS = 60.0
 """How long a sandbox may take to start, or its processes to end, on a busy machine."""
+SOCKETS_SECONDS = 0.025
+"""Time between two looks at how many sockets there are, which fill the kernel's memory fastest."""
 LOOK_SECONDS = 0.1
 """Time between two checks of the program's memory and of whether it was cancelled."""
 OBJECTS_SECONDS = 1.0
@@ -202,6 +204,7 @@ def _watch(
         poll.register(pipe, select.POLLIN)
     limit, objects = limits.memory_mb << 20, 0
     deadline, look, count = began + limits.seconds, began + LOOK_SECONDS, began + OBJECTS_SECONDS
+    glance = began + SOCKETS_SECONDS
     while True:
         now = time.monotonic()
         if cancelled.is_set():
@@ -216,7 +219,11 @@ def _watch(
             if measure_memory(running.root, limit - objects, running.inside) + objects > limit:
                 return "memory"
             look = now + LOOK_SECONDS
-        ready = dict(poll.poll(max(0.0, min(deadline, look) - now) * 1000 + 1))
+        if now >= glance:
+            if measure_sockets(running.inside) + objects > limit:
+                return "memory"
+            glance = now + SOCKETS_SECONDS
+        ready = dict(poll.poll(max(0.0, min(deadline, look, glance) - now) * 1000 + 1))
         for pipe, output in running.output.items():
             if pipe in ready and not _read(pipe, output):
                 poll.unregister(pipe)

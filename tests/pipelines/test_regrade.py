@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from spo_data.run.sample import Sample
 from spo_pipelines.command_line import set_option
 from spo_pipelines.regrade import RegradeOptions, RegradeOutcome
 from spo_pipelines.regrade import regrade as run_regrade
+from spo_pipelines.results import write_manifest
 from support import scripted
 from support.records import journal_of, make_manifest
 
@@ -531,7 +533,7 @@ def test_what_is_no_run_is_refused_and_left_as_it_is(what: str, made: tuple[Path
         place.mkdir()
     if what == "no journal":
         shutil.copy(made[1] / "run.json", place)
-    with pytest.raises(UserError, match="is not a run folder"):
+    with pytest.raises(UserError, match="has no journal" if what == "no journal" else "is not a run folder"):
         regrade(place, "dapo")
     assert place.exists() == (what != "absent")
     assert {path.name for path in place.glob("*")} == ({"run.json"} if what == "no journal" else set())
@@ -553,22 +555,22 @@ def test_a_verifier_that_is_none_changes_nothing(verifier: str, says: str, run: 
 
 def test_responses_to_a_prompt_that_opened_the_thinking_begin_inside_it(run: Path) -> None:
     """If the prompt ends with `<think>`, a response that never closes it has given no answer, whatever it contains."""
-    from spo_data.run.journal_rows import pack
-
     manifest = manifest_of(run)
     policy = manifest.policy.model_copy(update={"opens_thinking": True})
-    manifest.model_copy(update={"policy": policy}).write(run)
     golds = golds_of(run)
     first = next(row for row in rows_of(run, "samples") if row["finish_reason"] == "stop")
-    database = sqlite3.connect(run / "journal.sqlite")
     said = f"\\boxed{{0}} hm</think> \\boxed{{{golds[first['prompt_id']]}}}"
-    database.execute(
-        "UPDATE samples SET response = ? WHERE sample_index = ? AND prompt_number ="
-        " (SELECT prompt_number FROM prompts WHERE prompt_id = ?)",
-        (pack(said.encode()), first["sample_index"], first["prompt_id"]),
-    )
-    database.commit()
+    with Journal(run / "journal.sqlite", manifest.grader) as journal:
+        write_manifest(journal, manifest.model_copy(update={"policy": policy}), run)
+        samples = list(journal.samples())
+    with sqlite3.connect(run / "journal.sqlite") as database:
+        database.execute("DELETE FROM samples")
+        database.execute("DELETE FROM verdicts")
     database.close()
+    with Journal(run / "journal.sqlite", manifest.grader) as journal:
+        for sample in samples:
+            closed = (sample.prompt_id, sample.sample_index) == (first["prompt_id"], first["sample_index"])
+            journal.add(replace(sample, response=said) if closed else sample)
     regrade(run, "math-verify")
     for row in rows_of(run, "samples"):
         expected = "truncated" if row["finish_reason"] == "length" else "no_answer"

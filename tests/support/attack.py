@@ -285,7 +285,7 @@ class _Round:
             assert any(values.items() <= state.tables.items() for state in states)
 
     def _note_processes(self, session: int) -> None:
-        marks = (int(mark.name) for mark in (self.place / "temporary").glob("spo-data-graders-*/*"))
+        marks = (int(mark.name) for mark in (self.place / "temporary").glob("spo-data-graders-*/[0-9]*"))
         for pid in {*marks, *session_pids(session)}:
             try:
                 self.started[pid] = psutil.Process(pid)

@@ -392,7 +392,7 @@ def _wait(pid: int, began: float, seconds: float = 0.0, whom: str = "", marks: s
                 os.killpg(pid, number)
             elif whom == "job":
                 os.kill(pid, number)
-    for mark in Path(marks).glob("spo-data-graders-*/*") if whom in ("all", "graders") else ():
+    for mark in Path(marks).glob("spo-data-graders-*/[0-9]*") if whom in ("all", "graders") else ():
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(mark.name), signal.SIGKILL)
     return os.waitpid(pid, 0)[1]

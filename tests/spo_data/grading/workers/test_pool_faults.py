@@ -349,6 +349,7 @@ def test_no_child_process_of_a_reward_outlives_the_pool(tmp_path: Path) -> None:
             with contextlib.suppress(psutil.Error):
                 if process.cmdline()[-1:] == [mark]:
                     left.append(process)
+        _, left = psutil.wait_procs(left, timeout=2)  # one that was killed may need a moment to end
         for process in left:
             process.kill()
         return len(left)
