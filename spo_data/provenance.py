@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from spo_data.options import ToolOptions, Truncated
 
 SCHEMA_VERSION = 6
+MOST_SAMPLES = 2**31 - 1
+"""Of a prompt: what an index of the `samples` table can be."""
 GRADED_MARK = ", truncated responses graded"
 """The end of a grader's key if truncated responses are graded."""
 
@@ -124,7 +126,7 @@ class Provenance(Record):
     """The grader whose verdicts count; the journal keeps those of others."""
     also: GraderRecord | None = None
     """The second grader, whose verdicts are only compared."""
-    n: int
+    n: int = Field(le=MOST_SAMPLES)
     seed: int
 
 

@@ -221,8 +221,8 @@ def _advise_if_changed(out: Path) -> str:
         return "run the same command again"
     regrade = shlex.join(["spo-data", "regrade", str(out)])
     return (
-        "finished responses are kept: undo the change and run the same command, or, to use what is there now,"
-        f" {regrade} and then the same command"
+        "finished responses are kept: undo the change and run the same command; to keep the changed verifier, run"
+        f" {regrade} first"
     )
 
 

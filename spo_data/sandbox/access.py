@@ -46,7 +46,9 @@ class AccessGuard:
             if _is_local_name(host := headers.get("host", ""), self._served):
                 return None
             name = ascii(host[:100])
-            detail = f"Host: {name} is no address and not the name served; for other names, set {TOKEN} on both sides"
+            detail = (
+                f"Host: {name} is neither an address nor the name served; for other names, set {TOKEN} on both sides"
+            )
             return JSONResponse({"detail": detail}, 403)
         given = _find_token(headers.get("authorization", ""))
         if given is not None and hmac.compare_digest(given, self._token.encode()):

@@ -174,11 +174,11 @@ def _get_limits(program: Program) -> Limits:
 
 def _refuse_unsupported(program: Program, most: Limits) -> None:
     limits = _get_limits(program)
-    if limits.seconds > most.seconds or limits.memory_mb > most.memory_mb:
-        # Do not apply a smaller limit: the client would tell the model the one that it requested.
-        raise HTTPException(
-            400, f"run_timeout: at most {most.seconds:g} here; memory_limit_MB: at most {most.memory_mb}"
-        )
+    # Do not apply a smaller limit: the client would tell the model the one that it requested.
+    if limits.seconds > most.seconds:
+        raise HTTPException(400, f"run_timeout: at most {most.seconds:g} here")
+    if limits.memory_mb > most.memory_mb:
+        raise HTTPException(400, f"memory_limit_MB: at most {most.memory_mb} here")
     if limits.memory_mb < LEAST_MEMORY_MB:
         # Python would end before the program starts, and the model would read that as its own failure.
         raise HTTPException(

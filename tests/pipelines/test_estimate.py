@@ -860,8 +860,8 @@ def test_a_verifier_that_changes_during_a_run_ends_it_and_no_response_is_lost(
         estimate(asked, script)
     assert str(caught.value).startswith(f"{tmp_path / named} changed during grading: sha256 ")
     assert str(caught.value).endswith(
-        "now; finished responses are kept: undo the change and run the same command, or, to use what is there now,"
-        f" spo-data regrade {run} and then the same command"
+        "now; finished responses are kept: undo the change and run the same command; to keep the changed verifier, run"
+        f" spo-data regrade {run} first"
     )
     stored = rows_of(run, "samples")
     assert {(row["prompt_id"], row["sample_index"]) for row in stored} == set(script.finished)

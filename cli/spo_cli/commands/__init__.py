@@ -1,4 +1,5 @@
 """The commands of `spo-data`, one per file: each parses its options, calls the library or a pipeline, and prints.
 
-They never import each other, except that `estimate` and `regrade` print with `show`. Only `list` imports spo_train.
+They never import each other, except that `estimate` and `regrade` print with `show`; `found_run` reads the run that a
+command names. Only `list` imports spo_train.
 """

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spo_cli.commands.found_run import open_run
 from spo_cli.terminal.exits import clean_exit
 from spo_cli.terminal.messages import tell
 from spo_cli.terminal.printing import print_json
@@ -69,7 +70,6 @@ def _read_runs(folder: Path) -> "Iterable[Listed]":
 
 
 def _read_run(run: Path) -> Listed:
-    from spo_cli.commands.show import open_run
     from spo_data.run.manifest import JOURNAL, MANIFEST
     from spo_data.run.summary import summarize
     from spo_pipelines.grader_version import find_other_version

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spo_cli.commands.found_run import open_run
 from spo_cli.terminal.exits import clean_exit
 from spo_cli.terminal.messages import tell
 from spo_cli.terminal.printing import print_json
@@ -49,7 +50,6 @@ def push(
     1 if the Hub refuses it, 2 for wrong input, an incomplete run, or a dataset that would be replaced.
     """
     with clean_exit("the Hub has all of it or nothing", "push again"):
-        from spo_cli.commands.show import open_run
         from spo_data.run.folders import find_only_run
         from spo_pipelines.push import PushOptions
         from spo_pipelines.push import push as run_push

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spo_cli.commands.found_run import open_run
 from spo_cli.terminal.exits import clean_exit
 from spo_cli.terminal.messages import tell
 from spo_cli.terminal.parameters import GRADER, SKIP_CHECK, GivenOptions, takes
@@ -30,7 +31,6 @@ def regrade(
     with clean_exit("nothing that was graded is lost", "continue") as command:
         grader = verifiers.make(**pool.collect())
 
-        from spo_cli.commands.show import open_run
         from spo_cli.terminal.progress import EstimateDisplay
         from spo_pipelines.regrade import RegradeOptions
         from spo_pipelines.regrade import regrade as run_regrade

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spo_cli.commands.found_run import open_run
 from spo_cli.terminal.exits import clean_exit
 from spo_cli.terminal.printing import print_json
 
@@ -25,7 +26,6 @@ def report(
     The page is one file that opens offline; an incomplete run's page says what is missing.
     """
     with clean_exit():
-        from spo_cli.commands.show import open_run
         from spo_data.report.page import write_report
 
         for each in filter(None, (run, compare)):

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from spo_cli.commands.found_run import open_run
 from spo_cli.terminal.config_file import print_config
 from spo_cli.terminal.exits import clean_exit
-from spo_cli.terminal.messages import tell
 from spo_cli.terminal.printing import print_json
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from spo_data.run.disputes import SecondOpinion
-    from spo_data.run.existing import ExistingRun
     from spo_data.run.summary import Example, Summary, Suspect
     from spo_pipelines.grader_version import OtherVersion
 
@@ -49,16 +48,6 @@ def show(
             print_json({**summary.as_dict(), "regrade": None if other is None else asdict(other)})
         else:
             print_summary(summary, run, other)
-
-
-def open_run(folder: Path) -> "ExistingRun":
-    """Read a run, and say on stderr if its manifest was lost; raises UserError if the folder is not a run."""
-    from spo_data.run.existing import read_run
-
-    found = read_run(folder)
-    if found.note is not None:
-        tell(f"note: {found.note}")
-    return found
 
 
 def print_summary(summary: "Summary", run: Path, other: "OtherVersion | None" = None) -> None:

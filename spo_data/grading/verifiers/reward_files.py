@@ -47,6 +47,8 @@ def read_files(file: Path) -> dict[str, bytes]:
         for name in _find_imports(source, package):
             for path, its_package in _locate(name.split("."), file.parent):
                 place = path.relative_to(file.parent).as_posix()
+                if len(place.split()) > 1:  # versions are words
+                    raise UserError(f"{path}: a module that a reward function imports must have no space in its name")
                 if place not in files:
                     files[place] = _read(path)
                     if path.suffix in SOURCE_SUFFIXES:

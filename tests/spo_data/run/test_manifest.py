@@ -153,6 +153,7 @@ def _changed(**fields: Any) -> str:
         ("[]", "is not a run manifest"),
         ("{}", "is not a run manifest: schema_version: Field required"),
         (_changed(n="many"), "is not a run manifest: n: "),
+        (_changed(n=10**20), "is not a run manifest: n: "),
         (_changed(policy={}), "is not a run manifest: policy.model: Field required"),
         (_changed(surprise=1), "is not a run manifest: surprise: "),
         (

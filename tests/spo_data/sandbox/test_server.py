@@ -174,13 +174,19 @@ def test_a_programs_limits_are_the_clients(fields: Any, limits: Limits, stdin: s
     assert interpreter.seen == [("x = 1", limits, stdin)]
 
 
-@pytest.mark.parametrize("fields", [{"run_timeout": 40.5}, {"memory_limit_MB": 2049}])
-def test_limits_beyond_the_servers_are_refused_and_not_made_smaller(fields: Any) -> None:
+@pytest.mark.parametrize(
+    ("fields", "detail"),
+    [
+        ({"run_timeout": 40.5}, "run_timeout: at most 40 here"),
+        ({"memory_limit_MB": 2049}, "memory_limit_MB: at most 2048 here"),
+    ],
+)
+def test_limits_beyond_the_servers_are_refused_and_not_made_smaller(fields: Any, detail: str) -> None:
     """The model was told the limit that the client had requested, while a lower one applied."""
     with scripted() as (address, interpreter):
         answer = post(address, "x = 1", **fields)
     assert answer.status_code == 400
-    assert answer.json()["detail"] == "run_timeout: at most 40 here; memory_limit_MB: at most 2048"
+    assert answer.json()["detail"] == detail
     assert interpreter.seen == []
 
 
@@ -228,7 +234,7 @@ def test_a_body_that_is_too_long_is_refused_and_the_next_request_served() -> Non
         ({"memory_limit_MB": LEAST_MEMORY_MB - 1}, 400, "memory_limit_MB: at least 64, or -1 for 1024"),
         ({"memory_limit_MB": 0}, 400, "memory_limit_MB: at least 64, or -1 for 1024"),
         ({"memory_limit_MB": -2}, 400, "memory_limit_MB: at least 64, or -1 for 1024"),
-        ({"memory_limit_MB": 10**40}, 400, "run_timeout: at most 40 here; memory_limit_MB: at most 2048"),
+        ({"memory_limit_MB": 10**40}, 400, "memory_limit_MB: at most 2048 here"),
         ({"memory_limit_MB": "512"}, 422, "memory_limit_MB: Input should be a valid integer"),
         ({"memory_limit_MB": True}, 422, "memory_limit_MB: Input should be a valid integer"),
         ({"memory_limit_MB": 512.5}, 422, "memory_limit_MB: Input should be a valid integer"),

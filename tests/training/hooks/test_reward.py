@@ -196,5 +196,5 @@ def test_a_verifier_that_changes_ends_training_and_gives_no_reward(
     assert counted == []
     (line,) = said
     assert line.startswith(f"{function} changed during grading: sha256 {recorded.split()[2]} is recorded")
-    assert line.endswith("resume it with --allow-mismatch verifier to use what is there now")
+    assert line.endswith("to keep the changed verifier, resume it with --allow-mismatch verifier")
     assert "\n" not in line

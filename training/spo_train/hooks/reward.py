@@ -34,7 +34,8 @@ ATTEMPTS = 2
 
 
 _ADVICE = (
-    "undo the change and resume the training run, or resume it with --allow-mismatch verifier to use what is there now"
+    "undo the change and resume the training run; to keep the changed verifier, resume it with"
+    " --allow-mismatch verifier"
 )
 """What to do if the verifier changed during training."""
 

@@ -94,6 +94,14 @@ def test_the_version_of_a_single_file_is_what_it_was(tmp_path: Path) -> None:
     assert describe_files("judge", tmp_path / "my.py") == "judge sha256 508e405e41083067"
 
 
+def test_a_module_with_a_space_in_its_name_is_one_clear_line(folder: Path) -> None:
+    """A version is split at spaces, so it could not be read back: the grading processes ended in a traceback."""
+    (folder / "my.py").write_text("import importlib\nimportlib.import_module('my helper')\n")
+    (folder / "my helper.py").write_text("")
+    with pytest.raises(UserError, match=r"my helper\.py: a module .* must have no space in its name"):
+        describe_files("judge", folder / "my.py")
+
+
 def test_a_module_that_cannot_be_read_is_one_clear_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "my.py").write_text("import a\n")
     read = Path.read_bytes
