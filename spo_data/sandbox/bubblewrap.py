@@ -65,6 +65,8 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
+    # Each arena reserves address space, which is limited: with one for each thread, 14 threads took 1,024 MB.
+    "MALLOC_ARENA_MAX": "2",
     **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"),
 }
 """All of a program's environment. The hash seed is fixed, so that a program behaves the same in every run."""

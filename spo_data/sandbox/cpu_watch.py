@@ -1,12 +1,13 @@
 """Tell a program that its machine kept from running from one that used its time or slept.
 
-    watch = CpuWatch(core)
-    watch.look(pid)        # several times a second, and at the end
-    watch.waited           # seconds in which the program could not run because of others' work on its core
+    watch = CpuWatch(core)         # `watching` is the CPU time that the watcher itself has used
+    watch.look(pid, watching)      # several times a second, and at the end
+    watch.waited                   # seconds in which the program could not run because of others' work on its core
 
 Waiting counts only as far as the core was busy with other work. If a program waits for its own processes, that is its
 own doing. When in doubt it is the program's: an interval in which one of its threads started or ended does not count,
-because the CPU time of a thread that has ended is not known.
+because the CPU time of a thread that has ended is not known. Nor does the watcher's own work, on whichever core: a
+program with many mappings could make it take as much as it likes.
 """
 
 import contextlib
@@ -27,19 +28,21 @@ class CpuWatch:
         self._core = core
         self._tasks: dict[int, tuple[int, int]] = {}
         self._looked = 0.0
+        self._watching = 0.0
         self._busy: float | None = None
 
-    def look(self, root: int) -> None:
+    def look(self, root: int, watching: float) -> None:
         """Measure the interval since the last look; only a program that waits for half of it needs a closer look."""
         now, before, tasks = time.monotonic(), self._tasks, _read_tasks(root)
         interval, self._looked, self._tasks = now - self._looked, now, tasks
+        watched, self._watching = watching - self._watching, watching
         ran, waited = (_sum_growth(before, tasks, field) for field in (0, 1))
         if tasks.keys() != before.keys() or waited < interval / 2:
             self._busy = None
             return
         last, self._busy = self._busy, _read_busy_seconds(self._core)
         if last is not None and self._busy is not None:
-            self.waited += max(0.0, min(waited, interval, self._busy - last - ran))
+            self.waited += max(0.0, min(waited, interval, self._busy - last - ran - watched))
 
 
 def _sum_growth(before: dict[int, tuple[int, int]], now: dict[int, tuple[int, int]], field: int) -> float:

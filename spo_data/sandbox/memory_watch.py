@@ -1,7 +1,10 @@
-"""Measure how much memory a process and all its descendants use together, the kernel's memory for them included.
+"""Measure how much memory a process and its descendants use, and what the kernel keeps for them.
 
 inside = list(walk_tree(root))[-1]           # a process that lives as long as the sandbox
-measure_memory(root, limit, inside) + measure_kernel_objects(root)
+measure_sandbox(inside) + sum(read_size(pid) + read_objects(pid, set()) for pid in walk_tree(root))
+
+`read_shared_part` and `read_objects` wait for a lock that the program itself may hold for seconds (the kernel's
+mmap_lock): memory_limit.py calls them in threads of their own. The others never wait for the program.
 """
 
 import contextlib
@@ -14,10 +17,10 @@ from spo_data.sandbox.bubblewrap import FILE_SYSTEMS
 
 _FILE_BYTES = 1024
 """Bytes that the kernel keeps for each file, even an empty one, and for each open file."""
-_PIPE_BYTES = 16 * 4096
+PIPE_BYTES = 16 * 4096
 _OBJECT_BYTES = 256
 """Bytes that the kernel keeps for a mapping of memory, a lock on a file, or a file that epoll watches."""
-_UNREADABLE_BYTES = 32 << 20
+UNREADABLE_BYTES = 32 << 20
 """What counts for a process that hides its objects: about the most that it can have."""
 _SIZES = re.compile(rb"^(?:VmRSS|VmSwap|VmPTE):\s*(\d+) kB$", re.MULTILINE)
 _TABLES = re.compile(rb"^VmPTE:\s*(\d+) kB$", re.MULTILINE)
@@ -26,24 +29,42 @@ _SOCKETS = re.compile(rb"^sockets: used (\d+)$", re.MULTILINE)
 _OBJECTS = re.compile(rb"^(?:lock|tfd):", re.MULTILINE)
 
 
-def measure_memory(root: int, limit: int, inside: int | None) -> int:
-    """Return the bytes in memory and swap, page tables, and the files and sockets of the sandbox that `inside` is in.
+def measure_sandbox(inside: int | None) -> int:
+    """Return the bytes of the files and sockets of the sandbox that `inside` is in; 0 without a sandbox."""
+    return 0 if inside is None else _measure_files(inside) + measure_sockets(inside)
 
-    Shared pages are counted once per process. Only if that sum exceeds the limit are they divided among the processes,
-    because this takes longer.
+
+def read_size(pid: int) -> int:
+    """Return a process's bytes in memory and swap, shared ones included, and its page tables; 0 if it has ended."""
+    return _sum_fields(pid, "status", _SIZES) or 0
+
+
+def read_shared_part(pid: int) -> int:
+    """Return a process's memory with its part of shared pages, or with all of them if the parts cannot be read."""
+    shared_out = _sum_fields(pid, "smaps_rollup", _SHARED_OUT)
+    return read_size(pid) if shared_out is None else shared_out + (_sum_fields(pid, "status", _TABLES) or 0)
+
+
+def read_objects(pid: int, pipes: set[tuple[int, int]]) -> int:
+    """Return the bytes of what no process's size shows: mappings, open files, locks, and what epoll watches.
+
+    Its pipes, PIPE_BYTES each, are added to the set, because processes share them. 0 if the process has ended.
     """
-    processes = list(walk_tree(root))
-    sandbox = 0 if inside is None else _measure_files(inside) + measure_sockets(inside)
-    used = sandbox + sum(_sum_fields(pid, "status", _SIZES) or 0 for pid in processes)
-    if used <= limit:
+    try:
+        with open(f"/proc/{pid}/maps", "rb") as file:
+            used = file.read().count(b"\n") * _OBJECT_BYTES
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                found = os.stat(f"/proc/{pid}/fd/{descriptor}")
+                if stat.S_ISFIFO(found.st_mode):
+                    pipes.add((found.st_dev, found.st_ino))
+                with open(f"/proc/{pid}/fdinfo/{descriptor}", "rb") as file:
+                    used += _FILE_BYTES + len(_OBJECTS.findall(file.read())) * _OBJECT_BYTES
         return used
-    return sandbox + sum(_read_shared_part(pid) for pid in processes)
-
-
-def measure_kernel_objects(root: int) -> int:
-    """Return the bytes of what no process's size shows: mappings, open files, pipes, locks, and what epoll watches."""
-    pipes: set[tuple[int, int]] = set()
-    return sum(_measure_objects(pid, pipes) for pid in walk_tree(root)) + len(pipes) * _PIPE_BYTES
+    except PermissionError:
+        return UNREADABLE_BYTES
+    except OSError:
+        return 0
 
 
 def measure_sockets(inside: int | None) -> int:
@@ -77,14 +98,6 @@ def walk_tree(root: int) -> Iterator[int]:
         waiting += children(pid)
 
 
-def _read_shared_part(pid: int) -> int:
-    """Return a process's memory with its part of shared pages, or with all of them if the parts cannot be read."""
-    shared_out = _sum_fields(pid, "smaps_rollup", _SHARED_OUT)
-    if shared_out is None:
-        return _sum_fields(pid, "status", _SIZES) or 0
-    return shared_out + (_sum_fields(pid, "status", _TABLES) or 0)
-
-
 def _sum_fields(pid: int, name: str, wanted: re.Pattern[bytes]) -> int | None:
     """Return the sum of fields in bytes (the file gives kB); None if the file cannot be read."""
     try:
@@ -103,22 +116,3 @@ def _measure_files(inside: int) -> int:
             found = os.statvfs(f"/proc/{inside}/root{path}")
             used += (found.f_blocks - found.f_bfree) * found.f_frsize + (found.f_files - found.f_ffree) * _FILE_BYTES
     return used
-
-
-def _measure_objects(pid: int, pipes: set[tuple[int, int]]) -> int:
-    """Return the bytes of a process's objects, without pipes, which are added to the set; 0 if it has ended."""
-    try:
-        with open(f"/proc/{pid}/maps", "rb") as file:
-            used = file.read().count(b"\n") * _OBJECT_BYTES
-        for descriptor in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(FileNotFoundError):
-                found = os.stat(f"/proc/{pid}/fd/{descriptor}")
-                if stat.S_ISFIFO(found.st_mode):
-                    pipes.add((found.st_dev, found.st_ino))
-                with open(f"/proc/{pid}/fdinfo/{descriptor}", "rb") as file:
-                    used += _FILE_BYTES + len(_OBJECTS.findall(file.read())) * _OBJECT_BYTES
-        return used
-    except PermissionError:
-        return _UNREADABLE_BYTES
-    except OSError:
-        return 0

@@ -31,7 +31,8 @@ from spo_data.sandbox.bubblewrap import (
 )
 from spo_data.sandbox.cpu_watch import CpuWatch
 from spo_data.sandbox.interpreter import CAPTURED_BYTES, Execution, Limits, SandboxError, Stopped
-from spo_data.sandbox.memory_watch import children, measure_kernel_objects, measure_memory, measure_sockets, walk_tree
+from spo_data.sandbox.memory_limit import MemoryLimit
+from spo_data.sandbox.memory_watch import children, walk_tree
 from spo_data.sandbox.seccomp import system_call_filter
 from spo_data.sandbox.slots import Slot, claim_slot
 
@@ -41,8 +42,6 @@ SOCKETS_SECONDS = 0.025
 """Time between two looks at how many sockets there are, which fill the kernel's memory fastest."""
 LOOK_SECONDS = 0.1
 """Time between two checks of the program's memory and of whether it was cancelled."""
-OBJECTS_SECONDS = 1.0
-"""Time between two counts of what the kernel keeps for the program, which take longer."""
 WAITED_SHARE = 0.7
 """A program that reaches its time limit is run again if its machine kept it from running for this share of its time."""
 _CHUNK = 1 << 16
@@ -202,25 +201,24 @@ def _watch(
     poll.register(ended, select.POLLIN)
     for pipe in running.output:
         poll.register(pipe, select.POLLIN)
-    limit, objects = limits.memory_mb << 20, 0
-    deadline, look, count = began + limits.seconds, began + LOOK_SECONDS, began + OBJECTS_SECONDS
-    glance = began + SOCKETS_SECONDS
+    limit = limits.memory_mb << 20
+    memory = MemoryLimit(running.root, running.inside, limit)
+    stack.callback(memory.close)
+    deadline, look, glance = began + limits.seconds, began + LOOK_SECONDS, began + SOCKETS_SECONDS
     while True:
         now = time.monotonic()
         if cancelled.is_set():
             raise SandboxError("the program was cancelled")
         if now >= min(deadline, look):
-            cpu.look(running.root)
+            cpu.look(running.root, memory.cpu_seconds())
         if now >= deadline:
             return "time"
         if now >= look:
-            if now >= count:
-                objects, count = measure_kernel_objects(running.root), now + OBJECTS_SECONDS
-            if measure_memory(running.root, limit - objects, running.inside) + objects > limit:
+            if memory.measure() > limit:
                 return "memory"
             look = now + LOOK_SECONDS
         if now >= glance:
-            if measure_sockets(running.inside) + objects > limit:
+            if memory.measure_sockets() > limit:
                 return "memory"
             glance = now + SOCKETS_SECONDS
         ready = dict(poll.poll(max(0.0, min(deadline, look, glance) - now) * 1000 + 1))

@@ -1,10 +1,10 @@
 """The system calls that a model's program may not make: a filter for `bwrap --seccomp`.
 
 The filter denies calls that the namespaces leave open and Python does not need: memory that no process's size shows
-(shared anonymous mappings, memfd, System V memory, message queues, io_uring, larger buffers of sockets and pipes,
-sockets sent through sockets), access to other processes or the machine (ptrace, keyrings, mounts, namespaces, all
-sockets but Unix ones), what slows or hinders a neighbour's program (another core than its own, locks on shared files,
-inotify, flushing the machine's disks and caches), and every call newer than this list.
+(shared anonymous mappings, memfd, System V memory, message queues, io_uring, Landlock, memory policies, more filters,
+larger buffers of sockets and pipes, sockets sent through sockets), access to other processes or the machine (ptrace,
+keyrings, mounts, namespaces, all sockets but Unix ones), what slows or hinders a neighbour's program (another core than
+its own, locks on shared files, inotify, flushing the machine's disks and caches), and every call newer than this list.
 """
 
 import errno
@@ -17,6 +17,8 @@ from spo_data.sandbox.interpreter import SandboxError
 _HIDDEN_MEMORY = (
     *("shmget", "shmat", "shmctl", "semget", "msgget", "mq_open", "memfd_secret"),
     *("userfaultfd", "remap_file_pages", "vmsplice", "process_madvise", "map_shadow_stack", "swapon", "swapoff"),
+    # The kernel keeps a file's memory policies, one for each page if wanted, for as long as the file exists.
+    *("mbind", "set_mempolicy", "set_mempolicy_home_node"),
 )
 _OTHER_PROCESSES = (
     *("ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "process_mrelease"),
@@ -34,7 +36,11 @@ _NEIGHBOURS = (
     # Files in flight are one pool for all processes of a user, and buffers of sockets in flight belong to no process.
     *("sendmsg", "sendmmsg"),
 )
-_FALL_BACK = ("io_setup", "memfd_create", "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register")
+_FALL_BACK = (
+    *("io_setup", "memfd_create", "clone3", "io_uring_setup", "io_uring_enter", "io_uring_register"),
+    # Rules of Landlock and further filters of calls are memory of the kernel that no size shows.
+    *("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp"),
+)
 """Libraries work without these if the kernel reports that they do not exist."""
 
 _NEWEST = 453
@@ -46,8 +52,12 @@ _RECENT = {
     "process_madvise": 440,
     "mount_setattr": 442,
     "quotactl_fd": 443,
+    "landlock_create_ruleset": 444,
+    "landlock_add_rule": 445,
+    "landlock_restrict_self": 446,
     "memfd_secret": 447,
     "process_mrelease": 448,
+    "set_mempolicy_home_node": 450,
     "map_shadow_stack": 453,
 }
 
@@ -57,7 +67,8 @@ _MAP_KIND, _MAP_SHARED_ANONYMOUS = 0x2F, 0x21
 _MADV_PAGEOUT = 21
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _FADV_DONTNEED = 4
-_PR_SET_PDEATHSIG, _PR_SCHED_CORE = 1, 62
+_DENIED_PROCESS_COMMANDS = (1, 62, 22, 0x53564D41)
+"""PR_SET_PDEATHSIG, PR_SCHED_CORE, PR_SET_SECCOMP and PR_SET_VMA, which gives mappings names."""
 _DENIED_OPTIONS = (socket.SO_SNDBUF, socket.SO_RCVBUF, 32, 33, 26, 50, 51, 52)
 """Options of any socket: its buffers (32 and 33 are SO_SNDBUFFORCE and SO_RCVBUFFORCE) and its filters (BPF)."""
 _DENIED_FILE_COMMANDS = (1031, 1024, 1026, 37, 38)
@@ -81,7 +92,7 @@ def system_call_filter() -> bytes:
         if (number := _find_number(name)) != _UNKNOWN:
             rules.add_rule(denied, number)
     for name in _FALL_BACK:
-        rules.add_rule(absent, name)
+        rules.add_rule(absent, _find_number(name))
     for number in range(_NEWEST + 1, 600):
         rules.add_rule(absent, number)
     for bit in range(32):
@@ -101,7 +112,7 @@ def system_call_filter() -> bytes:
         rules.add_rule(denied, "fcntl", seccomp.Arg(1, seccomp.MASKED_EQ, _LOW_WORD, command))
     rules.add_rule(no_locks, "flock")
     rules.add_rule(denied, "fadvise64", seccomp.Arg(3, seccomp.MASKED_EQ, _LOW_WORD, _FADV_DONTNEED))
-    for command in (_PR_SET_PDEATHSIG, _PR_SCHED_CORE):
+    for command in _DENIED_PROCESS_COMMANDS:
         rules.add_rule(denied, "prctl", seccomp.Arg(0, seccomp.MASKED_EQ, _LOW_WORD, command))
     file = os.memfd_create("filter")
     try:

@@ -344,6 +344,25 @@ MEMORY = [
             "for name in (socket.SO_SNDBUF, socket.SO_RCVBUF, 32, 33):\n"
             "    attempt(lambda: a.setsockopt(socket.SOL_SOCKET, name, 1 << 24))"),
     _denied("larger pipes", "import fcntl\nattempt(lambda: fcntl.fcntl(os.pipe()[0], fcntl.F_SETPIPE_SZ, 1 << 20))"),
+    _denied("rules of Landlock", "one = ctypes.create_string_buffer(bytes([1, *[0] * 15]))\n"
+            "attempt(lambda: call('syscall', 444, one, 8, 0))\nattempt(lambda: call('syscall', 444, None, 0, 1))"),
+    _denied("memory policies of a file",
+            "import mmap\nfile = os.open('/dev/shm/x', os.O_CREAT | os.O_RDWR)\nos.truncate(file, 4096)\n"
+            "x = mmap.mmap(file, 4096)\nat = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(x)))\n"
+            "attempt(lambda: call('syscall', number(237, 235), at, 4096, 2, ctypes.byref(ctypes.c_long(1)), 64, 0))\n"
+            "attempt(lambda: call('syscall', number(238, 237), 0, None, 0))"),
+    _denied("further filters of system calls",
+            "allow = ctypes.create_string_buffer(bytes([6, 0, 0, 0, 0, 0, 255, 127]))\n"
+            "program = (ctypes.c_size_t * 2)(1, ctypes.addressof(allow))\n"
+            "attempt(lambda: call('prctl', 22, 2, program))\n"
+            "attempt(lambda: call('syscall', number(317, 277), 1, 0, program))"),
+    Hostile(
+        "names of mappings",
+        "import mmap\nx = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)\n"
+        "at = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(x)))\n"
+        "attempt(lambda: call('prctl', 0x53564D41, 0, at, ctypes.c_size_t(4096), b'x'))",
+        printed="denied PermissionError",  # some kernels have no such names
+    ),
     _denied("sockets in flight",
             "a, b = socket.socketpair()\nattempt(lambda: socket.send_fds(a, [b'x'], [b.fileno()]))"),
     _denied("filters of sockets", "a, b = socket.socketpair()\n"

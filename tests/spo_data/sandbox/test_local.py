@@ -134,7 +134,7 @@ def test_an_error_that_nobody_expects_costs_one_program_and_no_further_attempts(
                 await interpreter.run("import time\ntime.sleep(5)", LIMITS)
             return await interpreter.run("print(1)", LIMITS)
 
-    monkeypatch.setattr("spo_data.sandbox.program.measure_memory", failing)
+    monkeypatch.setattr("spo_data.sandbox.program.MemoryLimit.measure", failing)
     monkeypatch.setattr("spo_data.sandbox.program.LOOK_SECONDS", 1.0)
     assert asyncio.run(both()).stdout == "1\n"
     assert len(attempts) == 1

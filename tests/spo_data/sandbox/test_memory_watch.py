@@ -2,12 +2,24 @@
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
-from spo_data.sandbox.memory_watch import measure_kernel_objects, measure_memory
+from spo_data.sandbox import memory_limit
+from spo_data.sandbox.interpreter import Limits
+from spo_data.sandbox.memory_limit import MemoryLimit
+from spo_data.sandbox.memory_watch import (
+    PIPE_BYTES,
+    measure_sandbox,
+    read_objects,
+    read_shared_part,
+    read_size,
+)
+from spo_data.sandbox.program import run_program
 
 
 @contextmanager
@@ -20,6 +32,11 @@ def started(code: str) -> Iterator[tuple[int, int]]:
             yield process.pid, int(process.stdout.readline())
         finally:
             process.kill()
+
+
+def measure_objects(pid: int) -> int:
+    pipes: set[tuple[int, int]] = set()
+    return read_objects(pid, pipes) + len(pipes) * PIPE_BYTES
 
 
 PIPES = """
@@ -62,9 +79,9 @@ def test_what_no_process_size_shows_is_counted(code: str) -> None:
     """62 processes with 65,000 mappings each kept 857 MB of the kernel's memory, of which nothing was counted. The
     sizes of a mapping, a lock and a watched file are those of the kernel's slabs, measured on Linux 6.18."""
     with started("print(0, flush=True)") as (pid, _):
-        empty = measure_kernel_objects(pid)
+        empty = measure_objects(pid)
     with started(code) as (pid, kept):
-        counted = measure_kernel_objects(pid)
+        counted = measure_objects(pid)
     assert empty < 1 << 20
     assert kept <= counted - empty < 2 * kept
 
@@ -82,10 +99,10 @@ print((1 << 21) + (before << 10), flush=True)
 def test_page_tables_are_counted() -> None:
     """A page that is only read belongs to no size, but its table does: 115 MB for 62 processes."""
     with started("print(0, flush=True)") as (pid, _):
-        empty = measure_memory(pid, 1 << 40, None)
+        empty = read_size(pid)
     with started(TABLES) as (pid, tables):
-        assert measure_memory(pid, 1 << 40, None) >= empty + tables - (1 << 20)
-        shared = measure_memory(pid, 0, None)
+        assert read_size(pid) >= empty + tables - (1 << 20)
+        shared = read_shared_part(pid)
     assert shared >= tables
 
 
@@ -106,8 +123,57 @@ print(written, flush=True)
 def test_sockets_count_with_the_most_that_they_can_hold() -> None:
     """A program held 2.5 GB in sockets within 20 seconds, and it would have held more with more time."""
     with started("print(0, flush=True)") as (pid, _):
-        empty = measure_memory(pid, 1 << 40, pid)
+        empty = measure_sandbox(pid)
     with started(SOCKETS) as (pid, written):
-        counted = measure_memory(pid, 1 << 40, pid)
+        counted = measure_sandbox(pid)
     assert written > 200 * (100 << 10)
     assert counted - empty >= written
+
+
+def test_a_file_that_the_program_keeps_from_being_read_delays_no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that changed their mappings all the time held the lock that a count of mappings needs: one count took
+    25 s, and so long the program had neither a time limit nor a memory limit."""
+    blocked = threading.Event()
+
+    def wait(*_: object) -> int:
+        blocked.wait(10)
+        return 0
+
+    monkeypatch.setattr(memory_limit, "read_objects", lambda _, pipes: wait(pipes))
+    monkeypatch.setattr(memory_limit, "read_shared_part", wait)
+    monkeypatch.setattr(memory_limit, "OBJECTS_SECONDS", 0.0)
+    monkeypatch.setattr(memory_limit, "STALLED_SECONDS", 0.1)
+    began = time.monotonic()
+    with started("print(0, flush=True)") as (pid, _):
+        size = read_size(pid)
+        # Once where its size is within the limit, and once where the parts of shared pages must be known.
+        with closing(MemoryLimit(pid, None, 1 << 30)) as within, closing(MemoryLimit(pid, None, 1)) as above:
+            assert (within.measure(), above.measure()) == (size, 0)
+            time.sleep(0.15)
+            assert within.measure() == above.measure() == size + memory_limit.UNREADABLE_BYTES
+            assert within.measure_sockets() == memory_limit.UNREADABLE_BYTES
+            blocked.set()
+    assert time.monotonic() - began < 5
+
+
+CHANGING = """
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_long
+for _ in range(25):
+    if os.fork() == 0:
+        at = libc.mmap(None, 1 << 28, 0, 0x22, -1, 0)
+        while True:
+            for page in range(0, 60_000, 2): libc.mprotect(ctypes.c_void_p(at + 4096 * page), 4096, 1)
+            libc.mprotect(ctypes.c_void_p(at), 1 << 28, 0)
+time.sleep(100)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("limits", "stopped"), [(Limits(4, 4096), "time"), (Limits(20, 384), "memory")])
+def test_a_program_that_changes_its_mappings_all_the_time_keeps_its_limits(limits: Limits, stopped: str) -> None:
+    """A limit of 5 s was reached after 8 s, and programs exceeded limits of 40 s and 1,024 MB."""
+    execution = run_program(CHANGING, "", limits, unsafe=False, cancelled=threading.Event())
+    assert execution.stopped == stopped
+    assert execution.seconds < (limits.seconds + 1.5 if stopped == "time" else 10)

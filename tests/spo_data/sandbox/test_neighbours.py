@@ -16,7 +16,7 @@ from spo_data.sandbox.bubblewrap import python_path
 from spo_data.sandbox.cpu_watch import CpuWatch
 from spo_data.sandbox.interpreter import Execution, Limits, SandboxError
 from spo_data.sandbox.local import LocalInterpreter
-from spo_data.sandbox.memory_watch import measure_memory, measure_sockets
+from spo_data.sandbox.memory_limit import MemoryLimit
 from spo_data.sandbox.slots import NOBODY, claim_slot
 from support.sandboxes import Outside, left, outside
 
@@ -136,17 +136,24 @@ def test_three_programs_at_once_exceed_their_memory_by_no_more_than_is_documente
 ) -> None:
     """Three programs held 2.9 GB in sockets alone, where 1.6 GB had been promised. docs/sandbox.md names this bound."""
     excess: list[float] = []
-    before: dict[int | None, float] = {}
 
-    def note(used: int, inside: int | None) -> int:
-        now = time.monotonic()
-        tenths = max(1.0, (now - before.get(inside, now)) / 0.1)
-        before[inside] = now
-        excess.append((used - (256 << 20)) / tenths)
-        return used
+    class Noting(MemoryLimit):
+        before: float | None = None
 
-    monkeypatch.setattr(program, "measure_memory", lambda *of: note(measure_memory(*of), of[-1]))
-    monkeypatch.setattr(program, "measure_sockets", lambda inside: note(measure_sockets(inside), inside))
+        def note(self, used: int) -> int:
+            now = time.monotonic()
+            tenths = max(1.0, (now - (self.before or now)) / 0.1)
+            self.before = now
+            excess.append((used - (256 << 20)) / tenths)
+            return used
+
+        def measure(self) -> int:
+            return self.note(super().measure())
+
+        def measure_sockets(self) -> int:
+            return self.note(super().measure_sockets())
+
+    monkeypatch.setattr(program, "MemoryLimit", Noting)
     for each in run_together(*[code] * 3, limits=Limits(20, 256), attempts=5):
         assert isinstance(each, Execution)
         assert each.stopped == "memory"
@@ -172,7 +179,7 @@ def test_a_program_that_the_machine_kept_waiting_is_tried_again(monkeypatch: pyt
     made: list[CpuWatch] = []
 
     class Slow(CpuWatch):
-        def look(self, _root: int) -> None:
+        def look(self, _root: int, _watching: float) -> None:
             made.extend([self] * (self not in made))
             self.waited = 0.2 if len(made) < 3 else 0.1
 
@@ -188,19 +195,26 @@ def test_a_program_that_the_machine_kept_waiting_is_tried_again(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("ran", "waited", "busy", "tasks", "expected"),
+    ("ran", "waited", "busy", "tasks", "watching", "expected"),
     [
-        (0.01, 0.09, 0.10, {1}, 0.09),  # others had the core
-        (0.10, 0.00, 0.10, {1}, 0.00),  # it ran
-        (0.00, 0.00, 0.10, {1}, 0.00),  # it slept while others had the core
-        (0.10, 6.30, 0.10, {1}, 0.00),  # it waited for its own processes
-        (0.02, 6.30, 0.10, {1}, 0.08),  # for them, and for others
-        (0.01, 0.09, None, {1}, 0.00),  # the container hides what its cores do
-        (0.01, 0.09, 0.10, {1, 2}, 0.00),  # a thread comes and goes: it may have had the core
+        (0.01, 0.09, 0.10, {1}, 0.00, 0.09),  # others had the core
+        (0.10, 0.00, 0.10, {1}, 0.00, 0.00),  # it ran
+        (0.00, 0.00, 0.10, {1}, 0.00, 0.00),  # it slept while others had the core
+        (0.10, 6.30, 0.10, {1}, 0.00, 0.00),  # it waited for its own processes
+        (0.02, 6.30, 0.10, {1}, 0.00, 0.08),  # for them, and for others
+        (0.01, 0.09, None, {1}, 0.00, 0.00),  # the container hides what its cores do
+        (0.01, 0.09, 0.10, {1, 2}, 0.00, 0.00),  # a thread comes and goes: it may have had the core
+        (0.01, 0.09, 0.10, {1}, 0.06, 0.03),  # we had the core, to read what the program made long
     ],
 )
 def test_what_counts_as_waiting_for_others(
-    monkeypatch: pytest.MonkeyPatch, ran: float, waited: float, busy: float | None, tasks: set[int], expected: float
+    monkeypatch: pytest.MonkeyPatch,
+    ran: float,
+    waited: float,
+    busy: float | None,
+    tasks: set[int],
+    watching: float,
+    expected: float,
 ) -> None:
     looks = 0
 
@@ -212,8 +226,8 @@ def test_what_counts_as_waiting_for_others(
     monkeypatch.setattr(cpu_watch, "_read_busy_seconds", lambda _: None if busy is None else busy * looks)
     monkeypatch.setattr(cpu_watch, "time", SimpleNamespace(monotonic=lambda: 100 + 0.1 * looks))
     watch = CpuWatch(0)
-    for looks in range(12):  # noqa: B007
-        watch.look(1)
+    for looks in range(12):
+        watch.look(1, watching * looks)
     # The first look has nothing to compare with, and the second one does not know yet how busy the core was.
     assert watch.waited == pytest.approx(10 * expected)
 
