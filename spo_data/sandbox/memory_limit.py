@@ -17,9 +17,9 @@ from functools import partial
 
 from spo_data.sandbox.memory_watch import (
     PIPE_BYTES,
-    UNREADABLE_BYTES,
     measure_sandbox,
     measure_sockets,
+    read_most_objects,
     read_objects,
     read_shared_part,
     read_size,
@@ -28,8 +28,9 @@ from spo_data.sandbox.memory_watch import (
 
 OBJECTS_SECONDS = 1.0
 """Time between two counts of what the kernel keeps for the program, which take longer than its size."""
-STALLED_SECONDS = 1.0
-"""How long the files of all its processes may take to be read."""
+STALLED_SECONDS = 2.0
+"""How long the files of all its processes may take to be read; on a busy machine, one that delays nothing needs some
+tenths."""
 _PATIENCE_SECONDS = 0.05
 """How long the watcher itself waits for parts of shared pages, which rarely take longer."""
 
@@ -85,8 +86,8 @@ class MemoryLimit:
                 self._pipes = set()
                 reading.start(sizes, partial(read_objects, pipes=self._pipes))
         elif now > reading.began + STALLED_SECONDS:
-            most = reading.total(dict.fromkeys(sizes, UNREADABLE_BYTES)) + len(self._pipes) * PIPE_BYTES
-            self._counted = max(self._counted, most)
+            most = reading.total({pid: read_most_objects(pid) for pid in sizes})
+            self._counted = max(self._counted, most + len(self._pipes) * PIPE_BYTES)
         return self._counted
 
     def _divide(self, sizes: Mapping[int, int]) -> int | None:

@@ -22,7 +22,10 @@ _OBJECT_BYTES = 256
 """Bytes that the kernel keeps for a mapping of memory, a lock on a file, or a file that epoll watches."""
 UNREADABLE_BYTES = 32 << 20
 """What counts for a process that hides its objects: about the most that it can have."""
+_OTHER_OBJECTS_BYTES = 4 << 20
+"""What a process's open files, locks and watched files take at most in ordinary use."""
 _SIZES = re.compile(rb"^(?:VmRSS|VmSwap|VmPTE):\s*(\d+) kB$", re.MULTILINE)
+_ADDRESSES = re.compile(rb"^VmSize:\s*(\d+) kB$", re.MULTILINE)
 _TABLES = re.compile(rb"^VmPTE:\s*(\d+) kB$", re.MULTILINE)
 _SHARED_OUT = re.compile(rb"^(?:Pss|SwapPss):\s*(\d+) kB$", re.MULTILINE)
 _SOCKETS = re.compile(rb"^sockets: used (\d+)$", re.MULTILINE)
@@ -65,6 +68,12 @@ def read_objects(pid: int, pipes: set[tuple[int, int]]) -> int:
         return UNREADABLE_BYTES
     except OSError:
         return 0
+
+
+def read_most_objects(pid: int) -> int:
+    """Return the most that `read_objects` may find: no process has more mappings than pages of address space."""
+    pages = (_sum_fields(pid, "status", _ADDRESSES) or 0) // 4096
+    return min(pages * _OBJECT_BYTES + _OTHER_OBJECTS_BYTES, UNREADABLE_BYTES)
 
 
 def measure_sockets(inside: int | None) -> int:
