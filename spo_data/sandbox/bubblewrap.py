@@ -23,7 +23,8 @@ What is not covered:
 * Bugs of the kernel, bubblewrap, libseccomp. For a hostile user rather than a careless model, add a virtual machine.
 * The machine's speed: until its time limit a program may keep its core busy, and use memory bandwidth and caches. With
   more programs at once than cores, they share cores. Side channels between programs, or to the host, are not closed.
-* Memory between two measurements (0.1 s apart, for small objects of the kernel 1 s). Leave some memory to spare.
+* Memory between two measurements (0.1 s apart, for small objects of the kernel 1 s; 2 s if a program delays them).
+  Leave some memory to spare.
 * If we are not root: the kernel's pools of pipes and epoll are one for all processes of our user.
 * Reading what every user may read: /usr, the installed packages, /proc/cpuinfo, /proc/meminfo, the kernel's version,
   and the path of this Python, which may contain a user name.
