@@ -11,7 +11,7 @@ the dataset's row agrees with the checksum; otherwise its samples are drawn agai
 import os
 import shutil
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,23 +35,18 @@ from spo_data.run.journal_checks import (
     DamageError,
     damaged_texts,
     find_damage,
-    in_order,
     is_damage,
-    read_since,
 )
 from spo_data.run.journal_rows import (
     INSERT_MANIFEST,
-    MANIFEST_COPY,
     NOTE_MENDED,
     grading_row,
     manifest_of,
     prompt_row,
 )
+from spo_data.run.journal_salvage import is_text, read_manifest, read_rows, read_verdicts, salvage_since
 from spo_data.run.journal_tables import make_schema
 
-MOST_ROWS = 2**40
-MOST_GRADERS = 16
-"""Whose verdicts are looked for if no row says which graders there are."""
 PROBES = 3
 """Verdicts that are read to find the grader of a number whose row is damaged."""
 
@@ -81,11 +76,12 @@ def mend_journal(
 
     `graders` are those that the manifest names, and `recorded` is the number of samples that the run folder counts: the
     new file notes how many of them it lacks. Raises SpoError if a prompt is damaged and there is no dataset, or if
-    no part of the file can be read.
+    no part of the file can be read. If `path` is a link, the file that it leads to is replaced, and kept there.
     """
-    fresh = path.with_name(f".{path.name}.new")
+    place = path.resolve()
+    fresh = place.with_name(f".{place.name}.new")
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)) as old:
+        with closing(sqlite3.connect(f"{place.as_uri()}?mode=rw", uri=True, isolation_level=None)) as old:
             if not (damage := _find(old, next(iter(graders)))):
                 return None
             _remove(fresh)
@@ -96,7 +92,7 @@ def mend_journal(
                 _copy(old, new, graders, dataset, path)
                 new.execute(NOTE_MENDED, (recorded,))
                 new.execute("COMMIT")
-        return Mended(damage, _swap_in(fresh, path))
+        return Mended(damage, _swap_in(fresh, place))
     finally:
         _remove(fresh)
 
@@ -123,7 +119,7 @@ def _copy(
     path: Path,
 ) -> None:
     """Copy what agrees with its checksum."""
-    checks = Checks({}, {}, _read_since(old))
+    checks = Checks({}, {}, salvage_since(old))
     _copy_prompts(old, new, checks, dataset, path)
     if not checks.prompt_ids:
         raise SpoError(f"{path} cannot be mended: none of its prompts can be read; restore a copy of the file")
@@ -133,39 +129,22 @@ def _copy(
         ("failures", FAILURES, checks.agrees_with_failure, "rowid, prompt_number, sample_index, error, checksum"),
         ("commits", COMMITS, checks.agrees_with_commit, "rowid, call, time, samples, response_tokens, checksum"),
     ):
-        rows = (row for row in _read_rows(old, sql) if agrees(row) and _is_text(row))
+        rows = (row for row in read_rows(old, sql) if agrees(row) and is_text(row))
         _insert(new, table, columns, rows)
-    rows = (row[1:] for row in _read_rows(old, DROPPED) if checks.agrees_with_dropped(row) and _is_text(row))
+    rows = (row[1:] for row in read_rows(old, DROPPED) if checks.agrees_with_dropped(row) and is_text(row))
     _insert(new, "dropped", "row, reason, detail, checksum", rows)
-    rows = (row for row in _read_verdicts(old, checks) if checks.agrees_with_verdict(row) and _is_text(row))
+    rows = (row for row in read_verdicts(old, checks) if checks.agrees_with_verdict(row) and is_text(row))
     _insert(new, "verdicts", VERDICTS.partition(" FROM")[0].removeprefix("SELECT "), rows)
     new.execute(
         "DELETE FROM verdicts WHERE NOT EXISTS (SELECT 1 FROM samples WHERE samples.prompt_number ="
         " verdicts.prompt_number AND samples.sample_index = verdicts.sample_index)"
     )
-    if (copy := _read_manifest(old)) is not None and manifest_of(copy) is not None:
+    if (copy := read_manifest(old)) is not None and manifest_of(copy) is not None:
         new.execute(INSERT_MANIFEST, copy)
     since = checks.since
     if since == UNKNOWN:
         ((since,),) = new.execute(_SINCE)
     new.execute("UPDATE checksums_since SET sample_rowid = ?, checksum = ?", (since, checksum("since", since)))
-
-
-def _read_manifest(old: sqlite3.Connection) -> tuple[bytes, bytes] | None:
-    try:
-        row: tuple[bytes, bytes] | None = old.execute(MANIFEST_COPY).fetchone()
-    except sqlite3.Error as error:
-        if not is_damage(error):
-            raise
-        return None
-    return row
-
-
-def _read_since(old: sqlite3.Connection) -> int:
-    try:
-        return read_since(old)
-    except sqlite3.Error:
-        return UNKNOWN
 
 
 def _copy_prompts(
@@ -177,9 +156,9 @@ def _copy_prompts(
     found: list[tuple[int, int, Sequence[Any]]] = []
     ids: set[str] = set()
     lost = False
-    for row in _read_rows(old, PROMPTS):
+    for row in read_rows(old, PROMPTS):
         number, position, *content = row
-        if not (checks.agrees_with_prompt(row) and _is_text(row)):
+        if not (checks.agrees_with_prompt(row) and is_text(row)):
             content = list(ours.get(content[5]) or by_content.get(tuple(content[:5])) or ())
             lost = True
         if content and content[0] not in ids:
@@ -187,7 +166,7 @@ def _copy_prompts(
             checks.prompt_ids[number] = content[0]
             found.append((position, number, content))
     lost = lost or {position for position, *_ in found} != set(range(len(found)))
-    lost = lost or any(number not in checks.prompt_ids for _, number, *_ in _read_rows(old, SAMPLES))
+    lost = lost or any(number not in checks.prompt_ids for _, number, *_ in read_rows(old, SAMPLES))
     if lost and dataset is None:
         raise DamageError(f"{path} has damaged prompts")
     columns = "position, prompt_number, prompt_id, messages, ground_truth, data_source, extra_info, checksum"
@@ -202,12 +181,12 @@ def _copy_gradings(
     """Copy the graders. For a number whose row is damaged, the verdicts show whose they are."""
     known = {row[:2]: row for row in map(grading_row, graders)}
     rows: dict[int, Sequence[Any]] = {}
-    for number, *content in _read_rows(old, GRADINGS):
-        if checks.agrees_with_grading((number, *content)) and _is_text(content):
+    for number, *content in read_rows(old, GRADINGS):
+        if checks.agrees_with_grading((number, *content)) and is_text(content):
             rows[number] = content
             known.setdefault((content[0], content[1]), tuple(content))
     probes: dict[int, list[Sequence[Any]]] = {}
-    for verdict in _read_verdicts(old, checks):
+    for verdict in read_verdicts(old, checks):
         found = probes.setdefault(verdict[0], [])
         if len(found) < PROBES:
             found.append(verdict)
@@ -226,85 +205,9 @@ def _belong(found: Sequence[Sequence[Any]], number: int, key: Sequence[str], che
     return any(tried.agrees_with_verdict(row) for row in found)
 
 
-def _read_rows(old: sqlite3.Connection, sql: str) -> Iterator[tuple[Any, ...]]:
-    """The rows of a query without a condition that begins with the rowid, without those that SQLite cannot read."""
-    first = sql.partition("SELECT ")[2].partition(",")[0]
-    last = -1
-    while True:
-        try:
-            for row in old.execute(f"{sql} WHERE {first} > ? ORDER BY {first}", (last,)):
-                if row[0] <= last:  # in a damaged tree, rows may come again and again
-                    break
-                last = row[0]
-                yield row
-            else:
-                return
-        except sqlite3.Error as error:
-            if not is_damage(error):
-                raise
-        # sqlite3 reads one row ahead, so the row before an unreadable one is found here too.
-        if (after := _find_next(old, f"{sql} WHERE {first} >= ? ORDER BY {first} LIMIT 1", last + 1)) is None:
-            return
-        last = after[0]
-        yield after
-
-
-def _find_next(old: sqlite3.Connection, sql: str, start: int) -> tuple[Any, ...] | None:
-    """The first row that can be read from this rowid on."""
-
-    def find(rowid: int) -> tuple[Any, ...] | None:
-        """A row, () at the end of the table, or None if it cannot be read."""
-        try:
-            row: tuple[Any, ...] | None = old.execute(sql, (rowid,)).fetchone()
-        except sqlite3.Error as error:
-            if not is_damage(error):
-                raise
-            return None
-        return () if row is None else row if row[0] >= rowid else None
-
-    step, found = 0, find(start)
-    while found is None and step < MOST_ROWS:
-        step = 2 * step or 1
-        found = find(start + step)
-    low, high = start + step // 2 + 1, start + step
-    while low < high:
-        middle = (low + high) // 2
-        if (tried := find(middle)) is None:
-            low = middle + 1
-        else:
-            high, found = middle, tried
-    return found or None
-
-
-def _read_verdicts(old: sqlite3.Connection, checks: Checks) -> Iterator[tuple[Any, ...]]:
-    """The verdicts that SQLite can read: all, or those of each grader and prompt that it can."""
-    try:
-        yield from in_order(old.execute(VERDICTS), 3)
-        return
-    except sqlite3.Error as error:
-        if not is_damage(error):
-            raise
-    for grading in range(1, 1 + max(MOST_GRADERS, *checks.graders, 0)):
-        for number in checks.prompt_ids:
-            try:  # those that were read before come again, and are left out by their key
-                where = "WHERE grading = ? AND prompt_number = ?"
-                yield from in_order(old.execute(f"{VERDICTS} {where}", (grading, number)), 3)
-            except sqlite3.Error as error:
-                if not is_damage(error):
-                    raise
-
-
 def _insert(new: sqlite3.Connection, table: str, columns: str, rows: Any) -> None:
     places = ", ".join("?" * (columns.count(",") + 1))
     new.executemany(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({places})", rows)
-
-
-def _is_text(row: Sequence[Any]) -> bool:
-    """Whether a row's texts are UTF-8: a row of an earlier version has no checksum that would say so."""
-    try:
-        return all(value.encode() is not None for value in row if isinstance(value, str))
-    except UnicodeEncodeError:
-        return False
 
 
 def _swap_in(fresh: Path, path: Path) -> Path:
