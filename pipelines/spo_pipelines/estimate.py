@@ -130,7 +130,7 @@ async def estimate(
             watcher.on_stage("checking the journal")
             if mended := mend_run(plan, run):
                 watcher.on_stage(f"note: {mended}")
-            resume_point = find_resume_point(plan, run)
+            resume_point = find_resume_point(plan, run, locked=True)
             watcher.on_plan(plan, resume_point.present)
             return await _run(plan, resume_point, graders, watcher, start_engine)
 

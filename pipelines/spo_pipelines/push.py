@@ -94,7 +94,7 @@ def push(options: PushOptions, say: Callable[[str], None]) -> PushOutcome:
     with folder_lock(options.run, "spo-data"):
         run = read_run(options.run)  # again: another call may have ended since
         manifest = run.manifest
-        with run.open_journal() as journal:
+        with run.open_journal(locked=True) as journal:
             _refuse_unfit(options, manifest, summarize(journal, manifest))
             if api.token is None:
                 raise SpoError("no Hub token: `hf auth login`, or set HF_TOKEN, or give --token")

@@ -44,18 +44,24 @@ class ResumePoint:
         return sum(map(len, self.done.values()))
 
 
-def find_resume_point(plan: SamplingPlan, run: ExistingRun | None) -> ResumePoint:
-    """Return what the plan continues of the run in its folder; raises UserError if the run differs from the plan."""
+def find_resume_point(plan: SamplingPlan, run: ExistingRun | None, *, locked: bool = False) -> ResumePoint:
+    """Return what the plan continues of the run in its folder; raises UserError if the run differs from the plan.
+
+    A caller that holds the folder's lock has called `mend_run` before, so what that has checked is not checked again.
+    """
     refuse_lost_journal(plan.options, run)
     if run is None or not run.has_journal:
         return ResumePoint()
     out, old = run.folder, run.manifest
-    with run.open_journal() as journal:
+    differences = policy_differences(old, plan.manifest)
+    is_checked = locked and not differences
+    with run.open_journal(check=not is_checked, locked=locked) as journal:
+        if is_checked:
+            run.check(journal)
         done = journal.done()
         difference = _compare_dataset(journal, old, done, plan)
     if not done:
         return ResumePoint()  # no response has ended yet, so nothing can be mixed
-    differences = policy_differences(old, plan.manifest)
     if differences:
         named = ", ".join(f"{name} {before!r} (now {after!r})" for name, (before, after) in differences.items())
         raise UserError(f"{out} was made with {named}\n{_suggest_commands(plan, old, differences.keys())}")

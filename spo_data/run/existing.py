@@ -57,14 +57,15 @@ class ExistingRun:
         return self.manifest.command or shlex.join(["spo-data", "regrade", str(self.folder)])
 
     @contextmanager
-    def open_journal(self, *, check: bool = True) -> Iterator[Journal]:
+    def open_journal(self, *, check: bool = True, locked: bool = False) -> Iterator[Journal]:
         """Open the journal for reading, with the verdicts of the manifest's grader; raises SpoError if unreadable.
 
         Unless `check` is false, it raises UserError if the journal is not the manifest's or holds less than the folder
-        says, and what summaries read is checked before. Samples are checked when they are read.
+        says, and what summaries read is checked before. Samples are checked when they are read. `locked` says that the
+        caller holds the folder's lock.
         """
         try:
-            with open_journal(self.journal_path, self.manifest.grader, check=check) as journal:
+            with open_journal(self.journal_path, self.manifest.grader, check=check, locked=locked) as journal:
                 if check:
                     self.check(journal)
                 yield journal

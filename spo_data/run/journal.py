@@ -21,7 +21,8 @@ and the numbers of samples and sampled tokens. Samples of runs that are older th
 Every row has a checksum (`spo_data.run.checksums`). What a reader reads is checked (`journal_checks`), and a writer
 first replaces a damaged journal by its sound rows (`journal_mend`).
 
-One process writes, which the run folder's lock ensures; others may read meanwhile.
+One process writes, which the run folder's lock ensures; others may read meanwhile. A reader takes the lock only to
+upgrade a journal of an earlier schema.
 """
 
 import sqlite3
@@ -33,7 +34,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from spo_data.errors import first_line
+from spo_data.errors import UserError, first_line
+from spo_data.files import folder_lock
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import DroppedRow, Prompt
 from spo_data.provenance import GraderRecord
@@ -56,7 +58,7 @@ from spo_data.run.journal_rows import (
     sample_row,
     verdict_row,
 )
-from spo_data.run.journal_tables import GRADED, make_schema
+from spo_data.run.journal_tables import GRADED, make_schema, needs_upgrade
 from spo_data.run.sample import Sample
 from spo_data.sqlite import Transaction, clear_sqlite_errors
 
@@ -74,6 +76,8 @@ class Journal(JournalQueries):
     grader: GraderRecord
     """The grader whose verdicts are read and written."""
     read_only: bool = False
+    locked: bool = False
+    """Whether a reader's caller holds the folder's lock; a writer's does."""
     _samples: list[tuple[Sample, dict[GraderRecord, Grade]]] = field(default_factory=list)
     _last_commit: float = field(default_factory=time.monotonic)
     _call: int | None = None
@@ -88,7 +92,10 @@ class Journal(JournalQueries):
             self._db.execute("PRAGMA synchronous=FULL")
         for function in (commit_checksum, prompt_checksum, verdict_checksum):
             self._db.create_function(function.__name__, -1, function, deterministic=True)
-        make_schema(self._db, self.grader, for_writing=not self.read_only)
+        if self.read_only and not self.locked and needs_upgrade(self._db):
+            self._upgrade()
+        else:
+            make_schema(self._db, self.grader, for_writing=not self.read_only)
         self._db.execute(GRADED.format(grading=self._grading(self.grader)))
         if self.read_only:
             self._db.execute("PRAGMA query_only=ON")
@@ -221,19 +228,29 @@ class Journal(JournalQueries):
         )
         return super()._grading(grader)
 
+    def _upgrade(self) -> None:
+        """Upgrade a journal of an earlier schema; raises UserError if another process is writing to it."""
+        try:
+            with folder_lock(self.path.parent, "spo-data"):
+                make_schema(self._db, self.grader, for_writing=False)
+        except UserError as error:
+            why = str(error).removeprefix("--out ")
+            raise UserError(f"{self.path} is of an earlier version and must be upgraded to be read: {why}") from error
+
     def _transaction(self) -> Transaction:
         return Transaction(self._db)
 
 
 @contextmanager
-def open_journal(path: Path, grader: GraderRecord, *, check: bool = True) -> Iterator[Journal]:
+def open_journal(path: Path, grader: GraderRecord, *, check: bool = True, locked: bool = False) -> Iterator[Journal]:
     """Open a journal for reading; raises a one-line SpoError if it cannot be read, DamageError if it is damaged.
 
-    What summaries read is checked before, unless `check` is false. Samples are checked when they are read.
+    What summaries read is checked before, unless `check` is false. Samples are checked when they are read. `locked`
+    says that the caller holds the folder's lock.
     """
     with clear_sqlite_errors(path, "read"):
         try:
-            with Journal(path, grader, read_only=True) as journal:
+            with Journal(path, grader, read_only=True, locked=locked) as journal:
                 if check and (damage := journal.find_damage()):
                     raise DamageError(f"{path} has {damage}")
                 yield journal

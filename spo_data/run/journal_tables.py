@@ -18,8 +18,16 @@ CHECKED = ("prompts", "samples", "gradings", "verdicts", "failures", "dropped", 
 """The tables whose rows have a checksum: NULL in rows that an earlier version wrote."""
 
 
+def needs_upgrade(db: sqlite3.Connection) -> bool:
+    """Whether a journal is of an earlier schema."""
+    return _version(db) < SCHEMA_VERSION
+
+
 def make_schema(db: sqlite3.Connection, grader: GraderRecord, *, for_writing: bool) -> None:
     """Make the missing tables, all or none. The verdicts of a first-schema journal are those of `grader`.
+
+    The caller holds the folder's lock if the journal is of an earlier schema: a process of an earlier version that goes
+    on writing would add rows without checksums.
 
     A writer adds a missing index; a reader works without it. Raises NotSupportedError if the journal's schema is later
     than this one.

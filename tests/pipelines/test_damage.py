@@ -11,12 +11,15 @@ import pytest
 
 from spo_data import SpoError, UserError, load_values
 from spo_data.options import GraderOptions
+from spo_data.run import journal_checks
 from spo_data.run.existing import read_run
-from spo_data.run.journal_checks import DamageError
+from spo_data.run.journal_checks import Damage, DamageError
+from spo_pipelines.push import PushOptions, push
 from spo_pipelines.regrade import RegradeOptions
 from spo_pipelines.regrade import regrade as run_regrade
 from spo_train.data.first_responses import read_first_responses
 from support import scripted
+from support.earlier_journals import downgrade
 
 
 def change(run: Path, *statements: str) -> None:
@@ -109,6 +112,41 @@ def test_a_reader_names_the_command_that_mends(run: Path) -> None:
     change(run, VERDICT)
     with pytest.raises(DamageError, match="has 1 damaged verdict; "), read_run(run).open_journal():
         pass
+
+
+def test_a_call_that_holds_the_lock_upgrades_a_journal_of_an_earlier_version(
+    made: tuple[Any, Path], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader waits for the lock to upgrade; within a call that holds it, it would wait for itself."""
+    before = contents(run)
+    downgrade(run / "journal.sqlite")
+    with pytest.raises(UserError, match="was made with verifier 'exact'"):
+        scripted.estimate(scripted.options(made[0], run, verifier="dapo"))
+    downgrade(run / "journal.sqlite")
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+    with pytest.raises(SpoError, match="no Hub token"):
+        push(PushOptions("me/sums", run), str)
+    downgrade(run / "journal.sqlite")
+    scripted.estimate(scripted.options(made[0], run))
+    assert contents(run) == before
+
+
+def test_what_a_call_has_checked_as_a_whole_is_not_checked_again(
+    made: tuple[Any, Path], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the whole check, `estimate` read every row of the verdicts and of the samples' index once more."""
+    checked: list[bool] = []
+    count = journal_checks._count_damage
+
+    def listen(db: sqlite3.Connection, *, whole: bool) -> Damage:
+        checked.append(whole)
+        return count(db, whole=whole)
+
+    monkeypatch.setattr(journal_checks, "_count_damage", listen)
+    scripted.estimate(scripted.options(made[0], run))
+    assert checked == [True]
+    asyncio.run(run_regrade(RegradeOptions(run, GraderOptions(grader_workers=1)), lambda *_: None))
+    assert checked == [True, True]
 
 
 @pytest.mark.parametrize("table", ["values", "samples"])

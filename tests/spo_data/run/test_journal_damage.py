@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spo_data.errors import SpoError
+from spo_data import files
+from spo_data.errors import SpoError, UserError
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import DroppedRow, Message, Prompt
 from spo_data.provenance import GraderRecord
@@ -22,6 +23,7 @@ from spo_data.run.journal_checks import Damage, DamageError
 from spo_data.run.journal_mend import mend_journal
 from spo_data.run.journal_tables import CHECKED
 from spo_data.run.sample import Sample
+from support.earlier_journals import downgrade
 from support.records import GRADER
 
 OTHER = GraderRecord(verifier="dapo", version="rules 1")
@@ -298,19 +300,6 @@ def test_an_index_that_differs_from_its_table_is_noticed_and_costs_no_sample(
     assert content(path) == whole[GRADER]
 
 
-def downgrade(path: Path) -> None:
-    """Make the journal one of the schema before checksums."""
-    database = sqlite3.connect(path)
-    database.execute("DROP INDEX samples_in_brief")
-    database.execute("ALTER TABLE samples DROP COLUMN brief_checksum")
-    for table in CHECKED:
-        database.execute(f"ALTER TABLE {table} DROP COLUMN checksum")
-    database.execute("DROP TABLE checksums_since")
-    database.execute("PRAGMA user_version = 4")
-    database.commit()
-    database.close()
-
-
 def test_rows_of_an_earlier_version_are_not_checked_and_those_that_follow_are(
     path: Path, whole: dict[GraderRecord, Content]
 ) -> None:
@@ -329,6 +318,48 @@ def test_rows_of_an_earlier_version_are_not_checked_and_those_that_follow_are(
     assert mended is not None
     assert mended.damage.samples == 1
     assert content(path).keys() >= {key for key in whole[GRADER] if key[0] == "sample"}
+
+
+def test_a_reader_does_not_upgrade_a_journal_that_an_earlier_version_still_writes_to(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `show` beside an `estimate` of the version before upgraded the file under it: the samples that followed had no
+    checksum and counted as damaged, and a failure's row had a column too few."""
+    downgrade(path)
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0)
+    with files.folder_lock(path.parent, "spo-data"):
+        with pytest.raises(UserError, match=r"is of an earlier version and .*another spo-data is writing"):
+            content(path)
+        database = sqlite3.connect(path)
+        assert database.execute("PRAGMA user_version").fetchone() == (4,)
+        database.execute(
+            "INSERT INTO samples SELECT prompt_number, 9, seed, finish_reason, response_tokens, tool_turns, response,"
+            " token_ids, token_logprobs, response_mask FROM samples WHERE rowid = 3"
+        )
+        database.execute("INSERT OR REPLACE INTO failures VALUES (?, ?, ?)", (2, 7, "too long"))
+        database.commit()
+        database.close()
+    found = content(path)
+    assert ("sample", PROMPTS[0].prompt_id, 9) in found
+    assert ("failure", 2, 7, "too long") in found
+    assert mend_journal(path, GRADERS) is None
+
+
+def test_a_journal_that_is_a_link_is_mended_where_it_is(path: Path, whole: dict[GraderRecord, Content]) -> None:
+    """The link was kept as the damaged file, and the new file took its place: it left the disk that it was on."""
+    disk = path.parent / "disk"
+    disk.mkdir()
+    place = path.rename(disk / "j.sqlite")
+    path.symlink_to(place)
+    change(path, "UPDATE samples SET seed = seed + 1 WHERE prompt_number = 2 AND sample_index = 1")
+    before = place.read_bytes()
+    mended = mend_journal(path, GRADERS)
+    assert mended is not None
+    assert path.readlink() == place
+    assert sorted(path.parent.iterdir()) == [disk, path]
+    assert sorted(disk.iterdir()) == [place, mended.kept]
+    assert mended.kept.read_bytes() == before
+    assert len(whole[GRADER].keys() - content(path).keys()) == 3, "the sample, its verdict, and the prompt's value"
 
 
 def test_a_damaged_row_of_an_earlier_version_is_one_line(path: Path) -> None:
