@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from spo_data.options import ToolOptions, Truncated
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 MOST_SAMPLES = 2**31 - 1
 """Of a prompt: what an index of the `samples` table can be."""
 GRADED_MARK = ", truncated responses graded"

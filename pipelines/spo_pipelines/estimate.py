@@ -30,7 +30,7 @@ from spo_data.files import folder_lock
 from spo_data.provenance import GraderRecord
 from spo_data.run.existing import ExistingRun, find_run
 from spo_data.run.journal import Journal
-from spo_data.run.manifest import JOURNAL, Manifest, Timings
+from spo_data.run.manifest import JOURNAL, Manifest, Timings, new_run_id
 from spo_data.run.summary import Summary
 from spo_data.sandbox.open import open_interpreter
 from spo_data.sqlite import sqlite_reason
@@ -155,7 +155,7 @@ async def _run(
     start_engine: StartEngine,
 ) -> EstimateOutcome:
     out, old, done = plan.options.out, resume_point.manifest, resume_point.done
-    manifest = plan.manifest.model_copy(update={"timings": old.timings if old else Timings()})
+    manifest = plan.manifest.model_copy(update=_carry_over(old))
     if old is not None and old.packages != manifest.packages:
         changed = {name for name, _ in old.packages.items() ^ manifest.packages.items()}
         versions = (f"{name} {old.packages.get(name)} → {manifest.packages.get(name)}" for name in sorted(changed))
@@ -214,6 +214,11 @@ async def _run(
     except OSError as error:
         raise SpoError(f"{error.filename or out} cannot be written: {reason(error)}") from error
     return EstimateOutcome(plan, summary, stopping.signals[0] if stopping.signals else None, death)
+
+
+def _carry_over(old: Manifest | None) -> dict[str, Any]:
+    """Return what a manifest takes over from the one before."""
+    return {"timings": old.timings if old else Timings(), "run_id": (old and old.run_id) or new_run_id()}
 
 
 def _advise_if_changed(out: Path) -> str:

@@ -7,11 +7,11 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 
+from spo_data.command_line import set_option
 from spo_data.prompts.build import PromptSet
 from spo_data.prompts.choices import ASK
 from spo_data.prompts.problem import is_choice_gold
 from spo_data.prompts.unanswerable import COMPARING
-from spo_pipelines.command_line import set_option
 from spo_pipelines.prompt_checks import Examination
 
 _OWN_FUNCTION = "grade them with a function of your own, --verifier FILE.py:FUNCTION"

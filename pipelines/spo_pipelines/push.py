@@ -242,7 +242,7 @@ def _refuse_foreign_files(readme: Readme) -> None:
 def _refuse_unfit(options: PushOptions, manifest: Manifest, summary: Summary) -> None:
     """Raise UserError if the journal holds no value, or if samples are missing and must not be."""
     run = options.run
-    again = f"`{manifest.command}` continues it" if manifest.command else "the run's own command continues it"
+    again = f"`{manifest.command_for(run)}` continues it" if manifest.command else "the run's own command continues it"
     if summary.value_mean is None:
         raise UserError(f"{run} holds no value: there is nothing to publish; {again}")
     if summary.complete or options.allow_missing:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from spo_data.command_line import set_option
 from spo_data.errors import SpoError, UserError, reason
 from spo_data.files import folder_lock
 from spo_data.grading.verdict import Grade, Verdict
@@ -25,11 +26,10 @@ from spo_data.prompts.identity import Prompt
 from spo_data.provenance import GraderRecord, grader_differs
 from spo_data.run.existing import read_run
 from spo_data.run.journal import Journal
-from spo_data.run.manifest import JOURNAL, Manifest, package_versions
+from spo_data.run.manifest import JOURNAL, Manifest, new_run_id, package_versions
 from spo_data.run.summary import Summary
 from spo_data.sqlite import sqlite_reason
 from spo_data.text import excerpt
-from spo_pipelines.command_line import set_option
 from spo_pipelines.graders import Graders, grade_stored, open_pool
 from spo_pipelines.prompt_checks import check_golds
 from spo_pipelines.prompt_source import resolve_grader
@@ -207,6 +207,7 @@ def _switch(
             "also": second,
             "command": shlex.join(_update_command(shlex.split(manifest.command), new, second)),
             "packages": manifest.packages | packages,
+            "run_id": manifest.run_id or new_run_id(),
         }
     )
     with Journal(run / JOURNAL, new) as journal:

@@ -17,16 +17,17 @@ def write_results(journal: Journal, manifest: Manifest, out: Path) -> Summary:
     """
     summary = summarize(journal, manifest)
     write_tables(journal, out, manifest.provenance, summary.completeness)
-    write_manifest(journal, manifest.model_copy(update={"counts": summary.counts()}), out)
-    if not journal.read_only:
-        journal.forget_mended()
+    write_manifest(journal, manifest.model_copy(update={"counts": summary.counts()}), out, counted=True)
     write_histogram_png(summary.histogram, out / HISTOGRAM)
     write_card(out, make_card(journal, manifest, summary))
     return summary
 
 
-def write_manifest(journal: Journal, manifest: Manifest, out: Path) -> None:
-    """Write `run.json`, then its copy in the journal, unless that is open for reading."""
+def write_manifest(journal: Journal, manifest: Manifest, out: Path, *, counted: bool = False) -> None:
+    """Write `run.json`, then its copy in the journal, unless that is open for reading.
+
+    It is `counted` if the tables are written, and the manifest counts the journal as it is.
+    """
     manifest.write(out)
     if not journal.read_only:
-        journal.keep_manifest(manifest.text)
+        journal.keep_manifest(manifest.text, counted=counted)

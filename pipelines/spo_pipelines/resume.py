@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from spo_data.command_line import set_option
 from spo_data.errors import UserError
 from spo_data.grading.verifiers.registry import reading, verifier_version
 from spo_data.prompts.differences import Difference, find_differences
@@ -24,7 +25,6 @@ from spo_data.run.journal_mend import Mended
 from spo_data.run.losses import describe_lost_journal, has_lost_journal
 from spo_data.run.manifest import Manifest, policy_differences
 from spo_data.text import excerpt
-from spo_pipelines.command_line import set_option
 from spo_pipelines.sampling_plan import EstimateOptions, SamplingPlan
 
 _GRADER_FIELDS = {"verifier", "version", "truncated"}
@@ -52,7 +52,8 @@ def find_resume_point(plan: SamplingPlan, run: ExistingRun | None, *, locked: bo
     refuse_lost_journal(plan.options, run)
     if run is None or not run.has_journal:
         return ResumePoint()
-    out, old = run.folder, run.manifest
+    out = run.folder
+    old = run.manifest.model_copy(update={"command": run.manifest.command_for(out)})
     differences = policy_differences(old, plan.manifest)
     is_checked = locked and not differences
     with run.open_journal(check=not is_checked, locked=locked) as journal:

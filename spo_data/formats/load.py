@@ -112,20 +112,21 @@ def _match_names(names: Iterable[str], pattern: str) -> list[str]:
 def _read_folder(folder: Path, name: str) -> ValueTable:
     run = find_manifest(folder)
     manifest = None if run is None else run.manifest
+    command = "" if run is None else run.command
     inside = (path for path in (*folder.glob("*"), *folder.glob("*/*")) if path.is_file())
     files = sorted(path.relative_to(folder).as_posix() for path in inside)
     chosen = _choose_own_files(files) if manifest else _choose_table_files(files, name)
     paths = [folder / file for file in chosen]
     if manifest is not None and not paths:
-        raise UserError(f"{name} has no table of values yet: the run's own command writes it ({manifest.command})")
+        raise UserError(f"{name} has no table of values yet: the run's own command writes it ({command})")
     if not paths:
         raise UserError(f"{name} has no {TABLE_FILES}: it is neither a run folder nor a dataset of values")
     try:
         table = _read_files(paths, name, manifest)
     except UserError as error:
-        if manifest is None or not manifest.command:
+        if not command:
             raise
-        raise UserError(f"{error}; to write the run's tables again: {manifest.command}") from error
+        raise UserError(f"{error}; to write the run's tables again: {command}") from error
     if run is None or manifest is None:
         return table
     if table.provenance is not None and grader_differs(table.provenance.grader, manifest.grader):
@@ -137,7 +138,7 @@ def _read_folder(folder: Path, name: str) -> ValueTable:
     return replace(
         table,
         provenance=table.provenance or manifest.provenance,
-        command=manifest.command,
+        command=command,
         note=run.note,
         is_outdated=manifest.counts is None,  # a call removes the counts when it begins, and writes them last
     )

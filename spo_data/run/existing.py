@@ -24,7 +24,7 @@ from spo_data.run.journal import Journal, open_journal
 from spo_data.run.journal_checks import DamageError
 from spo_data.run.journal_mend import Mended, mend_journal
 from spo_data.run.journal_rows import MANIFEST_COPY, manifest_of
-from spo_data.run.losses import count_recorded, describe_lost_journal, has_lost_journal, refuse_losses
+from spo_data.run.losses import count_recorded, describe_lost_journal, has_lost_journal, leave_out_lost, refuse_losses
 from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest, UnreadableManifestError, parse_manifest, read_manifest
 from spo_data.sqlite import clear_sqlite_errors
 
@@ -52,9 +52,14 @@ class ExistingRun:
         return self.journal_path.is_file()
 
     @property
+    def command(self) -> str:
+        """The run's command line, for this folder if the run can be continued in it; or ""."""
+        return self.manifest.command_for(self.folder) if self.has_journal else self.manifest.command
+
+    @property
     def mending_command(self) -> str:
         """The command that draws and grades again what is damaged in the journal."""
-        return self.manifest.command or shlex.join(["spo-data", "regrade", str(self.folder)])
+        return self.command or shlex.join(["spo-data", "regrade", str(self.folder)])
 
     @contextmanager
     def open_journal(self, *, check: bool = True, locked: bool = False) -> Iterator[Journal]:
@@ -99,7 +104,7 @@ def read_run(folder: Path) -> ExistingRun:
     if has_lost_journal(folder, run.manifest):
         raise UserError(describe_lost_journal(folder, run.manifest))
     if not run.has_journal:
-        raise UserError(f"{folder} has no sample yet: `{run.manifest.command}` draws them")
+        raise UserError(f"{folder} has no sample yet: `{run.manifest.command_for(folder)}` draws them")
     return run
 
 
@@ -158,7 +163,8 @@ def _find_manifest(folder: Path) -> ExistingRun | None:
             return ExistingRun(folder, manifest)
         if (copy := _read_copy(folder / JOURNAL)) is None:
             return None
-    return ExistingRun(folder, copy, f"{folder / MANIFEST} {lost}: its copy in {JOURNAL}")
+    copy, said = leave_out_lost(folder, copy)
+    return ExistingRun(folder, copy, f"{folder / MANIFEST} {lost}: its copy in {JOURNAL}{said}")
 
 
 def _read_copy(journal: Path) -> Manifest | None:

@@ -209,13 +209,15 @@ class Journal(JournalQueries):
                 "INSERT INTO dropped VALUES (?, ?, ?, ?)", ((*row, checksum("dropped", *row)) for row in rows)
             )
 
-    def keep_manifest(self, text: str) -> None:
-        """Keep a copy of `run.json`, in the place of the one before."""
-        self._db.execute(INSERT_MANIFEST, manifest_row(text))
+    def keep_manifest(self, text: str, *, counted: bool = False) -> None:
+        """Keep a copy of `run.json`, in the place of the one before.
 
-    def forget_mended(self) -> None:
-        """Count no samples as left out by mending: the run folder counts the journal as it is."""
-        self._db.execute("DELETE FROM mended")
+        If it is `counted`, the run folder counts the journal as it is: no samples are left out by mending any more.
+        """
+        with self._transaction():
+            self._db.execute(INSERT_MANIFEST, manifest_row(text))
+            if counted:
+                self._db.execute("DELETE FROM mended")
 
     def _grading(self, grader: GraderRecord) -> int:
         """The number of a grader's verdicts, made if it has none; -1 if it has none and the journal is read-only."""

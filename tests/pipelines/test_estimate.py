@@ -764,7 +764,7 @@ def test_a_manifest_accounts_for_all_calls(dataset: Path, tmp_path: Path) -> Non
     assert second.timings.sampled_tokens == sum(row["response_tokens"] for row in samples)
     assert second.counts is not None
     assert second.counts.samples == 24
-    assert json.loads((run / "run.json").read_text())["schema_version"] == 6
+    assert json.loads((run / "run.json").read_text())["schema_version"] == 7
     used = second.timings.device_seconds
     assert used == {"scripted core": pytest.approx(3 * second.timings.sampling_seconds)}, "over both calls"
 

@@ -1,8 +1,10 @@
 """A run folder that has lost its journal, samples of it or its manifest: nothing in it is replaced by less."""
 
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from support import scripted
 from support.records import journal_of
 
 estimate, options = scripted.estimate, scripted.options
+OWN = "train-?????-of-?????.parquet"
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,18 @@ def finished(made: tuple[Path, Path]) -> Path:
 @pytest.fixture
 def dataset(made: tuple[Path, Path]) -> Path:
     return made[0]
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Another dataset and its run, with the same policy."""
+    folder = tmp_path_factory.mktemp("other")
+    with pytest.MonkeyPatch.context() as patch:
+        scripted.cheap_chat(patch)
+        scripted.fork_graders(patch)
+        dataset = scripted.write_rows(folder / "more.jsonl", 4)
+        estimate(options(dataset, folder / "run", n=2))
+    return dataset, folder / "run"
 
 
 def lose_journal(run: Path) -> None:
@@ -187,20 +202,29 @@ def test_a_journal_that_holds_less_than_the_folder_counts_is_refused(
     assert bool(again) == (lose is lose_samples), "an emptied journal has no copy of the manifest"
 
 
-def test_the_command_for_a_loss_that_stays_draws_the_lost_samples_again(dataset: Path, run: Path) -> None:
+@pytest.mark.parametrize("counted", [True, False], ids=["counted by the copy", "not counted"])
+def test_the_command_for_a_loss_that_stays_draws_the_lost_samples_again(
+    counted: bool, dataset: Path, run: Path
+) -> None:
+    """It removed a user's own files, and was printed again if the journal's own copy counts the lost samples."""
     lose_samples(run)
+    (run / "values" / "mine.txt").write_text("notes")
+    shutil.copy(next((run / "samples").glob(OWN)), run / "samples" / "train-mine.parquet")
     with pytest.raises(UserError) as refused:
         estimate(options(dataset, run, n=2))
     line = str(refused.value).splitlines()[-1]
     assert line.startswith(
-        f"  to draw the lost samples again:  (cd {run} && rm -r run.json values samples) && spo-data"
+        f"  to draw the lost samples again:  (cd {run} && rm run.json values/{OWN} samples/{OWN}) && spo-data"
     )
-    forget_counts(run)  # as the copy is that the older journal holds
-    for name in ("run.json", "values", "samples"):
-        path = run / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    script = scripted.Script()
-    assert estimate(options(dataset, run, n=2), script).summary.complete
+    if not counted:
+        forget_counts(run)  # as the copy is that an older journal holds
+    subprocess.run(line.partition(":  ")[2].partition(" && spo-data")[0], shell=True, check=True)
+    assert (run / "values" / "mine.txt").read_text() == "notes"
+    assert [path.name for path in (run / "samples").iterdir()] == ["train-mine.parquet"]
+    script, watcher = scripted.Script(), scripted.Recorder()
+    assert estimate(options(dataset, run, n=2), script, watcher=watcher).summary.complete
+    note = next(stage for stage in watcher.stages if stage.startswith("note: "))
+    assert ("without its counts (6 samples, but the journal holds 3)" in note) == counted
     assert sorted(index for _, index, _ in script.submitted) == [1, 1, 1]
 
 
@@ -265,6 +289,134 @@ def test_a_journal_beside_the_manifest_of_another_run_is_refused(dataset: Path, 
     assert estimate(options(dataset, run, n=2)).summary.complete
 
 
+def test_a_journal_of_another_dataset_is_refused(other: tuple[Path, Path], dataset: Path, run: Path) -> None:
+    """`regrade` and `show` gave one dataset's prompts out as the other's, since only the policies were compared."""
+    shutil.copy(other[1] / "journal.sqlite", run / "journal.sqlite")
+    before = state_of(run)
+    for call in (CALLS["estimate"], CALLS["regrade"], CALLS["read"]):
+        with pytest.raises(UserError, match=rf"is not the manifest of .*: dataset '{dataset}' with fingerprint \w+ \("):
+            call(dataset, run)
+    assert state_of(run) == before
+
+
+@pytest.mark.parametrize("older", ["both", "run.json", "journal.sqlite"])
+def test_without_run_ids_another_dataset_is_refused_but_not_one_that_moved_or_grew(
+    older: str, other: tuple[Path, Path], dataset: Path, run: Path
+) -> None:
+    """As earlier versions wrote them. A call killed between run.json and its copy leaves two datasets, and one id."""
+    own = read_run(run).manifest
+    id_there = own.run_id if older == "run.json" else None
+    id_here = own.run_id if older == "journal.sqlite" else None
+    theirs = read_run(other[1]).manifest.dataset
+    moved = own.dataset.model_copy(update={"source": "elsewhere.jsonl"})
+    grown = own.dataset.model_copy(update={"fingerprint": theirs.fingerprint, "rows": 9})
+    for copied, fits in ((own.dataset, True), (moved, True), (grown, True), (theirs, False)):
+        with Journal(run / "journal.sqlite", own.grader) as journal:
+            journal.keep_manifest(own.model_copy(update={"dataset": copied, "run_id": id_there}).text)
+        own.model_copy(update={"run_id": id_here}).write(run)
+        if fits:
+            CALLS["read"](dataset, run)
+            continue
+        with pytest.raises(UserError, match=rf": dataset '{dataset}' \(in the journal '{theirs.source}'\)"):
+            CALLS["read"](dataset, run)
+
+
+def test_a_run_keeps_its_id_and_one_of_an_earlier_version_gets_one(dataset: Path, run: Path) -> None:
+    first = read_run(run).manifest
+    assert first.run_id is not None
+    estimate(options(dataset, run, n=3))
+    regrade(run)
+    assert read_run(run).manifest.run_id == first.run_id
+    for call in (lambda: regrade(run), lambda: estimate(options(dataset, run, n=3, verifier="dapo"))):
+        bare = read_run(run).manifest.model_copy(update={"run_id": None})
+        bare.write(run)
+        with Journal(run / "journal.sqlite", bare.grader) as journal:
+            journal.keep_manifest(bare.text)
+        call()
+        assert read_run(run).manifest.run_id not in (None, first.run_id)
+        with journal_of(run) as journal:
+            assert journal.read_manifest() == (run / "run.json").read_bytes()
+
+
+def test_an_older_manifest_beside_a_newer_journal_is_refused(dataset: Path, run: Path) -> None:
+    """`show` said "72 of 48 drawn" and "-24 samples not valid"."""
+    older = (run / "run.json").read_bytes()
+    estimate(options(dataset, run, n=3))
+    (run / "run.json").write_bytes(older)
+    for call in (
+        lambda: estimate(options(dataset, run, n=3)),
+        lambda: regrade(run),
+        lambda: CALLS["read"](dataset, run),
+    ):
+        with pytest.raises(UserError) as refused:
+            call()
+        first, _, own = str(refused.value).splitlines()
+        assert first == (
+            f"{run}/run.json is older than {run}/journal.sqlite: n = 2 (in the journal 3), but 3 samples have a higher"
+            " index"
+        )
+        assert own == f"  to use the journal's own copy:  rm {run}/run.json"
+    (run / "run.json").unlink()
+    assert read_run(run).manifest.n == 3
+
+
+def test_an_n_that_was_never_drawn_can_be_taken_back_even_by_a_call_that_was_killed(dataset: Path, run: Path) -> None:
+    old = read_run(run).manifest
+    with Journal(run / "journal.sqlite", old.grader) as journal:
+        journal.keep_manifest(old.model_copy(update={"n": 5}).text)
+    CALLS["read"](dataset, run)
+    assert estimate(options(dataset, run, n=2)).summary.complete
+
+
+def test_the_commands_of_a_run_that_has_moved_name_its_folder(dataset: Path, run: Path, tmp_path: Path) -> None:
+    """They named the folder where the run was made, and so began another run there."""
+    moved = tmp_path / "moved run"
+    shutil.copytree(run, moved)
+    with sqlite3.connect(moved / "journal.sqlite") as db:
+        db.execute("UPDATE samples SET seed = seed + 1 WHERE sample_index = 1")
+    db.close()
+    assert read_run(moved).mending_command.endswith(f" --out '{moved}'")
+    assert load_values(moved).command == read_run(moved).mending_command
+    lose_samples(moved)
+    with pytest.raises(UserError) as refused:
+        CALLS["read"](dataset, moved)
+    assert str(refused.value).endswith(f" --out '{moved}'")
+    lose_journal(moved)
+    assert load_values(moved).command == read_manifest(moved).command, "a published run is not continued where it is"  # type: ignore[union-attr]
+
+
+def test_the_counts_of_the_copy_end_the_allowance_for_mended_samples_at_once(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the copy and that, a call left an allowance for samples that are lost later."""
+    manifest = read_run(run).manifest
+    with Journal(run / "journal.sqlite", manifest.grader) as journal:
+        journal._db.execute("INSERT INTO mended VALUES (3)")
+        kept = Journal.keep_manifest
+
+        def kill_after(*args: Any, **options: Any) -> None:
+            kept(*args, **options)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Journal, "keep_manifest", kill_after)
+        with pytest.raises(KeyboardInterrupt):
+            write_results(journal, manifest, run)
+        assert journal.count_mended() == 0
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_a_manifest_that_is_no_file_is_refused_and_stays(kind: str, dataset: Path, run: Path) -> None:
+    """It was taken for lost, and renamed."""
+    path = run / "run.json"
+    path.unlink()
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    for call in (CALLS["estimate"], CALLS["read"]):
+        with pytest.raises(UserError, match=r"run\.json is no regular file: move it away"):
+            call(dataset, run)
+    assert path.exists()
+    assert not path.is_file()
+
+
 # The manifest.
 
 
@@ -296,7 +448,7 @@ def test_a_manifest_is_read_from_its_copy_while_a_call_works_on_the_run(run: Pat
         assert not (run / "run.json").exists()
     values = load_values(run)
     assert values.note is not None
-    assert values.command == copied.command
+    assert values.command == copied.command_for(run)
 
 
 def test_the_copy_follows_the_manifest_at_every_step(dataset: Path, run: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 from filelock import FileLock
 
 from spo_data import SpoError, UserError
+from spo_data.command_line import set_option
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
@@ -26,7 +27,6 @@ from spo_data.prompts.identity import Message, Prompt
 from spo_data.run.journal import Journal
 from spo_data.run.manifest import Manifest, read_manifest
 from spo_data.run.sample import Sample
-from spo_pipelines.command_line import set_option
 from spo_pipelines.regrade import RegradeOptions, RegradeOutcome
 from spo_pipelines.regrade import regrade as run_regrade
 from spo_pipelines.results import write_manifest

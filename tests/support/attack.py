@@ -251,7 +251,7 @@ class _Round:
         assert {path.name for path in self.run.iterdir()} == state.names
         manifest = read_manifest(self.run)
         assert manifest is not None
-        changing = {"timings", "command"}
+        changing = {"timings", "command", "run_id"}
         assert manifest.model_dump(exclude=changing) == state.manifest.model_dump(exclude=changing)
         assert manifest.command.replace(str(self.run), "$RUN") == state.command
         assert 0 <= manifest.timings.sampled <= len(state.samples) or "interpreter" in step.job
