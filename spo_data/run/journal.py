@@ -28,7 +28,7 @@ upgrade a journal of an earlier schema.
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -214,7 +214,7 @@ class Journal(JournalQueries):
 
         If it is `counted`, the run folder counts the journal as it is: no samples are left out by mending any more.
         """
-        with self._transaction():
+        with self._transaction() if counted else nullcontext():
             self._db.execute(INSERT_MANIFEST, manifest_row(text))
             if counted:
                 self._db.execute("DELETE FROM mended")

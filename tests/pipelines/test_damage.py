@@ -94,14 +94,14 @@ def test_a_regrade_leaves_out_what_is_damaged_and_says_what_draws_it(run: Path) 
     assert outcome.summary.not_drawn == 1
     (note,) = said
     assert "1 damaged sample" in note
-    assert note.endswith(read_run(run).manifest.command)
+    assert note.endswith(read_run(run).command)
     change(run, PROMPT)
     with pytest.raises(SpoError, match=r"has damaged prompts; to write them again from the dataset: spo-data estimate"):
         asyncio.run(run_regrade(options, lambda *_: None, said.append))
 
 
 def test_a_reader_names_the_command_that_mends(run: Path) -> None:
-    command = read_run(run).manifest.command
+    command = read_run(run).command
     change(run, SAMPLE)
     with (
         pytest.raises(DamageError, match="has damaged samples, such as sample 1 of") as raised,

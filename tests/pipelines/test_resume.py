@@ -53,14 +53,14 @@ CURRENT = GraderRecord(verifier="exact", version=verifier_version("exact"))
 
 def test_the_runs_own_command_is_printed_if_it_would_be_accepted(run: Path) -> None:
     assert refuse(run, CURRENT, {"temperature": 0.5}) == [
-        f"  to continue that run:   {OWN}",
+        f"  to continue that run:   {OWN} --out {run}",
         f"  to start another:       spo-data estimate --out {run}-2",
     ]
 
 
 def test_a_run_of_an_earlier_version_is_graded_again_before_it_continues(run: Path) -> None:
     """If another field differed too, the run's own command was printed alone, and refused for the version."""
-    own = f"  to continue that run:   spo-data regrade {run} --verifier exact && {OWN}"
+    own = f"  to continue that run:   spo-data regrade {run} --verifier exact && {OWN} --out {run}"
     another = f"  to start another:       spo-data estimate --out {run}-2"
     again = f"  to grade that run again:  spo-data regrade {run} --verifier"
     assert refuse(run, GRADER, {"temperature": 0.5}) == [own, another]

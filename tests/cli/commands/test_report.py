@@ -56,7 +56,10 @@ def test_what_cannot_be_reported_is_refused_in_one_line(run: Path, tmp_path: Pat
     arguments, words = {
         "absent": ((tmp_path / "x",), "is not a run folder"),
         "empty": ((empty,), "is not a run folder"),
-        "no journal": ((manifest_only,), "manifest has no sample yet: `spo-data estimate` draws them"),
+        "no journal": (
+            (manifest_only,),
+            f"manifest has no sample yet: `spo-data estimate --out {manifest_only}` draws them",
+        ),
         "other absent": ((run, "--compare", tmp_path / "x"), "x is not a run folder"),
         "itself": ((run, "--compare", run), "this is the run itself"),
         "itself by another name": ((run, "--compare", tmp_path / "link"), "this is the run itself"),
