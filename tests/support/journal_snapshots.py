@@ -21,7 +21,7 @@ def read_snapshot(run: Path) -> Snapshot:
     if not (run / "journal.sqlite").exists():
         return {}, {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("journal.sqlite", "journal.sqlite-wal"):
+        for name in ("journal.sqlite", "journal.sqlite-wal", "journal.sqlite-journal"):
             if (run / name).exists():
                 shutil.copy(run / name, folder)
         with closing(sqlite3.connect(Path(folder) / "journal.sqlite")) as database:
