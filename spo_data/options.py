@@ -31,6 +31,10 @@ def option_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+MOST_SAMPLES = 2**31 - 1
+"""Of a prompt: a sample's index has 32 bits in the tables."""
+
+
 @dataclass(frozen=True)
 class PromptOptions:
     """Which prompts to read, and how to word them."""
@@ -76,7 +80,7 @@ class Sampling:
     logprobs: bool = _option(False, "Keep the log-probability of every sampled token.")
 
     def __post_init__(self) -> None:
-        _require(self.n >= 1, f"--n {self.n}: must be at least 1")
+        _require(1 <= self.n <= MOST_SAMPLES, f"--n {self.n}: must be from 1 to {MOST_SAMPLES}")
         _require(0 <= self.temperature < math.inf, f"--temperature {self.temperature:g}: must be at least 0")
         _require(0 < self.top_p <= 1, f"--top-p {self.top_p:g}: must be above 0, at most 1")
         _require(self.top_k == -1 or self.top_k >= 1, f"--top-k {self.top_k}: must be at least 1, or -1 for off")

@@ -4,11 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from spo_data.options import ToolOptions, Truncated
+from spo_data.options import MOST_SAMPLES, ToolOptions, Truncated
 
 SCHEMA_VERSION = 7
-MOST_SAMPLES = 2**31 - 1
-"""Of a prompt: what an index of the `samples` table can be."""
 GRADED_MARK = ", truncated responses graded"
 """The end of a grader's key if truncated responses are graded."""
 

@@ -64,8 +64,8 @@ def call(dataset: Path | str, out: Path, *more: str, **job: Any) -> dict[str, An
 # dataset's folder.
 
 REFUSED = [
-    (["--n", "0"], "--n 0: must be at least 1"),
-    (["--n", "-3"], "--n -3: must be at least 1"),
+    (["--n", "0"], "--n 0: must be from 1 to 2147483647"),
+    (["--n", "2147483648"], "--n 2147483648: must be from 1 to 2147483647"),
     (["--n", "eight"], "Invalid value for '--n'"),
     (["--n", "2.5"], "Invalid value for '--n'"),
     (["--temperature", "-1"], "--temperature -1: must be at least 0"),
