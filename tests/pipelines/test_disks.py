@@ -110,9 +110,9 @@ def _break_before(function: Callable[..., Any], breaks: Callable[[], None], nth:
     """The function, which breaks the disk before its n-th call."""
     calls = itertools.count(1)
 
-    def called(*arguments: Any) -> Any:
+    def called(*arguments: Any, **named: Any) -> Any:
         if next(calls) == nth:
             breaks()
-        return function(*arguments)
+        return function(*arguments, **named)
 
     return called
