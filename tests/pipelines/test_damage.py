@@ -49,12 +49,7 @@ PROMPT = "UPDATE prompts SET ground_truth = '99' WHERE prompt_number = 4"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """A finished run and its dataset, which all tests copy."""
-    folder = tmp_path_factory.mktemp("made")
-    with pytest.MonkeyPatch.context() as patch:
-        scripted.cheap_chat(patch)
-        scripted.fork_graders(patch)
-        scripted.estimate(scripted.options(scripted.write_rows(folder / "sums.jsonl"), folder / "run"))
-    return folder / "sums.jsonl", folder / "run"
+    return scripted.make_run(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture

@@ -31,13 +31,7 @@ OWN = "train-?????-of-?????.parquet"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A complete run of n = 2 and its dataset."""
-    folder = tmp_path_factory.mktemp("losses")
-    with pytest.MonkeyPatch.context() as patch:
-        scripted.cheap_chat(patch)
-        scripted.fork_graders(patch)
-        dataset = scripted.write_rows(folder / "sums.jsonl", 3)
-        estimate(options(dataset, folder / "run", n=2))
-    return dataset, folder / "run"
+    return scripted.make_run(tmp_path_factory.mktemp("losses"), 3, n=2)
 
 
 @pytest.fixture
@@ -54,13 +48,7 @@ def dataset(made: tuple[Path, Path]) -> Path:
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Another dataset and its run, with the same policy."""
-    folder = tmp_path_factory.mktemp("other")
-    with pytest.MonkeyPatch.context() as patch:
-        scripted.cheap_chat(patch)
-        scripted.fork_graders(patch)
-        dataset = scripted.write_rows(folder / "more.jsonl", 4)
-        estimate(options(dataset, folder / "run", n=2))
-    return dataset, folder / "run"
+    return scripted.make_run(tmp_path_factory.mktemp("other"), 4, n=2)
 
 
 def lose_journal(run: Path) -> None:

@@ -270,6 +270,18 @@ def hash_the_embedded_model_once(patch: Any) -> None:
     )
 
 
+def make_run(folder: Path, rows: int = 6, **asked: Any) -> tuple[Path, Path]:
+    """A dataset and its finished run, made outside of a test, as in a fixture that many tests copy."""
+    import pytest
+
+    with pytest.MonkeyPatch.context() as patch:
+        cheap_chat(patch)
+        fork_graders(patch)
+        dataset = write_rows(folder / "sums.jsonl", rows)
+        estimate(options(dataset, folder / "run", **asked))
+    return dataset, folder / "run"
+
+
 def cheap_chat(patch: Any) -> None:
     """Load each tokenizer once in this process, and keep the datasets' cache out of the user's."""
     import spo_pipelines.sampling_plan as plan_module
