@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spo_data.run.journal_queries import JournalQueries
+from spo_data.run.parquet_tables import choose_own_files
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,8 @@ def read_own_prompts(journal: JournalQueries, run: Path) -> OwnPrompts:
     """The prompts of the run's journal, and which of them its table of values has."""
     import pyarrow.parquet as pq
 
-    found = pq.read_table(run / "values", columns=["prompt_id"], page_checksum_verification=True)[
-        "prompt_id"
-    ].to_pylist()
+    files = choose_own_files(sorted(map(str, (run / "values").glob("*.parquet"))))
+    found = pq.read_table(files, columns=["prompt_id"], page_checksum_verification=True)["prompt_id"].to_pylist()
     with_value = frozenset(found)
     every = {prompt_id for (prompt_id,) in journal.rows("SELECT prompt_id FROM prompts")}
     return OwnPrompts(with_value, frozenset(every - with_value))

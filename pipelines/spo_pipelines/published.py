@@ -20,12 +20,13 @@ from spo_data.hub.snapshot import README, Snapshot
 from spo_data.hub.table_files import Tables, find_tables
 from spo_data.provenance import DatasetRecord, PolicyRecord, Provenance
 from spo_data.run.manifest import MANIFEST, Manifest, policy_differences
+from spo_data.run.parquet_tables import OWN_FILE
 from spo_data.text import excerpt
 from spo_data.values.parquet import parquet_file
 from spo_data.values.schema import read_provenance
 from spo_pipelines.overlap import Overlap, OwnPrompts, count_overlap
 
-OWNED = re.compile(r"(values|samples)/train-\d{5}-of-\d{5}\.parquet")
+OWNED = re.compile(rf"(values|samples)/{OWN_FILE.pattern}")
 """Files with these names are from an earlier push if a commit does not write them, and are deleted."""
 NAMED = 5
 """Files that a message names."""

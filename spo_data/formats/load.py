@@ -28,7 +28,7 @@ from spo_data.json_text import read_json
 from spo_data.provenance import Completeness, Provenance, grader_differs
 from spo_data.run.existing import find_manifest
 from spo_data.run.manifest import Manifest
-from spo_data.run.parquet_tables import OWN_FILE
+from spo_data.run.parquet_tables import choose_own_files
 from spo_data.values.parquet import open_parquet
 from spo_data.values.schema import BATCH, TABLE_FILES, read_completeness, read_provenance, values_schema
 from spo_data.values.scores import make_table_of_scores
@@ -97,12 +97,6 @@ def _choose_table_files(names: Sequence[str], source: str) -> list[str]:
     return []
 
 
-def _choose_own_files(names: Iterable[str]) -> list[str]:
-    """The files of a run's table; others beside them are a user's."""
-    there = _match_names(names, TABLE_FILES)
-    return [name for name in there if OWN_FILE.fullmatch(name.rpartition("/")[2])] or there
-
-
 def _match_names(names: Iterable[str], pattern: str) -> list[str]:
     import fnmatch
 
@@ -115,7 +109,7 @@ def _read_folder(folder: Path, name: str) -> ValueTable:
     command = "" if run is None else run.command
     inside = (path for path in (*folder.glob("*"), *folder.glob("*/*")) if path.is_file())
     files = sorted(path.relative_to(folder).as_posix() for path in inside)
-    chosen = _choose_own_files(files) if manifest else _choose_table_files(files, name)
+    chosen = choose_own_files(_match_names(files, TABLE_FILES)) if manifest else _choose_table_files(files, name)
     paths = [folder / file for file in chosen]
     if manifest is not None and not paths:
         raise UserError(f"{name} has no table of values yet: the run's own command writes it ({command})")

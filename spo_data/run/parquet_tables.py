@@ -34,6 +34,12 @@ OWN_FILE = re.compile(r"train-\d{5}-of-\d{5}\.parquet")
 """The names of a table's files; others in its folder are a user's."""
 
 
+def choose_own_files(names: Iterable[str]) -> list[str]:
+    """Of the files of a table, those that we wrote; all if we wrote none, as in another tool's dataset."""
+    there = list(names)
+    return [name for name in there if OWN_FILE.fullmatch(name.rpartition("/")[2])] or there
+
+
 def write_tables(journal: Journal, run: Path, provenance: Provenance, completeness: Completeness) -> None:
     """Write both tables into the run folder, replacing existing ones; each file holds the provenance."""
     rows = _read_value_rows(journal, provenance)

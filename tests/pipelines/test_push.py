@@ -150,6 +150,14 @@ def test_tables_come_from_the_journal_whatever_lies_in_the_folder(hub: Hub, run:
     assert committed(hub.ask(push_client.push, repo_id, run)).commit == first.commit
 
 
+def test_a_user_s_own_files_beside_the_tables_are_neither_read_nor_published(hub: Hub, run: Path, repo_id: str) -> None:
+    """A note in `values/`, which a call leaves there, ended a push in a traceback."""
+    for name in ("notes.txt", "train-mine.parquet"):
+        (run / "values" / name).write_text("mine")
+    committed(hub.ask(push_client.push, repo_id, run))
+    assert on_hub(hub, repo_id) == PUBLISHED
+
+
 def test_what_we_pushed_before_and_do_not_now_is_deleted_and_what_others_put_there_stays(
     hub: Hub, run: Path, repo_id: str
 ) -> None:

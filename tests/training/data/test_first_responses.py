@@ -60,6 +60,15 @@ def test_a_run_whose_samples_were_not_tabled_is_read_from_its_journal(run: Path)
     assert found_in(run) == EXPECTED
 
 
+def test_a_user_s_own_file_beside_the_table_is_not_read(run: Path) -> None:
+    """A backup beside the table was read as a part of it, though it is not published and gives no values."""
+    (path,) = (run / "samples").glob("*.parquet")
+    table = pq.read_table(path)
+    other = table.set_column(table.schema.get_field_index("token_ids"), "token_ids", [[[99]] * len(table)])
+    pq.write_table(other, run / "samples" / "a-backup.parquet")
+    assert found_in(run) == EXPECTED
+
+
 def test_the_lowest_index_wins_whatever_the_order_of_files_and_groups(run: Path) -> None:
     (path,) = (run / "samples").glob("*.parquet")
     table = pq.read_table(path).sort_by([("sample_index", "descending")])

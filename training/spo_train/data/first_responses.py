@@ -25,6 +25,7 @@ from spo_data.errors import UserError, first_line
 from spo_data.grading.verdict import OBSERVATIONS
 from spo_data.hub.download import reach_dataset
 from spo_data.run.existing import find_manifest
+from spo_data.run.parquet_tables import choose_own_files
 from spo_data.values.parquet import parquet_file
 from spo_data.values.table import ValueTable
 
@@ -71,7 +72,7 @@ def read_first_responses(values: ValueTable, prompt_ids: Sequence[str]) -> list[
 
 
 def _read_folder(folder: Path, wanted: Collection[str]) -> dict[str, FirstResponse]:
-    if files := sorted(map(str, folder.glob(SAMPLE_FILES))):
+    if files := choose_own_files(sorted(map(str, folder.glob(SAMPLE_FILES)))):
         return _read_tables(files, lambda name: Path(name).open("rb"), wanted)
     run = find_manifest(folder)
     if run is None or not run.has_journal:
@@ -95,7 +96,7 @@ def _read_hub(repository: str, commit: str, wanted: Collection[str]) -> dict[str
 
     with reach_dataset(repository, commit) as dataset:
         files = sorted(name for name in dataset.names if name.count("/") == 1 and fnmatchcase(name, SAMPLE_FILES))
-        return _read_tables(files, open_file, wanted)
+        return _read_tables(choose_own_files(files), open_file, wanted)
 
 
 def _read_tables(
