@@ -44,12 +44,13 @@ def spo_train(place: Path, words: tuple[str, ...], environment: Mapping[str, str
     return _run(main, place, ("spo-train", *words), environment)
 
 
-def pretend_gpus(count: int) -> None:
+def pretend_gpus(count: int, gigabytes: int = 80) -> None:
     """Let `spo-train` find GPUs and flash-attn from now on, neither of which this machine needs to have."""
+    from spo_data.engines.accelerators import Accelerators
     from spo_train.plan import assemble
-    from spo_train.plan.accelerators import Accelerators
 
-    assemble.find_accelerators = lambda: Accelerators(on_cpu=False, name="NVIDIA H100 80GB HBM3", count=count)
+    gpus = Accelerators(False, f"NVIDIA H100 {gigabytes}GB HBM3", count, gigabytes << 30)
+    assemble.find_accelerators = lambda: gpus
     assemble.check_attention = lambda _config: None
 
 

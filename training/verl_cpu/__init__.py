@@ -5,7 +5,7 @@
 
 `VERL_USE_EXTERNAL_MODULES` makes every verl process import this package when it imports verl, which registers the
 platform and applies the patches (`patches` lists each with its reason). On a machine with an accelerator neither
-happens: `spo-train` sets these variables only if `is_needed()`. It never imports anything of SPO.
+happens: `spo-train` sets these variables only where torch sees none. It never imports anything of SPO.
 """
 
 import os
@@ -15,13 +15,6 @@ if os.environ.get("VERL_PLATFORM") == "cpu":
 
     platform.register()
     patches.apply()
-
-
-def is_needed() -> bool:
-    """Whether torch sees no accelerator."""
-    import torch
-
-    return not torch.accelerator.is_available()
 
 
 def environment() -> dict[str, str]:

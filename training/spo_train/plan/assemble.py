@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spo_data.engines.accelerators import Accelerators, find_accelerators
 from spo_train.config.compose import Override, compose_config
 from spo_train.config.keys import CHECKPOINTS_KEY
 from spo_train.config.preset import preset_overrides
 from spo_train.config.train_choice import Choice, Preset, sizes_of
 from spo_train.filenames import CHECKPOINTS
 from spo_train.literal import check_path, check_template
-from spo_train.plan.accelerators import Accelerators, check_attention, find_accelerators
+from spo_train.plan.attention import check_attention
 from spo_train.plan.train_options import TrainOptions, of_the_paper
 from spo_train.plan.written_config import count_steps
 
