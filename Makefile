@@ -22,7 +22,7 @@ DEMO := --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_
 demo: .venv/ready
 	$(BIN)/spo-data estimate $(DEMO)
 	@echo
-	@echo "values and samples: runs/demo/values/*.parquet, runs/demo/samples/*.parquet (load_dataset(\"runs/demo\") reads them)"
+	@echo "values and samples: runs/demo/values/*.parquet, runs/demo/samples/*.parquet (load_dataset(\"parquet\", data_files=\"runs/demo/values/*.parquet\") reads one)"
 	@echo "the card: runs/demo/README.md; again: $(BIN)/spo-data show runs/demo"
 
 # An engine takes the whole machine, so those tests run one after another.

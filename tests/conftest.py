@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,3 +51,11 @@ def datasets_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Tem
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets")
+
+
+@pytest.fixture(scope="session")
+def nowhere() -> str:
+    """The address of a hub that refuses connections."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"

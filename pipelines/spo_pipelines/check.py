@@ -52,6 +52,8 @@ class CheckReport:
     """What `check` found in a dataset."""
 
     dataset: str
+    revision: str | None
+    """The commit of a Hub dataset."""
     layout: str
     template: str
     verifier: str
@@ -108,6 +110,7 @@ async def check(options: CheckOptions) -> CheckReport:
     left = prompt_set.without([*examined.unusable, *prompt_set.find_contradicted()]).prompts
     return CheckReport(
         dataset=loaded.rows.source,
+        revision=loaded.rows.revision,
         layout=prompt_set.layout.name,
         template=prompt_set.template.name,
         verifier=loaded.grader.verifier,

@@ -23,6 +23,7 @@ from spo_data.engines.protocol import Completion, Devices, EngineError, RequestE
 from spo_data.engines.vllm_log import last_error, output_to
 from spo_data.engines.vllm_process import STARTED_BY
 from spo_data.errors import UserError, first_line
+from spo_data.models.cached import check_weights
 from spo_data.models.names import Model
 from spo_data.options import EngineOptions, Sampling
 
@@ -32,6 +33,7 @@ async def start_vllm(
     model: Model, sampling: Sampling, options: EngineOptions, *, max_model_len: int, log: Path
 ) -> AsyncIterator["VllmEngine"]:
     """Start AsyncLLM, its output in `log`; raises UserError for bad arguments, EngineError if it does not start."""
+    check_weights(model)
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     if options.deterministic:
         os.environ["VLLM_BATCH_INVARIANT"] = "1"

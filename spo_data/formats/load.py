@@ -5,7 +5,8 @@
     values.prompt_ids, values.values, values.provenance, values.completeness
 
 A Hub id is resolved to a commit first, and that commit is downloaded: `datasets.load_dataset(id)` silently
-serves a stale cache if the repository is gone or the Hub cannot be reached.
+serves a stale cache if the repository is gone or the Hub cannot be reached. Without a network (HF_HUB_OFFLINE) it is
+the commit that the Hub's cache names, whose table must be there as a whole.
 
 Values of other tools (`prompt` and `vhat`, or `{prompt: [scores]}`) hold only the first user message: their prompt ids
 are those of a conversation with just that message.
@@ -22,13 +23,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spo_data.errors import UserError, first_line
 from spo_data.formats.readers.sources import DATA_SUFFIXES
-from spo_data.hub.download import reach_dataset
+from spo_data.hub.download import HubDataset, reach_dataset
 from spo_data.hub.ids import may_be_id
 from spo_data.json_text import read_json
 from spo_data.provenance import Completeness, Provenance, grader_differs
 from spo_data.run.existing import find_manifest
 from spo_data.run.manifest import Manifest
-from spo_data.run.parquet_tables import choose_own_files
+from spo_data.run.parquet_tables import are_all_own_files, choose_own_files
 from spo_data.values.parquet import open_parquet
 from spo_data.values.schema import BATCH, TABLE_FILES, read_completeness, read_provenance, values_schema
 from spo_data.values.scores import make_table_of_scores
@@ -74,13 +75,25 @@ def read_local(name: str, revision: str | None) -> ValueTable | None:
 def read_hub(name: str, revision: str | None) -> ValueTable:
     """The values of a Hub dataset, at the commit that the revision names now."""
     with reach_dataset(name, revision) as dataset:
-        found = _choose_table_files(sorted(dataset.names), name)
+        found = _choose_cached_table(dataset) or _choose_table_files(sorted(dataset.names), name)
         if not found:
             raise UserError(
                 f"{name} at {dataset.commit} has no {TABLE_FILES}: `spo-data import {name}` reads other formats"
             )
-        paths = [dataset.download(file) for file in found]
+        paths = dataset.download(found)
     return replace(_read_files(paths, name), revision=dataset.commit)
+
+
+def _choose_cached_table(dataset: HubDataset) -> list[str]:
+    """Our own table in the Hub's cache, if that has no list of files and the names say that it is whole; else nothing.
+
+    `datasets` leaves such a cache.
+    """
+    if dataset.cached is None or dataset.known_names is not None:
+        return []
+    folder = dataset.cached.folder
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.glob(TABLE_FILES))
+    return names if are_all_own_files(names) else []
 
 
 def _choose_table_files(names: Sequence[str], source: str) -> list[str]:

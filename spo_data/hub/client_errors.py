@@ -4,7 +4,7 @@ huggingface_hub 1.x raises httpx's errors and 2.x httpx2's; `huggingface_hub.uti
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,13 @@ PASSING = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
 
 
 @contextmanager
-def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iterator[None]:
+def clear_hub_errors(
+    subject: str, *, absent: str, revision: str | None, otherwise: Callable[[], str] = str
+) -> Iterator[None]:
     """Raise UserError for the Hub's errors in the block.
 
-    Messages begin with `subject`, which the user asked for; `absent` says what it is not, as in "no such folder".
+    Messages begin with `subject`, which the user asked for; `absent` says what it is not, as in "no such folder", and
+    `otherwise` how to do without a Hub that does not answer.
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import (
@@ -31,7 +34,6 @@ def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iter
         HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -53,16 +55,13 @@ def clear_hub_errors(subject: str, *, absent: str, revision: str | None) -> Iter
         if error.filename is not None:
             raise UserError(f"{subject}: {error.filename}: {reason(error)}") from error
         raise UserError(f"this token may not read {subject} ({first_line(error)}): `hf auth login`") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        if constants.HF_HUB_OFFLINE:
-            raise UserError(f"{subject}: {absent}, not in the cache, and HF_HUB_OFFLINE is set") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
         refusal = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
         if isinstance(refusal, HfHubHTTPError) and refusal.response.status_code == 403:
             said = get_said(refusal) or "no reason given"
             raise UserError(f"{subject} cannot be read: the Hub at {constants.ENDPOINT} refuses it ({said})") from error
-        raise UserError(
-            f"{subject}: {absent}, and the Hub at {constants.ENDPOINT} did not answer ({first_line(error)})"
-        ) from error
+        silent = f"the Hub at {constants.ENDPOINT} did not answer ({first_line(error)})"
+        raise UserError(f"{subject}: {absent}, and {silent}{otherwise()}") from error
     except RuntimeError as error:
         if type(error) is not RuntimeError:  # such as NotImplementedError: a bug of ours
             raise

@@ -15,6 +15,7 @@ import numpy as np
 
 from spo_data.errors import UserError, first_line, reason
 from spo_data.files import read_regular
+from spo_data.models.cached import check_tokenizer
 from spo_data.models.names import Model
 from spo_data.prompts.identity import Message
 from spo_data.prompts.template import AnswerTemplate
@@ -98,6 +99,7 @@ def load_chat(
     """
     from transformers import AutoConfig, AutoTokenizer
 
+    check_tokenizer(model)
     source = {"revision": model.hub_revision, "trust_remote_code": trust_remote_code}
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.path, **source)

@@ -5,19 +5,27 @@
     resolve_model("smollm2-135m")     the embedded model, built once into the user's cache
 
 An existing path wins, then `org/name`, then the short names below. The commit (or, for a folder, a fingerprint of its
-files) is part of the policy: values of one set of weights are not values of another.
+files) is part of the policy: values of one set of weights are not values of another. Without a network (HF_HUB_OFFLINE)
+a Hub model is the commit that the Hub's cache names, and is loaded from that commit's folder.
 """
 
 import difflib
 import hashlib
+import logging
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from spo_data.errors import UserError, reason
-from spo_data.hub.client_errors import clear_hub_errors
+from spo_data.errors import UserError, first_line, reason
+from spo_data.hub.answers import check_commit
+from spo_data.hub.cache import find_cached, find_commit, find_offline_variable, remember, suggest_offline
+from spo_data.hub.client_errors import PASSING, clear_hub_errors
 from spo_data.hub.ids import find_id_fault
 
+logger = logging.getLogger(__name__)
+
+CONFIG = "config.json"
 EMBEDDED = "smollm2-135m"
 
 SHORT_NAMES = {
@@ -48,7 +56,7 @@ class Model:
     name: str
     """The Hub id, the embedded model's name, or the folder's path."""
     path: str
-    """The Hub id or folder to load."""
+    """The Hub id or folder to load; offline, the folder of a Hub model in the cache."""
     revision: str
     """The Hub commit, or a fingerprint of a folder's files."""
 
@@ -62,8 +70,8 @@ def resolve_model(name: str, revision: str | None = None) -> Model:
     """Resolve a model name; raises UserError with suggestions if it is unknown."""
     path = Path(name).expanduser()
     if os.path.isdir(path):
-        if not (path / "config.json").is_file():
-            raise UserError(f"--model {name}: the folder has no config.json")
+        if not (path / CONFIG).is_file():
+            raise UserError(f"--model {name}: the folder has no {CONFIG}")
         return _make_local_model(str(path.resolve()), path, name, revision)
     if name.lower() == EMBEDDED:
         from spo_data.models.embedded import embedded_model
@@ -75,7 +83,7 @@ def resolve_model(name: str, revision: str | None = None) -> Model:
         raise UserError(
             f"--model {name}: neither a folder, nor org/name, nor a short name; did you mean {', '.join(near)}?"
         )
-    return Model(repository, repository, _resolve_commit(repository, revision))
+    return _resolve_on_hub(repository, revision)
 
 
 def full_name(name: str) -> str:
@@ -104,13 +112,47 @@ def folder_fingerprint(folder: Path) -> str:
     return f"sha256:{digest.hexdigest()[:40]}"
 
 
-def _resolve_commit(repository: str, revision: str | None) -> str:
+def _resolve_on_hub(repository: str, revision: str | None) -> Model:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import RemoteEntryNotFoundError
 
-    with clear_hub_errors(f"--model {repository}", absent="no such folder", revision=revision):
+    subject, absent = f"--model {repository}", "no such folder"
+    if variable := find_offline_variable("model"):
+        cached = find_cached(repository, "model", revision, variable, subject, absent)
+        cached.require([CONFIG])
+        return Model(repository, str(cached.folder), cached.commit)  # a folder: nothing asks the Hub for its files
+    otherwise = partial(suggest_offline, repository, "model", revision)
+    with clear_hub_errors(subject, absent=absent, revision=revision, otherwise=otherwise):
+        commit = _ask_commit(repository, revision)
         try:
-            config = hf_hub_download(repository, "config.json", revision=revision)
+            hf_hub_download(repository, CONFIG, revision=commit)
         except RemoteEntryNotFoundError as error:
-            raise UserError(f"--model {repository} has no config.json, so it is not a transformers model") from error
-    return Path(config).parent.name
+            raise UserError(f"{subject} has no {CONFIG}, so it is not a transformers model") from error
+        remember(repository, "model", revision, commit)
+    return Model(repository, repository, commit)
+
+
+def _ask_commit(repository: str, revision: str | None) -> str:
+    """Return the commit that a revision is; of a Hub that cannot be reached, the cached one, which is logged."""
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import httpx
+
+    known = find_commit(repository, "model", revision)
+    is_cached = known is not None and isinstance(try_to_load_from_cache(repository, CONFIG, revision=known), str)
+    if known is not None and known == revision and is_cached:
+        return known
+    try:
+        return check_commit(HfApi().model_info(repository, revision=revision, timeout=10).sha)
+    except (httpx.TransportError, HfHubHTTPError) as error:
+        refused = isinstance(error, HfHubHTTPError) and error.response.status_code not in PASSING
+        if refused or known is None or not is_cached:
+            raise
+        logger.warning(
+            "the Hub at %s did not answer (%s): --model %s is taken from its cache, at commit %s",
+            constants.ENDPOINT,
+            first_line(error),
+            repository,
+            known,
+        )
+        return known

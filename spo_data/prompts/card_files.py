@@ -12,6 +12,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
+class ForeignFileError(ValueError):
+    """A card names a file that is not one of its dataset's; the message is its name."""
+
+
 def find_foreign(files: Mapping[str, Iterable[str]] | None, dataset: str) -> str | None:
     """Return the first file, of any split, that is not in the folder or Hub dataset; None if all are."""
     names = [name for split in (files or {}).values() for name in split]

@@ -5,8 +5,9 @@
     load_rows("reasoning-gym:chain_sum?max_terms=2&seed=7")          a generator with its parameters, size and seed
 
 A Hub id is resolved to a commit before anything is downloaded: `datasets.load_dataset(id)` silently serves a stale
-cache if the repository is gone or the Hub cannot be reached. A generator's seed is 0 unless given: by default it would
-draw a random one, and a run could not be resumed.
+cache if the repository is gone or the Hub cannot be reached. Without a network (HF_HUB_OFFLINE) it is the commit that
+the Hub's cache names. A generator's seed is 0 unless given: by default it would draw a random one, and a run could not
+be resumed.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,7 +30,8 @@ from spo_data.hub.download import reach_dataset
 from spo_data.hub.ids import may_be_id
 from spo_data.hub.snapshot import README
 from spo_data.json_text import read_json
-from spo_data.prompts.card_files import find_foreign
+from spo_data.prompts.builders import open_cached, open_own, open_parquet
+from spo_data.prompts.card_files import ForeignFileError
 
 GENERATOR_PREFIX = "reasoning-gym:"
 FILE_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv"}
@@ -145,7 +148,7 @@ def _folder(folder: Path, *, config: str | None, split: str | None, source: str)
 
     if (folder / README).is_file():
         _check_card(folder / README, source)
-        return _load(str(folder), config=config, split=split, source=source)
+        return _load(partial(open_own, str(folder), config), config=config, split=split, source=source)
     _refuse(source, "a folder without a dataset card", config=config)
     splits: dict[str, list[str]] = {}
     try:
@@ -178,7 +181,7 @@ def _files(names: list[str], source: str) -> Rows:
     if len(formats) > 1:
         raise UserError(f"--dataset {source} has files of several formats, {' and '.join(sorted(map(str, formats)))}")
     if formats == {"parquet"}:
-        return _load("parquet", data_files=[glob.escape(name) for name in names], source=source)
+        return _load(partial(open_parquet, names), source=source)
     return _text_files(names, _csv_rows if formats == {"csv"} else _json_rows, source)
 
 
@@ -233,30 +236,37 @@ def _json_rows(file: TextIO) -> Iterator[Row | BadRowError]:
 
 def _hub(dataset: str, *, config: str | None, split: str | None, revision: str | None) -> Rows:
     with reach_dataset(dataset, revision, f"--dataset {dataset}") as found:
-        commit = found.commit
-    return _load(dataset, config=config, split=split, revision=commit, source=dataset)
+        if found.cached is None:
+            make = partial(open_own, dataset, config, found.commit)
+        else:
+            make = partial(open_cached, found.cached, config)
+        return _load(make, config=config, split=split, revision=found.commit, source=dataset)
 
 
 def _load(
-    builder: str,
+    make: Callable[[], Any],
     *,
     source: str,
-    data_files: list[str] | None = None,
     config: str | None = None,
     split: str | None = None,
     revision: str | None = None,
 ) -> Rows:
+    """Read the rows of the builder that `make` returns."""
     import datasets
 
     datasets.disable_progress_bars()
-    foreign = None
     logging.getLogger("datasets.packaged_modules").setLevel(logging.CRITICAL)  # it logs what it raises
     try:
-        made = datasets.load_dataset_builder(builder, name=config, data_files=data_files, revision=revision)
-        foreign = find_foreign(made.config.data_files, builder) if data_files is None else None
-        if foreign is None:
-            made.download_and_prepare()
-            loaded = made.as_dataset()
+        builder = make()
+        builder.download_and_prepare()
+        loaded = builder.as_dataset()
+    except UserError:
+        raise
+    except ForeignFileError as error:
+        raise UserError(
+            f"--dataset {source}: its card names {error}, which is not one of its files: correct the card, or give"
+            " the files to read as --dataset"
+        ) from error
     except Exception as error:  # datasets raises over a dozen unrelated types for a bad file or name
         if "gated dataset" in str(error):
             raise UserError(
@@ -267,11 +277,6 @@ def _load(
             detail = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
             raise UserError(f"--dataset {source} needs another --dataset-config: {detail}") from error
         raise UserError(f"--dataset {source} cannot be read: {detail}") from error
-    if foreign is not None:
-        raise UserError(
-            f"--dataset {source}: its card names {foreign}, which is not one of its files: correct the card, or give"
-            " the files to read as --dataset"
-        )
     split = _choose_split(split, loaded, source)
     rows = loaded[split]
     stream = _read_encoded(rows) if any(map(_is_decoded, rows.features.values())) else rows

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SAMPLES_PER_FILE = 100_000
-OWN_FILE = re.compile(r"train-\d{5}-of-\d{5}\.parquet")
+OWN_FILE = re.compile(r"train-(\d{5})-of-(\d{5})\.parquet")
 """The names of a table's files; others in its folder are a user's."""
 
 
@@ -38,6 +38,13 @@ def choose_own_files(names: Iterable[str]) -> list[str]:
     """Of the files of a table, those that we wrote; all if we wrote none, as in another tool's dataset."""
     there = list(names)
     return [name for name in there if OWN_FILE.fullmatch(name.rpartition("/")[2])] or there
+
+
+def are_all_own_files(names: Iterable[str]) -> bool:
+    """Whether these are all files of one table that we wrote, by the number of files that each name has."""
+    found = [OWN_FILE.fullmatch(name.rpartition("/")[2]) for name in names]
+    parts = sorted((int(each[2]), int(each[1])) for each in found if each)
+    return len(parts) == len(found) > 0 and parts == [(len(parts), number) for number in range(len(parts))]
 
 
 def write_tables(journal: Journal, run: Path, provenance: Provenance, completeness: Completeness) -> None:

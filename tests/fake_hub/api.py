@@ -122,7 +122,9 @@ class Api:
             with self.store.lock:
                 return self._route(request, body)
         except RefusedError as refusal:
-            headers = {"X-Error-Message": refusal.message} | ({"X-Error-Code": refusal.code} if refusal.code else {})
+            headers = {"X-Error-Message": refusal.message, **refusal.headers} | (
+                {"X-Error-Code": refusal.code} if refusal.code else {}
+            )
             return Answer.of({"error": refusal.message, **refusal.details}, refusal.status, headers)
 
     def commit_meanwhile(self, request: Request, texts: Mapping[str, str | None]) -> None:
@@ -308,7 +310,7 @@ def _file(request: Request, repository: Repository, revision: str, path: str) ->
         raise RefusedError(HTTPStatus.UNAUTHORIZED, "GatedRepo", "Access to this repository is restricted.")
     file = commit.files.get(path)
     if file is None:
-        raise no_entry(f"{path} does not exist on this revision")
+        raise no_entry(f"{path} does not exist on this revision", commit.sha)
     content = repository.objects.path(file.sha256)
     headers = {"ETag": f'"{file.oid}"', "X-Repo-Commit": commit.sha, "Accept-Ranges": "bytes"}
     whole = range(file.size)

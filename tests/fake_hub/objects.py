@@ -21,11 +21,13 @@ class RefusedError(Exception):
     message: str
     details: Mapping[str, str] = field(default_factory=dict)
     """Further fields of the response's JSON."""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def no_entry(message: str) -> RefusedError:
+def no_entry(message: str, commit: str | None = None) -> RefusedError:
     """The error for a file or folder that the commit does not have."""
-    return RefusedError(HTTPStatus.NOT_FOUND, "EntryNotFound", message)
+    headers = {} if commit is None else {"X-Repo-Commit": commit}
+    return RefusedError(HTTPStatus.NOT_FOUND, "EntryNotFound", message, headers=headers)
 
 
 def upload_mode(path: str, size: int) -> str:

@@ -80,9 +80,11 @@ def client_environment(address: str, home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def clients_of(address: str, home: Path, prepare: Callable[[], None]) -> Iterator[ProcessPoolExecutor]:
-    """A process with the real clients, which read their environment when imported."""
-    environment = client_environment(address, home)
+def clients_of(
+    address: str, home: Path, prepare: Callable[[], None], **variables: str
+) -> Iterator[ProcessPoolExecutor]:
+    """A process with the real clients, which read their environment when imported; `variables` are added to it."""
+    environment = {**client_environment(address, home), **variables}
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name not in environment]:
             patch.delenv(name)

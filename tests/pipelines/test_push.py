@@ -82,7 +82,7 @@ def test_a_run_is_one_commit_of_tables_card_picture_and_manifest(hub: Hub, run: 
     manifest = read_manifest(run)
     assert manifest is not None
     assert Provenance.model_validate(header["spo"]) == manifest.provenance
-    assert f'load_dataset("{repo_id}")' in hub.ask(push_client.readme, repo_id)
+    assert f'load_dataset("{repo_id}", "values")' in hub.ask(push_client.readme, repo_id)
 
 
 def test_a_fresh_process_with_a_fresh_cache_loads_what_was_pushed_as_the_reference_does(

@@ -1,7 +1,6 @@
 """Fixtures of the library's tests: a loopback hub with real clients."""
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -78,11 +77,3 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """A separate, empty hub for each test module."""
     with running_hub(tmp_path_factory.mktemp("hub")) as server:
         yield Hub(server.root, server.address, tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="session")
-def nowhere() -> str:
-    """The address of a hub that refuses connections."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"

@@ -30,6 +30,11 @@ def prepare() -> None:
     os.environ.pop("COLUMNS", None)  # readline, which pytest imports, sets it for all child processes
 
 
+def home() -> str:
+    """Where this process's clients keep their caches."""
+    return os.environ["HF_HOME"]
+
+
 def spo_data(place: Path, words: tuple[str, ...], environment: Mapping[str, str]) -> Ended:
     """Run `spo-data WORDS` in the folder `place`."""
     from spo_cli.data_app import main

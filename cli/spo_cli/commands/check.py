@@ -65,8 +65,12 @@ def _print(report: "CheckReport") -> None:
         for line in report.preview.splitlines():
             out.print(f"  │ {line}", markup=False)
     out.print()
+    at = f" at {report.revision}" if report.revision else ""
     facts = [
-        ("dataset", f"{report.dataset} ({report.layout} layout), template {report.template}"),
+        (
+            "dataset",
+            f"{report.dataset}{at} ({report.layout} layout), template {report.template}",
+        ),
         (
             "rows",
             f"{report.rows:,}: {report.prompts:,} prompts to sample, {report.duplicates:,} duplicates,"

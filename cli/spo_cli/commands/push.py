@@ -106,6 +106,5 @@ def _print(pushed: "PushOutcome", repo_id: str) -> None:
         ),
     ]
     if committed.pr_url is None:
-        config = "" if pushed.default == "values" else ' "values",'
-        facts.append(("load", f'load_dataset("{repo_id}",{config} revision="{committed.commit}")["train"]'))
+        facts.append(("load", f'load_dataset("{repo_id}", "values", revision="{committed.commit}")["train"]'))
     print_facts(make_console(), facts)

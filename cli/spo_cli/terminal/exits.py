@@ -18,6 +18,7 @@ import typer
 
 from spo_cli.terminal.environment import check_environment
 from spo_cli.terminal.hub_retries import show_retries_plainly
+from spo_cli.terminal.library_notes import show_library_notes
 from spo_cli.terminal.messages import own_command, tell
 from spo_data.errors import Interrupted, SpoError, reason, takes_no_data
 
@@ -38,6 +39,7 @@ def clean_exit(kept: str = "nothing was changed", again: str = "start again") ->
     All commands run in it, so the Hub's clients also speak our words in it.
     """
     show_retries_plainly()
+    show_library_notes()
     command = Interruptible()
     try:
         check_environment()

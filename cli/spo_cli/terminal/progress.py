@@ -40,16 +40,17 @@ class EstimateDisplay(Display):
 
     def on_plan(self, plan: SamplingPlan, present: int) -> None:
         """Print the preview, the counts of rows, and what will be sampled."""
-        prompts, sampling = plan.prompt_set, plan.options.sampling
+        prompts, sampling, dataset = plan.prompt_set, plan.options.sampling, plan.manifest.dataset
         dropped = "".join(f", {count} dropped: {reason}" for reason, count in prompts.dropped_by_reason().items())
         differing = f" ({prompts.n_differing:,} with another extra_info or data_source)" if prompts.n_differing else ""
+        at = f" at {dataset.revision}" if dataset.revision else ""
         self._print_line("\nthe first prompt, as the model reads it:")
         for line in plan.preview.splitlines():
             self._print_line(f"  │ {line}")
         top_k = "off" if sampling.top_k == -1 else str(sampling.top_k)
         self._print_line(f"\nmodel     {plan.model.name} at {plan.model.revision}")
         self._print_line(
-            f"dataset   {plan.manifest.dataset.source} ({prompts.layout.name} layout):"
+            f"dataset   {dataset.source}{at} ({prompts.layout.name} layout):"
             f" {prompts.n_rows:,} rows, {len(prompts.prompts):,} unique prompts,"
             f" {prompts.n_duplicates:,} duplicates{differing}{dropped or ', none dropped'}"
         )

@@ -76,7 +76,8 @@ def _find_on_hub(source: str, revision: str | None) -> SourceFiles:
         at_commit = f"--repo-type dataset --revision {dataset.commit}"
         download = f"hf download {source} {at_commit} --include 'DIRECTORY/*' --local-dir FOLDER"
         chosen, not_read = _choose(source, dataset.names, f"{download}` and `spo-data import FOLDER/DIRECTORY")
-        files = [SourceFile(dataset.download(name), f"{source}/{name}") for name in chosen]
+        paths = dataset.download(chosen)
+        files = [SourceFile(path, f"{source}/{name}") for path, name in zip(paths, chosen, strict=True)]
     return _make_source_files(source, files, not_read, dataset.commit)
 
 

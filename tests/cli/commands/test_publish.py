@@ -50,7 +50,7 @@ def test_the_only_run_is_pushed_and_the_next_push_says_that_nothing_changed(plac
     assert first.returncode == 0, first.stderr
     assert f"{hub.server.address}/datasets/me/published (public)" in first.stdout
     assert "uploading 5 files" in first.stderr
-    assert 'load_dataset("me/published", revision="' in first.stdout
+    assert 'load_dataset("me/published", "values", revision="' in first.stdout
     again = spo_data(place, hub, "push", "me/published", "runs/one", "--json")
     assert again.returncode == 0, again.stderr
     said = json.loads(again.stdout)

@@ -138,7 +138,7 @@ def test_a_local_dataset_is_no_source_on_the_hub(tmp_path: Path) -> None:
         "[org/model](https://huggingface.co/org/model/tree/abc123)",
         "[org/data](https://huggingface.co/datasets/org/data/tree/d1)",
         "config `en`",
-        '    load_dataset("me/values")'.strip(),
+        'load_dataset("me/values", "values")["train"]',
         'load_dataset("me/values", "samples")',
         "spo-train --offline-values me/values",
         "![Prompts by value, to the nearest k/2](histogram.png)",

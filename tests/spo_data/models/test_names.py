@@ -195,12 +195,19 @@ def test_what_the_hub_refuses_is_one_line(answers: Mapping[str, Any], label: str
 
 @pytest.mark.parametrize("offline", [False, True], ids=["unreachable", "offline"])
 def test_without_a_hub_a_cached_model_keeps_its_commit_and_another_is_refused(
-    hub: "Hub", answers: Mapping[str, Any], nowhere: str, offline: bool
+    hub: "Hub", answers: Mapping[str, Any], nowhere: str, offline: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """If the Hub did not answer, an older commit could be taken from the cache in silence."""
     environment = {"HF_HUB_OFFLINE": "1"} if offline else {"HF_ENDPOINT": nowhere}
     found = hub.ask({"cached": _resolve("acme/tiny"), "other": _resolve("acme/other")}, **environment)
-    assert found["cached"] == answers["default"]
+    commit = answers["default"]["revision"]
+    assert (found["cached"]["name"], found["cached"]["revision"]) == ("acme/tiny", commit)
+    folder = hub.home / "hub" / "models--acme--tiny" / "snapshots" / commit
+    assert found["cached"]["path"] == (str(folder) if offline else "acme/tiny")
     assert "--model acme/other: no such folder, " in found["other"]["user_error"]
+    said = capfd.readouterr().err
+    assert f"cache, at commit {commit}" in said
+    assert ("HF_HUB_OFFLINE is set: " if offline else f"the Hub at {nowhere} did not answer") in said
 
 
 def test_offline_mode_is_named_as_the_reason(hub: "Hub") -> None:

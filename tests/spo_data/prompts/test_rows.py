@@ -413,13 +413,22 @@ def test_an_unreachable_hub_is_one_line_though_the_cache_has_the_rows(
     """huggingface_hub raises its HTTP library's ConnectError, no OSError and not its own. It ended in a traceback."""
     assert answers["default"]["rows"]
     (answer,) = hub.ask({"unreachable": _load("acme/math")}, HF_ENDPOINT=nowhere).values()
-    assert f"the Hub at {nowhere} did not answer" in answer.get("user_error", answer)
+    said = answer.get("user_error", answer)
+    assert f"the Hub at {nowhere} did not answer" in said
+    assert said.endswith(
+        f"; the Hub's cache has commit {answers['default']['revision']}: with HF_HUB_OFFLINE=1 it is used"
+    )
 
 
-def test_offline_mode_is_one_line_though_the_cache_has_the_rows(hub: "Hub", answers: Mapping[str, Any]) -> None:
-    assert answers["default"]["rows"]
-    (answer,) = hub.ask({"offline": _load("acme/math")}, HF_HUB_OFFLINE="1").values()
-    assert "acme/math: no such file or folder, not in the cache, and HF_HUB_OFFLINE is set" in answer["user_error"]
+def test_without_a_network_the_rows_come_from_the_cache(hub: "Hub", answers: Mapping[str, Any]) -> None:
+    """The message said that they were not in the cache."""
+    steps = {"default": _load("acme/math"), "branch": _load("acme/math", revision="wrong"), "bad": _load("acme/other")}
+    found = hub.ask(steps, HF_HUB_OFFLINE="1")
+    assert (found["default"], found["branch"]) == (answers["default"], answers["branch"])
+    said = found["bad"]["user_error"]
+    assert said.startswith(
+        "--dataset acme/other: no such file or folder, HF_HUB_OFFLINE is set, and the Hub's cache at"
+    )
 
 
 def test_the_card_of_a_hub_dataset_names_no_file_of_this_machine(answers: Mapping[str, Any]) -> None:
@@ -465,6 +474,16 @@ def test_a_card_may_name_what_the_hubs_cache_links_to(tmp_path: Path) -> None:
     (commit / "train.jsonl").symlink_to("../../blobs/1")
     (commit / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: train.jsonl\n---\n")
     assert len(list(load_rows(str(commit)).rows)) == 1
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["the same folder", "another folder"])
+def test_the_rows_of_a_folder_with_a_card_are_those_of_its_files(tmp_path: Path, other: bool) -> None:
+    """`datasets` gave the rows that it had prepared of any folder with this name and card, whatever the files held."""
+    for place, row in (("one", TABLE[0]), ("two" if other else "one", OTHER[0])):
+        folder = tmp_path / place / "sums"
+        _write(folder / "train.jsonl", [row])
+        (folder / "README.md").write_text("---\nconfigs:\n- config_name: a\n  data_files: '*.jsonl'\n---\n")
+        assert _rows(load_rows(str(folder))) == [row]
 
 
 def test_images_are_not_decoded_while_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from the `samples` table of the run folder, or of the Hub commit that the values
 comes from the run's journal. Values alone (a parquet file, JSON) have no responses.
 
 Only the columns that decide are read, then the token ids of row groups with a chosen response, one group at a time. On
-the Hub, only these bytes are downloaded. Samples with an interpreter have a mask beside the token ids.
+the Hub, only these bytes are downloaded; without a network, its cache must have the whole files. Samples with an
+interpreter have a mask beside the token ids.
 A model with another tokenizer must start without these token ids.
 """
 
@@ -23,7 +24,8 @@ import numpy as np
 
 from spo_data.errors import UserError, first_line
 from spo_data.grading.verdict import OBSERVATIONS
-from spo_data.hub.download import reach_dataset
+from spo_data.hub.cache import find_offline_variable
+from spo_data.hub.download import HubDataset, reach_dataset
 from spo_data.run.existing import find_manifest
 from spo_data.run.parquet_tables import choose_own_files
 from spo_data.values.parquet import parquet_file
@@ -95,8 +97,22 @@ def _read_hub(repository: str, commit: str, wanted: Collection[str]) -> dict[str
         return hub.open(f"datasets/{repository}@{commit}/{name}", cache_type="none")
 
     with reach_dataset(repository, commit) as dataset:
-        files = sorted(name for name in dataset.names if name.count("/") == 1 and fnmatchcase(name, SAMPLE_FILES))
-        return _read_tables(choose_own_files(files), open_file, wanted)
+        files = _choose_sample_files(dataset)
+        if dataset.cached is not None:
+            return _read_tables(list(map(str, dataset.download(files))), lambda name: Path(name).open("rb"), wanted)
+        return _read_tables(files, open_file, wanted)
+
+
+def check_samples_are_cached(values: ValueTable) -> None:
+    """Raise UserError if the samples of values on the Hub are to be read without a network, and are not cached."""
+    if values.revision is not None and find_offline_variable() is not None:
+        with reach_dataset(values.source, values.revision) as dataset:
+            dataset.download(_choose_sample_files(dataset))
+
+
+def _choose_sample_files(dataset: HubDataset) -> list[str]:
+    names = sorted(name for name in dataset.names if name.count("/") == 1 and fnmatchcase(name, SAMPLE_FILES))
+    return choose_own_files(names)
 
 
 def _read_tables(

@@ -74,6 +74,15 @@ class TrainPlan:
         """The number of training steps."""
         return count_steps(self.config, self.choice.prompts)
 
+    @property
+    def reads_first_responses(self) -> bool:
+        """Whether first visits are measured with responses of the estimate.
+
+        Another model's tokenizer would read their token ids as other text.
+        """
+        same_model = all(row.status == "same" for row in self.parity if row.field in ("model", "chat_template"))
+        return self.values is not None and self.options.method == "spo" and same_model
+
     def changed_settings(self) -> list[str]:
         """Return the settings of the training run to resume that this call changes, with both values."""
         from spo_train.plan.changed_settings import list_changed_settings
@@ -115,9 +124,11 @@ class TrainPlan:
     def check(self) -> None:
         """Raise UserError for the first problem of the plan."""
         from spo_data.engines.tool_loop import refuse_stops
+        from spo_data.models.cached import check_weights
         from spo_data.prompts.template import tool_wording
         from spo_train.config.checks import check_config, check_with_verl
         from spo_train.config.unsupported import refuse_device
+        from spo_train.data.first_responses import check_samples_are_cached
         from spo_train.plan.parity import refuse_mismatches
         from spo_train.plan.record import refuse_another
         from spo_train.plan.tool_options import check_interpreter
@@ -129,6 +140,9 @@ class TrainPlan:
             refuse_another(self.before, self.record, self.options.allowed, describe)
         # Only SPO has a baseline, which could belong to a different policy.
         refuse_mismatches(self.parity if self.options.method == "spo" else (), self.options.allowed)
+        check_weights(self.model)
+        if self.values is not None and self.reads_first_responses:
+            check_samples_are_cached(self.values)
         tool_wording(self.data.template, with_tools=self.tools.enabled)
         if self.tools.enabled:
             refuse_stops(self.choice.stop)

@@ -42,9 +42,7 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
 
             OmegaConf.update(config, BUCKET, bucket_mib(folder))
     responses: list[FirstResponse | None] = [None] * len(plan.data.prompts)
-    # Another model's tokenizer would read the token ids as other text.
-    same_model = all(row.status == "same" for row in plan.parity if row.field in ("model", "chat_template"))
-    if plan.values is not None and options.method == "spo" and same_model:
+    if plan.values is not None and plan.reads_first_responses:
         responses = read_first_responses(plan.values, plan.data.prompt_ids)
     # The record goes first, so that a half-written folder is still known to be a training run's.
     before = read_record(out) if options.resume else None
