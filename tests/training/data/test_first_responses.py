@@ -22,7 +22,14 @@ from spo_data.run.journal import Journal
 from spo_data.run.parquet_tables import write_tables
 from spo_data.run.sample import Sample
 from spo_data.run.summary import summarize
-from spo_train.data.first_responses import DECIDING, TOKEN_IDS, _read_tables, read_first_responses
+from spo_train.data.first_responses import (
+    DECIDING,
+    TOKEN_IDS,
+    _read_tables,
+    check_samples_are_cached,
+    read_first_responses,
+)
+from support.hub_cache import use_offline, write_cached
 from support.made_runs import make_run
 from support.records import GRADER, make_manifest
 
@@ -151,6 +158,25 @@ def test_samples_that_cannot_be_read_are_one_line(run: Path) -> None:
     next((run / "samples").glob("*.parquet")).write_bytes(b"PAR1 half a file")
     with pytest.raises(UserError, match=r"run: its samples cannot be read: "):
         read_first_responses(load_values(run), IDS)
+
+
+def test_without_a_network_samples_of_the_hub_must_be_cached(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a network only parts of them are downloaded, so a cache that values were read from has none of them."""
+    use_offline(monkeypatch, tmp_path)
+    files = {path.relative_to(run).as_posix(): path.read_bytes() for path in run.glob("*/*.parquet")}
+    samples = {name: files.pop(name) for name in list(files) if name.startswith("samples/")}
+    cache = tmp_path / "datasets--org--values"
+    write_cached(cache, files, names=[*files, *samples])
+    values = load_values("org/values")
+    for read in (check_samples_are_cached, lambda values: read_first_responses(values, IDS)):
+        with pytest.raises(UserError, match=r"lacks samples/train-00000-of-00001\.parquet: "):
+            read(values)
+    write_cached(cache, samples)
+    check_samples_are_cached(values)
+    found = read_first_responses(values, IDS)
+    assert [None if each is None else each.token_ids.tolist() for each in found] == EXPECTED
 
 
 class Counted(io.BytesIO):
