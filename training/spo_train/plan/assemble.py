@@ -126,6 +126,7 @@ class TrainPlan:
         from spo_data.engines.tool_loop import refuse_stops
         from spo_data.models.cached import check_weights
         from spo_data.prompts.template import tool_wording
+        from spo_data.ray_address import refuse_stale_address
         from spo_train.config.checks import check_config, check_with_verl
         from spo_train.config.unsupported import refuse_device
         from spo_train.data.first_responses import check_samples_are_cached
@@ -149,6 +150,7 @@ class TrainPlan:
         refuse_device(self.config, on_cpu=self.devices.on_cpu)
         check_config(self.config, self.choice, self.chat.context_length)
         check_interpreter(self.tools)
+        refuse_stale_address()
         check_with_verl(self.config)
         if not self.devices.on_cpu:
             check_attention(self.config)
