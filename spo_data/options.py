@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from spo_data.engine_arguments import NOT_AN_ENGINE_ARG
 from spo_data.errors import UserError
 
 DTYPES = ("auto", "bfloat16", "float16", "float32", "half", "float")
@@ -99,6 +100,9 @@ class EngineOptions:
     """vLLM's engine arguments, under vLLM's names."""
 
     tensor_parallel_size: int = _option(1, "GPUs that share one copy of the model.")
+    data_parallel_size: int | None = _option(
+        None, "Copies of the model that sample side by side (default: as many as the visible GPUs hold)."
+    )
     gpu_memory_utilization: float | None = _option(
         None, "Fraction of a GPU's memory for the engine (default: vLLM's; on a CPU, 1/4 of free memory)."
     )
@@ -112,10 +116,14 @@ class EngineOptions:
     engine_arg: dict[str, Any] = _option({}, "Any other vLLM engine argument as KEY=VALUE; may be given several times.")
 
     def __post_init__(self) -> None:
-        for name, instead in _NOT_AN_ENGINE_ARG.items():
+        for name, instead in NOT_AN_ENGINE_ARG.items():
             _require(name not in self.engine_arg, f"--engine-arg {name}=…: {instead}")
         _require(
             self.tensor_parallel_size >= 1, f"--tensor-parallel-size {self.tensor_parallel_size}: must be at least 1"
+        )
+        _require(
+            self.data_parallel_size is None or self.data_parallel_size >= 1,
+            f"--data-parallel-size {self.data_parallel_size}: must be at least 1",
         )
         _require(
             self.max_model_len is None or self.max_model_len >= 2,
@@ -223,21 +231,6 @@ class ToolOptions:
     def enabled(self) -> bool:
         """Whether responses have an interpreter."""
         return self.tools == "python"
-
-
-_NOT_AN_ENGINE_ARG = {
-    **dict.fromkeys(("model", "tokenizer"), "use --model"),
-    **dict.fromkeys(("revision", "tokenizer_revision", "code_revision"), "use --model-revision"),
-    **{
-        name: f"use {option_of(name)}"
-        for name in (
-            *("tensor_parallel_size", "gpu_memory_utilization", "max_model_len", "max_num_seqs", "dtype"),
-            *("enforce_eager", "seed"),
-        )
-    },
-    "hf_token": "it would be written into run.json; set HF_TOKEN in the environment",
-    "skip_tokenizer_init": "responses could not be graded without their text",
-}
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -15,7 +15,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -80,7 +80,7 @@ def start_vllm_for(plan: SamplingPlan) -> AbstractAsyncContextManager[Engine]:
     return start_vllm(
         plan.model,
         plan.options.sampling,
-        plan.options.engine,
+        replace(plan.options.engine, data_parallel_size=plan.replicas.count),
         max_model_len=plan.engine_length,
         log=plan.options.out / ENGINE_LOG,
     )

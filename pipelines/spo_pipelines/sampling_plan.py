@@ -15,34 +15,27 @@ from typing import Any
 
 import numpy as np
 
+from spo_data.engine_arguments import arguments_of_policy
+from spo_data.engines.accelerators import find_accelerators
 from spo_data.engines.protocol import SampleRequest
+from spo_data.engines.replicas import Replicas, choose_replicas, uses_ray
 from spo_data.engines.tool_loop import CODE_START, refuse_stops
-from spo_data.errors import UserError
+from spo_data.errors import UserError, first_line
 from spo_data.grading.verdict import Verdict
 from spo_data.grading.workers.pool import GraderPool
 from spo_data.models.chat import Chat, load_chat, read_chat_template
+from spo_data.models.dimensions import Dimensions, read_dimensions
 from spo_data.models.names import Model, resolve_model
 from spo_data.options import EngineOptions, GraderOptions, PromptOptions, Sampling, ToolOptions
 from spo_data.prompts.build import PromptSet
 from spo_data.prompts.identity import DroppedRow, sample_seed
 from spo_data.prompts.template import tool_wording
 from spo_data.provenance import DatasetRecord, GraderRecord, PolicyRecord, ToolsRecord
+from spo_data.ray_address import refuse_stale_address
 from spo_data.run.manifest import Manifest, package_versions
 from spo_pipelines.prompt_checks import examine
 from spo_pipelines.prompt_notes import REMEDIES, make_notes
 from spo_pipelines.prompt_source import LoadedPrompts
-
-# Engine arguments that change how fast samples are drawn, but not which; all others are part of the policy.
-SPEED_ENGINE_ARGS = frozenset(
-    {
-        *("async_scheduling", "attention_backend", "block_size", "compilation_config", "cpu_offload_gb"),
-        *("data_parallel_backend", "data_parallel_size", "disable_cascade_attn", "disable_custom_all_reduce"),
-        *("disable_log_stats", "distributed_executor_backend", "download_dir", "enable_chunked_prefill"),
-        *("enable_expert_parallel", "enable_prefix_caching", "kv_cache_memory_bytes"),
-        *("max_num_batched_tokens", "max_num_partial_prefills", "num_gpu_blocks_override", "optimization_level"),
-        *("pipeline_parallel_size", "scheduling_policy", "swap_space", "trust_remote_code"),
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -81,6 +74,8 @@ class SamplingPlan:
     notes: tuple[str, ...]
     """What to do about kinds of findings, one sentence each, as `check` prints it."""
     manifest: Manifest
+    replicas: Replicas
+    """How the engine uses this machine; it is no part of the policy, and another call may have other ones."""
 
     @property
     def engine_length(self) -> int:
@@ -113,6 +108,7 @@ class SamplingPlan:
             "prompts": len(self.prompt_set.prompts),
             "samples": self.n_samples,
             "token_bound": self.token_bound,
+            "engine": self.replicas.as_dict(),
             "manifest": self.manifest.model_dump(mode="json"),
         }
 
@@ -159,6 +155,7 @@ async def plan_sampling(
     trust_remote_code = bool(options.engine.engine_arg.get("trust_remote_code", False))
     template = read_chat_template(wanted.chat_template)
     chat = load_chat(model, wanted.chat_template_kwargs, trust_remote_code=trust_remote_code, template=template)
+    replicas = _plan_replicas(options.engine, model, trust_remote_code)
     if options.tools.enabled:
         refuse_stops(options.sampling.stop)
     chat = replace(chat, wording=tool_wording(prompt_set.template.name, with_tools=options.tools.enabled))
@@ -201,7 +198,23 @@ async def plan_sampling(
         manifest=_make_manifest(
             options, _make_policy(options, model, prompt_set, chat, context_length), dataset, loaded.grader, also
         ),
+        replicas=replicas,
     )
+
+
+def _plan_replicas(options: EngineOptions, model: Model, trust_remote_code: bool) -> Replicas:
+    if uses_ray(options):
+        refuse_stale_address()
+    try:
+        machine = find_accelerators()
+    except ImportError as error:
+        raise UserError(
+            f"no engine is installed ({first_line(error)}): install requirements/gpu.txt or cpu.txt"
+        ) from error
+    if machine.on_cpu and options.tensor_parallel_size == 1:
+        return choose_replicas(machine, options, Dimensions(model.name))
+    dimensions = read_dimensions(model, trust_remote_code=trust_remote_code)
+    return choose_replicas(machine, options, dimensions)
 
 
 def _make_policy(
@@ -218,7 +231,7 @@ def _make_policy(
         stop=sampling.stop,
         max_model_len=context_length,
         dtype=options.engine.dtype,
-        engine_args={key: value for key, value in options.engine.engine_arg.items() if key not in SPEED_ENGINE_ARGS},
+        engine_args=arguments_of_policy(options.engine.engine_arg),
         template=prompt_set.template.name,
         system=options.prompts.system,
         chat_template=chat.template_sha256,

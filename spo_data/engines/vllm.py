@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from spo_data.engines.balance import Balance
 from spo_data.engines.protocol import Completion, Devices, EngineError, RequestError, SampleRequest
+from spo_data.engines.start_failure import describe, find_start_failure
 from spo_data.engines.vllm_log import last_error, output_to
-from spo_data.engines.vllm_process import STARTED_BY
+from spo_data.engines.vllm_process import STARTED_BY, coordinator_that_ends_with_us
 from spo_data.errors import UserError, first_line
 from spo_data.models.cached import check_weights
 from spo_data.models.names import Model
@@ -32,7 +34,7 @@ from spo_data.options import EngineOptions, Sampling
 async def start_vllm(
     model: Model, sampling: Sampling, options: EngineOptions, *, max_model_len: int, log: Path
 ) -> AsyncIterator["VllmEngine"]:
-    """Start AsyncLLM, its output in `log`; raises UserError for bad arguments, EngineError if it does not start."""
+    """Start AsyncLLM, its output in `log`; raises UserError for what vLLM refuses, EngineError if it does not start."""
     check_weights(model)
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     if options.deterministic:
@@ -46,10 +48,10 @@ async def start_vllm(
             from vllm.v1.engine.async_llm import AsyncLLM
 
             # vLLM's defaults for offline work run as many sequences at once as the device can take, not 128.
-            client = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
+            with coordinator_that_ends_with_us():
+                client = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
         except Exception as error:  # vLLM raises bare RuntimeError, ValueError, pydantic and torch errors here
-            cause = last_error(log, offset) or "an engine process ended without an error message"
-            raise EngineError(f"vLLM does not start: {cause} (full log: {log})") from error
+            raise find_start_failure(error, log, offset) from error
         finally:
             del os.environ[STARTED_BY]  # its processes have inherited it; engines that other code starts later must not
         engine = VllmEngine(client, sampling, log, offset)
@@ -69,6 +71,7 @@ class VllmEngine:
         self._sampling = sampling
         self._log = log
         self._log_offset = log_offset
+        self._balance = Balance(int(client.vllm_config.parallel_config.data_parallel_size))
 
     @property
     def capacity(self) -> int:
@@ -92,12 +95,14 @@ class VllmEngine:
 
         output = None
         try:
-            async for output in self._client.generate(  # noqa: B007 # the last one is finished
-                {"prompt_token_ids": request.prompt_token_ids.tolist()},
-                sampling_params(self._sampling, request),
-                request_id=f"{request.prompt_id}-{request.sample_index}-{request.turn}",
-            ):
-                pass
+            with self._balance.place(request) as placement:
+                async for output in self._client.generate(  # noqa: B007 # the last one is finished
+                    {"prompt_token_ids": request.prompt_token_ids.tolist()},
+                    sampling_params(self._sampling, request),
+                    request_id=f"{request.prompt_id}-{request.sample_index}-{request.turn}",
+                    **placement,
+                ):
+                    pass
         except EngineDeadError as error:
             raise EngineError(f"vLLM died: {last_error(self._log, self._log_offset) or error}") from error
         except Exception as error:  # vLLM refuses or fails a request with many unrelated types
@@ -153,6 +158,7 @@ def engine_arguments(model: Model, options: EngineOptions, max_model_len: int) -
         "tokenizer_revision": model.hub_revision,
         "max_model_len": max_model_len,
         "tensor_parallel_size": options.tensor_parallel_size,
+        "data_parallel_size": options.data_parallel_size or 1,
         "dtype": options.dtype,
         "enforce_eager": options.enforce_eager,
         "disable_log_stats": True,
@@ -167,7 +173,7 @@ def engine_arguments(model: Model, options: EngineOptions, max_model_len: int) -
     try:
         return AsyncEngineArgs(**arguments)
     except (TypeError, ValueError) as error:
-        raise UserError(f"vLLM refuses its engine arguments: {first_line(error)}") from error
+        raise UserError(f"vLLM refuses its engine arguments: {describe(error)}") from error
 
 
 def _choose_cpu_arguments(options: EngineOptions, max_model_len: int) -> dict[str, Any]:
@@ -179,7 +185,8 @@ def _choose_cpu_arguments(options: EngineOptions, max_model_len: int) -> dict[st
     }
     # vLLM's CPU default is 92 % of a NUMA node, which is never free if the machine runs anything else.
     if options.gpu_memory_utilization is None and "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
-        arguments["kv_cache_memory_bytes"] = min(psutil.virtual_memory().available // 4, 4 << 30)
+        free = psutil.virtual_memory().available // (options.data_parallel_size or 1)
+        arguments["kv_cache_memory_bytes"] = min(free // 4, 4 << 30)
     return arguments
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from spo_data.command_line import set_option
+from spo_data.engine_arguments import arguments_of_policy
 from spo_data.errors import UserError
 from spo_data.files import write_whole
 from spo_data.printable import printable_json
@@ -155,8 +156,11 @@ def policy_differences(old: Manifest, new: Manifest) -> dict[str, tuple[Any, Any
             unknown = name == "opens_thinking" and old.policy.opens_thinking is None
             if name == "chat_template_text":  # its checksum is compared, wherever it comes from
                 continue
-            if getattr(before, name) != getattr(after, name) and not moved and not unknown:
-                differences[name] = getattr(before, name), getattr(after, name)
+            was, now = getattr(before, name), getattr(after, name)
+            if name == "engine_args":  # earlier versions also recorded some that change only speed
+                was, now = arguments_of_policy(was), arguments_of_policy(now)
+            if was != now and not moved and not unknown:
+                differences[name] = was, now
     for name in ("seed", "logprobs"):
         if getattr(old, name) != getattr(new, name):
             differences[name] = getattr(old, name), getattr(new, name)

@@ -114,7 +114,19 @@ def test_estimate_needs_only_a_model(hub: Hub, place: Path) -> None:
     assert said["model"].startswith("Qwen/Qwen3-8B at ")
     assert said["policy"] == "temperature 1, top_p 1, top_k off, template boxed, verifier math-verify"
     assert said["plan"].startswith("2,048 prompts x 8 = 16,384 samples (0 already drawn)")
+    assert said["engine"] == (
+        "8 x NVIDIA H100 80GB HBM3: 8 replicas of 1 GPU each (--tensor-parallel-size 1); the size of the weights is not"
+        " known before they are loaded"
+    )
     assert not (place / "runs").exists()
+
+
+def test_a_size_that_does_not_fit_the_model_ends_before_anything_is_loaded(hub: Hub, place: Path) -> None:
+    done = spo_data(hub, place, "estimate", "--model", "Qwen3-8B", "--dry-run", "--tensor-parallel-size", "3")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        "error: --tensor-parallel-size 3: 3 does not divide the 32 attention heads of Qwen/Qwen3-8B; use 1, 2, 4 or 8",
+    )
 
 
 def test_the_same_command_continues_and_the_only_run_is_pushed_and_trained(hub: Hub, place: Path) -> None:

@@ -316,11 +316,17 @@ def test_the_real_command_ends_cleanly_at_sigterm_and_is_finished_later(run: Run
 
 
 @pytest.mark.long
-def test_the_real_command_loses_nothing_at_sigkill_and_continues(tmp_path: Path) -> None:
-    """The command is killed while it samples; the same command finishes the run."""
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_real_command_loses_nothing_at_sigkill_and_continues(tmp_path: Path, replicas: int) -> None:
+    """The command is killed while it samples; the same command finishes the run, on another number of replicas.
+
+    The coordinator of two replicas stayed alive.
+    """
     out = tmp_path / "run"
     command = [*COMMAND, "--out", str(out)]
-    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    killed = subprocess.Popen(
+        [*command, "--data-parallel-size", str(replicas)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     wait_for_samples(out, 10, killed)
     killed.send_signal(signal.SIGKILL)
     killed.wait()

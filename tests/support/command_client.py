@@ -50,11 +50,13 @@ def spo_train(place: Path, words: tuple[str, ...], environment: Mapping[str, str
 
 
 def pretend_gpus(count: int, gigabytes: int = 80) -> None:
-    """Let `spo-train` find GPUs and flash-attn from now on, neither of which this machine needs to have."""
+    """Let both commands find GPUs and flash-attn from now on, neither of which this machine needs to have."""
     from spo_data.engines.accelerators import Accelerators
+    from spo_pipelines import sampling_plan
     from spo_train.plan import assemble
 
     gpus = Accelerators(False, f"NVIDIA H100 {gigabytes}GB HBM3", count, gigabytes << 30)
+    sampling_plan.find_accelerators = lambda: gpus
     assemble.find_accelerators = lambda: gpus
     assemble.check_attention = lambda _config: None
 

@@ -77,6 +77,7 @@ class EstimateDisplay(Display):
             self._print_line(f"tools     {tools.run_by(plan.options.tools)}")
             if not plan.mentions_tools:
                 self._print_line(f"note: {NO_TOOL_WORDING}")
+        self._print_line(f"engine    {plan.replicas}")
         self._print_line(
             f"plan      {len(prompts.prompts):,} prompts x {sampling.n} = {plan.n_samples:,} samples"
             f" ({present:,} already drawn), at most {plan.token_bound:,} response tokens in all\n"

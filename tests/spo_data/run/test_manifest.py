@@ -111,6 +111,15 @@ def test_a_chat_template_is_compared_by_its_checksum_wherever_its_text_comes_fro
     assert policy_differences(MANIFEST, other) == {}
 
 
+def test_an_engine_argument_that_changes_only_speed_is_no_difference_in_earlier_records_either() -> None:
+    """A run that began with `--engine-arg watermark=0.1` was refused without it."""
+    recorded = {**POLICY.engine_args, "watermark": 0.1, "cudagraph_capture_sizes": [1, 2]}
+    earlier = MANIFEST.model_copy(update={"policy": POLICY.model_copy(update={"engine_args": recorded})})
+    assert policy_differences(earlier, MANIFEST) == policy_differences(MANIFEST, earlier) == {}
+    other = MANIFEST.model_copy(update={"policy": POLICY.model_copy(update={"engine_args": {}})})
+    assert policy_differences(earlier, other) == {"engine_args": (POLICY.engine_args, {})}
+
+
 @pytest.mark.parametrize(("field", "value"), [("verifier", "exact"), ("version", "rules 2"), ("truncated", "grade")])
 def test_another_grader_is_a_difference(field: str, value: str) -> None:
     other = MANIFEST.model_copy(update={"grader": MANIFEST.grader.model_copy(update={field: value})})
