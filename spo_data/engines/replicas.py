@@ -37,7 +37,7 @@ class Replicas:
     weight_bytes: int | None = None
     """Of one copy of the model once loaded; None if it is not known before it is loaded."""
     memory_bytes: int | None = None
-    """Of the GPUs of one copy, as far as the engine may use it; None for a CPU or a cluster."""
+    """Of the GPUs of one copy, as far as the engine may use it; None for a CPU, a cluster or shared experts."""
     in_step: bool = False
     """Whether the replicas share a mixture of experts."""
     on_cluster: bool = False
@@ -120,14 +120,12 @@ def choose_replicas(accelerators: Accelerators, options: EngineOptions, dimensio
             f" {asked * each} GPUs, and {there}; use at most {most}"
         )
     count = asked or _most_that_share(dimensions, visible // each, each, options)
-    in_step = dimensions.experts > 0 and count > 1
     settings = f" ({reason}{f', --data-parallel-size {asked}' if asked else ''})"
-    # Experts are spread over all replicas, so what one of them holds is not known here.
-    weights = None if _hides_weights(options) or in_step else dimensions.loaded_bytes(options.dtype)
+    if dimensions.experts > 0 and count > 1:  # what one replica holds of the experts is not known here
+        return Replicas(accelerators, count, each, settings, in_step=True)
+    weights = None if _hides_weights(options) else dimensions.loaded_bytes(options.dtype)
     share = options.gpu_memory_utilization or VLLM_MEMORY_SHARE
-    chosen = Replicas(
-        accelerators, count, each, settings, weights, int(accelerators.memory * share) * each, in_step=in_step
-    )
+    chosen = Replicas(accelerators, count, each, settings, weights, int(accelerators.memory * share) * each)
     _refuse_too_large(chosen, options, dimensions, visible)
     return chosen
 

@@ -50,6 +50,7 @@ def find_start_failure(error: Exception, log: Path, offset: int) -> SpoError:
     said = last_error(log, offset)
     with log.open("a", errors="replace") as file:
         file.write("".join(traceback.format_exception(error)))
+    traceback.clear_frames(error.__traceback__)  # they hold sockets, for which zmq would wait when its context ends
     if isinstance(error, _REFUSALS):
         return UserError(f"vLLM refuses its configuration: {_advise(describe(error))} (full log: {log})")
     if any(phrase in str(error) for phrase in _ELSEWHERE):

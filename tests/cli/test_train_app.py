@@ -214,6 +214,13 @@ def test_an_override_of_the_rollout_is_seen_by_the_parity_check(monkeypatch: pyt
     assert call(monkeypatch, *given, "--method", "grpo").exit_code == 0, "GRPO has no baseline"
 
 
+def test_the_address_of_a_cluster_that_has_ended_is_refused(monkeypatch: pytest.MonkeyPatch, values: Path) -> None:
+    """Ray tried for minutes to reach it, and said nothing meanwhile."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    said = refusal(call(monkeypatch, "--offline-values", values, "--dry-run"))
+    assert said.startswith("error: RAY_ADDRESS is 127.0.0.1:1, where no Ray cluster answers (")
+
+
 def test_the_values_of_an_unfinished_run_are_refused_until_that_is_allowed(
     monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path
 ) -> None:

@@ -172,3 +172,34 @@ def test_what_vllm_refuses_before_a_process_starts(tmp_path: Path) -> None:
         assert isinstance(found, UserError)
         assert said in str(found), given
         assert len(str(found)) < 600
+
+
+@pytest.mark.slow
+def test_a_long_temporary_folder_is_named_before_a_process_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """vLLM's sockets lie there, and a socket's path has at most 107 characters."""
+    pytest.importorskip("vllm")
+    import asyncio
+    import tempfile
+
+    from spo_data.engines.vllm import start_vllm
+    from spo_data.models.names import resolve_model
+    from spo_data.options import Sampling
+
+    folder = tmp_path / ("x" * 80)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    log = tmp_path / "engine.log"
+
+    async def start() -> None:
+        async with start_vllm(
+            resolve_model("smollm2-135m"), Sampling(), EngineOptions(enforce_eager=True), max_model_len=256, log=log
+        ):
+            raise AssertionError("it started")
+
+    with pytest.raises(EngineError) as raised:
+        asyncio.run(start())
+    assert "vLLM does not start: ZMQError: ipc path " in str(raised.value)
+    assert "; set TMPDIR to a folder whose path has fewer than 70 characters (full log: " in str(raised.value)
+    assert "zmq.error.ZMQError: ipc path" in log.read_text()
