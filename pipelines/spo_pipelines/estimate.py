@@ -21,8 +21,9 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, Protocol
 
-from spo_data.engines.protocol import Devices, Engine, EngineError
+from spo_data.engines.protocol import Engine, EngineError
 from spo_data.engines.tool_use import ToolEngine
+from spo_data.engines.use import use_of
 from spo_data.engines.vllm import start_vllm
 from spo_data.engines.vllm_log import output_to
 from spo_data.errors import SpoError, UserError, reason
@@ -41,6 +42,7 @@ from spo_pipelines.resume import ResumePoint, find_checked_golds, find_resume_po
 from spo_pipelines.sampling_plan import EstimateOptions, SamplingPlan, plan_sampling
 from spo_pipelines.signals import Stopping, stop_on_signals
 from spo_pipelines.stream import Progress, stream
+from spo_pipelines.timings import add_timings, note_other_runner
 
 ENGINE_LOG = "engine.log"
 
@@ -189,6 +191,8 @@ async def _run(
                 started = "the engine" if manifest.policy.tools is None else "the interpreter and the engine"
                 watcher.on_stage(f"starting {started} (its log: {out / ENGINE_LOG})")
                 async with _open_engine(plan, start_engine) as engine:
+                    if note := note_other_runner(manifest.timings, use_of(engine)):
+                        watcher.on_stage(f"note: {note}")
                     progress = Progress(n_samples, present)
                     with stop_on_signals(stopping, lambda: watcher.on_stop(progress)):
                         drawing = stream(
@@ -204,7 +208,8 @@ async def _run(
                         death = await _unless_abandoned(drawing, stopping.abandon)
                         journal.commit()
                     seconds = time.monotonic() - progress.started
-                    manifest = _add_timings(manifest, progress, seconds, engine.devices)
+                    timings = add_timings(manifest.timings, progress, seconds, engine.devices, use_of(engine))
+                    manifest = manifest.model_copy(update={"timings": timings})
             watcher.on_stage("writing tables")
             summary = write_results(journal, manifest, out)
         if death is not None and not isinstance(death, EngineError):
@@ -243,18 +248,6 @@ async def _unless_abandoned(drawing: Coroutine[Any, Any, SpoError | None], aband
         for each in (task, abandoned):
             each.cancel()
         await asyncio.wait([task, abandoned])
-
-
-def _add_timings(manifest: Manifest, progress: Progress, seconds: float, devices: Devices) -> Manifest:
-    before = manifest.timings
-    device_seconds = before.device_seconds.get(devices.name, 0.0) + seconds * devices.count
-    timings = Timings(
-        sampling_seconds=before.sampling_seconds + seconds,
-        sampled=before.sampled + progress.sampled,
-        sampled_tokens=before.sampled_tokens + progress.tokens,
-        device_seconds={**before.device_seconds, devices.name: device_seconds},
-    )
-    return manifest.model_copy(update={"timings": timings})
 
 
 def _resolve_second_opinion(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from spo_data.engines.protocol import Completion, Engine, EngineError, RequestError, SampleRequest
+from spo_data.engines.use import EngineUse, use_of
 from spo_data.errors import SpoError, first_line
 from spo_data.grading.verdict import Grade, Verdict
 from spo_data.prompts.identity import Prompt
@@ -47,6 +48,8 @@ class Progress:
     """When the engine was ready, on the monotonic clock."""
     score_sum: float = 0.0
     n_scored: int = 0
+    engine_use: EngineUse | None = None
+    """What the engine reported when the last sample reached the journal."""
 
     def add(self, sample: Sample) -> None:
         """Count a sample."""
@@ -143,6 +146,7 @@ async def stream(
             journal.add(sample, verdicts)
             progress.grading -= 1
             progress.add(sample)
+            progress.engine_use = use_of(engine)
             listen(progress)
 
     async def commit() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from spo_data.engines.protocol import Completion, Devices, Engine, SampleRequest
 from spo_data.engines.tool_loop import CODE_END, Turn, tool_loop
+from spo_data.engines.use import EngineUse, use_of
 from spo_data.prompts.identity import turn_seed
 from spo_data.provenance import ToolsRecord
 from spo_data.sandbox.interpreter import Interpreter
@@ -44,6 +45,11 @@ class ToolEngine:
     def devices(self) -> Devices:
         """The devices of the engine."""
         return self._engine.devices
+
+    @property
+    def use(self) -> EngineUse | None:
+        """What the engine reports."""
+        return use_of(self._engine)
 
     async def submit(self, request: SampleRequest) -> Completion:
         """Draw one response with its programs' output; it ends as "tool_error" if the interpreter itself fails."""

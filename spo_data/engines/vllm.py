@@ -20,14 +20,26 @@ from typing import Any
 import numpy as np
 
 from spo_data.engines.balance import Balance
+from spo_data.engines.decoding import Decode, find_decoder
 from spo_data.engines.protocol import Completion, Devices, EngineError, RequestError, SampleRequest
 from spo_data.engines.start_failure import describe, find_start_failure
+from spo_data.engines.use import EngineUse, UseMeter
 from spo_data.engines.vllm_log import last_error, output_to
 from spo_data.engines.vllm_process import STARTED_BY, coordinator_that_ends_with_us
+from spo_data.engines.vllm_runner import faster_runner, runner_of
+from spo_data.engines.vllm_stats import count_preemptions, make_stat_logger
 from spo_data.errors import UserError, first_line
 from spo_data.models.cached import check_weights
 from spo_data.models.names import Model
 from spo_data.options import EngineOptions, Sampling
+
+KV_WATERMARK = 0.05
+"""The share of the KV cache that vLLM keeps free when it admits a request.
+
+It admits a request as soon as the prompt fits, although the response will need much more. Without the free share, each
+finished response lets in many short ones, and the cache overflows a few steps later: vLLM preempts them and computes
+them again. `benchmarks/preemptions.py` compares shares with vLLM's own scheduler.
+"""
 
 
 @asynccontextmanager
@@ -48,13 +60,18 @@ async def start_vllm(
             from vllm.v1.engine.async_llm import AsyncLLM
 
             # vLLM's defaults for offline work run as many sequences at once as the device can take, not 128.
-            with coordinator_that_ends_with_us():
-                client = AsyncLLM.from_engine_args(arguments, usage_context=UsageContext.LLM_CLASS)
+            meter, stat_logger = make_stat_logger()
+            with faster_runner(arguments), coordinator_that_ends_with_us():
+                client = AsyncLLM.from_engine_args(
+                    arguments, usage_context=UsageContext.LLM_CLASS, stat_loggers=[stat_logger]
+                )
+                runner = runner_of(client.vllm_config)
+            count_preemptions(client, meter)
         except Exception as error:  # vLLM raises bare RuntimeError, ValueError, pydantic and torch errors here
             raise find_start_failure(error, log, offset) from error
         finally:
             del os.environ[STARTED_BY]  # its processes have inherited it; engines that other code starts later must not
-        engine = VllmEngine(client, sampling, log, offset)
+        engine = VllmEngine(client, sampling, log, offset, meter, runner)
         try:
             yield engine
         finally:
@@ -66,11 +83,22 @@ async def start_vllm(
 class VllmEngine:
     """See `spo_data.engines.protocol.Engine`."""
 
-    def __init__(self, client: Any, sampling: Sampling, log: Path, log_offset: int) -> None:
+    def __init__(
+        self,
+        client: Any,
+        sampling: Sampling,
+        log: Path,
+        log_offset: int,
+        meter: UseMeter | None = None,
+        runner: str | None = None,
+    ) -> None:
         self._client = client
         self._sampling = sampling
         self._log = log
         self._log_offset = log_offset
+        self._meter = meter
+        self._runner = runner
+        self._decode = find_decoder(client.get_tokenizer())
         self._balance = Balance(int(client.vllm_config.parallel_config.data_parallel_size))
 
     @property
@@ -89,16 +117,22 @@ class VllmEngine:
         parallel = self._client.vllm_config.parallel_config
         return Devices(str(current_platform.get_device_name()), int(parallel.world_size_across_dp))
 
+    @property
+    def use(self) -> EngineUse | None:
+        """See `spo_data.engines.use`."""
+        return None if self._meter is None else self._meter.read(self._runner)
+
     async def submit(self, request: SampleRequest) -> Completion:
         """Draw one response; raises RequestError or EngineError."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
         output = None
+        decode = None if self._sampling.stop or request.stop else self._decode
         try:
             with self._balance.place(request) as placement:
                 async for output in self._client.generate(  # noqa: B007 # the last one is finished
                     {"prompt_token_ids": request.prompt_token_ids.tolist()},
-                    sampling_params(self._sampling, request),
+                    sampling_params(self._sampling, request, detokenize=decode is None),
                     request_id=f"{request.prompt_id}-{request.sample_index}-{request.turn}",
                     **placement,
                 ):
@@ -112,11 +146,11 @@ class VllmEngine:
         if output is None or not output.finished or output.outputs[0].finish_reason not in ("stop", "length"):
             reason = None if output is None else output.outputs[0].finish_reason
             raise RequestError(f"vLLM ended the request with finish reason {reason!r}")
-        return _make_completion(output.outputs[0], self._sampling.logprobs)
+        return _make_completion(output.outputs[0], self._sampling.logprobs, decode)
 
 
-def sampling_params(sampling: Sampling, request: SampleRequest) -> Any:
-    """Return vLLM's SamplingParams for one request."""
+def sampling_params(sampling: Sampling, request: SampleRequest, *, detokenize: bool = True) -> Any:
+    """Return vLLM's SamplingParams for one request; without `detokenize` its response has no text."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -128,17 +162,21 @@ def sampling_params(sampling: Sampling, request: SampleRequest) -> Any:
         seed=request.seed,
         stop=[*sampling.stop, *request.stop],
         logprobs=0 if sampling.logprobs else None,
+        detokenize=detokenize,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
-def _make_completion(output: Any, with_logprobs: bool) -> Completion:
+def _make_completion(output: Any, with_logprobs: bool, decode: Decode | None) -> Completion:
+    text = output.text
+    if decode is not None:  # without stop strings, "stop" means that the last token ended the response
+        text = decode(output.token_ids[:-1] if output.finish_reason == "stop" else output.token_ids)
     token_ids = np.asarray(output.token_ids, dtype=np.int32)
     logprobs = None
     if with_logprobs:
         pairs = zip(output.logprobs, output.token_ids, strict=True)
         logprobs = np.asarray([position[token].logprob for position, token in pairs], dtype=np.float32)
-    return Completion(output.text, token_ids, output.finish_reason, logprobs)
+    return Completion(text, token_ids, output.finish_reason, logprobs)
 
 
 def engine_arguments(model: Model, options: EngineOptions, max_model_len: int) -> Any:
@@ -162,6 +200,7 @@ def engine_arguments(model: Model, options: EngineOptions, max_model_len: int) -
         "dtype": options.dtype,
         "enforce_eager": options.enforce_eager,
         "disable_log_stats": True,
+        "watermark": KV_WATERMARK,
     }
     if options.gpu_memory_utilization is not None:
         arguments["gpu_memory_utilization"] = options.gpu_memory_utilization

@@ -77,6 +77,27 @@ class Counts(Record):
         return {**known, "engine_failures": data["undrawn"]}
 
 
+class EngineTotals(Record):
+    """What engines reported about their own work, over the calls whose engine reports it."""
+
+    seconds: float = 0.0
+    """Sampling seconds of these calls."""
+    kv_seconds: float = 0.0
+    """The share of the KV cache that was in use, times seconds."""
+    preemptions: int = 0
+    """How often a request had to give up its part of the KV cache."""
+    preempted_tokens: int = 0
+    """Tokens of these requests: computed again, except those that the prefix cache still had."""
+
+    @property
+    def kv_mean(self) -> float:
+        """The share of the KV cache that was in use, from 0 to 1, as the mean over these calls."""
+        return self.kv_seconds / self.seconds if self.seconds else 0.0
+
+    def __str__(self) -> str:
+        return describe_kv_cache(self.kv_mean, self.preemptions, self.preempted_tokens)
+
+
 class Timings(Record):
     """Seconds over all calls that worked on the run, and what was sampled in them."""
 
@@ -85,6 +106,11 @@ class Timings(Record):
     sampled_tokens: int = 0
     device_seconds: dict[str, float] = Field(default_factory=dict)
     """Sampling seconds times devices, by the devices' name; CPU cores are devices."""
+    sampled_by_runner: dict[str, int] = Field(default_factory=dict)
+    """Samples by the model runner of vLLM that drew them, V1 or V2: each draws another response for the same seed.
+    Calls before this was recorded are missing."""
+    engine: EngineTotals | None = None
+    """None if no call's engine reported anything."""
 
 
 class Manifest(Provenance):
@@ -116,6 +142,12 @@ class Manifest(Provenance):
     def write(self, run: Path) -> None:
         """Write `run.json` into the folder, replacing an existing one."""
         write_whole(run / MANIFEST, self.text)
+
+
+def describe_kv_cache(share: float, preemptions: int, tokens: int) -> str:
+    """Return how full a KV cache was on average, and what preemptions cost."""
+    lost = f"{preemptions:,} preemptions (at most {tokens:,} tokens computed again)"
+    return f"{share:.0%} full on average, {lost if preemptions else 'no preemptions'}"
 
 
 def read_manifest(run: Path) -> Manifest | None:

@@ -101,6 +101,12 @@ class Summary:
     """Programs per response, over the same responses; None without an interpreter."""
     samples_per_second: float | None
     tokens_per_second: float | None
+    kv_use_mean: float | None
+    """The share of the KV cache that was in use, from 0 to 1; None, like the next two, if no engine reported it."""
+    preemptions: int | None
+    """How often a request had to give up its part of the KV cache."""
+    preempted_tokens: int | None
+    """Tokens of these requests: computed again, except those that the prefix cache still had."""
     hardest: list[Example]
     easiest: list[Example]
     suspects: list[Suspect]
@@ -164,7 +170,7 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         histogram[round(mean * manifest.n)] += 1
     suspects, few_answers = _find_suspects(journal, {position for position, value in values if value.is_finished})
     tools = manifest.policy.tools
-    seconds = manifest.timings.sampling_seconds
+    seconds, engine = manifest.timings.sampling_seconds, manifest.timings.engine
     valid, not_drawn = (sum(getattr(value, name) for _, value in values) for name in ("n_valid", "n_undrawn"))
     unfinished = sum(not value.is_finished for _, value in values)
     return Summary(
@@ -197,6 +203,9 @@ def summarize(journal: Journal, manifest: Manifest) -> Summary:
         tool_turns_mean=None if tools is None else tool_turns_mean,
         samples_per_second=manifest.timings.sampled / seconds if seconds else None,
         tokens_per_second=manifest.timings.sampled_tokens / seconds if seconds else None,
+        kv_use_mean=None if engine is None else engine.kv_mean,
+        preemptions=None if engine is None else engine.preemptions,
+        preempted_tokens=None if engine is None else engine.preempted_tokens,
         hardest=_read_examples(journal, sorted(known)),
         easiest=_read_examples(journal, sorted(known, key=lambda pair: (-pair[0], pair[1]))),
         suspects=suspects,

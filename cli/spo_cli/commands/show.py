@@ -140,6 +140,8 @@ def print_second_opinion(console: "Console", second: "SecondOpinion", verifier: 
 
 
 def _describe(summary: "Summary", run: Path) -> list[tuple[str, str]]:
+    from spo_data.run.manifest import describe_kv_cache
+
     verdicts = ", ".join(f"{name} {count:,} ({count / summary.drawn:.1%})" for name, count in summary.verdicts.items())
     dropped = "".join(f", {count:,} dropped: {reason}" for reason, count in summary.dropped.items()) or ", none dropped"
     facts = [
@@ -187,6 +189,9 @@ def _describe(summary: "Summary", run: Path) -> list[tuple[str, str]]:
         facts.append(
             ("speed", f"{summary.samples_per_second:,.2f} samples/s, {summary.tokens_per_second:,.0f} tokens/s")
         )
+    if summary.kv_use_mean is not None:
+        preempted = summary.preemptions or 0, summary.preempted_tokens or 0
+        facts.append(("KV cache", describe_kv_cache(summary.kv_use_mean, *preempted)))
     return facts
 
 

@@ -8,6 +8,7 @@ from rich.table import Column
 
 from spo_cli.terminal.display import Display
 from spo_data.engines.tool_loop import NO_TOOL_WORDING
+from spo_data.engines.use import EngineUse
 from spo_data.engines.vllm_log import terminal
 from spo_data.provenance import GRADED_MARK
 from spo_data.text import excerpt
@@ -126,7 +127,7 @@ class EstimateDisplay(Display):
         if progress.failed:
             verdicts = f"{verdicts}, failed {progress.failed:,}".removeprefix(", ")
         mean = f"{progress.score_sum / progress.n_scored:.3f}" if progress.n_scored else "-"
-        text = f"{speed:,.0f} tokens/s · mean so far {mean} · {verdicts}"
+        text = f"{speed:,.0f} tokens/s{_describe_use(progress.engine_use)} · mean so far {mean} · {verdicts}"
         if self._console.is_terminal:
             if self._bar is None:
                 remaining = (
@@ -140,3 +141,10 @@ class EstimateDisplay(Display):
             rate = progress.sampled / max(now - progress.started, 1e-9)
             left = (progress.total - done) / rate if rate else 0.0
             self._print_line(f"{done:,}/{progress.total:,} samples · {text} · about {left:,.0f} s left")
+
+
+def _describe_use(use: EngineUse | None) -> str:
+    if use is None:
+        return ""
+    lost = f", {use.preemptions:,} preemptions" if use.preemptions else ""
+    return f" · KV cache {use.kv_now:.0%}{lost}"
