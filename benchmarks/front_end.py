@@ -90,6 +90,7 @@ async def _run(
     await asyncio.gather(*(sample() for _ in range(core.capacity + core.capacity // 8)))
     seconds = time.process_time() - started - core.own_seconds
     client.shutdown()
+    engine._client = client = None
     return seconds
 
 

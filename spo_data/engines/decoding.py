@@ -13,7 +13,8 @@ makes one U+FFFD of each byte of a run that is no UTF-8 as a whole, so its text 
 with those, vLLM decodes.
 """
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 Decode = Callable[[Sequence[int]], str]
@@ -26,13 +27,13 @@ _WINDOW = 16
 
 def find_decoder(tokenizer: Any) -> Decode | None:
     """Return the decoder for a Hugging Face tokenizer; None if it is not a byte-level one."""
-    from tokenizers.decoders import ByteLevel  # type: ignore[import-untyped, unused-ignore]
-
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if not isinstance(getattr(backend, "decoder", None), ByteLevel):
+    if getattr(backend, "decoder", None) is None:
         return None
     assert backend is not None
     special = frozenset(number for number, token in backend.get_added_tokens_decoder().items() if token.special)
+    if not _is_byte_level(backend, special):
+        return None
 
     def decode(token_ids: Sequence[int]) -> str:
         own = [token for token in token_ids if token not in special]
@@ -41,3 +42,21 @@ def find_decoder(tokenizer: Any) -> Decode | None:
         return str(backend.decode(own))
 
     return decode
+
+
+def _is_byte_level(backend: Any, special: Collection[int]) -> bool:
+    steps = json.loads(backend.decoder.__getstate__())
+    kinds = [step["type"] for step in steps.get("decoders", [steps])]
+    if kinds == ["ByteLevel"]:
+        return True
+    if kinds != _CONVERTED or backend.token_to_id("<0x80>") is not None:
+        return False
+    from tokenizers.pre_tokenizers import ByteLevel  # type: ignore[import-untyped, unused-ignore]
+
+    # It joins all tokens first: one character that stands for no byte would change the text of all.
+    alphabet = set(ByteLevel.alphabet())
+    return all(alphabet.issuperset(token) for token, number in backend.get_vocab().items() if number not in special)
+
+
+_CONVERTED = ["ByteFallback", "Fuse", "Replace", "ByteLevel"]
+"""How transformers decodes a byte-level tokenizer that it read from a GGUF file."""

@@ -87,7 +87,7 @@ def test_the_prompt_is_the_estimates_to_the_token(tokenizer: Any) -> None:
     expected = Chat(tokenizer, {}, 0).tokenize([MESSAGES])[0].tolist()
     assert output.prompt_ids == server.asked[0]["prompt_ids"] == expected
     assert output.response_mask == [1, 1]
-    assert server.asked[0]["sampling_params"] == {"temperature": 1.0}
+    assert server.asked[0]["sampling_params"] == {"temperature": 1.0, "detokenize": False}
     assert output.extra_fields["min_global_steps"] == 4
     assert "tool_turns" not in output.extra_fields
 
@@ -107,6 +107,7 @@ def test_a_numbered_draw_is_sampled_with_its_own_seed(tokenizer: Any) -> None:
     # With the estimate's seeds, the first draws would repeat samples that are part of the mean they are compared with.
     assert not {sample_seed(7, prompt_id(MESSAGES), index) for index in range(100)} & set(seeds)
     assert server.asked[0]["sampling_params"]["stop"] == ["<end>", "${oc.env:HOME}"]
+    assert "detokenize" not in server.asked[0]["sampling_params"], "vLLM refuses stop strings without text"
 
 
 def test_truncated_is_what_the_budget_ended(tokenizer: Any) -> None:

@@ -185,6 +185,8 @@ class _Sampler:
         sampling = dict(self.sampling)
         if stop:
             sampling["stop"] = list(stop)
+        else:
+            sampling["detokenize"] = False  # verl takes the tokens; vLLM needs their text for stop strings alone
         if max_tokens is not None:
             sampling["max_tokens"] = max_tokens
         if self.seed is not None:
