@@ -57,15 +57,41 @@ async def _run(
     model: Model, options: EngineOptions, n_requests: int, decodes_once: bool, statistics: str | None
 ) -> float:
     """Return the CPU seconds of one arm, without the stub's own."""
+    core = StubCore(options.max_num_seqs or 1024)
+    engine = stub_engine(core, model, options, Sampling(stop=() if decodes_once else ("<never>",)), statistics)
+    requests = iter([make_request(number) for number in range(n_requests + 1)])
+
+    async def sample() -> None:
+        for request in requests:
+            completion = await engine.submit(request)
+            assert len(completion.token_ids) == RESPONSE_TOKENS
+
+    await asyncio.wait_for(engine.submit(next(requests)), 60)
+    core.own_seconds = 0.0
+    started = time.process_time()
+    await asyncio.gather(*(sample() for _ in range(core.capacity + core.capacity // 8)))
+    seconds = time.process_time() - started - core.own_seconds
+    engine._client.shutdown()
+    engine._client = None
+    return seconds
+
+
+def make_request(number: int) -> SampleRequest:
+    prompt = np.arange(PROMPT_TOKENS, dtype=np.int32) + 100
+    return SampleRequest(f"prompt{number}", 0, number, prompt, RESPONSE_TOKENS)
+
+
+def stub_engine(
+    core: "StubCore", model: Model, options: EngineOptions, sampling: Sampling, statistics: str | None
+) -> VllmEngine:
+    """Return our engine over a real AsyncLLM over a stub, with our statistics, vLLM's or none."""
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.core_client import EngineCoreClient
 
-    sampling = Sampling(stop=() if decodes_once else ("<never>",))
     arguments = engine_arguments(model, options, PROMPT_TOKENS + RESPONSE_TOKENS)
     arguments.disable_log_stats = statistics != "vLLM's"
     meter, stat_logger = make_stat_logger()
-    core = StubCore(options.max_num_seqs or 256)
     with patch.object(EngineCoreClient, "make_async_mp_client", lambda **_: core):
         client = AsyncLLM.from_engine_args(
             arguments,
@@ -75,23 +101,7 @@ async def _run(
     if statistics == "ours":
         count_preemptions(client, meter)
     core.text = client.get_tokenizer()(TEXT * 40, add_special_tokens=False)["input_ids"][:RESPONSE_TOKENS]
-    engine = VllmEngine(client, sampling, Path("front.log"), 0, meter)
-    prompt = np.arange(PROMPT_TOKENS, dtype=np.int32) + 100
-    requests = iter(SampleRequest(f"prompt{i}", 0, i, prompt, RESPONSE_TOKENS) for i in range(n_requests))
-
-    async def sample() -> None:
-        for request in requests:
-            completion = await engine.submit(request)
-            assert len(completion.token_ids) == RESPONSE_TOKENS
-
-    await asyncio.wait_for(engine.submit(SampleRequest("warm", 0, 0, prompt, RESPONSE_TOKENS)), 60)
-    core.own_seconds = 0.0
-    started = time.process_time()
-    await asyncio.gather(*(sample() for _ in range(core.capacity + core.capacity // 8)))
-    seconds = time.process_time() - started - core.own_seconds
-    client.shutdown()
-    engine._client = client = None
-    return seconds
+    return VllmEngine(client, sampling, Path("front.log"), 0, meter)
 
 
 class StubCore:
@@ -105,6 +115,8 @@ class StubCore:
 
         self.capacity = capacity
         self.own_seconds = 0.0
+        self.preempted_at: int | None = None
+        """If set, every request is preempted once, after so many tokens."""
         self.text: list[int] = []
         self.resources = type("Resources", (), {"engine_dead": False})()
         self._running: dict[str, int] = {}
@@ -133,7 +145,13 @@ class StubCore:
     def shutdown(self, timeout: float | None = None) -> None: ...
 
     def _step(self) -> Any:
-        from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs, FinishReason
+        from vllm.v1.engine import (
+            EngineCoreEvent,
+            EngineCoreEventType,
+            EngineCoreOutput,
+            EngineCoreOutputs,
+            FinishReason,
+        )
         from vllm.v1.metrics.stats import SchedulerStats
 
         while self._waiting and len(self._running) < self.capacity:
@@ -141,8 +159,14 @@ class StubCore:
         outputs = []
         for request_id, position in list(self._running.items()):
             last = position + 1 == RESPONSE_TOKENS
+            is_preempted = position == self.preempted_at
             outputs.append(
-                EngineCoreOutput(request_id, [self.text[position]], finish_reason=FinishReason.LENGTH if last else None)
+                EngineCoreOutput(
+                    request_id,
+                    [self.text[position]],
+                    finish_reason=FinishReason.LENGTH if last else None,
+                    events=[EngineCoreEvent.new_event(EngineCoreEventType.PREEMPTED)] if is_preempted else None,
+                )
             )
             if last:
                 del self._running[request_id]

@@ -37,10 +37,12 @@ def runner_of(vllm_config: Any) -> str:
 
 
 def _should_ask(arguments: Any) -> bool:
+    if VARIABLE in os.environ:
+        return False
     from vllm.platforms import current_platform
     from vllm.usage.usage_lib import UsageContext
 
-    if VARIABLE in os.environ or not current_platform.is_cuda():
+    if not current_platform.is_cuda():
         return False
     config = arguments.create_engine_config(UsageContext.LLM_CLASS)
     return not config.use_v2_model_runner and supports_second_runner(config)
