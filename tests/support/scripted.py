@@ -63,6 +63,8 @@ class Script:
     code: str = ""
     """If set, each response runs this program `programs` times before it answers; SEED in it is the turn's seed."""
     programs: int = 2
+    runner: str = ""
+    """If set, the engine reports this model runner, a half full cache, and a preemption for every response."""
     hook: Callable[[int], None] | None = None
     """Called with the number of each submission."""
     submitted: list[tuple[str, int, int]] = field(default_factory=list)
@@ -93,6 +95,14 @@ class ScriptedEngine:
         from spo_data.engines.protocol import Devices
 
         return Devices("scripted core", 3)
+
+    @property
+    def use(self) -> Any:
+        """What the script reports, or nothing."""
+        from spo_data.engines.use import EngineUse
+
+        count = len(self.script.finished)
+        return EngineUse(count, 100 * count, 0.25, 0.5, self.script.runner) if self.script.runner else None
 
     async def submit(self, request: Any) -> Any:
         """Answer after a short delay that depends on the seed."""

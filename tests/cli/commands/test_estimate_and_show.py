@@ -262,6 +262,7 @@ def test_show_of_a_complete_run_prints_the_facts_and_each_examples_value_and_ans
     assert (ended["status"], ended["stderr"]) == (0, "")
     assert "(complete)" in ended["stdout"]
     assert "6 prompts x 4: 24 of 24 drawn" in ended["stdout"]
+    assert "KV cache" not in ended["stdout"], "this engine reports none"
     lines = ended["stdout"].splitlines()
     for title in ("hardest", "easiest"):
         start = lines.index(title) + 1
@@ -270,6 +271,38 @@ def test_show_of_a_complete_run_prints_the_facts_and_each_examples_value_and_ans
             assert line.startswith(f"{example['value']:.3f}")
             assert line.rstrip().endswith(f"→ {example['ground_truth']}")
             assert example["prompt"][:12] in line
+
+
+def test_preemptions_and_the_cache_are_shown_and_kept_over_calls_and_a_change_of_the_runner_is_noted(
+    dataset: Path, tmp_path: Path
+) -> None:
+    """vLLM preempted responses and computed them again, and nothing said so. The same seeds drew other responses with
+    another of its model runners.
+    """
+    run = tmp_path / "run"
+    first = call(dataset, run, engine={"runner": "V1", "die_after": 9})
+    assert "runner changed" not in first["stderr"]
+    before = json.loads((run / "run.json").read_text())["timings"]
+    (count,) = before["sampled_by_runner"].values()
+    assert 0 < count == before["sampled"] < 24
+    ended = call(dataset, run, engine={"runner": "V2"})
+    assert (
+        f"note: vLLM's model runner changed since an earlier call: samples were drawn {count} with V1, this call draws"
+        " with V2" in ended["stderr"]
+    )
+    assert f"tokens/s · KV cache 25%, {24 - count} preemptions · mean" in ended["stderr"]
+    timings = json.loads((run / "run.json").read_text())["timings"]
+    assert timings["sampled_by_runner"] == {"V1": count, "V2": 24 - count}
+    engine = timings["engine"]
+    assert (engine["preemptions"], engine["preempted_tokens"]) == (24, 2400)
+    assert engine["seconds"] == pytest.approx(timings["sampling_seconds"])
+    assert engine["kv_seconds"] == pytest.approx(timings["sampling_seconds"] / 2)
+    said = "50% full on average, 24 preemptions (at most 2,400 tokens computed again)"
+    assert re.search(rf"KV cache +{re.escape(said)}", ended["stdout"])
+    assert f"| KV cache | {said} |\n" in (run / "README.md").read_text()
+    summary = json.loads(scripted.server().run({"argv": ["show", str(run), "--json"]})["stdout"])
+    shown = summary["kv_use_mean"], summary["preemptions"], summary["preempted_tokens"]
+    assert shown == (pytest.approx(0.5), 24, 2400)
 
 
 def test_show_of_an_incomplete_run_says_what_is_missing_and_why(incomplete: Path) -> None:
