@@ -336,6 +336,10 @@ def test_the_real_command_loses_nothing_at_sigkill_and_continues(tmp_path: Path,
     continued = subprocess.run(command, capture_output=True, text=True, check=False)
     assert continued.returncode == 0, continued.stderr
     check_finished(out, kept)
+    timings = json.loads((out / "run.json").read_text())["timings"]
+    assert sum(timings["sampled_by_runner"].values()) == timings["sampled"] > 0
+    assert timings["engine"]["preemptions"] == 0
+    assert 0 < timings["engine"]["kv_seconds"] < timings["engine"]["seconds"]
 
 
 def check_finished(out: Path, kept: dict[tuple[str, int], list[int]]) -> None:
