@@ -37,7 +37,7 @@ def measure_front(model: Model, max_num_seqs: int, folder: Path, n_tokens: int) 
         ("vLLM's text, no statistics", False, None),
         ("decoded once, no statistics", True, None),
         ("decoded once, our statistics (as an estimate runs)", True, "ours"),
-        ("vLLM's text, vLLM's statistics", False, "vLLM's"),
+        ("vLLM's text, vLLM's statistics", False, "vLLM"),
     )
     n_requests = max(1, n_tokens // RESPONSE_TOKENS // ROUNDS)
     engine = EngineOptions(max_num_seqs=max_num_seqs, enforce_eager=True)
@@ -84,22 +84,22 @@ def make_request(number: int) -> SampleRequest:
 def stub_engine(
     core: "StubCore", model: Model, options: EngineOptions, sampling: Sampling, statistics: str | None
 ) -> VllmEngine:
-    """Return our engine over a real AsyncLLM over a stub, with our statistics, vLLM's or none."""
+    """Return our engine over a real AsyncLLM over a stub, with statistics of "ours", of "vLLM", of "both" or none."""
     from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.async_llm import AsyncLLM
     from vllm.v1.engine.core_client import EngineCoreClient
 
     arguments = engine_arguments(model, options, PROMPT_TOKENS + RESPONSE_TOKENS)
-    arguments.disable_log_stats = statistics != "vLLM's"
+    arguments.disable_log_stats = statistics in ("ours", None)
     meter, stat_logger = make_stat_logger()
     with patch.object(EngineCoreClient, "make_async_mp_client", lambda **_: core):
         client = AsyncLLM.from_engine_args(
             arguments,
             usage_context=UsageContext.LLM_CLASS,
-            stat_loggers=[stat_logger] if statistics == "ours" else None,
+            stat_loggers=[stat_logger] if statistics in ("ours", "both") else None,
         )
-    if statistics == "ours":
-        count_preemptions(client, meter)
+    if statistics in ("ours", "both"):
+        count_preemptions(client, meter, only=arguments.disable_log_stats)
     core.text = client.get_tokenizer()(TEXT * 40, add_special_tokens=False)["input_ids"][:RESPONSE_TOKENS]
     return VllmEngine(client, sampling, Path("front.log"), 0, meter)
 

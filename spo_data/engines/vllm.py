@@ -66,7 +66,7 @@ async def start_vllm(
                     arguments, usage_context=UsageContext.LLM_CLASS, stat_loggers=[stat_logger]
                 )
                 runner = runner_of(client.vllm_config)
-            count_preemptions(client, meter)
+            count_preemptions(client, meter, only=arguments.disable_log_stats)
         except Exception as error:  # vLLM raises bare RuntimeError, ValueError, pydantic and torch errors here
             raise find_start_failure(error, log, offset) from error
         finally:

@@ -44,12 +44,18 @@ def make_stat_logger() -> tuple[UseMeter, type]:
     return meter, StatLogger
 
 
-def count_preemptions(client: Any, meter: UseMeter) -> None:
-    """Let an AsyncLLM's output processor count preemptions in the meter, and measure nothing else of a token."""
+def count_preemptions(client: Any, meter: UseMeter, *, only: bool = True) -> None:
+    """Let an AsyncLLM's output processor count preemptions in the meter.
+
+    If `only`, it measures nothing else of a token; vLLM's own loggers, if there are any, would then log zeros.
+    """
     from vllm.v1.engine import EngineCoreEventType
 
+    measure = None if only else client.output_processor._update_stats_from_output
+
     def update(request: Any, output: Any, timestamp: float | None, iteration_stats: Any) -> None:
-        del timestamp, iteration_stats
+        if measure is not None:
+            measure(request, output, timestamp, iteration_stats)
         for event in output.events or ():
             if event.type == EngineCoreEventType.PREEMPTED:
                 meter.add_preemption(request.prompt_len + request.detokenizer.num_output_tokens())

@@ -130,17 +130,29 @@ def test_a_free_part_of_the_cache_saves_most_of_what_preemptions_cost(monkeypatc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [(), ("<never>",)], ids=["decoded once", "decoded by vLLM"])
+@pytest.mark.parametrize(
+    ("stop", "statistics"),
+    [((), "ours"), (("<never>",), "ours"), ((), "both")],
+    ids=["decoded once", "decoded by vLLM", "vLLM logs too"],
+)
 def test_an_engine_counts_preemptions_and_the_cache_and_gives_the_text_of_its_tokens(
-    monkeypatch: pytest.MonkeyPatch, stop: tuple[str, ...]
+    monkeypatch: pytest.MonkeyPatch, stop: tuple[str, ...], statistics: str
 ) -> None:
+    from vllm.v1.metrics.loggers import LoggingStatLogger
+
+    logged: list[int] = []
+    monkeypatch.setattr(
+        LoggingStatLogger,
+        "record",
+        lambda _, __, step, *___, **____: logged.append(step.num_generation_tokens if step else 0),
+    )
     front = load(monkeypatch, "front_end")
     options = EngineOptions(max_num_seqs=2, enforce_eager=True)
 
     async def draw() -> None:
         core = front.StubCore(2)
         core.preempted_at = 5
-        engine = front.stub_engine(core, resolve_model("smollm2-135m"), options, Sampling(stop=stop), "ours")
+        engine = front.stub_engine(core, resolve_model("smollm2-135m"), options, Sampling(stop=stop), statistics)
         tokenizer = engine._client.get_tokenizer()
         asked: list[Any] = []
         monkeypatch.setattr(core, "add_request_async", record(core.add_request_async, asked))
@@ -160,6 +172,7 @@ def test_an_engine_counts_preemptions_and_the_cache_and_gives_the_text_of_its_to
 
     asyncio.run(draw())
     gc.collect()
+    assert sum(logged) == (3 * front.RESPONSE_TOKENS if statistics == "both" else 0), "vLLM's own log stays right"
 
 
 def record(call: Any, asked: list[Any]) -> Any:
