@@ -75,8 +75,12 @@ def train(
         typer.Option(help="spo, or a method to compare it with: grpo in groups of 8, or no-baseline."),
     ] = "spo",
     preset: Annotated[
-        Literal["paper", "demo"] | None,
-        typer.Option(help="Sizes of the published experiment, or small ones (default: paper with an accelerator)."),
+        Literal["paper", "small", "demo"] | None,
+        typer.Option(
+            help="Sizes of the published experiment, small ones for one or two GPUs, or demo for a CPU (default: by the"
+            " number of GPUs).",
+            show_default=False,
+        ),
     ] = None,
     nodes: Annotated[int, typer.Option(help="Machines of the Ray cluster.")] = 1,
     gpus_per_node: Annotated[
@@ -302,6 +306,7 @@ def _print_settings(plan: "TrainPlan") -> None:
         *([("tools", plan.record.tools.run_by(plan.tools))] if plan.record.tools else []),
         ("validation", _describe_validation(plan)),
         ("device", f"{devices} x {plan.devices.name}"),
+        *([] if plan.memory is None else [("memory", f"at an update {plan.memory.line()}")]),
         ("out", str(plan.out)),
         *(("changed" if position == 0 else "", line) for position, line in enumerate(plan.changed_settings())),
     ]

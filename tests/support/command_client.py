@@ -49,16 +49,17 @@ def spo_train(place: Path, words: tuple[str, ...], environment: Mapping[str, str
     return _run(main, place, ("spo-train", *words), environment)
 
 
-def pretend_gpus(count: int, gigabytes: int = 80) -> None:
-    """Let both commands find GPUs and flash-attn from now on, neither of which this machine needs to have."""
+def pretend_gpus(count: int, gigabytes: int = 80, host_gigabytes: int = 2048) -> None:
+    """Let both commands find GPUs, flash-attn and memory from now on, none of which this machine needs to have."""
     from spo_data.engines.accelerators import Accelerators
     from spo_pipelines import sampling_plan
-    from spo_train.plan import assemble
+    from spo_train.plan import assemble, machine
 
     gpus = Accelerators(False, f"NVIDIA H100 {gigabytes}GB HBM3", count, gigabytes << 30)
     sampling_plan.find_accelerators = lambda: gpus
     assemble.find_accelerators = lambda: gpus
     assemble.check_attention = lambda _config: None
+    machine.host_bytes = lambda: host_gigabytes << 30
 
 
 def script_engine() -> None:

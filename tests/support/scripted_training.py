@@ -223,7 +223,7 @@ def make_trainer(
     from spo_train.config.train_choice import Choice
     from spo_train.hooks import failures
     from spo_train.hooks.trainer import SPOTrainerSync
-    from spo_train.plan.assemble import compose_choice
+    from spo_train.plan.composition import compose_choice
 
     choice = Choice(method, "demo", "none", out, len(responses), longest_prompt=2, gpus_per_node=1, attention_heads=1)
     counted = [{"grader_error": 1}]

@@ -20,7 +20,7 @@ from spo_train.config.preset import parallel_size, preset_overrides
 from spo_train.config.train_choice import Choice, sizes_of
 from spo_train.config.unsupported import refuse_device
 from spo_train.literal import from_literal
-from spo_train.plan.assemble import compose_choice
+from spo_train.plan.composition import compose_choice
 from spo_train.spo.settings import SPOSettings
 from verl_cpu.overrides import bucket_mib, cpu_overrides
 

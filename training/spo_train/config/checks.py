@@ -15,10 +15,13 @@ from spo_train.config.keys import (
     ACTOR,
     ADVANTAGE_KEY,
     BATCH_KEY,
+    BATCHED_TOKENS_KEY,
     KL_IN_REWARD_KEY,
+    MICRO_BATCH_KEY,
     MINI_BATCH_KEY,
     MODE_KEY,
     MODES,
+    OFFLOAD_POLICY_KEY,
     PARAM_OFFLOAD_KEY,
     PROMPT_TOKENS_KEY,
     RESPONSE_TOKENS_KEY,
@@ -26,12 +29,14 @@ from spo_train.config.keys import (
     ROLLOUT,
     ROLLOUT_NODES_KEY,
     SEQUENCE_PARALLEL_KEY,
+    SEQUENCES_KEY,
     SPO,
     STEPS_KEY,
     SYNC_STEPS_KEY,
     TENSOR_PARALLEL_KEY,
     VAL_RESPONSES_KEY,
 )
+from spo_train.config.rollout_limits import check_rollout_limits
 from spo_train.config.train_choice import Choice
 from spo_train.config.unsupported import format_override, refuse_unsupported
 from spo_train.spo.settings import settings_from
@@ -48,7 +53,10 @@ COUNTS = (
     TENSOR_PARALLEL_KEY,
     VAL_RESPONSES_KEY,
     MINI_BATCH_KEY,
+    MICRO_BATCH_KEY,
     SEQUENCE_PARALLEL_KEY,
+    SEQUENCES_KEY,
+    BATCHED_TOKENS_KEY,
     SYNC_STEPS_KEY,
 )
 """Settings that must be whole numbers, at least 1."""
@@ -65,6 +73,17 @@ def check_config(config: "DictConfig", choice: Choice, context_length: int | Non
     _check_tokens(config, choice, context_length)
     _check_devices(config)
     _check_batch(config, choice)
+    check_rollout_limits(config)
+
+
+def is_sound(config: "DictConfig") -> bool:
+    """Return whether counts and mode are usable, so that other settings can be derived from them."""
+    try:
+        _check_counts(config)
+        _check_mode(config)
+    except UserError:
+        return False
+    return True
 
 
 def check_with_verl(config: "DictConfig") -> None:
@@ -135,11 +154,13 @@ def _check_mode(config: "DictConfig") -> None:
         raise UserError(
             f"{MODE_KEY}={mode} samples on separate nodes, in addition to the --nodes that train: {ROLLOUT_NODES_KEY}=1"
         )
-    if actor.fsdp_config.param_offload:
-        # verl's save_model_to_cpu does not copy offloaded parameters, so what it restores has changed since.
-        raise UserError(
-            f"{PARAM_OFFLOAD_KEY}=true: {MODE_KEY}={mode} would lose updates of a step: {PARAM_OFFLOAD_KEY}=false"
-        )
+    for key, offloaded in (
+        (PARAM_OFFLOAD_KEY, actor.fsdp_config.param_offload),
+        (OFFLOAD_POLICY_KEY, actor.fsdp_config.offload_policy),
+    ):
+        if offloaded:
+            # verl's save_model_to_cpu does not copy offloaded parameters, so what it restores has changed since.
+            raise UserError(f"{key}=true: {MODE_KEY}={mode} would lose updates of a step: {key}=false")
     steps = config.trainer.v1.separate_async.parameter_sync_step
     if config.data.train_batch_size != steps * actor.ppo_mini_batch_size:
         raise UserError(

@@ -3,7 +3,8 @@
     choice = Choice(method="spo", preset="paper", model="Qwen/Qwen3-8B", out=Path("runs/train"), prompts=13_904)
     preset_overrides(choice, sizes_of(choice, {}))      # {"data.train_batch_size": 2048, ...}
 
-`paper` is the published experiment (arXiv 2509.13232, section 5) on eight GPUs, and `demo` a small version of it.
+`paper` is the published experiment (arXiv 2509.13232, section 5) on eight GPUs. `small` has an eighth of its responses
+in each step, for one or two GPUs, and `demo` is small enough for a CPU.
 Settings derived from others (mini-batch, context, memory of a micro-batch) are derived from the user's if given.
 
 Keys are verl's. As in hydra, `+` marks one that verl's configuration does not list; verl or SPO reads it.
@@ -54,8 +55,8 @@ from spo_train.filenames import AGENT_LOOP, CHECKPOINTS, METRICS, TRAIN_ROWS, VA
 from spo_train.literal import to_literal
 from spo_train.spo.settings import SPOSettings
 
-LEARNING_RATE = {"paper": 1e-6, "demo": 1e-5}
-VALIDATION_SAMPLES = {"paper": 16, "demo": 1}
+LEARNING_RATE = {"paper": 1e-6, "small": 1e-6, "demo": 1e-5}
+VALIDATION_SAMPLES = {"paper": 16, "small": 4, "demo": 1}
 REWARD_MANAGER = {
     "reward.reward_manager.source": "importlib",
     "reward.reward_manager.name": "GradedReward",
@@ -181,7 +182,7 @@ def _set_reward(choice: Choice) -> dict[str, Any]:
             "seconds": limits.grader_seconds,
             "memory_gb": limits.grader_memory_gb,
             # Grader processes of each of verl's reward workers.
-            "workers": 2 if choice.preset == "paper" else 1,
+            "workers": 1 if choice.preset == "demo" else 2,
         },
     }
 
@@ -197,7 +198,7 @@ def _set_trainer(choice: Choice, sizes: Sizes) -> dict[str, Any]:
         STEPS_KEY: sizes.steps,
         # Each epoch has at least one step, so with as many epochs the steps end the training run.
         EPOCHS_KEY: sizes.steps or 1,
-        "trainer.save_freq": 20 if choice.preset == "paper" else 10,
+        "trainer.save_freq": 10 if choice.preset == "demo" else 20,
         "trainer.test_freq": 10 if choice.validation else -1,
         "trainer.val_before_train": False,
         CHECKPOINTS_KEY: str(out / CHECKPOINTS),

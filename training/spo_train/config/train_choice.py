@@ -22,17 +22,20 @@ from spo_train.config.keys import (
     STEPS_KEY,
     SYNC,
 )
+from spo_train.config.memory_settings import Machine
 from spo_train.spo.settings import Method
 
-Preset = Literal["paper", "demo"]
+Preset = Literal["paper", "small", "demo"]
 
-SAMPLES = {"paper": 2048, "demo": 16}
+SAMPLES = {"paper": 2048, "small": 256, "demo": 16}
 """Responses in a step."""
-UPDATES = {"paper": 8, "demo": 2}
+UPDATES = {"paper": 8, "small": 4, "demo": 2}
 """Updates of the model in a step."""
-STEPS = {"paper": 500, "demo": 20}
-PROMPT_TOKENS = {"paper": 2_048, "demo": 64}
-RESPONSE_TOKENS = {"paper": 16_384, "demo": 96}
+STEPS = {"paper": 500, "small": 500, "demo": 20}
+PROMPT_TOKENS = {"paper": 2_048, "small": 2_048, "demo": 64}
+RESPONSE_TOKENS = {"paper": 16_384, "small": 16_384, "demo": 96}
+FEW_GPUS = 2
+"""With at most so many, a step of the paper's size would take hours."""
 GROUP = 8
 """Responses to one prompt with GRPO."""
 
@@ -72,6 +75,8 @@ class Choice:
     attention_heads: int | None = None
     """None if the model's configuration does not say; sequence and tensor parallel sizes must divide it."""
     resume: bool = False
+    machine: Machine | None = None
+    """What an update has to fit into; None on a CPU, or if the model's dimensions are unknown."""
 
 
 @dataclass(frozen=True)

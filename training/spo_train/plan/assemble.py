@@ -7,20 +7,22 @@
 Nothing is written: `plan.folder` does that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spo_data.engines.accelerators import Accelerators, find_accelerators
-from spo_train.config.compose import Override, compose_config
+from spo_train.config.checks import is_sound
 from spo_train.config.keys import CHECKPOINTS_KEY
-from spo_train.config.preset import preset_overrides
-from spo_train.config.train_choice import Choice, Preset, sizes_of
+from spo_train.config.train_choice import Choice
 from spo_train.filenames import CHECKPOINTS
 from spo_train.literal import check_path, check_template
 from spo_train.plan.attention import check_attention
+from spo_train.plan.composition import choose_preset, compose_choice, note_memory, note_preset
+from spo_train.plan.machine import describe_machine
+from spo_train.plan.memory_check import MemoryPlan, expect_memory, refuse_memory
 from spo_train.plan.train_options import TrainOptions, of_the_paper
 from spo_train.plan.written_config import count_steps
 
@@ -83,6 +85,13 @@ class TrainPlan:
         same_model = all(row.status == "same" for row in self.parity if row.field in ("model", "chat_template"))
         return self.values is not None and self.options.method == "spo" and same_model
 
+    @property
+    def memory(self) -> MemoryPlan | None:
+        """The memory that training is expected to take; None on a CPU, or if the model's dimensions are unknown."""
+        if self.choice.machine is None or not is_sound(self.config):
+            return None
+        return expect_memory(self.config, self.choice.machine)
+
     def changed_settings(self) -> list[str]:
         """Return the settings of the training run to resume that this call changes, with both values."""
         from spo_train.plan.changed_settings import list_changed_settings
@@ -115,6 +124,7 @@ class TrainPlan:
             "tools": None if self.record.tools is None else str(self.record.tools),
             "device": self.devices.name,
             "devices": self.config.trainer.nnodes * self.config.trainer.n_gpus_per_node,
+            "memory": None if self.memory is None else self.memory.as_dict(),
             "changed_settings": self.changed_settings(),
             "notes": list(self.notes),
             "out": str(self.out),
@@ -151,6 +161,8 @@ class TrainPlan:
         check_config(self.config, self.choice, self.chat.context_length)
         check_interpreter(self.tools)
         refuse_stale_address()
+        if self.choice.machine is not None:
+            refuse_memory(self.config, self.choice.machine)
         check_with_verl(self.config)
         if not self.devices.on_cpu:
             check_attention(self.config)
@@ -180,9 +192,12 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     values = None if options.offline_values is None else load_values(options.offline_values, options.revision)
     provenance = None if values is None else values.provenance
     devices = find_accelerators()
-    preset: Preset = options.preset or ("demo" if devices.on_cpu else "paper")
+    gpus = 0 if devices.on_cpu else options.nodes * (options.gpus_per_node or devices.count)
+    preset = choose_preset(options.preset, before, gpus)
     notes = [] if values is None or values.note is None else [values.note]
-    if values is not None and provenance is None and preset == "paper":
+    if preset == "small" and options.preset is None and before is None:
+        notes.append(note_preset(preset, gpus))
+    if values is not None and provenance is None and preset != "demo":
         options = of_the_paper(options, values, notes.append)
     defaults = rollout_defaults(provenance)
     tools = choose_tools(options, defaults.tools)
@@ -232,10 +247,13 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         gpus_per_node=options.gpus_per_node or devices.count,
         attention_heads=count_attention_heads(model),
         resume=options.resume,
+        machine=describe_machine(devices, model),
     )
     config = compose_choice(choice, overrides, on_cpu=devices.on_cpu)
     if devices.on_cpu:
         notes.append("no accelerator: verl runs on the CPU, with the platform and the settings of verl_cpu")
+    else:
+        notes += note_memory(config, choice)
     if values is not None:
         notes += list_unmatched(provenance)
     notes += note_tools(tools, data.template, data.prompts)
@@ -255,18 +273,6 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         before=before,
         notes=(*data.notes, *notes),
     )
-
-
-def compose_choice(choice: Choice, overrides: Sequence[Override] = (), *, on_cpu: bool) -> "DictConfig":
-    """Compose the configuration of a choice: the preset's settings, a CPU's if `on_cpu`, the user's overrides."""
-    sizes = sizes_of(choice, {override.key: override.value for override in overrides})
-    settings = preset_overrides(choice, sizes)
-    if on_cpu:
-        from verl_cpu.overrides import cpu_overrides
-
-        workers = choice.nodes * choice.gpus_per_node
-        settings |= cpu_overrides(choice.model, sizes.context_length, workers, sizes.rollout_devices)
-    return compose_config(settings, overrides)
 
 
 def _make_absolute(verifier: str) -> str:

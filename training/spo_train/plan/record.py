@@ -23,6 +23,7 @@ from spo_data.files import write_whole
 from spo_data.options import Truncated
 from spo_data.printable import printable_json
 from spo_data.provenance import Provenance, Record, ToolsRecord
+from spo_train.config.train_choice import Preset
 from spo_train.filenames import LATEST, RECORD
 from spo_train.plan.training_prompts import prompts_fingerprint, rows_fingerprint
 from spo_train.spo.settings import Method
@@ -56,6 +57,8 @@ class TrainRecord(Record):
 
     schema_version: int = SCHEMA_VERSION
     method: Method
+    preset: Preset | None = None
+    """None in older records."""
     model: str
     revision: str
     prompts: int
@@ -182,6 +185,7 @@ def make_record(
         )
     return TrainRecord(
         method=options.method,
+        preset=choice.preset,
         model=model.name,
         revision=model.revision,
         prompts=len(data.prompts),
