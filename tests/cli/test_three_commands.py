@@ -22,6 +22,7 @@ from spo_data.models.embedded import embedded_model
 from spo_data.prompts.template import BUILT_IN
 from support import command_client
 from support.command_client import Ended
+from support.qwen_shapes import qwen3_config
 
 pytestmark = pytest.mark.slow
 
@@ -55,9 +56,8 @@ def add_model(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(embedded_model() / name, folder)
-    dimensions = {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8, "num_hidden_layers": 36}
-    config = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "max_position_embeddings": 40960}
-    (folder / "config.json").write_text(json.dumps({**config, **dimensions}))
+    config = qwen3_config("Qwen3-8B").to_dict() | {"architectures": ["Qwen3ForCausalLM"]}
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 def add_prompts(folder: Path, problems: list[str]) -> None:
@@ -167,6 +167,56 @@ def test_the_published_values_train_in_the_paper_s_preset(hub: Hub, place: Path)
     for filled in ("--model Qwen/Qwen3-8B", "--tools python", "--train-files open-r1/DAPO-Math-17k-Processed"):
         assert filled in done.stderr
     assert not (place / "runs" / f"train-{PUBLISHED.partition('/')[2]}-spo").exists()
+
+
+@pytest.mark.parametrize(
+    ("machine", "nodes", "gpus", "gigabytes", "tensor_parallel"),
+    [
+        ("1 x 80 GB", 1, 1, 80, 1),
+        ("1 x 141 GB", 1, 1, 141, 1),
+        ("8 x 80 GB", 1, 8, 80, 1),
+        ("8 x 80 GB", 1, 8, 80, 2),
+        ("8 x 80 GB", 1, 8, 80, 4),
+        ("2 x 8 x 80 GB", 2, 8, 80, 4),
+    ],
+)
+def test_a_dry_run_shows_what_the_document_says_of_a_machine(
+    hub: Hub, place: Path, machine: str, nodes: int, gpus: int, gigabytes: int, tensor_parallel: int
+) -> None:
+    """The paper's preset was shown as if it fitted one GPU, and ran out of memory after a whole rollout."""
+    document = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (row,) = [line.split(" | ") for line in document.splitlines() if line.startswith(f"| Qwen3-8B | {machine} |")]
+    size = f"actor_rollout_ref.rollout.tensor_model_parallel_size={tensor_parallel}"
+    hub.ask(command_client.pretend_gpus, gpus, gigabytes)
+    try:
+        done = spo_train(hub, place, "--offline-values", PUBLISHED, "--dry-run", "--nodes", str(nodes), size)
+        told = spo_train(hub, place, "--offline-values", PUBLISHED, "--dry-run", "--nodes", str(nodes), size, "--json")
+    finally:
+        hub.ask(command_client.pretend_gpus, 8)
+    assert done.returncode == 0, done.stderr
+    said = facts(done.stdout)
+    assert said["memory"].startswith(f"at an update {row[7]} of {gigabytes}.0 GiB a GPU: ")
+    assert said["method"] == f"spo (spo_sync), preset {row[2]}"
+    assert ("--preset small: 256 responses a step" in done.stderr) is (row[2] == "small")
+    memory = json.loads(told.stdout)["memory"]
+    assert round(memory["update"]["total"] / 2**30, 1) == float(row[7])
+    assert round(max(memory["host"]["loading"], memory["host"]["offloaded"]) / 2**30, 1) == float(row[8])
+
+
+def test_a_model_that_does_not_fit_is_refused_before_anything_is_loaded(hub: Hub, place: Path) -> None:
+    setting = "actor_rollout_ref.actor.fsdp_config.offload_policy=false"
+    hub.ask(command_client.pretend_gpus, 2)
+    try:
+        done = spo_train(hub, place, "--offline-values", PUBLISHED, "--dry-run", setting)
+        hub.ask(command_client.pretend_gpus, 1)
+        refused = spo_train(hub, place, "--offline-values", PUBLISHED, "--dry-run", setting)
+    finally:
+        hub.ask(command_client.pretend_gpus, 8)
+    assert done.returncode == 0, done.stderr
+    assert "note: an update takes 76.3 GiB of a GPU's 80.0 GiB" in done.stderr
+    assert refused.returncode == 2
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("error:")]
+    assert "an update does not fit: it takes 152.6 of 80.0 GiB a GPU" in line
 
 
 def test_without_a_gpu_the_published_values_say_what_to_give(hub: Hub, place: Path) -> None:

@@ -33,6 +33,7 @@ PAPER = Choice(
     longest_prompt=1_100,
     attention_heads=32,
 )
+SMALL = replace(PAPER, preset="small", gpus_per_node=1)
 DEMO = replace(PAPER, preset="demo", prompts=30, longest_prompt=70, gpus_per_node=1, attention_heads=9)
 MINI = "actor_rollout_ref.actor.ppo_mini_batch_size"
 VLLM = "actor_rollout_ref.rollout.engine_kwargs.vllm"
@@ -400,7 +401,7 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "training.md"
 def documented() -> list[DictConfig]:
     """The cells of the document's table."""
     demo = replace(DEMO, longest_prompt=64, response_tokens=96)
-    return [compose(PAPER), compose(replace(PAPER, method="grpo")), compose(demo, on_cpu=True)]
+    return [compose(PAPER), compose(replace(PAPER, method="grpo")), compose(SMALL), compose(demo, on_cpu=True)]
 
 
 def shown(value: Any) -> str:
@@ -414,7 +415,7 @@ def test_the_document_says_what_the_presets_resolve_to() -> None:
         [cell.strip() for cell in line.strip("| \n").split("|")]
         for line in DOCUMENT.read_text(encoding="utf-8").splitlines()
         if line.startswith(("| `actor_", "| `data.", "| `trainer.", "| `algorithm.", "| `reward."))
-        and line.count("|") == 5
+        and line.count("|") == 6
     ]
     configs = documented()
     expected = [[row[0], *(shown(get(config, row[0].strip("`"))) for config in configs)] for row in rows]

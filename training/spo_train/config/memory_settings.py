@@ -143,12 +143,12 @@ def _micro_batches(config: "DictConfig") -> Iterator[int]:
 def _logit_bytes(config: "DictConfig") -> int:
     """Return the bytes for each entry of the vocabulary and token while the logits' gradient is computed.
 
-    flash-attn's cross entropy writes the gradient over the logits. verl's own keeps log-softmax in fp32 and needs the
-    gradient twice. A temperature other than 1 and an entropy need the logits once more.
+    flash-attn's cross entropy writes the gradient over the logits. verl's own keeps log-softmax as well, in fp32. A
+    temperature other than 1 and an entropy need the logits once more.
     """
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     chosen = (config.actor_rollout_ref.model.override_config or {}).get("attn_implementation")
     # flash-attn is required unless another implementation is asked for.
     in_place = chosen in (None, "flash_attention_2") or importlib.util.find_spec("flash_attn") is not None
     again = (float(rollout.temperature) != 1.0) + bool(actor.calculate_entropy or actor.entropy_coeff)
-    return (HALF if in_place else FULL + 2 * HALF) + HALF * again
+    return (HALF if in_place else HALF + FULL) + HALF * again

@@ -25,6 +25,11 @@ from spo_train.config.keys import (
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+CALLS = 1000
+"""Calls that Ray lets into an engine's actor at least (verl's `max_concurrency` in `workers/rollout/replica.py`)."""
+CONTROL_CALLS = 16
+"""Those of them that verl leaves for pausing, waking and the like."""
+
 
 def set_rollout_limits(config: "DictConfig", asked: Collection[str]) -> None:
     """Set context length and, in asynchronous modes, sequences; keys in `asked` are the user's and stay."""
@@ -43,12 +48,13 @@ def set_rollout_limits(config: "DictConfig", asked: Collection[str]) -> None:
 
 
 def check_rollout_limits(config: "DictConfig") -> None:
-    """Raise UserError if an engine takes fewer sequences than are in flight, or a GPU less than a sequence."""
+    """Raise UserError if too many responses in flight keep an engine from pausing, or a GPU takes less than one."""
     rollout, actor = config.actor_rollout_ref.rollout, config.actor_rollout_ref.actor
-    if (flying := prompts_in_flight(config)) > rollout.max_num_seqs:
+    if (flying := prompts_in_flight(config)) > max(CALLS - CONTROL_CALLS, rollout.max_num_seqs):
         raise UserError(
             f"{SEQUENCES_KEY}={rollout.max_num_seqs}: {MODE_KEY}={config.trainer.v1.trainer_mode} has up to"
-            f" {flying:,} responses in flight in each engine, and could not pause it: {SEQUENCES_KEY}={flying}"
+            f" {flying:,} responses in flight in each engine, which would wait for them instead of pausing:"
+            f" {SEQUENCES_KEY}={flying}"
         )
     if rollout.max_num_batched_tokens < rollout.max_num_seqs:
         raise UserError(
