@@ -229,13 +229,13 @@ def main() -> None:
 def _as_dict(plan: "TrainPlan", ended: "LaunchOutcome | None") -> dict[str, object]:
     outcome = None
     if ended is not None:
-        from spo_train.filenames import LATEST, LOG, METRICS
+        from spo_train.checkpoints import read_latest
+        from spo_train.filenames import LOG, METRICS
 
-        latest = plan.checkpoints / LATEST
         outcome = {
             **asdict(ended),
             "steps": plan.steps,
-            "checkpoint": int(latest.read_text()) if latest.exists() else None,
+            "checkpoint": read_latest(plan.checkpoints),
             "log": str(plan.out / LOG),
             "metrics": str(plan.out / METRICS),
         }
@@ -249,15 +249,17 @@ def _run(plan: "TrainPlan") -> "LaunchOutcome":
     from spo_train.filenames import LOG
     from spo_train.launch.supervise import launch
     from spo_train.plan.folder import write_folder
+    from spo_train.plan.next_command import suggest_resuming
+    from spo_train.plan.resume_point import last_step
 
     with folder_lock(plan.out, "spo-train"):
         with clear_write_errors(plan.out):
             environment = write_folder(plan)
         with TrainDisplay(plan.steps, baseline=plan.options.method == "spo") as display:
             display.on_start(plan.out)
-            ended = launch(plan.out, environment, display)
+            ended = launch(plan.out, environment, display, last_step=last_step(plan))
         display.on_end(plan.out, plan.checkpoints)
-    again = plan.options.command if plan.options.resume else f"{plan.options.command} --resume"
+    again = suggest_resuming(plan.options.command, plan.checkpoints)
     if ended.signal is not None:
         tell(f"interrupted: all processes have ended; to continue from the last checkpoint: {again}")
     elif ended.status != 0:
@@ -281,13 +283,15 @@ def _print_parity(plan: "TrainPlan") -> None:
 
 def _print_settings(plan: "TrainPlan") -> None:
     from spo_cli.terminal.printing import make_console, print_facts
+    from spo_train.plan.checkpoint_size import size_of
+    from spo_train.plan.resume_point import find_resume_point
 
     config, values = plan.config, plan.values
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     prompts, responses = config.data.train_batch_size, rollout.n
     updates = -(-prompts // actor.ppo_mini_batch_size)
     devices = config.trainer.nnodes * config.trainer.n_gpus_per_node
-    coverage = plan.data.coverage
+    coverage, point = plan.data.coverage, find_resume_point(plan)
     facts = [
         ("method", f"{plan.options.method} ({config.trainer.v1.trainer_mode}), preset {plan.choice.preset}"),
         ("model", f"{plan.model.name} at {plan.model.revision}"),
@@ -298,6 +302,8 @@ def _print_settings(plan: "TrainPlan") -> None:
         ("prompts", f"{coverage.prompts:,}, the longest {plan.choice.longest_prompt:,} tokens"),
         ("batch", f"{prompts:,} prompts x {responses}, {updates} updates a step"),
         ("steps", f"{plan.steps:,}"),
+        *([] if point is None else [("resume", point.describe(plan.steps))]),
+        ("checkpoints", size_of(plan).describe()),
         (
             "tokens",
             f"at most {config.data.max_prompt_length:,} per prompt, {config.data.max_response_length:,} per response",

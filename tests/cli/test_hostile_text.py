@@ -285,7 +285,9 @@ def test_a_training_run_prints_nothing_that_a_terminal_obeys(
     program = f"raise RuntimeError({hostile('cause')!r})"
     monkeypatch.setattr(
         "spo_train.launch.supervise.launch",
-        lambda out, environment, watcher: launch(out, environment, watcher, [sys.executable, "-c", program], grace=0.5),
+        lambda out, environment, watcher, last_step: launch(
+            out, environment, watcher, [sys.executable, "-c", program], grace=0.5, last_step=last_step
+        ),
     )
     given = ("--offline-values", finished, "--gpus-per-node", 1, "--out", tmp_path / f"trained{NAME}")
     for on_terminal, more, shown in (

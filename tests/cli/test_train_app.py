@@ -46,6 +46,7 @@ from spo_train.plan.folder import write_folder
 from spo_train.plan.record import refuse_folder
 from spo_train.plan.train_options import TrainOptions
 from support import scripted
+from support.made_checkpoints import make_checkpoint, mark_latest
 from support.made_runs import make_run
 from support.moments import call_in_fork, choose_place, passed_places
 from support.records import make_manifest
@@ -58,8 +59,8 @@ import json, sys
 from omegaconf import OmegaConf
 config = OmegaConf.load(sys.argv[1] + "/config.yaml")
 with open(sys.argv[1] + "/metrics.jsonl", "w") as file:
-    for step in (1, 2):
-        data = {"spo/reward": step / 4, "spo/baseline": 0.5, "response_length/mean": 40, "timing_s/step": 2}
+    for step in (1, 2, config.trainer.total_training_steps):
+        data = {"spo/reward": min(step, 3) / 4, "spo/baseline": 0.5, "response_length/mean": 40, "timing_s/step": 2}
         file.write(json.dumps({"step": step, "data": data}) + "\\n")
 """
 SCRIPT = Path(__file__).parents[2] / "training" / "run_spo.sh"
@@ -119,8 +120,9 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     launch = spo_train.launch.supervise.launch
 
     def stand_in(program: str) -> None:
-        def launched(out: Path, environment: Any, watcher: Any) -> LaunchOutcome:
-            return launch(out, environment, watcher, [sys.executable, "-c", program, str(out)], grace=0.5)
+        def launched(out: Path, environment: Any, watcher: Any, last_step: int | None) -> LaunchOutcome:
+            command = [sys.executable, "-c", program, str(out)]
+            return launch(out, environment, watcher, command, grace=0.5, last_step=last_step)
 
         monkeypatch.setattr(spo_train.launch.supervise, "launch", launched)
 
@@ -307,7 +309,7 @@ def test_a_training_writes_its_folder_and_reports_its_steps(
     assert result.exit_code == 0, result.output
     assert f"logs      {out}/verl.log, {out}/metrics.jsonl" in result.stderr
     assert "step 1/20 · reward 0.250 · baseline 0.500 · 2.0 s · 38 s left · 40 tokens" in result.stderr
-    assert "last      step 2 of 20: reward 0.500" in result.stderr
+    assert "last      step 20 of 20: reward 0.750" in result.stderr
     assert "verl was here" not in result.output
     assert (out / "verl.log").read_text() == "verl was here\n"
     config = OmegaConf.load(out / "config.yaml")
@@ -490,8 +492,7 @@ def test_a_training_is_resumed_as_itself_or_not_at_all(
     child(STEPS)
     assert call(monkeypatch, *given).exit_code == 0
     assert call(monkeypatch, *given).exit_code == 0, "nothing is lost: there is no checkpoint"
-    (out / "checkpoints").mkdir()
-    (out / "checkpoints" / "latest_checkpointed_iteration.txt").write_text("10")
+    save_checkpoint(out, 10)
     said = refusal(call(monkeypatch, *given))
     assert said.endswith(
         f"has a training run, at step 10; to continue it: spo-train --offline-values {values} --out {out} --resume"
@@ -505,6 +506,7 @@ def test_a_training_is_resumed_as_itself_or_not_at_all(
     dapo = ("--resume", "--verifier", "dapo", "--allow-mismatch", "verifier")
     assert "verifier (there: exact" in refusal(call(monkeypatch, *given, *dapo))
     lines = call(monkeypatch, *given, "--resume", "--dry-run").stdout.splitlines()
+    assert any(f"continues from step 10 of 20 ({out}/checkpoints/global_step_10)" in line for line in lines)
     assert not [line for line in lines if line.startswith("changed")]
     rates = ("actor_rollout_ref.actor.optim.lr=3e-6", "trainer.spo.rho_max=0.9")
     resumed = call(monkeypatch, *given, "--resume", *rates)
@@ -516,6 +518,52 @@ def test_a_training_is_resumed_as_itself_or_not_at_all(
     assert config.trainer.resume_mode == "auto"
     assert len(json.loads((out / "run_train.json").read_text())["commands"]) == 2
     assert (out / "metrics.2.jsonl").exists(), "the metrics of the calls before are kept"
+
+
+def save_checkpoint(out: Path, step: int) -> None:
+    """Leave a checkpoint of the training run as verl would have."""
+    make_checkpoint(out / "checkpoints", step, read_values_file(out / "values.parquet").prompt_ids)
+    mark_latest(out / "checkpoints", step)
+
+
+def test_what_a_training_run_continues_from_is_looked_at_first(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    """It trained from step 1 if the checkpoint was missing, and ended with status 0 if it had finished."""
+    out = tmp_path / "out"
+    given = ("--offline-values", values, "--out", out, "--gpus-per-node", 1)
+    child(STEPS)
+    dry = call(monkeypatch, *given, "--dry-run")
+    assert "every 10 steps, the newest 2 kept: at most 3.2 GB (2 x 1.6 GB)" in dry.stdout
+    assert call(monkeypatch, *given).exit_code == 0
+    save_checkpoint(out, 10)
+    shutil.rmtree(out / "checkpoints" / "global_step_10" / "actor")
+    assert "names 10, but global_step_10 has no weights in actor/" in refusal(call(monkeypatch, *given, "--resume"))
+    assert "resume_mode=disable: --resume" in refusal(
+        call(monkeypatch, *given, "--resume", "trainer.resume_mode=disable")
+    )
+    save_checkpoint(out, 20)
+    said = refusal(call(monkeypatch, *given, "--resume"))
+    assert "the training run has finished: its checkpoint is at step 20 of 20; to train longer: " in said
+    program, *command = shlex.split(said.rpartition("longer: ")[2])
+    assert (program, command[-1]) == ("spo-train", "trainer.total_training_steps=40")
+    plan = json.loads(call(monkeypatch, *command, "--dry-run", "--json").stdout)
+    assert (plan["continues_from"], plan["checkpoints_kept"]) == (20, 2)
+    assert plan["checkpoint_disk_bytes"] == 2 * plan["checkpoint_bytes"]
+    other = ("--offline-values", values, "--out", tmp_path / "new", f"trainer.default_local_dir={out}/checkpoints")
+    assert "has another training run, at step 20: choose another folder" in refusal(call(monkeypatch, *other))
+
+
+def test_a_training_run_that_ends_early_has_failed(
+    monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    given = ("--offline-values", values, "--out", tmp_path / "out")
+    child("")
+    ended = call(monkeypatch, *given)
+    assert ended.exit_code == 1
+    assert "error: training ended without an error after step 0 of 20 (full log: " in ended.stderr
+    epochs = ("trainer.total_epochs=3", "trainer.total_training_steps=5")
+    assert "trainer.total_epochs=3 ends training after 3 steps" in refusal(call(monkeypatch, *given, *epochs))
 
 
 def test_a_training_run_from_before_an_upgrade_is_resumed_with_the_command_that_is_printed(
@@ -531,6 +579,7 @@ def test_a_training_run_from_before_an_upgrade_is_resumed_with_the_command_that_
     given = ("--offline-values", tmp_path / "old.parquet", "--out", out)
     child(STEPS)
     assert call(monkeypatch, *given, "--allow-mismatch", "verifier").exit_code == 0
+    save_checkpoint(out, 10)
     record = json.loads((out / "run_train.json").read_text())
     (out / "run_train.json").write_text(json.dumps(record | {"verifier_version": "rules 1", "allowed_mismatches": []}))
     said = refusal(call(monkeypatch, *given, "--resume"))
@@ -555,7 +604,7 @@ def test_a_folder_that_is_something_else_is_refused(
     assert "is not the record of a training run: method: Field required" in refusal(
         call(monkeypatch, *given, tmp_path / "broken")
     )
-    child("")
+    child(STEPS)
     (tmp_path / "busy").mkdir()
     monkeypatch.setattr("spo_data.files.LOCK_SECONDS", 0)
     with FileLock(tmp_path / "busy" / ".lock"):
@@ -604,7 +653,7 @@ def test_a_preparation_killed_at_random_moments_is_taken_for_a_training_run_and_
 def test_a_folder_that_was_left_half_written_is_started_again(
     monkeypatch: pytest.MonkeyPatch, values: Path, tmp_path: Path, child: Callable[[str], None]
 ) -> None:
-    child("")
+    child(STEPS)
     given = ("--offline-values", values, "--out", tmp_path / "out")
     with monkeypatch.context() as broken:
 

@@ -99,7 +99,7 @@ def verl_processes(folder: Path) -> list[str]:
 
 
 TRAINING = ["--offline-values", "run", "data.train_batch_size=7", "actor_rollout_ref.actor.optim.lr=1e-3"]
-TRAINING += ["trainer.save_freq=1", "trainer.max_actor_ckpt_to_keep=4"]
+TRAINING += ["trainer.save_freq=1", "trainer.max_actor_ckpt_to_keep=6"]
 
 
 def test_spo_from_a_run_of_our_own(work: Path) -> None:
@@ -111,6 +111,8 @@ def test_spo_from_a_run_of_our_own(work: Path) -> None:
     assert "step 3/3" in done.stderr
     check_metrics(steps(work, "spo"), 3)
     check_tracker(work, "spo", 3)
+    assert f"first visits: {PROMPTS} of {PROMPTS} responses" in done.stderr + (work / "spo" / "verl.log").read_text()
+    assert not (work / "spo" / "first_visits.npz").exists(), "the checkpoint holds them"
     assert verl_processes(work / "spo") == []
 
 
@@ -134,11 +136,15 @@ def test_a_killed_training_resumes_as_itself(work: Path) -> None:
     check_metrics(before, 4)
     check_tracker(work, "killed", 4)
 
-    # As if the run had been killed during step 3: no later checkpoint exists, and the marker names step 2.
+    # As if the disk had lost all after step 2. The marker still names a later step, from which verl began at step 1.
     for step in (3, 4, 5, 6):
         shutil.rmtree(checkpoints / f"global_step_{step}", ignore_errors=True)
-    (checkpoints / "latest_checkpointed_iteration.txt").write_text("2")
     fewer = [*TRAINING, "trainer.max_actor_ckpt_to_keep=1", "trainer.total_training_steps=4"]
+    refused = train(work, "killed", "--resume", *fewer)
+    assert refused.returncode == 2
+    assert "the newest whole checkpoint is at step 2; to continue from it: echo 2 > " in refused.stderr
+    note, _, _ = refused.stderr.rpartition("to continue from it: ")[2].partition(" && ")
+    subprocess.run(note, shell=True, check=True)
     done = train(work, "killed", "--resume", *fewer)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "step 4/4" in done.stderr
@@ -151,8 +157,8 @@ def test_a_killed_training_resumes_as_itself(work: Path) -> None:
         assert after[step]["actor/grad_norm"] == pytest.approx(before[step]["actor/grad_norm"], rel=1e-3)
     for name, tensor in load_weights(checkpoints).items():
         np.testing.assert_allclose(tensor, model_before[name], rtol=1e-3, atol=1e-5, err_msg=name)
-    # verl kept only the resumed run's last model, and the older tracker was deleted with the older model.
-    assert not (checkpoints / "global_step_3" / "spo").exists()
+    # Only the last one stays, those of the killed process are deleted too.
+    assert [path.name for path in checkpoints.glob("global_step_*")] == ["global_step_4"]
     assert verl_processes(work / "killed") == []
 
 

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from spo_data.prompts.identity import Message, prompt_id
+from support.made_checkpoints import write_shards
 
 SLOW, FAST, LEAP, TOOL = 2, 3, 5, 1000
 MOVES = {SLOW: 1 / 256, FAST: 1 / 128, LEAP: 1 / 16, TOOL: 8.0}
@@ -134,7 +135,7 @@ class ScriptedWorkers:
         return {"metrics": {"mfu": 0.0}}
 
     def save_checkpoint(self, path: str, *_: Any, **__: Any) -> None:
-        Path(path).mkdir(parents=True)
+        write_shards(Path(path), RANKS)
         (Path(path) / "updates").write_text(str(self.updates))
 
     def load_checkpoint(self, local_path: str, **_: Any) -> None:

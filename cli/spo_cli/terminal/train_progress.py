@@ -5,7 +5,9 @@ from collections import deque
 from pathlib import Path
 
 from spo_cli.terminal.display import Display
-from spo_train.filenames import LATEST, LOG, METRICS
+from spo_train.checkpoints import read_latest
+from spo_train.filenames import LOG, METRICS
+from spo_train.launch.preparation import Preparation
 from spo_train.launch.steps import Step
 
 RECENT = 10
@@ -42,6 +44,17 @@ class TrainDisplay(Display):
         else:
             self._move_bar(step.step, self._describe(step))
 
+    def on_preparation(self, preparation: Preparation) -> None:
+        """Show how far the forward pass before the first step is."""
+        left = preparation.seconds_left
+        said = f"first visits: {preparation.done:,} of {preparation.total:,} responses"
+        if left and preparation.done < preparation.total:
+            said += f" · {_format_duration(left)} left"
+        if self._bar is None:
+            self._print_line(said)
+        else:
+            self._move_bar(0, said)
+
     def on_wait(self) -> None:
         """Do nothing: the bar moves by itself, and a line is printed when a step ends."""
 
@@ -57,9 +70,8 @@ class TrainDisplay(Display):
             return
         self._print_line(f"last      step {self._last.step} of {self._steps}: {self._describe(self._last, left=False)}")
         self._print_line(f"metrics   {out / METRICS}, tensorboard --logdir {out / 'tensorboard'}")
-        latest = checkpoints / LATEST
-        if latest.exists():
-            self._print_line(f"model     {checkpoints}/global_step_{latest.read_text().strip()}")
+        if (latest := read_latest(checkpoints)) is not None:
+            self._print_line(f"model     {checkpoints}/global_step_{latest}")
 
     def _describe(self, step: Step, *, left: bool = True) -> str:
         parts = []

@@ -29,12 +29,3 @@ def test_a_try_that_was_killed_leaves_the_earlier_state(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_trainer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="made without SPO"):
         checkpoint.load(checkpoint.folder_of(tmp_path, 1))
-
-
-def test_old_state_goes_with_its_model(tmp_path: Path) -> None:
-    """verl keeps only the newest models, and would have left every older tracker and memory on disk."""
-    for step in (1, 2, 3):
-        checkpoint.save({"alpha": np.ones(3)}, checkpoint.folder_of(tmp_path, step))
-    (tmp_path / "global_step_2" / "actor").mkdir()
-    checkpoint.prune(tmp_path, keep=3)
-    assert sorted(folder.parent.name for folder in tmp_path.glob("*/spo")) == ["global_step_2", "global_step_3"]

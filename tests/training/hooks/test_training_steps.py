@@ -9,7 +9,6 @@ With v the baselines, a = (r - v - mean) / (std + 1e-8), std with n - 1 (equatio
 previous response: 0 in the first step, one update in the others.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -215,10 +214,11 @@ def test_a_training_continues_from_its_checkpoint_as_if_it_had_not_stopped(
             np.testing.assert_array_equal(array, second.stream.state()[name], err_msg=name)
     assert remembered == [0]
 
-    shutil.rmtree(checkpoints / "global_step_2" / "actor")  # verl keeps the newest models alone
     second._save_checkpoint()
-    assert not state.exists()
-    assert (checkpoints / "global_step_3" / "spo" / "state.npz").exists()
+    assert state.exists()
+    second.global_steps = 4
+    second._save_checkpoint()
+    assert sorted(path.name for path in checkpoints.glob("global_step_*")) == ["global_step_3", "global_step_4"]
 
 
 def test_a_step_whose_responses_all_fail_ends_the_training(

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from spo_train.launch.preparation import Preparation
 from spo_train.launch.steps import MetricsFile, Step, read_step
 from spo_train.launch.supervise import LaunchOutcome, launch
 
@@ -47,6 +48,7 @@ from pathlib import Path
 from spo_train.launch.supervise import launch
 class Watcher:
     def on_step(self, step): print(step.step, flush=True)
+    def on_preparation(self, preparation): pass
     def on_wait(self): pass
     def on_stop(self, seconds): print("stopping", seconds, flush=True)
 out = Path(sys.argv[1])
@@ -61,10 +63,14 @@ class Watched:
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
+        self.prepared: list[int] = []
         self.waits = 0
 
     def on_step(self, step: Step) -> None:
         self.steps.append(step)
+
+    def on_preparation(self, preparation: Preparation) -> None:
+        self.prepared.append(preparation.done)
 
     def on_wait(self) -> None:
         self.waits += 1
@@ -73,10 +79,10 @@ class Watched:
         self.stopped = seconds
 
 
-def run(out: Path, program: str) -> tuple[LaunchOutcome, Watched]:
+def run(out: Path, program: str, last_step: int | None = None) -> tuple[LaunchOutcome, Watched]:
     watched = Watched()
     command = [sys.executable, "-c", program, str(out)]
-    return launch(out, {"SPO_TEST": "given"}, watched, command, grace=0.5), watched
+    return launch(out, {"SPO_TEST": "given"}, watched, command, grace=0.5, last_step=last_step), watched
 
 
 def pids(out: Path) -> list[int]:
@@ -144,6 +150,21 @@ def test_the_child_s_status_and_cause(tmp_path: Path) -> None:
     assert run(tmp_path, "def f():\n    raise ValueError('no such model')\nf()")[0].cause == "ValueError: no such model"
     killed = run(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")[0]
     assert killed == LaunchOutcome(1, "the training process was killed by SIGKILL")
+
+
+def test_a_training_that_ends_before_its_last_step_has_failed(tmp_path: Path) -> None:
+    """Too few epochs ended it early, with exit status 0."""
+    program = """
+import json, pathlib, sys, time
+out = pathlib.Path(sys.argv[1])
+(out / "preparation.json").write_text(json.dumps({"done": 3, "total": 4, "seconds": 1}))
+time.sleep(0.6)
+(out / "metrics.jsonl").write_text('{"step": 40, "data": {}}\\n{"step": 41, "data": {}}\\n')
+"""
+    ended, watched = run(tmp_path, program, last_step=42)
+    assert ended == LaunchOutcome(1, "training ended without an error after step 41 of 42")
+    assert watched.prepared == [3]
+    assert run(tmp_path, program, last_step=41)[0] == LaunchOutcome(0)
 
 
 @pytest.mark.slow

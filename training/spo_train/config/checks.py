@@ -11,6 +11,7 @@ import io
 from typing import TYPE_CHECKING
 
 from spo_data.errors import UserError, first_line
+from spo_train.config.checkpoint_settings import check_checkpoint_settings
 from spo_train.config.keys import (
     ACTOR,
     ADVANTAGE_KEY,
@@ -74,6 +75,7 @@ def check_config(config: "DictConfig", choice: Choice, context_length: int | Non
     _check_devices(config)
     _check_batch(config, choice)
     check_rollout_limits(config)
+    check_checkpoint_settings(config, choice.prompts)
 
 
 def is_sound(config: "DictConfig") -> bool:

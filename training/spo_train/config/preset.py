@@ -23,7 +23,9 @@ from spo_train.config.keys import (
     EPOCHS_KEY,
     FILTER_OVERLONG_KEY,
     GPUS_KEY,
+    KEEP_KEY,
     KL_IN_REWARD_KEY,
+    LOADER_PROCESSES_KEY,
     LOGGER_KEY,
     LOOP_FILE_KEY,
     MINI_BATCH_KEY,
@@ -36,6 +38,7 @@ from spo_train.config.keys import (
     REFILL_KEY,
     RESPONSE_TOKENS_KEY,
     RESPONSES_KEY,
+    RESUME_KEY,
     REWARD_KWARGS,
     ROLLOUT,
     SAMPLER,
@@ -86,6 +89,8 @@ def preset_overrides(choice: Choice, sizes: Sizes) -> dict[str, Any]:
         "data.return_raw_chat": True,
         "data.shuffle": True,
         "data.seed": 0,
+        # verl would start its loader's processes from a trainer with many threads, at each checkpoint.
+        LOADER_PROCESSES_KEY: 0,
         TEMPLATE_KWARGS_KEY: to_literal(choice.template_kwargs),
         **_set_actor(choice, sizes),
         **_set_rollout(choice, sizes),
@@ -202,8 +207,9 @@ def _set_trainer(choice: Choice, sizes: Sizes) -> dict[str, Any]:
         "trainer.test_freq": 10 if choice.validation else -1,
         "trainer.val_before_train": False,
         CHECKPOINTS_KEY: str(out / CHECKPOINTS),
+        KEEP_KEY: 2,
         "trainer.validation_data_dir": str(out / "validation"),
-        "trainer.resume_mode": "auto" if choice.resume else "disable",
+        RESUME_KEY: "auto" if choice.resume else "disable",
         # Where verl's loggers write, on any node.
         "+ray_kwargs.ray_init.runtime_env.env_vars": {
             "VERL_FILE_LOGGER_PATH": str(out / METRICS),

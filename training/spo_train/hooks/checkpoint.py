@@ -1,11 +1,12 @@
-"""SPO's part of a verl checkpoint: `global_step_N/spo/state.npz`, beside verl's `actor`.
+"""SPO's part of a verl checkpoint, `global_step_N/spo/state.npz` beside verl's `actor`, and which checkpoints are kept.
 
 It is written to a temporary file and renamed before verl writes `latest_checkpointed_iteration.txt`, so a checkpoint
-that verl resumes from has it whole. verl's `max_actor_ckpt_to_keep` deletes only old `actor` folders; `prune` then
-deletes SPO's folders beside them.
+that verl resumes from has it whole.
+
+verl's `max_actor_ckpt_to_keep` deletes only models that the same process saved, and with 1 it deletes the model that
+the file names before the file names the next. `make_room` and `prune` look at what lies in the folder instead.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spo_data.files import replace_whole
+from spo_train.checkpoints import Checkpoint, delete_old
 
 STATE = "state.npz"
 
@@ -31,8 +33,13 @@ def folder_in(checkpoint: str | Path) -> Path:
 def save(state: Mapping[str, npt.NDArray[Any]], folder: Path) -> None:
     """Write the state, replacing what an earlier attempt left."""
     folder.mkdir(parents=True, exist_ok=True)
-    with replace_whole(folder / STATE) as fresh, fresh.open("wb") as file:
-        np.savez(file, **state)  # type: ignore[arg-type] # numpy's stub takes the arrays for allow_pickle
+    write_arrays(state, folder / STATE)
+
+
+def write_arrays(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
+    """Write arrays to an npz file, whole or not at all."""
+    with replace_whole(path) as fresh, fresh.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type] # numpy's stub takes the arrays for allow_pickle
 
 
 def load(folder: Path) -> dict[str, npt.NDArray[Any]]:
@@ -46,8 +53,17 @@ def load(folder: Path) -> dict[str, npt.NDArray[Any]]:
         return dict(arrays)
 
 
-def prune(checkpoints: str | Path, keep: int) -> None:
-    """Delete SPO's state of every checkpoint whose model verl has deleted, except that of step `keep`."""
-    for folder in Path(checkpoints).glob("global_step_*"):
-        if folder.name != f"global_step_{keep}" and not (folder / "actor").exists():
-            shutil.rmtree(folder_in(folder), ignore_errors=True)
+def make_room(checkpoints: str | Path, step: int, keep: int | None) -> None:
+    """Prepare to save a step: delete what an earlier attempt left of it, and all but `keep` - 1 older checkpoints.
+
+    One older checkpoint always stays. None keeps all.
+    """
+    Checkpoint(step, Path(checkpoints) / f"global_step_{step}").delete()
+    if keep is not None:
+        delete_old(Path(checkpoints), step, max(1, keep - 1))
+
+
+def prune(checkpoints: str | Path, step: int, keep: int | None) -> None:
+    """Delete all but the `keep` newest checkpoints, of which `step` was just saved; None keeps all."""
+    if keep is not None:
+        delete_old(Path(checkpoints), step, keep - 1)

@@ -33,7 +33,7 @@ from spo_data.models.chat import Chat
 from spo_data.prompts.identity import prompt_id
 from spo_train.data.loop_file import read_loop_wording
 from spo_train.data.verl_files import ValuesFile, read_values_file
-from spo_train.hooks import checkpoint, failures, forward
+from spo_train.hooks import checkpoint, failures, first_visits, forward
 from spo_train.hooks.agent_loop import DRAW
 from spo_train.hooks.deadline import deadline
 from spo_train.hooks.draw_order import AsyncInDrawOrder, SyncInDrawOrder, sort_by_draw
@@ -66,7 +66,9 @@ class SPOMixin(ValidationMixin):
             raise ValueError("algorithm.use_kl_in_reward: a value is the expected reward without a penalty")
         mode = config.trainer.v1.trainer_mode.removeprefix(PREFIX)
         sampler = SyncInDrawOrder if mode == "sync" else AsyncInDrawOrder
+        self._kept: int | None = config.trainer.max_actor_ckpt_to_keep
         with open_dict(config):
+            config.trainer.max_actor_ckpt_to_keep = None  # `checkpoint.prune` deletes instead
             config.trainer.v1.trainer_mode = mode  # the base class compares with verl's own names
             place = {"path": f"pkg://{sampler.__module__}", "name": sampler.__name__}
             config.trainer.v1.sampler.custom_sampler = place
@@ -153,10 +155,13 @@ class SPOMixin(ValidationMixin):
 
     def _save_checkpoint(self) -> None:
         """Write SPO's state first: verl marks the checkpoint as complete at the end."""
-        folder = checkpoint.folder_of(self.config.trainer.default_local_dir, self.global_steps)
-        checkpoint.save(self.stream.state(), folder)
+        place, step = self.config.trainer.default_local_dir, self.global_steps
+        checkpoint.make_room(place, step, self._kept)
+        checkpoint.save(self.stream.state(), checkpoint.folder_of(place, step))
         super()._save_checkpoint()  # type: ignore[misc]
-        checkpoint.prune(self.config.trainer.default_local_dir, keep=self.global_steps)
+        checkpoint.prune(place, step, self._kept)
+        if self.settings.values is not None:
+            first_visits.forget(Path(self.settings.values).parent)
 
     def _load_checkpoint(self) -> None:
         super()._load_checkpoint()  # type: ignore[misc]
@@ -233,8 +238,10 @@ class SPOMixin(ValidationMixin):
         sequences = [
             (prompt, response.token_ids, response.own) for prompt, (_, response) in zip(prompts, given, strict=True)
         ]
-        for (row, _), (prompt, ids, own), now in zip(given, sequences, self._forward(sequences), strict=True):
-            self.stream.memory.store(row, prompt, ids, now, own, step=0)
+        assert self.settings.values is not None
+        out = Path(self.settings.values).parent
+        decides = first_visits.what_decides(self.config, out)
+        first_visits.remember(self.stream.memory, [row for row, _ in given], sequences, self._forward, out, decides)
 
     def _read_offline_values(self, prompt_ids: Sequence[str]) -> ValuesFile:
         """Read the values of the dataset's rows, in order; without a file there are no scores."""

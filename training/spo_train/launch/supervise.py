@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from spo_train.filenames import CONFIG, LOG, METRICS
+from spo_train.filenames import CONFIG, LOG, METRICS, PREPARATION
 from spo_train.launch.cause import find_cause
+from spo_train.launch.preparation import Preparation, PreparationFile
 from spo_train.launch.process_tree import GRACE_SECONDS, ProcessTree
 from spo_train.launch.steps import MetricsFile, Step
 
@@ -32,6 +33,9 @@ class StepWatcher(Protocol):
 
     def on_step(self, step: Step) -> None:
         """A step has ended."""
+
+    def on_preparation(self, preparation: Preparation) -> None:
+        """The forward pass before the first step has got on."""
 
     def on_wait(self) -> None:
         """A poll has passed, with or without a step."""
@@ -58,27 +62,37 @@ def launch(
     watcher: StepWatcher,
     command: Sequence[str] | None = None,
     grace: float = GRACE_SECONDS,
+    last_step: int | None = None,
 ) -> LaunchOutcome:
-    """Run `out/config.yaml` until it ends or a signal arrives; `command` replaces the training process."""
+    """Run `out/config.yaml` until it ends or a signal arrives; `command` replaces the training process.
+
+    A training process that ends well before `last_step` has failed.
+    """
     if command is None:
         command = (sys.executable, "-m", "spo_train.launch.child", str(out / CONFIG))
     log = out / LOG
     start = log.stat().st_size if log.exists() else 0
     _keep_earlier(out / METRICS)
-    metrics = MetricsFile(out / METRICS)
+    metrics, preparation, reached = MetricsFile(out / METRICS), PreparationFile(out / PREPARATION), 0
     with _catch_signals() as received, ProcessTree(grace, lambda: len(received) > 1) as family:
         child = family.start(command, {**ENVIRONMENT, **environment}, log)
         while child.poll() is None and not received:
-            _report(metrics, watcher)
+            reached = max(reached, _report(metrics, watcher))
+            if (further := preparation.read_new()) is not None:
+                watcher.on_preparation(further)
             watcher.on_wait()
             time.sleep(POLL_SECONDS)
         if received:
             watcher.on_stop(grace)
-    _report(metrics, watcher)
+    reached = max(reached, _report(metrics, watcher))
     if received:
         return LaunchOutcome(128 + received[0], signal=received[0])
     status = child.wait()
-    return LaunchOutcome(0) if status == 0 else LaunchOutcome(_exit_status(status), _find_failure(log, start, status))
+    if status != 0:
+        return LaunchOutcome(_exit_status(status), _find_failure(log, start, status))
+    if last_step is not None and reached < last_step:
+        return LaunchOutcome(1, f"training ended without an error after step {reached:,} of {last_step:,}")
+    return LaunchOutcome(0)
 
 
 def _keep_earlier(path: Path) -> None:
@@ -90,9 +104,13 @@ def _keep_earlier(path: Path) -> None:
         path.rename(kept)
 
 
-def _report(metrics: MetricsFile, watcher: StepWatcher) -> None:
+def _report(metrics: MetricsFile, watcher: StepWatcher) -> int:
+    """Report the new steps; returns the number of the last one, or 0."""
+    last = 0
     for step in metrics.new_steps():
         watcher.on_step(step)
+        last = step.step
+    return last
 
 
 @contextmanager

@@ -100,6 +100,8 @@ class TrainPlan:
 
     def as_dict(self) -> dict[str, Any]:
         """The plan for JSON, before or after `check`."""
+        from spo_train.plan.resume_point import checkpoint_facts
+
         values, coverage, actor = self.values, self.data.coverage, self.config.actor_rollout_ref.actor
         return {
             "method": self.options.method,
@@ -129,6 +131,7 @@ class TrainPlan:
             "notes": list(self.notes),
             "out": str(self.out),
             "checkpoints": str(self.checkpoints),
+            **checkpoint_facts(self),
         }
 
     def check(self) -> None:
@@ -142,6 +145,7 @@ class TrainPlan:
         from spo_train.data.first_responses import check_samples_are_cached
         from spo_train.plan.parity import refuse_mismatches
         from spo_train.plan.record import refuse_another
+        from spo_train.plan.resume_point import find_resume_point
         from spo_train.plan.tool_options import check_interpreter
         from spo_train.plan.training_prompts import describe_changed_rows
 
@@ -159,6 +163,7 @@ class TrainPlan:
             refuse_stops(self.choice.stop)
         refuse_device(self.config, on_cpu=self.devices.on_cpu)
         check_config(self.config, self.choice, self.chat.context_length)
+        find_resume_point(self)
         check_interpreter(self.tools)
         refuse_stale_address()
         if self.choice.machine is not None:

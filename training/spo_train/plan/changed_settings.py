@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spo_train.config.keys import MODEL_PATH_KEY
+from spo_train.config.keys import MODEL_PATH_KEY, RESUME_KEY, RESUME_PATH_KEY
 from spo_train.filenames import CONFIG
 from spo_train.literal import from_literal
 from spo_train.plan.written_config import read_written_config
@@ -15,7 +15,7 @@ from spo_train.plan.written_config import read_written_config
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_OF_EACH_CALL = ("trainer.resume_mode", MODEL_PATH_KEY)
+_OF_EACH_CALL = (RESUME_KEY, RESUME_PATH_KEY, MODEL_PATH_KEY)
 """Settings that differ in each call, or that the record compares."""
 _ABSENT = "not set"
 

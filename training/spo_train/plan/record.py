@@ -23,8 +23,10 @@ from spo_data.files import write_whole
 from spo_data.options import Truncated
 from spo_data.printable import printable_json
 from spo_data.provenance import Provenance, Record, ToolsRecord
+from spo_train.config.keys import CHECKPOINTS_KEY
 from spo_train.config.train_choice import Preset
-from spo_train.filenames import LATEST, RECORD
+from spo_train.filenames import RECORD
+from spo_train.plan.resume_point import describe_checkpoints
 from spo_train.plan.training_prompts import prompts_fingerprint, rows_fingerprint
 from spo_train.spo.settings import Method
 
@@ -111,9 +113,10 @@ def refuse_folder(out: Path, checkpoints: Path, *, resume: bool, again: str) -> 
             raise UserError(f"--out {out} has no training run to resume: the command without --resume starts one")
         if out.is_dir() and {path.name for path in out.iterdir()} - {".lock", f".{RECORD}.new"}:
             raise UserError(f"--out {out} is neither a training run nor empty: choose another folder")
-    elif (checkpoints / LATEST).exists() and not resume:
-        step = (checkpoints / LATEST).read_text(errors="replace").strip()
-        raise UserError(f"--out {out} has a training run, at step {step}; to continue it: {again} --resume")
+    if not resume and (there := describe_checkpoints(checkpoints)):
+        if record is None:
+            raise UserError(f"{CHECKPOINTS_KEY}={checkpoints} has another training run, {there}: choose another folder")
+        raise UserError(f"--out {out} has a training run, {there}; to continue it: {again} --resume")
     return record
 
 

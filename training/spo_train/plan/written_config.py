@@ -2,13 +2,16 @@
 
 read_written_config(out).data.train_batch_size
 count_written_steps(out, prompts=17_917)
+last_written_step(out)                             # the last one that was taken
 """
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spo_data.errors import UserError, first_line
-from spo_train.filenames import CONFIG
+from spo_data.json_text import read_json
+from spo_train.filenames import CONFIG, METRICS
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -43,3 +46,16 @@ def count_steps(config: "DictConfig", prompts: int) -> int:
     """Return the number of training steps that a configuration asks for, with so many training prompts."""
     an_epoch = prompts // int(config.data.train_batch_size)
     return int(config.trainer.total_training_steps or an_epoch * config.trainer.total_epochs)
+
+
+def last_written_step(out: Path) -> int:
+    """Return the last step in the metrics of a training run's folder, those of its last call with a step; else 0."""
+    path = out / METRICS
+    calls = [each for each in out.glob(f"{path.stem}.*{path.suffix}") if each.suffixes[0][1:].isdecimal()]
+    calls.sort(key=lambda each: int(each.suffixes[0][1:]), reverse=True)
+    for metrics in (path, *calls):
+        lines = metrics.read_bytes().splitlines() if metrics.is_file() else []
+        for line in reversed(lines):
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                return int(read_json(line)["step"])
+    return 0

@@ -63,6 +63,11 @@ class Batch:
     advantages: npt.NDArray[np.float64]
 
 
+def prompts_mark(prompt_ids: Sequence[str]) -> str:
+    """Return SHA-256 over the prompts' ids, in their order; a state is of the prompts with its mark."""
+    return hashlib.sha256("\n".join(prompt_ids).encode()).hexdigest()
+
+
 class SingleStream:
     """Prompts in, advantages out; state between steps."""
 
@@ -73,7 +78,7 @@ class SingleStream:
         self.tracker = ValueTracker.from_scores(totals, counts, settings)
         self.memory = ResponseMemory(len(prompt_ids), int(settings.memory_gib * (1 << 30)))
         self.in_flight: dict[str, PromptDraw] = {}
-        self._prompts = hashlib.sha256("\n".join(prompt_ids).encode()).hexdigest()
+        self._prompts = prompts_mark(prompt_ids)
         self._generator = np.random.default_rng(settings.seed)
         self._epoch = np.empty(0, np.int64)
         """Rows of the current epoch that were not drawn yet."""

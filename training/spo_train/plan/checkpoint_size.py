@@ -1,0 +1,91 @@
+"""The disk that checkpoints take: bytes of one, and how many lie there at once.
+
+size = size_of(plan)
+size.each, size.most, size.disk             # 98_285_000_000, 2, 196_570_000_000
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from spo_train.config.checkpoint_settings import count_kept
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from spo_train.plan.assemble import TrainPlan
+
+_BYTES = {"fp32": 4, "float32": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2}
+_MOMENTS = 2
+"""Adam's, of each trained parameter, in the parameter's type."""
+
+
+@dataclass(frozen=True)
+class CheckpointSize:
+    """What a training run's checkpoints take."""
+
+    every: int
+    """Steps between two checkpoints; 0 if none is saved."""
+    kept: int | None
+    """None for all."""
+    most: int
+    """The most that lie on the disk at once, the one that is being written included."""
+    each: int | None
+    """Bytes of verl's files of one, or None if the number of parameters is unknown; SPO's state is small beside it."""
+
+    @property
+    def disk(self) -> int | None:
+        """Bytes of the most that lie on the disk at once, or None if those of one are unknown."""
+        return None if self.each is None else self.most * self.each
+
+    def describe(self) -> str:
+        """Return it in a line of the plan."""
+        if not self.every:
+            return "none: trainer.save_freq is not positive, so an ended training run cannot be continued"
+        kept = {None: "all kept", 1: "the newest kept"}.get(self.kept, f"the newest {self.kept} kept")
+        said = f"every {self.every:,} steps, {kept}"
+        if self.each is None or self.disk is None:
+            return said
+        return f"{said}: at most {_format_bytes(self.disk)} ({self.most:,} x {_format_bytes(self.each)})"
+
+
+def size_of(plan: "TrainPlan") -> CheckpointSize:
+    """Return what the checkpoints of a training run take."""
+    config, model, steps = plan.config, plan.model, plan.steps
+    every = max(0, int(config.trainer.save_freq))
+    kept = count_kept(config)
+    saved = -(-steps // every) if every else 0
+    # The last one stays until the next is whole.
+    most = saved if kept is None else min(saved, max(2, kept))
+    parameters = _count_parameters(model.path, model.hub_revision) if saved else None
+    return CheckpointSize(every, kept, most, None if parameters is None else _bytes_of_one(config, parameters))
+
+
+def _bytes_of_one(config: "DictConfig", parameters: int) -> int:
+    actor, model = config.actor_rollout_ref.actor, config.actor_rollout_ref.model
+    weight = _BYTES.get(str(actor.fsdp_config.model_dtype), 4)
+    contents = list(actor.checkpoint.save_contents)
+    adapted = model.lora_rank > 0 or model.lora_adapter_path is not None  # Adam has moments of the adapter only
+    moments = _MOMENTS if "optimizer" in contents and not adapted else 0
+    weights = 1 if "model" in contents else 0
+    exported = 2 if "hf_model" in contents else 0  # in bfloat16
+    return parameters * (weight * (weights + moments) + exported)
+
+
+@functools.cache
+def _count_parameters(path: str, revision: str | None) -> int | None:
+    """Return the parameters of a model, from its configuration alone; None if transformers cannot make it."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, revision=revision))
+    except Exception:  # a model of another kind, or with code of its own: the size is only shown
+        return None
+    return int(sum(parameter.numel() for parameter in model.parameters()))
+
+
+def _format_bytes(number: int) -> str:
+    gigabytes = number / 1e9
+    return f"{gigabytes:,.0f} GB" if gigabytes >= 100 else f"{gigabytes:,.1f} GB"
