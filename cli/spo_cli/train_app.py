@@ -284,7 +284,7 @@ def _print_parity(plan: "TrainPlan") -> None:
 def _print_settings(plan: "TrainPlan") -> None:
     from spo_cli.terminal.printing import make_console, print_facts
     from spo_train.plan.checkpoint_size import size_of
-    from spo_train.plan.resume_point import find_resume_point
+    from spo_train.plan.resume_point import describe_deletions, find_resume_point
 
     config, values = plan.config, plan.values
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
@@ -304,6 +304,7 @@ def _print_settings(plan: "TrainPlan") -> None:
         ("steps", f"{plan.steps:,}"),
         *([] if point is None else [("resume", point.describe(plan.steps))]),
         ("checkpoints", size_of(plan).describe()),
+        *([("", deletions)] if (deletions := describe_deletions(plan, point)) else []),
         (
             "tokens",
             f"at most {config.data.max_prompt_length:,} per prompt, {config.data.max_response_length:,} per response",

@@ -48,7 +48,9 @@ class TrainDisplay(Display):
         """Show how far the forward pass before the first step is."""
         left = preparation.seconds_left
         said = f"first visits: {preparation.done:,} of {preparation.total:,} responses"
-        if left and preparation.done < preparation.total:
+        if preparation.done >= preparation.total:
+            said += "; the first step begins …"
+        elif left:
             said += f" · {_format_duration(left)} left"
         if self._bar is None:
             self._print_line(said)

@@ -58,9 +58,11 @@ def test_verl_finds_the_replay_buffer_of_each_mode(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(trainer, "register_adv_est", lambda _: lambda estimator: estimator)
     config = {
         "algorithm": {"use_kl_in_reward": False},
-        "trainer": {"spo": {}, "v1": {"trainer_mode": f"spo_{mode}", "sampler": {}}},
+        "trainer": {"spo": {}, "max_actor_ckpt_to_keep": 2, "v1": {"trainer_mode": f"spo_{mode}", "sampler": {}}},
     }
-    sampler = Trainer(OmegaConf.create(config)).config.trainer.v1.sampler.custom_sampler
+    made = Trainer(OmegaConf.create(config))
+    assert (made._kept, made.config.trainer.max_actor_ckpt_to_keep) == (2, None), "verl deletes no checkpoint itself"
+    sampler = made.config.trainer.v1.sampler.custom_sampler
     assert load_extern_type(sampler.path, sampler.name) is getattr(draw_order, name)
 
 
@@ -182,7 +184,7 @@ def test_first_responses_are_remembered_with_their_masks_and_the_chats_wording(
 
     monkeypatch.setattr(forward, "log_probs", lambda _, rows, *__: [np.zeros(len(row[1]), np.float32) for row in rows])
     (tmp_path / "agent_loop.yaml").write_text("- name: spo_agent\n  template: retool\n")
-    trainer = make_trainer(0)
+    trainer = make_trainer(0, values=str(tmp_path / "values.parquet"))
     trainer.tokenizer = AutoTokenizer.from_pretrained(embedded_model())
     trainer.train_dataset = [{"raw_prompt": [{"role": "user", "content": f"{number}?"}]} for number in range(2)]
     OmegaConf.update(
@@ -192,7 +194,9 @@ def test_first_responses_are_remembered_with_their_masks_and_the_chats_wording(
         force_add=True,
     )
     own = "{% for m in messages %}<{{ m.content }}>{% endfor %}"
-    OmegaConf.update(trainer.config, "actor_rollout_ref.model.custom_chat_template", own, force_add=True)
+    model = {"path": "m", "lora_rank": 0, "lora_adapter_path": None, "override_config": {}, "use_remove_padding": True}
+    trainer.config.actor_rollout_ref.model = {**model, "custom_chat_template": own}
+    trainer.config.actor_rollout_ref.actor = {"fsdp_config": {"model_dtype": "fp32"}}
     trainer.config.data = {}
     response = FirstResponse(np.array([7, 8, 9], np.int32), np.array([True, False, True]))
     trainer._values = SimpleNamespace(responses=[None, response])
@@ -205,6 +209,10 @@ def test_first_responses_are_remembered_with_their_masks_and_the_chats_wording(
     worded = Chat(trainer.tokenizer, {}, 0, wording=TOOL_WORDING).tokenize([[Message("user", "1?")]])
     assert stored.prompt_ids.tolist() == worded[0].tolist()
     assert trainer.tokenizer.chat_template == own
+    monkeypatch.setattr(forward, "log_probs", None)
+    trainer.stream = SimpleNamespace(memory=ResponseMemory(prompts=2, max_bytes=1 << 20))
+    trainer._remember_first_responses()
+    assert trainer.stream.memory.get(1).prompt_ids.tolist() == stored.prompt_ids.tolist(), "it is not computed twice"
 
 
 def test_advantages_are_spread_over_their_own_responses_tokens() -> None:

@@ -17,7 +17,7 @@ from spo_data.errors import UserError
 from spo_train.checkpoints import find_newest_whole
 from spo_train.plan import checkpoint_size as size_module
 from spo_train.plan.next_command import suggest_resuming
-from spo_train.plan.resume_point import Continuation, checkpoint_facts, find_resume_point, last_step
+from spo_train.plan.resume_point import Continuation, checkpoint_facts, describe_deletions, find_resume_point, last_step
 from support.made_checkpoints import make_checkpoint, mark_latest, write_state
 
 PROMPTS = ("a", "b", "c")
@@ -77,6 +77,20 @@ def test_a_training_run_continues_from_the_checkpoint_that_is_marked(saved: Path
     elsewhere = {"resume_mode": "resume_path", "resume_from_path": str(chosen)}
     assert find_resume_point(make_plan(saved.parent, **elsewhere)) == Continuation(20, chosen)
     assert find_resume_point(make_plan(saved.parent / "new", resume=False)) is None
+
+
+def test_checkpoints_that_an_earlier_version_kept_are_not_deleted_without_a_word(saved: Path) -> None:
+    for step in (10, 30, 50):
+        make_checkpoint(saved, step, PROMPTS, workers=2)
+    plan = make_plan(saved.parent)
+    said = describe_deletions(plan, find_resume_point(plan))
+    assert said == (
+        "2 more in the folder: the oldest are deleted when the next is saved (trainer.max_actor_ckpt_to_keep=null keeps"
+        " all)"
+    )
+    for keep in (4, None):
+        plan = make_plan(saved.parent, max_actor_ckpt_to_keep=keep)
+        assert describe_deletions(plan, find_resume_point(plan)) is None
 
 
 def delete(name: str) -> Callable[[Path], None]:

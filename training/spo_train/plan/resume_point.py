@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spo_data.errors import UserError
-from spo_train.checkpoints import Checkpoint, find_newest_whole, read_latest
-from spo_train.config.checkpoint_settings import only_validates
+from spo_train.checkpoints import Checkpoint, find_checkpoints, find_newest_whole, read_latest
+from spo_train.config.checkpoint_settings import count_kept, only_validates
 from spo_train.config.keys import (
     ACTOR,
     CHECKPOINTS_KEY,
     EPOCHS_KEY,
     GPUS_KEY,
+    KEEP_KEY,
     RESUME_KEY,
     RESUME_PATH_KEY,
     STEPS_KEY,
@@ -97,6 +98,17 @@ def checkpoint_facts(plan: "TrainPlan") -> dict[str, int | None]:
         "checkpoint_bytes": size.each,
         "checkpoint_disk_bytes": size.disk,
     }
+
+
+def describe_deletions(plan: "TrainPlan", point: Continuation | None) -> str | None:
+    """Return how many checkpoints more than are kept lie in the folder to continue in, or None if there are not."""
+    kept = count_kept(plan.config)
+    if point is None or kept is None:
+        return None
+    more = sum(each.step <= point.step for each in find_checkpoints(plan.checkpoints)) - kept
+    if more < 1 or not int(plan.config.trainer.save_freq) > 0:
+        return None
+    return f"{more:,} more in the folder: the oldest are deleted when the next is saved ({KEEP_KEY}=null keeps all)"
 
 
 def last_step(plan: "TrainPlan") -> int | None:
