@@ -122,6 +122,14 @@ def test_what_training_can_continue_from_is_never_deleted(tmp_path: Path) -> Non
     assert save(tmp_path, 50, 2) == [40, 60, 50]
 
 
+def test_the_newest_checkpoint_stays_until_the_next_is_whole(tmp_path: Path) -> None:
+    """Also if nothing notes that it is the last one."""
+    for step in (10, 20):
+        make_checkpoint(tmp_path, step)
+    checkpoint.make_room(tmp_path, 30, 1)
+    assert steps(tmp_path) == [20]
+
+
 def test_what_an_earlier_attempt_left_of_a_step_is_no_part_of_it(tmp_path: Path) -> None:
     """Shards of two attempts made a checkpoint that looked whole."""
     write_shards(tmp_path / "global_step_20" / "actor", workers=2)
