@@ -50,16 +50,17 @@ def spo_train(place: Path, words: tuple[str, ...], environment: Mapping[str, str
 
 
 def pretend_gpus(count: int, gigabytes: int = 80, host_gigabytes: int = 2048) -> None:
-    """Let both commands find GPUs, flash-attn and memory from now on, none of which this machine needs to have."""
+    """Let both commands find GPUs from now on, and what training on them takes: packages, memory, disk."""
     from spo_data.engines.accelerators import Accelerators
     from spo_pipelines import sampling_plan
-    from spo_train.plan import assemble, machine
+    from spo_train.plan import assemble, disk, machine, packages
 
     gpus = Accelerators(False, f"NVIDIA H100 {gigabytes}GB HBM3", count, gigabytes << 30)
     sampling_plan.find_accelerators = lambda: gpus
     assemble.find_accelerators = lambda: gpus
-    assemble.check_attention = lambda _config: None
     machine.host_bytes = lambda: host_gigabytes << 30
+    packages.find_fault = lambda _module: None
+    disk.find_room = lambda _folder: 10**13
 
 
 def script_engine() -> None:

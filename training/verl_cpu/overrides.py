@@ -18,7 +18,9 @@ MICRO_BATCH_TOKENS = 2048
 """Tokens in one forward pass."""
 SMALLEST_BUCKET_MIB = 64
 LOGICAL_CPUS = 16
-"""CPUs that Ray is told of: verl's actors ask for far more than they use, and two real cores are enough."""
+"""CPUs that Ray is told of for one worker: verl's actors ask for far more than they use; two real cores are enough."""
+CPUS_OF_A_WORKER = 3
+"""What verl's placement groups wait for, for ever if need be."""
 
 
 def cpu_overrides(model_path: str, context_length: int, workers: int = 1, rollout_workers: int = 0) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def cpu_overrides(model_path: str, context_length: int, workers: int = 1, rollou
         f"{ROLLOUT}.agent.num_workers": 1,
         "reward.num_workers": 1,
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
-        f"{RAY}.num_cpus": LOGICAL_CPUS,
+        f"{RAY}.num_cpus": LOGICAL_CPUS + CPUS_OF_A_WORKER * (workers + rollout_workers - 1),
         f"+{RAY}.num_gpus": workers + rollout_workers,
         f"+{RAY}.include_dashboard": False,
     }

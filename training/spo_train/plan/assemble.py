@@ -19,10 +19,11 @@ from spo_train.config.keys import CHECKPOINTS_KEY
 from spo_train.config.train_choice import Choice
 from spo_train.filenames import CHECKPOINTS
 from spo_train.literal import check_path, check_template
-from spo_train.plan.attention import check_attention
 from spo_train.plan.composition import choose_preset, compose_choice, note_memory, note_preset
 from spo_train.plan.machine import describe_machine
 from spo_train.plan.memory_check import MemoryPlan, expect_memory, refuse_memory
+from spo_train.plan.ray_resources import reserve_cpus
+from spo_train.plan.startup import check_startup, list_notes, refuse_node
 from spo_train.plan.train_options import TrainOptions, of_the_paper
 from spo_train.plan.written_config import count_steps
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from spo_data.provenance import Provenance
     from spo_data.values.table import ValueTable
     from spo_train.data.training_rows import TrainingData
+    from spo_train.plan.heads import Heads
     from spo_train.plan.parity import ParityRow
     from spo_train.plan.record import TrainRecord
 
@@ -49,6 +51,7 @@ class TrainPlan:
     data: "TrainingData"
     validation: "pa.Table | None"
     model: "Model"
+    heads: "Heads | None"
     chat: "Chat"
     tools: "ToolOptions"
     devices: Accelerators
@@ -139,7 +142,6 @@ class TrainPlan:
         from spo_data.engines.tool_loop import refuse_stops
         from spo_data.models.cached import check_weights
         from spo_data.prompts.template import tool_wording
-        from spo_data.ray_address import refuse_stale_address
         from spo_train.config.checks import check_config, check_with_verl
         from spo_train.config.unsupported import refuse_device
         from spo_train.data.first_responses import check_samples_are_cached
@@ -165,12 +167,10 @@ class TrainPlan:
         check_config(self.config, self.choice, self.chat.context_length)
         find_resume_point(self)
         check_interpreter(self.tools)
-        refuse_stale_address()
         if self.choice.machine is not None:
             refuse_memory(self.config, self.choice.machine)
         check_with_verl(self.config)
-        if not self.devices.on_cpu:
-            check_attention(self.config)
+        check_startup(self.config, self.model, self.heads, self.devices)
 
 
 def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _: None) -> TrainPlan:
@@ -186,10 +186,12 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     from spo_data.models.chat import load_chat, read_chat_template
     from spo_train.data.training_rows import make_training_data
     from spo_train.data.validation_rows import make_validation_rows
-    from spo_train.plan.model import choose_model, count_attention_heads, find_longest_prompt
+    from spo_train.plan.heads import read_heads
+    from spo_train.plan.model import choose_model, find_longest_prompt
     from spo_train.plan.parity import check_complete, list_unmatched, rollout_defaults
     from spo_train.plan.record import make_record, refuse_folder
     from spo_train.plan.tool_options import choose_tools, choose_wording, note_tools
+    from spo_train.plan.weights import check_weights
 
     asked = {override.key: override.value for override in overrides}
     checkpoints = Path(str(asked.get(CHECKPOINTS_KEY) or out / CHECKPOINTS))
@@ -197,6 +199,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     values = None if options.offline_values is None else load_values(options.offline_values, options.revision)
     provenance = None if values is None else values.provenance
     devices = find_accelerators()
+    refuse_node(options.nodes, devices)
     gpus = 0 if devices.on_cpu else options.nodes * (options.gpus_per_node or devices.count)
     preset = choose_preset(options.preset, before, gpus)
     notes = [] if values is None or values.note is None else [values.note]
@@ -211,6 +214,9 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     model = choose_model(options, defaults)
     check_path("--out", out)
     check_path("--model", model.path)
+    if model.hub_revision is None:
+        check_weights(Path(model.path))
+    heads = read_heads(model)
     given = options.chat_template_kwargs
     template = read_chat_template(options.chat_template)
     if options.chat_template is None and (options.model is None or model.name == defaults.model):
@@ -250,11 +256,12 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         thinking=chat.opens_thinking,
         nodes=options.nodes,
         gpus_per_node=options.gpus_per_node or devices.count,
-        attention_heads=count_attention_heads(model),
+        attention_heads=None if heads is None else heads.powers,
         resume=options.resume,
         machine=describe_machine(devices, model),
     )
     config = compose_choice(choice, overrides, on_cpu=devices.on_cpu)
+    reserve_cpus(config, options.nodes)
     if devices.on_cpu:
         notes.append("no accelerator: verl runs on the CPU, with the platform and the settings of verl_cpu")
     else:
@@ -262,12 +269,14 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     if values is not None:
         notes += list_unmatched(provenance)
     notes += note_tools(tools, data.template, data.prompts)
+    notes += list_notes(config, model, devices, count_steps(config, choice.prompts))
     return TrainPlan(
         options=options,
         values=values,
         data=data,
         validation=validation,
         model=model,
+        heads=heads,
         chat=chat,
         tools=tools,
         devices=devices,

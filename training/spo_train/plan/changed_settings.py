@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spo_train.config.keys import MODEL_PATH_KEY, RESUME_KEY, RESUME_PATH_KEY
+from spo_train.config.keys import MODEL_PATH_KEY, RAY_CPUS_KEY, RESUME_KEY, RESUME_PATH_KEY
 from spo_train.filenames import CONFIG
 from spo_train.literal import from_literal
 from spo_train.plan.written_config import read_written_config
@@ -15,8 +15,8 @@ from spo_train.plan.written_config import read_written_config
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_OF_EACH_CALL = (RESUME_KEY, RESUME_PATH_KEY, MODEL_PATH_KEY)
-"""Settings that differ in each call, or that the record compares."""
+_OF_EACH_CALL = (RESUME_KEY, RESUME_PATH_KEY, MODEL_PATH_KEY, RAY_CPUS_KEY)
+"""Settings that follow from the call or the machine, or that the record compares."""
 _ABSENT = "not set"
 
 

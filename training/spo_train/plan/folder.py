@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spo_train.plan.ray_resources import choose_address
+
 if TYPE_CHECKING:
     from spo_data.models.names import Model
     from spo_train.data.first_responses import FirstResponse
@@ -30,12 +32,14 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
     from spo_train.filenames import AGENT_LOOP, CONFIG
     from spo_train.literal import check_path, to_literal
     from spo_train.plan.record import read_record
+    from spo_train.plan.weights import check_weights
 
     out, config, options = plan.out, plan.config, plan.options
     if plan.model.hub_revision is not None:
         # verl cannot ask for a commit, so it gets the folder of this commit in the Hub's cache.
         folder = _download(plan.model)
         check_path("the Hub's cache", folder)
+        check_weights(folder)
         OmegaConf.update(config, MODEL_PATH_KEY, str(folder))
         if plan.devices.on_cpu:
             from verl_cpu.overrides import BUCKET, bucket_mib
@@ -68,7 +72,8 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
 
 def _choose_environment(plan: "TrainPlan") -> dict[str, str]:
     """Return the environment: one node gets a Ray cluster of its own, unless the user names one."""
-    cluster = {} if "RAY_ADDRESS" in os.environ else {"RAY_ADDRESS": "local" if plan.options.nodes == 1 else "auto"}
+    # An empty variable would let Ray connect to any cluster that was started on this machine.
+    cluster = {} if os.environ.get("RAY_ADDRESS") else {"RAY_ADDRESS": choose_address(plan.options.nodes)}
     if not plan.devices.on_cpu:
         return cluster
     import verl_cpu

@@ -1,7 +1,7 @@
-"""The model to train, and the facts about it that the configuration depends on.
+"""The model to train, and the length of its longest prompt.
 
 model = choose_model(TrainOptions(offline_values="runs/demo"), defaults)
-count_attention_heads(model), find_longest_prompt(data, None, load_chat(model))
+find_longest_prompt(data, None, load_chat(model))
 """
 
 from typing import TYPE_CHECKING
@@ -37,15 +37,6 @@ def choose_model(options: "TrainOptions", defaults: "RolloutDefaults") -> "Model
     if model.name == defaults.model and options.model_revision is None and defaults.model_revision is not None:
         return resolve_model(model.name, defaults.model_revision)
     return model
-
-
-def count_attention_heads(model: "Model") -> int | None:
-    """Return the attention heads that a model's configuration names, or None."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(model.path, revision=model.hub_revision).get_text_config()
-    heads = getattr(config, "num_attention_heads", None)
-    return heads if isinstance(heads, int) else None
 
 
 def find_longest_prompt(data: "TrainingData", validation: "pa.Table | None", chat: "Chat", allow: str = "") -> int:
