@@ -110,13 +110,18 @@ def find_architecture() -> str | None:
     return None if capability is None else ARCHITECTURES.get(capability.major)
 
 
+def read_kernels_version() -> str:
+    """Return the version of the package kernels that is installed."""
+    return importlib.metadata.version("kernels")
+
+
 def _check_hub_kernel(chosen: str) -> None:
     """Raise SpoError if transformers could not load a kernel from the Hub."""
     from packaging.requirements import Requirement
 
     if not packages.is_installed("kernels"):
         raise SpoError(f'+{ATTENTION_KEY}={chosen} needs the package kernels: pip install "{KERNELS}"')
-    version = importlib.metadata.version("kernels")
+    version = read_kernels_version()
     if not Requirement(KERNELS).specifier.contains(version):
         raise SpoError(f'kernels {version} is installed, transformers needs another: pip install "{KERNELS}"')
     from huggingface_hub.constants import HF_HUB_CACHE, HF_HUB_OFFLINE

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from spo_data.errors import SpoError, UserError
+from spo_train.config.compose import FILE_LOGGER
 from spo_train.config.keys import LOGGER_KEY, RAY_INIT
 from spo_train.plan import packages
 
@@ -53,7 +54,7 @@ def check_loggers(config: "DictConfig", environment: Environment, *, elsewhere: 
             raise UserError(f"{LOGGER_KEY}: verl has no logger {name}; {suggestion}")
         module, package = MODULES.get(name, (None, None))
         if module is not None and not packages.is_installed(module):
-            others = ",".join(str(other) for other in names if other != name)
+            others = ",".join(str(other) for other in names if other not in (name, FILE_LOGGER))
             raise SpoError(
                 f"{LOGGER_KEY}: {package} is not installed: pip install {package}, or {LOGGER_KEY}=[{others}]"
             )
