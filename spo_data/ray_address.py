@@ -17,12 +17,21 @@ _SECONDS = 5.0
 def refuse_stale_address() -> None:
     """Raise UserError if RAY_ADDRESS names a host and port where nothing listens; `auto` and `local` name none."""
     address = os.environ.get("RAY_ADDRESS", "")
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if (fault := find_fault(address)) is not None:
+        raise UserError(
+            f"RAY_ADDRESS is {address}, where no Ray cluster answers ({fault}): unset it, or start that cluster"
+        )
+
+
+def find_fault(address: str) -> str | None:
+    """Return why nothing answers at an address; None if something does, or if it names no host and port."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
-        return
+        return None
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS).close()
+    except OverflowError:
+        return "there is no such port"
     except OSError as error:
-        raise UserError(
-            f"RAY_ADDRESS is {address}, where no Ray cluster answers ({reason(error)}): unset it, or start that cluster"
-        ) from error
+        return reason(error)
+    return None

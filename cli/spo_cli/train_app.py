@@ -283,7 +283,6 @@ def _print_parity(plan: "TrainPlan") -> None:
 
 def _print_settings(plan: "TrainPlan") -> None:
     from spo_cli.terminal.printing import make_console, print_facts
-    from spo_train.plan.checkpoint_size import size_of
     from spo_train.plan.resume_point import describe_deletions, find_resume_point
 
     config, values = plan.config, plan.values
@@ -303,7 +302,7 @@ def _print_settings(plan: "TrainPlan") -> None:
         ("batch", f"{prompts:,} prompts x {responses}, {updates} updates a step"),
         ("steps", f"{plan.steps:,}"),
         *([] if point is None else [("resume", point.describe(plan.steps))]),
-        ("checkpoints", size_of(plan).describe()),
+        ("checkpoints", plan.checkpoint_size.describe()),
         *([("", deletions)] if (deletions := describe_deletions(plan, point)) else []),
         (
             "tokens",

@@ -1,7 +1,7 @@
 """What a model's configuration says about its size, read without its weights.
 
 dimensions = read_dimensions(resolve_model("Qwen3-8B"))
-dimensions.attention_heads, dimensions.weight_bytes        # 32, 16381470720
+dimensions.heads, dimensions.stored_bytes        # Heads(attention=32, key_value=8), 16381470720
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any
 
 from spo_data.errors import SpoError
 from spo_data.hub.client_errors import clear_hub_errors
+from spo_data.models.heads import Heads, find_heads
 from spo_data.models.names import Model
 
 INDEX = "model.safetensors.index.json"
@@ -24,8 +25,7 @@ class Dimensions:
     """A model's size, as far as tensor parallelism and memory depend on it. None if its configuration does not say."""
 
     name: str
-    attention_heads: int | None = None
-    key_value_heads: int | None = None
+    heads: Heads | None = None
     experts: int = 0
     """0 for a dense model."""
     expert_width: int | None = None
@@ -46,12 +46,12 @@ class Dimensions:
 
     def find_tensor_parallel_fault(self, size: int) -> str | None:
         """Why a tensor parallel size cannot split the model, or None if it can."""
-        heads, shared = self.attention_heads, self.key_value_heads
-        if heads is not None and heads % size:
-            return f"{size} does not divide the {heads} attention heads of {self.name}"
-        if shared is not None and shared % size and size % shared:
-            return f"{size} neither divides the {shared} key/value heads of {self.name} nor is a multiple of them"
-        return None
+        heads = self.heads
+        if heads is None or heads.allow(size):
+            return None
+        if heads.attention % size:
+            return f"{size} does not divide the {heads.attention} attention heads of {self.name}"
+        return f"{size} neither divides the {heads.key_value} key/value heads of {self.name} nor is a multiple of them"
 
 
 def read_dimensions(model: Model, *, trust_remote_code: bool = False) -> Dimensions:
@@ -65,8 +65,7 @@ def read_dimensions(model: Model, *, trust_remote_code: bool = False) -> Dimensi
     stored = str(getattr(config, "dtype", None)).removeprefix("torch.")
     return Dimensions(
         name=model.name,
-        attention_heads=_number(config, "num_attention_heads"),
-        key_value_heads=_number(config, "num_key_value_heads"),
+        heads=find_heads(config),
         experts=experts,
         expert_width=_number(config, "moe_intermediate_size") if experts else None,
         stored_bytes=_find_stored_bytes(model),

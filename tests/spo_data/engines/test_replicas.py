@@ -9,12 +9,13 @@ from spo_data import UserError
 from spo_data.engines.accelerators import Accelerators
 from spo_data.engines.replicas import VLLM_MEMORY_SHARE, Replicas, choose_replicas
 from spo_data.models.dimensions import Dimensions
+from spo_data.models.heads import Heads
 from spo_data.options import EngineOptions
 
 CPU = Accelerators(True, "CPU (2 cores)", 1, 24 << 30)
-QWEN3_8B = Dimensions("Qwen3-8B", 32, 8, stored_bytes=16_381_470_720, bytes_each=2)
-QWEN3_32B = Dimensions("Qwen3-32B", 64, 8, stored_bytes=65_524_246_528, bytes_each=2)
-QWEN3_30B_A3B = Dimensions("Qwen3-30B-A3B", 32, 4, 128, 768, stored_bytes=61_000_000_000, bytes_each=2)
+QWEN3_8B = Dimensions("Qwen3-8B", Heads(32, 8), stored_bytes=16_381_470_720, bytes_each=2)
+QWEN3_32B = Dimensions("Qwen3-32B", Heads(64, 8), stored_bytes=65_524_246_528, bytes_each=2)
+QWEN3_30B_A3B = Dimensions("Qwen3-30B-A3B", Heads(32, 4), 128, 768, stored_bytes=61_000_000_000, bytes_each=2)
 
 
 def gpus(count: int, gigabytes: int = 80) -> Accelerators:
@@ -101,7 +102,7 @@ def test_sizes_that_do_not_fit_are_refused_with_those_that_do(
 
 def test_key_value_heads_count_too() -> None:
     """28 heads divide by 7, but vLLM cannot split 4 key/value heads among 7 GPUs: it fails while it loads."""
-    qwen = replace(QWEN3_8B, name="Qwen2.5-7B", attention_heads=28, key_value_heads=4)
+    qwen = replace(QWEN3_8B, name="Qwen2.5-7B", heads=Heads(28, 4))
     with pytest.raises(UserError, match=r"7 neither divides the 4 key/value heads of Qwen2.5-7B.*; use 1, 2 or 4"):
         chosen(gpus(8), qwen, tensor_parallel_size=7)
     assert chosen(gpus(8), qwen, tensor_parallel_size=4).count == 2

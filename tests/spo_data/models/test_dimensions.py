@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from spo_data.models.dimensions import Dimensions, read_dimensions
+from spo_data.models.heads import Heads
 from spo_data.models.names import Model
 
 QWEN3 = {"model_type": "qwen3", "num_attention_heads": 32, "num_key_value_heads": 8, "dtype": "bfloat16"}
@@ -36,7 +37,7 @@ def test_the_size_of_the_weights_is_that_of_the_index_or_the_files(
     model = folder(tmp_path, files)
     if index is not None:
         (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert read_dimensions(model) == Dimensions("a model", 32, 8, stored_bytes=stored, bytes_each=2)
+    assert read_dimensions(model) == Dimensions("a model", Heads(32, 8), stored_bytes=stored, bytes_each=2)
 
 
 def test_a_mixture_of_experts_says_how_wide_an_expert_is(tmp_path: Path) -> None:

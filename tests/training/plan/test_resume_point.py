@@ -252,9 +252,9 @@ def test_the_disk_that_checkpoints_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], most: int, says: str
 ) -> None:
     """An 8B model's 25 checkpoints filled 2.5 TB, and nothing said so before."""
-    monkeypatch.setattr(size_module, "_count_parameters", lambda *_: 8_190_735_360)
+    monkeypatch.setattr(size_module, "count_parameters", lambda _: 8_190_735_360)
     plan = make_plan(tmp_path, resume=False, steps=500, **changed)
-    size = size_module.size_of(plan)
+    size = size_module.find_checkpoint_size(plan.config, plan.model, plan.steps)
     assert (size.most, size.describe()) == (most, says)
     facts = checkpoint_facts(plan)
     assert facts["checkpoint_disk_bytes"] == (12 * 8_190_735_360 * most if most else None)

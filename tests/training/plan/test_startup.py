@@ -17,13 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from spo_data.engines.accelerators import Accelerators
 from spo_data.errors import SpoError, UserError
+from spo_data.models.heads import Heads
 from spo_data.models.names import Model, resolve_model
 from spo_train.config.compose import parse_overrides
 from spo_train.config.train_choice import Choice
-from spo_train.plan import attention, disk, loggers, packages, ray_cluster, shared_memory, startup
+from spo_train.plan import attention, checkpoint_size, disk, loggers, packages, ray_cluster, shared_memory
 from spo_train.plan.assemble import compose_choice
-from spo_train.plan.disk import count_bytes, count_parameters
-from spo_train.plan.heads import Heads, read_heads
+from spo_train.plan.checkpoint_size import CheckpointSize, find_checkpoint_size
+from spo_train.plan.divided_heads import read_heads
+from spo_train.plan.model_shape import count_parameters
 from spo_train.plan.ray_cluster import NoClusterError, Node, find_nodes
 from spo_train.plan.ray_resources import check_ray, count_cpus, reserve_cpus
 from spo_train.plan.startup import check_startup, list_notes, refuse_node
@@ -51,7 +53,7 @@ def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(packages, "is_installed", lambda _module: True)
     monkeypatch.setattr(packages, "find_fault", lambda _module: None)
     monkeypatch.setattr(disk, "find_room", lambda _folder: ENOUGH)
-    monkeypatch.setattr(startup, "count_parameters", lambda _model: PARAMETERS)
+    monkeypatch.setattr(checkpoint_size, "count_parameters", lambda _model: PARAMETERS)
     monkeypatch.setattr(shared_memory, "find_shared_memory", lambda: 64 << 30)
 
 
@@ -81,7 +83,12 @@ def compose(*overrides: str, nodes: int = 1, gpus: int = 8, on_cpu: bool = False
 
 
 def check(*overrides: str, heads: Heads = HEADS, devices: Accelerators = H100, **sizes: Any) -> None:
-    check_startup(compose(*overrides, **sizes, on_cpu=devices.on_cpu), QWEN3_8B, heads, devices)
+    config = compose(*overrides, **sizes, on_cpu=devices.on_cpu)
+    check_startup(config, heads, size_of(config), devices)
+
+
+def size_of(config: DictConfig, steps: int = 500) -> CheckpointSize:
+    return find_checkpoint_size(config, QWEN3_8B, steps)
 
 
 def refusal(run: Callable[[], object], kind: type[SpoError] = UserError) -> str:
@@ -196,10 +203,10 @@ def test_the_embedded_model_s_heads_and_parameters(monkeypatch: pytest.MonkeyPat
 
 def test_what_a_checkpoint_takes() -> None:
     """Weights and Adam's two moments in float32; with LoRA the moments are those of the adapter."""
-    assert count_bytes(compose(), PARAMETERS) == 12 * PARAMETERS
-    assert count_bytes(compose("actor_rollout_ref.model.lora_rank=32"), PARAMETERS) == 4 * PARAMETERS
-    assert count_bytes(compose("actor_rollout_ref.actor.fsdp_config.model_dtype=bf16"), PARAMETERS) == 6 * PARAMETERS
-    assert count_bytes(compose("trainer.save_freq=-1"), PARAMETERS) == 0
+    assert size_of(compose()).each == 12 * PARAMETERS
+    assert size_of(compose("actor_rollout_ref.model.lora_rank=32")).each == 4 * PARAMETERS
+    assert size_of(compose("actor_rollout_ref.actor.fsdp_config.model_dtype=bf16")).each == 6 * PARAMETERS
+    assert size_of(compose("trainer.save_freq=-1")).each is None
 
 
 def test_a_disk_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,10 +218,10 @@ def test_a_disk_without_room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "find_room", lambda _: 150 * 10**9)
     check()
     config = compose("trainer.max_actor_ckpt_to_keep=2")
-    assert list_notes(config, QWEN3_8B, H100, 500) == [
-        "/tmp has 150 GB free, 2 checkpoints take 197 GB: trainer.max_actor_ckpt_to_keep=1 keeps the newest only"
+    assert list_notes(config, size_of(config), H100) == [
+        "/tmp has 150 GB free, 2 checkpoints take 197 GB: make room, or trainer.default_local_dir=… on another disk"
     ]
-    assert list_notes(config, QWEN3_8B, H100, 20) == []
+    assert list_notes(config, size_of(config, 20), H100) == []
 
 
 def test_a_folder_that_checkpoints_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +240,8 @@ def test_a_folder_that_checkpoints_cannot_be_written_to(tmp_path: Path, monkeypa
 def test_shared_memory_is_a_remark_on_gpus_and_a_refusal_for_weights_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_memory, "find_shared_memory", lambda: 64 << 20)
     check()
-    assert list_notes(compose("trainer.save_freq=-1"), QWEN3_8B, H100, 500) == [
+    unsaved = compose("trainer.save_freq=-1")
+    assert list_notes(unsaved, size_of(unsaved), H100) == [
         "/dev/shm has 0.1 GB free: Ray keeps its objects in /tmp then, and NCCL may find no room for its buffers;"
         " docker run --shm-size=16g"
     ]
@@ -241,7 +249,7 @@ def test_shared_memory_is_a_remark_on_gpus_and_a_refusal_for_weights_on_a_cpu(mo
         "/dev/shm has 0.1 GB free, the weights that verl sends to vLLM take 2.1 GB: start the container with docker run"
         " --shm-size=3g"
     )
-    assert list_notes(compose("trainer.save_freq=-1", on_cpu=True, gpus=1), QWEN3_8B, CPU, 20) == []
+    assert list_notes(unsaved, size_of(unsaved), CPU) == []
 
 
 def lack(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
@@ -435,7 +443,7 @@ def test_a_stale_address(monkeypatch: pytest.MonkeyPatch) -> None:
         port = unused.getsockname()[1]
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     assert refusal(check) == (
-        f"RAY_ADDRESS=127.0.0.1:{port}: nothing answers there; unset RAY_ADDRESS to train on this machine alone, or"
+        f"RAY_ADDRESS=127.0.0.1:{port}: nothing answers there (Connection refused); unset RAY_ADDRESS to train on this machine alone, or"
         " start the cluster that it names"
     )
     monkeypatch.setenv("RAY_ADDRESS", "nonsense")

@@ -19,6 +19,7 @@ from spo_train.config.keys import CHECKPOINTS_KEY
 from spo_train.config.train_choice import Choice
 from spo_train.filenames import CHECKPOINTS
 from spo_train.literal import check_path, check_template
+from spo_train.plan.checkpoint_size import CheckpointSize, find_checkpoint_size
 from spo_train.plan.composition import choose_preset, compose_choice, note_memory, note_preset
 from spo_train.plan.machine import describe_machine
 from spo_train.plan.memory_check import MemoryPlan, expect_memory, refuse_memory
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from spo_data.models.chat import Chat
+    from spo_data.models.heads import Heads
     from spo_data.models.names import Model
     from spo_data.options import ToolOptions
     from spo_data.provenance import Provenance
     from spo_data.values.table import ValueTable
     from spo_train.data.training_rows import TrainingData
-    from spo_train.plan.heads import Heads
     from spo_train.plan.parity import ParityRow
     from spo_train.plan.record import TrainRecord
 
@@ -78,6 +79,11 @@ class TrainPlan:
     def steps(self) -> int:
         """The number of training steps."""
         return count_steps(self.config, self.choice.prompts)
+
+    @property
+    def checkpoint_size(self) -> CheckpointSize:
+        """What the checkpoints take."""
+        return find_checkpoint_size(self.config, self.model, self.steps)
 
     @property
     def reads_first_responses(self) -> bool:
@@ -170,7 +176,7 @@ class TrainPlan:
         if self.choice.machine is not None:
             refuse_memory(self.config, self.choice.machine)
         check_with_verl(self.config)
-        check_startup(self.config, self.model, self.heads, self.devices)
+        check_startup(self.config, self.heads, self.checkpoint_size, self.devices)
 
 
 def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _: None) -> TrainPlan:
@@ -186,7 +192,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     from spo_data.models.chat import load_chat, read_chat_template
     from spo_train.data.training_rows import make_training_data
     from spo_train.data.validation_rows import make_validation_rows
-    from spo_train.plan.heads import read_heads
+    from spo_train.plan.divided_heads import read_heads
     from spo_train.plan.model import choose_model, find_longest_prompt
     from spo_train.plan.parity import check_complete, list_unmatched, rollout_defaults
     from spo_train.plan.record import make_record, refuse_folder
@@ -269,7 +275,8 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     if values is not None:
         notes += list_unmatched(provenance)
     notes += note_tools(tools, data.template, data.prompts)
-    notes += list_notes(config, model, devices, count_steps(config, choice.prompts))
+    size = find_checkpoint_size(config, model, count_steps(config, choice.prompts))
+    notes += list_notes(config, size, devices)
     return TrainPlan(
         options=options,
         values=values,

@@ -1,21 +1,21 @@
 """The disk that checkpoints take: bytes of one, and how many lie there at once.
 
-size = size_of(plan)
+size = find_checkpoint_size(config, model, steps=500)
 size.each, size.most, size.disk             # 98_285_000_000, 2, 196_570_000_000
 """
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spo_train.config.checkpoint_settings import count_kept
+from spo_train.plan.model_shape import count_parameters
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from spo_train.plan.assemble import TrainPlan
+    from spo_data.models.names import Model
 
-_BYTES = {"fp32": 4, "float32": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2}
+_BYTES = {"fp32": 4, "float32": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2, "16": 2}
 _MOMENTS = 2
 """Adam's, of each trained parameter, in the parameter's type."""
 
@@ -46,18 +46,17 @@ class CheckpointSize:
         said = f"every {self.every:,} steps, {kept}"
         if self.each is None or self.disk is None:
             return said
-        return f"{said}: at most {_format_bytes(self.disk)} ({self.most:,} x {_format_bytes(self.each)})"
+        return f"{said}: at most {show_gigabytes(self.disk)} ({self.most:,} x {show_gigabytes(self.each)})"
 
 
-def size_of(plan: "TrainPlan") -> CheckpointSize:
-    """Return what the checkpoints of a training run take."""
-    config, model, steps = plan.config, plan.model, plan.steps
+def find_checkpoint_size(config: "DictConfig", model: "Model", steps: int) -> CheckpointSize:
+    """Return what the checkpoints of a training run of so many steps take."""
     every = max(0, int(config.trainer.save_freq))
     kept = count_kept(config)
     saved = -(-steps // every) if every else 0
     # The last one stays until the next is whole.
     most = saved if kept is None else min(saved, max(2, kept))
-    parameters = _count_parameters(model.path, model.hub_revision) if saved else None
+    parameters = count_parameters(model) if saved else None
     return CheckpointSize(every, kept, most, None if parameters is None else _bytes_of_one(config, parameters))
 
 
@@ -72,20 +71,7 @@ def _bytes_of_one(config: "DictConfig", parameters: int) -> int:
     return parameters * (weight * (weights + moments) + exported)
 
 
-@functools.cache
-def _count_parameters(path: str, revision: str | None) -> int | None:
-    """Return the parameters of a model, from its configuration alone; None if transformers cannot make it."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, revision=revision))
-    except Exception:  # a model of another kind, or with code of its own: the size is only shown
-        return None
-    return int(sum(parameter.numel() for parameter in model.parameters()))
-
-
-def _format_bytes(number: int) -> str:
+def show_gigabytes(number: int) -> str:
+    """Return a number of bytes in GB, as disks count them."""
     gigabytes = number / 1e9
     return f"{gigabytes:,.0f} GB" if gigabytes >= 100 else f"{gigabytes:,.1f} GB"

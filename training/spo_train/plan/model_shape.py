@@ -5,6 +5,7 @@
 transformers builds the model of the configuration on torch's `meta` device, which takes no memory.
 """
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from spo_train.config.gpu_memory import ModelShape
@@ -53,6 +54,21 @@ def shape_of(config: Any) -> ModelShape | None:
         )
     except (AttributeError, ValueError, TypeError, ImportError, NotImplementedError, OSError):
         return None
+
+
+@functools.cache
+def count_parameters(model: "Model") -> int | None:
+    """Return the parameters of a model's configuration, or None if transformers cannot build it."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(model.path, revision=model.hub_revision)
+        with torch.device("meta"):
+            built = AutoModelForCausalLM.from_config(config)
+    except Exception:  # a model of another kind, or with code of its own: verl says what it is
+        return None
+    return int(sum(parameter.numel() for parameter in built.parameters()))
 
 
 def _active_width(text: Any) -> int:

@@ -9,14 +9,14 @@ itself waits for more than a minute. No Ray is started where none runs.
 import json
 import logging
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-CONNECT_SECONDS = 5.0
+from spo_data.ray_address import find_fault
+
 ANSWER_SECONDS = 60.0
 NONE_RUNS = "Could not find any running Ray instance"
 """What Ray says of the address "auto"."""
@@ -61,13 +61,10 @@ def find_nodes(address: str) -> list[Node]:
 
 
 def _check_port(address: str) -> None:
-    host, colon, port = address.rpartition("://")[2].rpartition(":")
-    if not colon or not port.isdigit():
+    if not address.rpartition(":")[2].isdigit():
         raise NoClusterError("is not an address (HOST:PORT)")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except (OSError, OverflowError):
-        raise NoClusterError("nothing answers there") from None
+    if (fault := find_fault(address)) is not None:
+        raise NoClusterError(f"nothing answers there ({fault})")
 
 
 def _write_nodes(address: str, answer: Path) -> None:

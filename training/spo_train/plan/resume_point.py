@@ -30,7 +30,7 @@ from spo_train.config.keys import (
     STEPS_KEY,
 )
 from spo_train.filenames import CONFIG, LATEST
-from spo_train.plan.checkpoint_size import size_of
+from spo_train.plan.checkpoint_size import find_checkpoint_size
 from spo_train.plan.next_command import set_in_command
 from spo_train.plan.written_config import last_written_step, read_written_config
 from spo_train.spo.single_stream import prompts_mark
@@ -89,7 +89,7 @@ def find_resume_point(plan: "TrainPlan") -> Continuation | None:
 def checkpoint_facts(plan: "TrainPlan") -> dict[str, int | None]:
     """Return the plan's facts about checkpoints for JSON; null if settings that are refused do not say."""
     try:
-        size, point = size_of(plan), find_resume_point(plan)
+        size, point = find_checkpoint_size(plan.config, plan.model, plan.steps), find_resume_point(plan)
     except (UserError, TypeError, ValueError, ArithmeticError):
         return dict.fromkeys(("continues_from", "checkpoints_kept", "checkpoint_bytes", "checkpoint_disk_bytes"))
     return {

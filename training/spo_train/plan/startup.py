@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spo_data.errors import UserError
+from spo_data.models.heads import Heads
 from spo_train.config.precision import check_precision
 from spo_train.plan.attention import check_attention, check_attention_kernels
-from spo_train.plan.disk import check_disk, count_bytes, count_parameters, note_disk
-from spo_train.plan.heads import Heads, check_heads
+from spo_train.plan.checkpoint_size import CheckpointSize
+from spo_train.plan.disk import check_disk, note_disk
+from spo_train.plan.divided_heads import check_heads
 from spo_train.plan.loggers import check_loggers
 from spo_train.plan.ray_resources import OWN, check_ray, find_address
 from spo_train.plan.shared_memory import check_shared_memory, note_shared_memory
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from spo_data.engines.accelerators import Accelerators
-    from spo_data.models.names import Model
 
 
 def refuse_node(nodes: int, devices: "Accelerators") -> None:
@@ -44,13 +45,15 @@ def refuse_node(nodes: int, devices: "Accelerators") -> None:
         )
 
 
-def check_startup(config: "DictConfig", model: "Model", heads: Heads | None, devices: "Accelerators") -> None:
+def check_startup(
+    config: "DictConfig", heads: Heads | None, checkpoints: CheckpointSize, devices: "Accelerators"
+) -> None:
     """Raise an error for the first thing that training would find too late."""
     check_heads(config, heads)
     check_precision(config)
     check_attention(config)
     check_loggers(config, os.environ, elsewhere=find_address(config, config.trainer.nnodes) is not None)
-    check_disk(Path(str(config.trainer.default_local_dir)), _count_bytes(config, model))
+    check_disk(Path(str(config.trainer.default_local_dir)), checkpoints.each)
     check_shared_memory(config, on_cpu=devices.on_cpu)
     if not devices.on_cpu:
         check_attention_kernels(config)
@@ -58,16 +61,7 @@ def check_startup(config: "DictConfig", model: "Model", heads: Heads | None, dev
     check_ray(config, devices)
 
 
-def list_notes(config: "DictConfig", model: "Model", devices: "Accelerators", steps: int) -> list[str]:
-    """Return remarks on what may be too little on this machine for a training run of so many steps."""
-    trainer = config.trainer
-    saved = -(-steps // trainer.save_freq) if trainer.save_freq > 0 else 0
-    # The last checkpoint stays until the next is whole.
-    most = min(saved, max(2, trainer.max_actor_ckpt_to_keep or saved))
-    disk = note_disk(Path(str(trainer.default_local_dir)), _count_bytes(config, model), most)
+def list_notes(config: "DictConfig", checkpoints: CheckpointSize, devices: "Accelerators") -> list[str]:
+    """Return remarks on what may be too little on this machine."""
+    disk = note_disk(Path(str(config.trainer.default_local_dir)), checkpoints)
     return [note for note in (note_shared_memory(on_cpu=devices.on_cpu), disk) if note is not None]
-
-
-def _count_bytes(config: "DictConfig", model: "Model") -> int | None:
-    parameters = count_parameters(model)
-    return None if parameters is None else count_bytes(config, parameters)
