@@ -117,6 +117,10 @@ def test_a_process_that_says_nothing_is_named_with_how_it_ended(tmp_path: Path, 
             "set TMPDIR to a folder whose path has fewer than 70 characters",
         ),
         ("\"addmm_impl_cpu_\" not implemented for 'Half'", "this CPU lacks instructions for that type: use --dtype"),
+        (  # what vLLM's oneDNN says to float16 without AVX-512, seen with ONEDNN_MAX_CPU_ISA=AVX2
+            "could not create a primitive descriptor for the matmul primitive. Run workload with environment variable",
+            "this CPU lacks instructions for that type: use --dtype float32",
+        ),
         ("No module named 'bitsandbytes'", "install the missing package into this environment"),
     ],
 )
