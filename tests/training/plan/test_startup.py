@@ -484,6 +484,8 @@ def test_what_ray_says_is_read_from_a_process_of_its_own(monkeypatch: pytest.Mon
         "    assert 'RAY_ADDRESS' not in os.environ\n"
         "    if address == 'auto':\n"
         "        raise ConnectionError('Could not find any running Ray instance. Please specify the one')\n"
+        "    if os.environ.get('REFUSING'):\n"
+        "        raise ConnectionError('Failed to connect to Ray cluster at ' + address)\n"
         "def nodes():\n"
         "    node = {'Alive': True, 'NodeID': 'b', 'Resources': {'CPU': 64.0, 'GPU': 8.0}}\n"
         "    return [node, {**node, 'Alive': False}, {'Alive': True, 'NodeID': 'a', 'Resources': {'CPU': 4.0}}]\n"
@@ -493,7 +495,15 @@ def test_what_ray_says_is_read_from_a_process_of_its_own(monkeypatch: pytest.Mon
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     monkeypatch.setenv("RAY_ADDRESS", "elsewhere:1")
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert find_nodes(f"127.0.0.1:{server.getsockname()[1]}") == [Node(4, 0), Node(64, 8)]
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert find_nodes(address) == [Node(4, 0), Node(64, 8)]
+        monkeypatch.setenv("REFUSING", "1")
+        with pytest.raises(NoClusterError) as refused:
+            find_nodes(address)
+    assert str(refused.value) == (
+        f"ConnectionError: Failed to connect to Ray cluster at {address}: if the cluster has tokens, export"
+        " RAY_AUTH_MODE=token"
+    )
     with pytest.raises(NoClusterError, match=r"^no Ray runs on this machine$"):
         find_nodes("auto")
     monkeypatch.setattr(ray_cluster, "ANSWER_SECONDS", 0.0)

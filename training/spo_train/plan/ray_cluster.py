@@ -20,6 +20,8 @@ from spo_data.ray_address import find_fault
 ANSWER_SECONDS = 60.0
 NONE_RUNS = "Could not find any running Ray instance"
 """What Ray says of the address "auto"."""
+NOT_LET_IN = "Failed to connect to Ray cluster"
+"""What Ray says of a cluster that is there."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,11 @@ def find_nodes(address: str) -> list[Node]:
         if done.returncode == 0:
             return [Node(**node) for node in json.loads(answer.read_bytes())]
     said = next((line.strip() for line in reversed(done.stderr.splitlines()) if line.strip()), "it does not answer")
-    raise NoClusterError("no Ray runs on this machine" if NONE_RUNS in said else said)
+    if NONE_RUNS in said:
+        raise NoClusterError("no Ray runs on this machine")
+    # Of an explicit address, Ray's client does not try the token that `ray start --head` makes.
+    tokens = address != "auto" and NOT_LET_IN in said and "RAY_AUTH_MODE" not in os.environ
+    raise NoClusterError(f"{said}: if the cluster has tokens, export RAY_AUTH_MODE=token" if tokens else said)
 
 
 def _check_port(address: str) -> None:

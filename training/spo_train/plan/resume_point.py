@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from spo_data.errors import UserError
 from spo_train.checkpoints import Checkpoint, find_checkpoints, find_newest_whole, read_latest
@@ -38,10 +38,44 @@ from spo_train.spo.single_stream import prompts_mark
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from spo_train.plan.assemble import TrainPlan
+    from spo_data.models.names import Model
+    from spo_train.data.training_rows import TrainingData
+    from spo_train.plan.train_options import TrainOptions
 
 _PATH = re.compile(r"/(?:.*/)?global_step_(\d+)")
 _STRATEGIES = {1: "fsdp", 2: "fsdp2"}
+
+
+class SavingPlan(Protocol):
+    """What decides about checkpoints in a `TrainPlan`."""
+
+    @property
+    def config(self) -> "DictConfig":
+        """The composed configuration."""
+
+    @property
+    def options(self) -> "TrainOptions":
+        """The user's options."""
+
+    @property
+    def data(self) -> "TrainingData":
+        """The training prompts."""
+
+    @property
+    def model(self) -> "Model":
+        """The model to train."""
+
+    @property
+    def out(self) -> Path:
+        """The folder of the training run."""
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of verl's checkpoints."""
+
+    @property
+    def steps(self) -> int:
+        """The number of training steps."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +93,7 @@ class Continuation:
         return f"continues from step {self.step:,} of {steps:,} ({self.folder})"
 
 
-def find_resume_point(plan: "TrainPlan") -> Continuation | None:
+def find_resume_point(plan: SavingPlan) -> Continuation | None:
     """Return where training continues, or None for a new training run; raises UserError if it cannot continue."""
     config, trainer, checkpoints = plan.config, plan.config.trainer, plan.checkpoints
     resume, command, steps = plan.options.resume, plan.options.command, plan.steps
@@ -86,7 +120,7 @@ def find_resume_point(plan: "TrainPlan") -> Continuation | None:
     return Continuation(checkpoint.step, checkpoint.path)
 
 
-def checkpoint_facts(plan: "TrainPlan") -> dict[str, int | None]:
+def checkpoint_facts(plan: SavingPlan) -> dict[str, int | None]:
     """Return the plan's facts about checkpoints for JSON; null if settings that are refused do not say."""
     try:
         size, point = find_checkpoint_size(plan.config, plan.model, plan.steps), find_resume_point(plan)
@@ -100,7 +134,7 @@ def checkpoint_facts(plan: "TrainPlan") -> dict[str, int | None]:
     }
 
 
-def describe_deletions(plan: "TrainPlan", point: Continuation | None) -> str | None:
+def describe_deletions(plan: SavingPlan, point: Continuation | None) -> str | None:
     """Return how many checkpoints more than are kept lie in the folder to continue in, or None if there are not."""
     kept = count_kept(plan.config)
     if point is None or kept is None:
@@ -111,7 +145,7 @@ def describe_deletions(plan: "TrainPlan", point: Continuation | None) -> str | N
     return f"{more:,} more in the folder: the oldest are deleted when the next is saved ({KEEP_KEY}=null keeps all)"
 
 
-def last_step(plan: "TrainPlan") -> int | None:
+def last_step(plan: SavingPlan) -> int | None:
     """Return the step that a training run reaches if nothing fails; None if verl only validates."""
     return None if only_validates(plan.config) else plan.steps
 
