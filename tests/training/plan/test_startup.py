@@ -29,7 +29,7 @@ from spo_train.plan.model_shape import count_parameters
 from spo_train.plan.ray_cluster import NoClusterError, Node, find_nodes
 from spo_train.plan.ray_resources import check_ray, count_cpus, reserve_cpus
 from spo_train.plan.startup import check_startup, list_notes, refuse_node
-from spo_train.plan.weights import check_weights
+from spo_train.plan.weights import refuse_missing_weights
 
 QWEN3_8B = Model("Qwen/Qwen3-8B", "Qwen/Qwen3-8B", "c0ffee")
 HEADS = Heads(32, 8)
@@ -372,11 +372,14 @@ def test_a_cluster_is_not_left_from_a_node_without_a_gpu(monkeypatch: pytest.Mon
         "--nodes 2: this machine has no GPU, and spo-train takes the GPUs of each node to be those of its own: start it"
         " on a node with GPUs"
     )
-    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    assert refusal(lambda: refuse_node(1, CPU)) == (
-        "RAY_ADDRESS=10.0.0.1:6379: this machine has no GPU; start spo-train on a node of the cluster that has, or"
-        " unset RAY_ADDRESS to train on this machine's CPU"
-    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert refusal(lambda: refuse_node(1, CPU)) == (
+            f"RAY_ADDRESS={address}: this machine has no GPU; start spo-train on a node of the cluster that has, or"
+            " unset RAY_ADDRESS to train on this machine's CPU"
+        )
+    assert refusal(lambda: refuse_node(1, H100)).startswith(f"RAY_ADDRESS is {address}, where no Ray cluster answers (")
     monkeypatch.setenv("RAY_ADDRESS", "")
     refuse_node(1, CPU)
 
@@ -443,8 +446,8 @@ def test_a_stale_address(monkeypatch: pytest.MonkeyPatch) -> None:
         port = unused.getsockname()[1]
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     assert refusal(check) == (
-        f"RAY_ADDRESS=127.0.0.1:{port}: nothing answers there (Connection refused); unset RAY_ADDRESS to train on this machine alone, or"
-        " start the cluster that it names"
+        f"RAY_ADDRESS=127.0.0.1:{port}: nothing answers there (Connection refused); unset RAY_ADDRESS to train on"
+        " this machine alone, or start the cluster that it names"
     )
     monkeypatch.setenv("RAY_ADDRESS", "nonsense")
     assert refusal(check).startswith("RAY_ADDRESS=nonsense: is not an address (HOST:PORT); unset RAY_ADDRESS")
@@ -513,26 +516,26 @@ def test_what_ray_says_is_read_from_a_process_of_its_own(monkeypatch: pytest.Mon
 
 def test_a_folder_without_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert refusal(lambda: check_weights(tmp_path)) == (
+    assert refusal(lambda: refuse_missing_weights(tmp_path)) == (
         f"--model {tmp_path}: has no weights (*.safetensors, *.bin), so there is nothing to train"
     )
     part = tmp_path / "model-00001-of-00002.safetensors"
     part.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
-    assert refusal(lambda: check_weights(tmp_path)) == (
+    assert refusal(lambda: refuse_missing_weights(tmp_path)) == (
         f"{part} is a pointer of git-lfs, not weights: git lfs pull, in {tmp_path}"
     )
     part.write_bytes(b"weights")
-    check_weights(tmp_path)
+    refuse_missing_weights(tmp_path)
     index = tmp_path / "model.safetensors.index.json"
     weight_map = {name: f"model-0000{number}-of-00002.safetensors" for number, name in ((1, "a"), (2, "b"))}
     index.write_text(json.dumps({"weight_map": weight_map}))
-    assert refusal(lambda: check_weights(tmp_path)) == (
+    assert refusal(lambda: refuse_missing_weights(tmp_path)) == (
         f"--model {tmp_path}: model-00002-of-00002.safetensors of 2 files of weights are missing"
     )
     index.write_text("{")
-    assert refusal(lambda: check_weights(tmp_path)) == f"{index} does not say where the weights are"
+    assert refusal(lambda: refuse_missing_weights(tmp_path)) == f"{index} does not say where the weights are"
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    check_weights(tmp_path)
+    refuse_missing_weights(tmp_path)
 
 
 def test_the_reserved_cpus_are_in_the_configuration_that_verl_reads() -> None:

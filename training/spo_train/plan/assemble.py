@@ -197,7 +197,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     from spo_train.plan.parity import check_complete, list_unmatched, rollout_defaults
     from spo_train.plan.record import make_record, refuse_folder
     from spo_train.plan.tool_options import choose_tools, choose_wording, note_tools
-    from spo_train.plan.weights import check_weights
+    from spo_train.plan.weights import refuse_missing_weights
 
     asked = {override.key: override.value for override in overrides}
     checkpoints = Path(str(asked.get(CHECKPOINTS_KEY) or out / CHECKPOINTS))
@@ -221,7 +221,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     check_path("--out", out)
     check_path("--model", model.path)
     if model.hub_revision is None:
-        check_weights(Path(model.path))
+        refuse_missing_weights(Path(model.path))
     heads = read_heads(model)
     given = options.chat_template_kwargs
     template = read_chat_template(options.chat_template)

@@ -32,14 +32,14 @@ def write_folder(plan: "TrainPlan") -> dict[str, str]:
     from spo_train.filenames import AGENT_LOOP, CONFIG
     from spo_train.literal import check_path, to_literal
     from spo_train.plan.record import read_record
-    from spo_train.plan.weights import check_weights
+    from spo_train.plan.weights import refuse_missing_weights
 
     out, config, options = plan.out, plan.config, plan.options
     if plan.model.hub_revision is not None:
         # verl cannot ask for a commit, so it gets the folder of this commit in the Hub's cache.
         folder = _download(plan.model)
         check_path("the Hub's cache", folder)
-        check_weights(folder)
+        refuse_missing_weights(folder)
         OmegaConf.update(config, MODEL_PATH_KEY, str(folder))
         if plan.devices.on_cpu:
             from verl_cpu.overrides import BUCKET, bucket_mib

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from spo_data.errors import UserError
 from spo_data.models.heads import Heads
+from spo_data.ray_address import refuse_stale_address
 from spo_train.config.precision import check_precision
 from spo_train.plan.attention import check_attention, check_attention_kernels
 from spo_train.plan.checkpoint_size import CheckpointSize
@@ -30,7 +31,11 @@ if TYPE_CHECKING:
 
 
 def refuse_node(nodes: int, devices: "Accelerators") -> None:
-    """Raise UserError if a cluster's training run is started on a machine without a GPU, which would train alone."""
+    """Raise UserError if a cluster's training run is started on a machine without a GPU, which would train alone.
+
+    Or if the cluster has ended.
+    """
+    refuse_stale_address()
     if not devices.on_cpu:
         return
     if nodes > 1:

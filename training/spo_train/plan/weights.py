@@ -1,6 +1,6 @@
 """The weights in a model's folder: there, and whole.
 
-check_weights(Path("models/mine"))        # raises UserError if verl and vLLM would find no weights to load
+refuse_missing_weights(Path("models/mine"))        # raises UserError if verl and vLLM would find no weights to load
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ POINTER = b"version https://git-lfs"
 """How the file begins that a clone without git-lfs has in place of the weights."""
 
 
-def check_weights(folder: Path) -> None:
+def refuse_missing_weights(folder: Path) -> None:
     """Raise UserError if a model's folder has no weights, or not all that its index names."""
     found = [path for kind in KINDS for path in folder.glob(kind)]
     if not found:
