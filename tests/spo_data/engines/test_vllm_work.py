@@ -60,15 +60,22 @@ def test_the_second_runner_is_for_plain_models_and_settings_that_vllm_supports(
     assert supports_second_runner(config(**changed)) is is_supported
 
 
+def pretend_cuda(monkeypatch: pytest.MonkeyPatch, on_cuda: bool = True) -> None:
+    platform = SimpleNamespace(current_platform=SimpleNamespace(is_cuda=lambda: on_cuda))
+    monkeypatch.setitem(sys.modules, "vllm.platforms", platform)  # type: ignore[arg-type]
+    usage = SimpleNamespace(UsageContext=SimpleNamespace(LLM_CLASS=None))
+    monkeypatch.setitem(sys.modules, "vllm.usage.usage_lib", usage)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("value", ["0", "1"])
 def test_a_user_s_choice_of_the_runner_stays(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    pretend_cuda(monkeypatch)
     monkeypatch.setenv(VARIABLE, value)
-    with faster_runner(None):
+    with faster_runner(SimpleNamespace(create_engine_config=lambda _: config())):
         assert os.environ[VARIABLE] == value
     assert os.environ[VARIABLE] == value
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("on_cuda", "found", "asks"),
     [
@@ -82,10 +89,8 @@ def test_a_user_s_choice_of_the_runner_stays(monkeypatch: pytest.MonkeyPatch, va
 def test_the_second_runner_is_asked_for_while_the_engine_starts(
     monkeypatch: pytest.MonkeyPatch, on_cuda: bool, found: Any, asks: bool
 ) -> None:
-    from vllm.platforms import current_platform
-
+    pretend_cuda(monkeypatch, on_cuda)
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(type(current_platform), "is_cuda", lambda _: on_cuda)
     arguments = SimpleNamespace(create_engine_config=lambda _: found)
     for failure in (nullcontext(), pytest.raises(KeyError)):
         with failure, faster_runner(arguments):
