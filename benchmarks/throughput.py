@@ -72,7 +72,8 @@ def choose_engine(arguments: argparse.Namespace) -> EngineOptions:
     """Return the engine's options: those of the command line, else an estimate's defaults, or small ones on a CPU."""
     names = ("max_num_seqs", "max_model_len", "dtype", "tensor_parallel_size", "enforce_eager")
     given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-    return EngineOptions(**((ON_CPU if find_accelerators().on_cpu else {}) | given))
+    # LLM.generate has one replica only, so the pipeline gets one too.
+    return EngineOptions(data_parallel_size=1, **((ON_CPU if find_accelerators().on_cpu else {}) | given))
 
 
 def measure_engine(folder: Path, model: str, engine: EngineOptions, n_prompts: int, max_tokens: int) -> None:
