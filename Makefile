@@ -1,7 +1,8 @@
 # make demo   set up .venv, estimate the values of 32 small problems with the embedded model, show them
 # make test   every feature's tests, the end-to-end ones with a real vLLM included
 #
-# Needs Python 3.11 or 3.12 and make. `make demo PYTHON=/path/to/python3.12` chooses the interpreter.
+# Needs Python 3.11 or 3.12 and make. `make demo PYTHON=/path/to/python3.12` chooses the interpreter. All targets use the CPU
+# set; docs/gpu-runs.md says how the GPU set (Python 3.12 alone, NVIDIA driver 580 or newer) is installed and checked.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,7 +18,7 @@ PARALLEL := -n 2 --dist worksteal
 DEMO := --model smollm2-135m --dataset 'reasoning-gym:chain_sum?max_terms=2&max_digits=1' --out runs/demo \
 	--limit 32 --max-tokens 96 --dtype float32 --enforce-eager
 
-.PHONY: demo test test-fast test-long test-latest lint format bench clean programs python
+.PHONY: demo test test-fast test-long test-latest gpu-check lint format bench clean programs python
 
 demo: .venv/ready
 	$(BIN)/spo-data estimate $(DEMO)
@@ -71,6 +72,10 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/sandbox.py
 	$(BIN)/python benchmarks/tracker.py
 	$(BIN)/python benchmarks/batch_assembly.py
+
+# benchmarks/gpu/check.sh is for a GPU; this runs the same checks here, with small sizes.
+gpu-check: programs .venv/ready
+	benchmarks/gpu/check.sh --sizes cpu --seconds 1800
 
 python:
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 with venv found: make PYTHON=/path/to/python3.11" >&2; exit 2; }

@@ -130,9 +130,15 @@ def _render_body(manifest: Manifest, summary: Summary, name: str, with_samples: 
         mean="none" if summary.value_mean is None else f"{summary.value_mean:.4f}",
         bounds="none" if summary.value_low is None else f"{summary.value_low:.4f} to {summary.value_high:.4f}",
         device_hours=[
-            f"{seconds / 3600:,.2f} {device} hours" for device, seconds in manifest.timings.device_seconds.items()
+            f"{_to_hours(seconds)} {device} hours" for device, seconds in manifest.timings.device_seconds.items()
         ],
     )
+
+
+def _to_hours(seconds: float) -> str:
+    """Return hours with two decimals, or with four for a few minutes: a short run showed 0.00."""
+    hours = seconds / 3600
+    return f"{hours:,.2f}" if hours >= 0.1 else f"{hours:.4f}"
 
 
 class _Markdown(str):

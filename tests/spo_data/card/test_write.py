@@ -105,6 +105,7 @@ def test_the_header_has_what_the_hub_searches_by_and_the_whole_provenance(tmp_pa
     ("sampled", "seconds", "said"),
     [
         (2, {"A": 1800}, "0.50 A hours, in which 2 samples were drawn |"),
+        (2, {"A": 9}, "0.0025 A hours, in which 2 samples were drawn |"),
         (
             *(20, {"A": 1800}),
             "0.50 A hours, in which 20 samples were drawn; 2 are kept, since samples that the interpreter broke off are"
