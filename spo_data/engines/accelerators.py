@@ -9,6 +9,8 @@ take some of the first GPU's memory until this process ends.
 import os
 from dataclasses import dataclass
 
+from spo_data.engines.driver import check_driver
+
 
 @dataclass(frozen=True)
 class Accelerators:
@@ -23,12 +25,13 @@ class Accelerators:
 
 
 def find_accelerators() -> Accelerators:
-    """Return the accelerators that torch sees, or one CPU if it sees none."""
+    """Return the accelerators that torch sees, or one CPU if it sees none; raises UserError for a driver too old."""
     import torch
 
     if not torch.accelerator.is_available():
         import psutil
 
+        check_driver()
         return Accelerators(True, f"CPU ({os.cpu_count()} cores)", 1, psutil.virtual_memory().total)
     from vllm.platforms import current_platform
 

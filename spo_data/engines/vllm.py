@@ -21,6 +21,7 @@ import numpy as np
 
 from spo_data.engines.balance import Balance
 from spo_data.engines.decoding import Decode, find_decoder
+from spo_data.engines.driver import check_driver
 from spo_data.engines.protocol import Completion, Devices, EngineError, RequestError, SampleRequest
 from spo_data.engines.start_failure import describe, find_start_failure
 from spo_data.engines.use import EngineUse, UseMeter
@@ -186,8 +187,10 @@ def engine_arguments(model: Model, options: EngineOptions, max_model_len: int) -
         from vllm.platforms import current_platform
     except ImportError as error:
         raise UserError(
-            f"vLLM cannot be imported ({first_line(error)}): install requirements/gpu.txt or cpu.txt"
+            f"vLLM cannot be imported ({first_line(error)}): pip install --no-deps -r requirements/cpu.txt,"
+            " or, for GPUs, with Python 3.12, pip install --no-deps -r requirements/gpu.txt"
         ) from error
+    check_driver()
     known = [field.name for field in dataclasses.fields(AsyncEngineArgs)]
     _check_names(options.engine_arg, known)
     arguments: dict[str, Any] = {

@@ -102,7 +102,7 @@ def _read_defaults() -> "DictConfig":
     if spec is None or not spec.submodule_search_locations:
         raise SpoError(
             "spo-train needs verl, which is not installed: pip install --no-deps -r requirements/cpu.txt,"
-            " or pip install -r requirements/gpu.txt"
+            " or, for GPUs, with Python 3.12, pip install --no-deps -r requirements/gpu.txt"
         )
     from hydra import compose, initialize_config_dir
 
