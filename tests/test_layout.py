@@ -1,11 +1,13 @@
 """Which room may import which, which modules start quickly, and what a requirements file may hold."""
 
 import ast
+import functools
 import os
 import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -82,10 +84,16 @@ TEXTS = [
 REQUIREMENTS = sorted((ROOT / "requirements").glob("*.txt"))
 
 
-def imported(source: str) -> set[str]:
+@functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    """All nodes of a module. Parsing and walking every module takes a second, and many tests do."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def imported(nodes: Iterable[ast.AST]) -> set[str]:
     """What a module imports anywhere, including in functions and by `import_module`. Each name includes its module."""
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -93,6 +101,7 @@ def imported(source: str) -> set[str]:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif (
             isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name | ast.Attribute)
             and ast.unparse(node.func) in ("importlib.import_module", "import_module", "__import__")
             and isinstance(node.args[0], ast.Constant)
         ):
@@ -113,10 +122,11 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
+@functools.cache
 def imported_modules(name: str) -> set[str]:
     """The modules of this project that a module imports."""
     found = set()
-    for used in imported(MODULES[name].read_text(encoding="utf-8")):
+    for used in imported(nodes_of(MODULES[name])):
         while used and used not in MODULES:
             used = used.rpartition(".")[0]
         found.add(used)
@@ -154,6 +164,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert below == {}
 
 
+@functools.cache
 def names_in(name: str) -> set[str]:
     """The names that a module defines or imports at its top level."""
     found = set()
@@ -191,10 +202,7 @@ def test_no_two_modules_or_classes_of_one_name_mean_different_things() -> None:
     stems = Counter(name.rpartition(".")[2] for name in MODULES if room_of(name) != "spo_cli.commands")
     assert {stem for stem, times in stems.items() if times > 1} == set()
     classes = Counter(
-        node.name
-        for path in MODULES.values()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
+        node.name for path in MODULES.values() for node in nodes_of(path) if isinstance(node, ast.ClassDef)
     )
     assert {name for name, times in classes.items() if times > 1} == set()
 
@@ -210,7 +218,7 @@ def test_no_two_modules_or_classes_of_one_name_mean_different_things() -> None:
     ],
 )
 def test_an_import_is_seen_in_every_form(source: str) -> None:
-    assert any(name.split(".")[0] == "spo_cli" for name in imported(source))
+    assert any(name.split(".")[0] == "spo_cli" for name in imported(ast.walk(ast.parse(source))))
 
 
 def _python(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -275,7 +283,7 @@ PRINTING = {
 def test_what_prints_is_called_only_where_control_characters_are_escaped() -> None:
     found: dict[str, set[str]] = {call: set() for call in PRINTING}
     for name, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
                 called = ast.unparse(node.func)
                 for call in {called, called.rpartition(".")[2]} & PRINTING.keys():

@@ -89,13 +89,7 @@ def judge_training(out: Path, printed: Path, _sizes: str) -> Judgement:
 
 
 def judge_resume(out: Path, _printed: Path, _sizes: str) -> Judgement:
-    before, after = read_steps(out / "training", first=True), read_steps(out / "training")
-    again = sorted(before.keys() & after.keys())
-    pairs = [(before[step]["spo/baseline"], after[step]["spo/baseline"]) for step in again]
-    seen = ", ".join(f"step {step}: {old:.6f} and {new:.6f}" for step, (old, new) in zip(again, pairs, strict=True))
-    equal = bool(pairs) and all(old == new for old, new in pairs)
-    claim = Claim("the steps after the last checkpoint run again with the same spo/baseline", equal, seen or "none ran")
-    return Judgement([claim], {"steps": max(after)})
+    return Judgement([compare_launches(out / "training")], {"steps": max(read_steps(out / "training"))})
 
 
 def judge_determinism(out: Path, printed: Path, _sizes: str) -> Judgement:
@@ -168,6 +162,16 @@ def judge_steps(folder: Path) -> Judgement:
         ],
         figures,
     )
+
+
+def compare_launches(folder: Path) -> Claim:
+    """Say whether the steps that a resumed training run repeats have the same baselines as before the kill."""
+    before, after = read_steps(folder, first=True), read_steps(folder)
+    again = sorted(before.keys() & after.keys())
+    pairs = [(before[step]["spo/baseline"], after[step]["spo/baseline"]) for step in again]
+    seen = ", ".join(f"step {step}: {old:.6f} and {new:.6f}" for step, (old, new) in zip(again, pairs, strict=True))
+    equal = bool(pairs) and all(old == new for old, new in pairs)
+    return Claim("the steps after the last checkpoint run again with the same spo/baseline", equal, seen or "none ran")
 
 
 def read_steps(folder: Path, first: bool = False) -> dict[int, dict[str, Any]]:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from support.two_layer_model import make_two_layer_model
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(1200)]
 
 BIN = Path(sys.executable).parent
+GPU_CHECKS = Path(__file__).parents[2] / "benchmarks" / "gpu"
 PROMPTS = 24
 RESPONSE_TOKENS = 40
 VERIFIER = """
@@ -33,6 +35,13 @@ def compute_score(data_source, solution_str, ground_truth, extra_info=None):
         os._exit(1)
     return float(ground_truth in solution_str)
 """
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What judges these metrics on a GPU (benchmarks/gpu/check.sh): it must find in them what it reads."""
+    monkeypatch.syspath_prepend(str(GPU_CHECKS))
+    return import_module("judge")
 
 
 @pytest.fixture(scope="session")
@@ -102,7 +111,7 @@ TRAINING = ["--offline-values", "run", "data.train_batch_size=7", "actor_rollout
 TRAINING += ["trainer.save_freq=1", "trainer.max_actor_ckpt_to_keep=6"]
 
 
-def test_spo_from_a_run_of_our_own(work: Path) -> None:
+def test_spo_from_a_run_of_our_own(work: Path, judge: Any) -> None:
     """Train from values just estimated with the same policy; the tracker is the paper's, step by step."""
     done = train(work, "spo", *TRAINING, "trainer.total_training_steps=3")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -113,11 +122,14 @@ def test_spo_from_a_run_of_our_own(work: Path) -> None:
     check_tracker(work, "spo", 3)
     assert f"first visits: {PROMPTS} of {PROMPTS} responses" in done.stderr + (work / "spo" / "verl.log").read_text()
     assert not (work / "spo" / "first_visits.npz").exists(), "the checkpoint holds them"
+    judged = judge.judge_steps(work / "spo")
+    assert judged.holds, judged.claims
+    assert judged.figures["seconds/step"] > 0
     assert verl_processes(work / "spo") == []
 
 
 @pytest.mark.long
-def test_a_killed_training_resumes_as_itself(work: Path) -> None:
+def test_a_killed_training_resumes_as_itself(work: Path, judge: Any) -> None:
     """SIGKILL every process of a training at once, and resume.
 
     The resumed run is compared with the killed run's own later steps. It resumes from the checkpoint of step 2 and
@@ -155,6 +167,8 @@ def test_a_killed_training_resumes_as_itself(work: Path) -> None:
         for metric in ("baseline", "reward", "table/value", "n_eff", "rho", "verdict_total/correct"):
             assert after[step][f"spo/{metric}"] == before[step][f"spo/{metric}"], metric
         assert after[step]["actor/grad_norm"] == pytest.approx(before[step]["actor/grad_norm"], rel=1e-3)
+    repeated = judge.compare_launches(work / "killed")
+    assert (repeated.holds, repeated.seen.count("step ")) == (True, 2), repeated
     for name, tensor in load_weights(checkpoints).items():
         np.testing.assert_allclose(tensor, model_before[name], rtol=1e-3, atol=1e-5, err_msg=name)
     # Only the last one stays, those of the killed process are deleted too.
