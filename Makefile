@@ -8,6 +8,9 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 
+# Container images often forbid bytecode files. Without them, each process of a test compiles what it imports again.
+unexport PYTHONDONTWRITEBYTECODE
+
 CANDIDATES := python3 python3.12 python3.11 /usr/bin/python3
 SUITABLE := import sys, ensurepip, venv; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(firstword $(foreach python,$(CANDIDATES),$(shell $(python) -c '$(SUITABLE)' 2>/dev/null && echo $(python))))

@@ -32,12 +32,12 @@ case $sizes in
         demo="" exact=" --deterministic" shots=" --n 64" tests="-m 'engine and not long' tests/e2e/test_estimate_vllm.py"
         throughput="--prompts 250 --max-tokens 2048"
         device=" --gpus-per-node 1 actor_rollout_ref.rollout.gpu_memory_utilization=0.4"
-        training="" steps=20 kill=12 late=4 ;;
+        training="" steps=20 kill=12 late=4 slower=1 ;;
     cpu)
         demo=" --limit 16 --n 4 --dtype float32 --enforce-eager" exact="$demo" shots=" --n 4 --dtype float32 --enforce-eager"
         tests="-m engine tests/e2e/test_estimate_vllm.py -k raising_n"
         throughput="--prompts 6 --max-tokens 64"
-        device="" training=" data.train_batch_size=4 trainer.save_freq=2" steps=4 kill=3 late=3 ;;
+        device="" training=" data.train_batch_size=4 trainer.save_freq=2" steps=4 kill=3 late=3 slower=3 ;;
     *) echo "check.sh: --sizes $sizes: give gpu or cpu" >&2; exit 2 ;;
 esac
 train="spo-train $values$device$training"
@@ -93,7 +93,7 @@ fi
 
 status=0
 for ((i = 0; i < ${#checks[@]}; i += 3)); do
-    name=${checks[i]} limit=${checks[i + 1]} command=${checks[i + 2]} left=$((seconds - SECONDS))
+    name=${checks[i]} limit=$((slower * checks[i + 1])) command=${checks[i + 2]} left=$((seconds - SECONDS))
     ((${#wanted[@]} == 0)) || [[ " ${wanted[*]} " == *" $name "* ]] || continue
     [[ $command != *spo-train* ]] || command+=${attention:-}
     if ((left < limit && left < 15)); then

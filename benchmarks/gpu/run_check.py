@@ -9,6 +9,7 @@ processes are ended, so that the next check has the whole GPU.
 import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,9 @@ TIMEOUT_STATUSES = (124, 137)
 
 
 def main() -> None:
+    signal.signal(
+        signal.SIGTERM, lambda number, _frame: sys.exit(128 + number)
+    )  # as Ctrl-C, it ends the check's processes
     out, name, command, limit = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
     sizes = str(read_results(out)["sizes"])
     printed, log = out / "logs" / f"{name}.out", out / "logs" / f"{name}.log"
@@ -36,18 +40,8 @@ def main() -> None:
     peak = 0
     started = time.monotonic()
     with ProcessTree() as family:
-        process = family.start(
-            [
-                "timeout",
-                f"--kill-after={KILL_SECONDS}",
-                str(limit),
-                "bash",
-                "-c",
-                f"({command}) > {shlex.quote(str(printed))}",
-            ],
-            {},
-            log,
-        )
+        words = ["timeout", f"--kill-after={KILL_SECONDS}", str(limit), "bash", "-c"]
+        process = family.start([*words, f"({command}) > {shlex.quote(str(printed))}"], {}, log)
         while process.poll() is None:
             peak = max(peak, measure_memory(sizes, family.find_living()))
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -57,10 +51,11 @@ def main() -> None:
     causes = []
     if process.returncode in TIMEOUT_STATUSES and seconds >= limit:
         causes.append(f"stopped after its limit of {limit} s")
-    elif process.returncode != 0:
-        causes.append(f"exit status {process.returncode}: {last_line(log, printed)}")
-    if orphans:
-        causes.append(f"left {len(orphans)} processes: {', '.join(sorted(set(orphans)))}")
+    else:
+        if process.returncode != 0:
+            causes.append(f"exit status {process.returncode}: {last_line(log, printed)}")
+        if orphans:
+            causes.append(f"left {len(orphans)} processes: {', '.join(sorted(set(orphans)))}")
     found = judge(name, out, printed, sizes)
     check = Check(
         name=name,

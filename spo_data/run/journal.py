@@ -148,7 +148,8 @@ class Journal(JournalQueries):
                     ((numbers[s.prompt_id], s.sample_index) for s in samples),
                 )
                 call = self._call or self.query("SELECT coalesce(max(call) + 1, 1) FROM commits")[0][0]
-                self._db.execute(INSERT_COMMIT, (call, len(samples), sum(s.sampled_tokens for s in samples)))
+                tokens = sum(s.sampled_tokens for s in samples)
+                self._db.execute(INSERT_COMMIT, {"call": call, "samples": len(samples), "tokens": tokens})
             self._samples, self._call = [], call
         self._last_commit = time.monotonic()
 

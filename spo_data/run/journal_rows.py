@@ -99,7 +99,7 @@ NOTE_MENDED = "INSERT INTO mended SELECT max(0, ? - count(*)) FROM samples WHERE
 _NOW = "(julianday('now') - 2440587.5) * 86400"
 INSERT_COMMIT = f"""
 INSERT INTO commits (call, time, samples, response_tokens, checksum)
-VALUES (?1, {_NOW}, ?2, ?3, commit_checksum(?1, {_NOW}, ?2, ?3))
+VALUES (:call, {_NOW}, :samples, :tokens, commit_checksum(:call, {_NOW}, :samples, :tokens))
 """
 
 

@@ -1,6 +1,7 @@
 """The journal keeps what was added, complete and in order, whatever kills the writer."""
 
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -27,6 +28,7 @@ from spo_data.grading.verdict import OBSERVATIONS, Grade, Verdict
 from spo_data.options import ToolOptions
 from spo_data.prompts.identity import DroppedRow, Message, Prompt
 from spo_data.provenance import ToolsRecord
+from spo_data.run import journal_rows
 from spo_data.run.journal import COMMIT_SAMPLES, Journal, open_journal
 from spo_data.run.journal_mend import mend_journal
 from spo_data.run.journal_tables import SCHEMA_VERSION
@@ -658,3 +660,10 @@ def test_the_journal_of_a_later_release_is_refused_and_left_as_it_is(path: Path,
     database = sqlite3.connect(path)
     assert database.execute("PRAGMA user_version").fetchone() == (later,)
     database.close()
+
+
+def test_no_statement_has_numbered_parameters() -> None:
+    """Python 3.12 warned at each commit that ?1 is a named parameter for which it was given a sequence."""
+    statements = [text for name, text in vars(journal_rows).items() if name.isupper() and isinstance(text, str)]
+    assert any("INSERT INTO commits" in text for text in statements)
+    assert not [text for text in statements if re.search(r"\?\d", text)]
