@@ -94,6 +94,11 @@ STEP = {
 }
 SUMMARY = {"tokens_per_second": 100.0, "samples_per_second": 5.0, "tool_turns_mean": 1.0, "tool_errors": {}}
 GONE = "killed process 7 after step 2\nnone of its processes is left after 0.5 s\n"
+THROUGHPUT = """2,000 requests of 300 tokens on average, at most 2,048
+(a) LLM.generate, one call            1,000.0 tokens/s
+b/a {:.3f}   b/c 1.500   a/d {:.3f}
+model runner V{}; KV cache 1,000 blocks
+"""
 CARD = "| sampling time | 0.0025 NVIDIA H100 hours, in which 2 samples were drawn |"
 
 
@@ -172,8 +177,11 @@ def test_a_resumed_training_is_compared_with_the_killed_one(
         ("card", CARD, []),
         ("card", CARD.replace("0.0025", "0.0000"), ["more than 0 hours"]),
         ("card", CARD.replace("NVIDIA H100", "CPU core"), ["it names the GPU"]),
-        ("throughput", "(a) LLM.generate, one call   1,000.0 tokens/s\nb/a 0.960   b/c 1.5", []),
-        ("throughput", "b/a 0.940   b/c 1.5", ["b/a at least 0.95"]),
+        ("throughput", THROUGHPUT.format(0.96, 0.97, 2), []),
+        ("throughput", THROUGHPUT.format(0.94, 0.97, 2), ["b/a at least 0.95"]),
+        ("throughput", THROUGHPUT.format(0.96, 0.90, 2), ["a/d at least 0.95"]),
+        ("throughput", THROUGHPUT.format(0.96, 0.97, 1), ["the model runner is V2"]),
+        ("throughput", "", ["its result can be read"]),
         ("end-to-end", "....\n4 passed, 2 deselected in 9.1s", []),
         ("end-to-end", "..F.\n1 failed, 3 passed in 9.1s", ["tests pass"]),
         ("end-to-end", "2 deselected in 0.1s", ["tests pass"]),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spo_data.card.merge import (
@@ -202,6 +202,7 @@ headers = st.dictionaries(
 )
 
 
+@settings(max_examples=50)
 @given(headers, lines, lines)
 def test_merging_again_changes_nothing_and_loses_no_word(header: dict[str, Any], before: str, after: str) -> None:
     existing = f"---\n{yaml.safe_dump(header)}---\n{before}\n{merge_ours(None).split('---', 2)[2].strip()}{after}\n"
