@@ -163,6 +163,9 @@ def test_a_resumed_training_is_compared_with_the_killed_one(
 ) -> None:
     write_steps(tmp_path / "training", *launches)
     assert (broken_claims(tmp_path, "resume", "") == []) is holds
+    read_steps = import_module("judge").read_steps
+    assert read_steps(tmp_path / "training", first=True).keys() == launches[0].keys()
+    assert read_steps(tmp_path / "training").keys() == launches[1].keys()
 
 
 @pytest.mark.parametrize(
@@ -218,6 +221,27 @@ def test_a_machine_without_a_usable_gpu_is_refused_with_the_cause(
     version, device = SimpleNamespace(cuda=cuda), SimpleNamespace(is_available=lambda: available)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(version=version, cuda=device))
     assert import_module("results").probe_torch(driver)[1] == said
+
+
+def test_a_refused_machine_leaves_earlier_results_and_all_checks_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal left an empty folder, which the next call took for a folder of something else."""
+    results: Any = import_module("results")
+    machine = {"device": "CPU", "driver": None, "cuda": None, "python": "3.12", "unusable": "nvidia-smi finds no GPU"}
+    monkeypatch.setattr(results, "find_machine", lambda: machine)
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit, match="2"):
+        results.begin(out, "gpu", 600, [])
+    assert not out.exists()
+    results.begin(out, "cpu", 600, [])
+    results.add(out, results.Check("demo", "spo-data estimate", "passed"))
+    with pytest.raises(SystemExit, match="2"):
+        results.begin(out, "gpu", 600, [])
+    results.begin(out, "cpu", 600, ["card"])
+    assert [check["name"] for check in results.read_results(out)["checks"]] == ["demo"]
+    results.begin(out, "cpu", 600, [])
+    assert results.read_results(out)["checks"] == []
 
 
 @pytest.mark.slow

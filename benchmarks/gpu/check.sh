@@ -75,16 +75,14 @@ if [[ -e $out && ! -f $out/results.json ]]; then
     echo "check.sh: $out exists and holds no results of these checks: give another --out" >&2
     exit 2
 fi
-for name in "${wanted[@]:-all}"; do
+python benchmarks/gpu/results.py begin "$out" "$sizes" "$seconds" "${wanted[@]}" || exit
+for name in "${wanted[@]}"; do
     case $name in
-        all) rm -rf "${out:?}" ;;
         determinism) rm -rf "${out:?}/first" "${out:?}/second" ;;
         resume | card) ;; # they look at what the check before them left
         *) rm -rf "${out:?}/$name" ;;
     esac
 done
-mkdir -p "$out/logs"
-python benchmarks/gpu/results.py begin "$out" "$sizes" "$seconds" || exit
 python -c "import sys; from pathlib import Path; from support.tool_shots import write_shots; write_shots(Path(sys.argv[1]))" "$out/shots.jsonl"
 # Without flash-attn, which is built from source, the checks train with torch's attention.
 if [[ $sizes == gpu ]] && ! python -c "import flash_attn" 2> /dev/null; then

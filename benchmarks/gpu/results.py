@@ -1,6 +1,6 @@
 """What the checks found, in results.json and results.md of their folder. Both are written after each check.
 
-python benchmarks/gpu/results.py begin runs/gpu-check gpu 600       the machine; refuses one without a usable GPU
+python benchmarks/gpu/results.py begin runs/gpu-check gpu 600 [NAME…]   the machine; refuses one without a usable GPU
 python benchmarks/gpu/results.py skip runs/gpu-check NAME COMMAND WHY
 python benchmarks/gpu/results.py show runs/gpu-check                prints the table
 """
@@ -8,8 +8,10 @@ python benchmarks/gpu/results.py show runs/gpu-check                prints the t
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -43,7 +45,7 @@ class Check:
 def main() -> None:
     verb, out, *rest = sys.argv[1:]
     if verb == "begin":
-        begin(Path(out), rest[0], int(rest[1]))
+        begin(Path(out), rest[0], int(rest[1]), rest[2:])
     elif verb == "skip":
         name, command, why = rest
         add(Path(out), Check(name, command, "not run", causes=[why]))
@@ -53,14 +55,20 @@ def main() -> None:
         print((Path(out) / "results.md").read_text())
 
 
-def begin(out: Path, sizes: str, seconds: int) -> None:
-    """Write the machine and the versions; exit with 2 if the checks need a GPU and torch can use none."""
+def begin(out: Path, sizes: str, seconds: int, wanted: Sequence[str]) -> None:
+    """Write the machine and the versions into the folder, which is emptied if all checks will run.
+
+    Exits with 2, and leaves the folder as it is, if the checks need a GPU and torch can use none.
+    """
     machine = find_machine()
     if sizes == "gpu" and machine["unusable"]:
         print(f"check.sh: {machine['unusable']} (--sizes cpu runs the checks without a GPU)", file=sys.stderr)
         sys.exit(2)
     versions = {name: found for name in PACKAGES if (found := find_version(name))}
     path = out / "results.json"
+    if not wanted and path.exists():
+        shutil.rmtree(out)
+    (out / "logs").mkdir(parents=True, exist_ok=True)
     earlier = json.loads(path.read_text())["checks"] if path.exists() else []
     started = datetime.now(UTC).isoformat(timespec="seconds")
     head = {"started": started, "sizes": sizes, "seconds_at_most": seconds, "machine": machine, "versions": versions}
