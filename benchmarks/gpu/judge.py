@@ -116,7 +116,7 @@ def judge_tools(_out: Path, printed: Path, _sizes: str) -> Judgement:
 def judge_tool_training(out: Path, _printed: Path, _sizes: str) -> Judgement:
     found, steps = judge_steps(out / "tools-training"), read_steps(out / "tools-training")
     turns = [data["spo/tool_turns"] for data in steps.values()]
-    claim = Claim("spo/tool_turns above 0", min(turns) > 0, ", ".join(f"{turn:.2f}" for turn in turns))
+    claim = Claim("spo/tool_turns above 0", all(turn > 0 for turn in turns), ", ".join(f"{turn:.2f}" for turn in turns))
     return Judgement([*found.claims, claim], found.figures)
 
 
@@ -149,7 +149,8 @@ JUDGES: dict[str, Callable[[Path, Path, str], Judgement]] = {
 def judge_steps(folder: Path) -> Judgement:
     """Judge what holds in every training run: engine and trainer agree, and step 1 trains the values' policy."""
     steps = read_steps(folder, first=True)
-    difference = max(data["training/rollout_probs_diff_mean"] for data in steps.values())
+    differences = [data["training/rollout_probs_diff_mean"] for data in steps.values()]
+    agree = all(each < MOST_DIFFERENCE for each in differences)  # NaN does not
     divergence = steps[1]["spo/divergence"]
     seconds = [data["perf/time_per_step"] for data in steps.values() if "perf/time_per_step" in data]
     tokens = [data["perf/throughput"] for data in steps.values() if "perf/throughput" in data]
@@ -159,7 +160,7 @@ def judge_steps(folder: Path) -> Judgement:
     name = "training/rollout_probs_diff_mean"
     return Judgement(
         [
-            Claim(f"{name} below {MOST_DIFFERENCE}", difference < MOST_DIFFERENCE, f"at most {difference:.2g}"),
+            Claim(f"{name} below {MOST_DIFFERENCE}", agree, ", ".join(f"{each:.2g}" for each in differences)),
             Claim(
                 f"spo/divergence of step 1 below {MOST_DIVERGENCE}", divergence < MOST_DIVERGENCE, f"{divergence:.2g}"
             ),
