@@ -198,3 +198,20 @@ def test_a_verifier_that_changes_ends_training_and_gives_no_reward(
     assert line.startswith(f"{function} changed during grading: sha256 {recorded.split()[2]} is recorded")
     assert line.endswith("to keep the changed verifier, resume it with --allow-mismatch verifier")
     assert "\n" not in line
+
+
+def test_graders_that_do_not_start_end_training(
+    tokenizer: Any, tmp_path: Path, counted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine they gave no answer in time; training went on with truncated responses alone, all scored 0."""
+    from spo_data.errors import SpoError
+    from spo_train.hooks import failures
+
+    said: list[str] = []
+    monkeypatch.setattr(failures, "give_up", said.append)
+    function = tmp_path / "mine.py"
+    function.write_text("import os\nos._exit(1)\n")
+    failed = grade(make_reward(tokenizer, f"{function}:compute_score"), make_item(tokenizer, "x", "x"))
+    assert isinstance(failed[0], SpoError)
+    assert counted == []
+    assert said[0].startswith(f"--verifier {function}:compute_score does not load: ")

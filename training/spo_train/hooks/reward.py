@@ -9,7 +9,7 @@
 Responses are graded in the processes of `spo_data.grading`, never in a thread of verl's worker. If the verdict is not
 an observation of the policy, grading is tried again, then the failure is counted and raised: verl marks the prompt
 failed and replaces it. A failed grading is never scored 0. If the verifier's code is no longer that of the version with
-which the training run was started, training ends. The sample carries its verdict in
+which the training run was started, or if the grading processes do not start, training ends. The sample carries its verdict in
 `reward_extra_info["verdict"]`; an `acc` beside it would make verl's validation count failed samples as wrong. A
 truncated response scores 0, or what its grader gives with `truncated: grade`.
 """
@@ -21,8 +21,9 @@ from verl import DataProto
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
 
 from spo_data.engines.tool_loop import response_text
+from spo_data.errors import SpoError
 from spo_data.grading.verdict import TRUNCATED, Grade
-from spo_data.grading.workers.import_guard import ChangedGraderError, GraderCodeError
+from spo_data.grading.workers.import_guard import ChangedGraderError
 from spo_data.grading.workers.job import GradeJob
 from spo_data.grading.workers.pool import GraderPool
 from spo_train.hooks import failures
@@ -91,7 +92,7 @@ class GradedReward(RewardManagerBase):
                 graded = await self._pool.grade(job)
                 if graded.verdict.is_observation:
                     return graded
-        except GraderCodeError as error:
+        except SpoError as error:  # no more verdicts: truncated responses alone would go on to be trained on
             failures.give_up(f"{error}; {_ADVICE}" if isinstance(error, ChangedGraderError) else str(error))
             raise
         if str(row.get("uid", "")).startswith(UID):  # validation counts its own failures
