@@ -29,9 +29,8 @@ from spo_data.grading.workers.job import BATCH_SECONDS, GradeJob, grade, grade_b
 from spo_data.grading.workers.processes import Processes
 from spo_data.options import GraderOptions
 
-START_SECONDS = 120.0
-"""The time limit for starting a process, including the import of a reward function: on a busy machine, 60 s were too
-few beside a training run."""
+START_SECONDS = 60.0
+"""The time limit for starting a process, including the import of a reward function."""
 BATCH = 16
 """The largest number of jobs in a batch."""
 

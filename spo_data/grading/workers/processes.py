@@ -57,7 +57,7 @@ class Processes:
     """`workers` spawned processes.
 
     Each calls `start(*arguments, folder)` first, which leaves its mark in the pool's folder (`mark_process`).
-    If no call ends for the time limit of a call plus `start_seconds`, the pool is considered stuck.
+    If no call ends for the time limit of a call plus `start_seconds` while one waits, the pool is considered stuck.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Processes:
         patience = seconds + self._start_seconds
         detail = ""
         for _ in range(ATTEMPTS):
-            pool = self._pool
+            pool, began = self._pool, time.monotonic()
             try:
                 await self._launch(pool)
                 future = asyncio.wrap_future(pool.schedule(work, args=(argument,), timeout=seconds))
@@ -94,7 +94,7 @@ class Processes:
                         break
                     if pool is not self._pool or not pool.active:
                         future.cancel()  # a pool that breaks forgets the calls that it has not taken yet
-                    elif time.monotonic() - self._last_end > patience:
+                    elif time.monotonic() - max(self._last_end, began) > patience:
                         await self._replace(pool, "no answer from any of them")
             except asyncio.CancelledError:
                 future.cancel()

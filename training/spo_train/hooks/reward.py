@@ -8,10 +8,10 @@
 
 Responses are graded in the processes of `spo_data.grading`, never in a thread of verl's worker. If the verdict is not
 an observation of the policy, grading is tried again, then the failure is counted and raised: verl marks the prompt
-failed and replaces it. A failed grading is never scored 0. If the verifier's code is no longer that of the version with
-which the training run was started, or if the grading processes do not start, training ends. The sample carries its verdict in
-`reward_extra_info["verdict"]`; an `acc` beside it would make verl's validation count failed samples as wrong. A
-truncated response scores 0, or what its grader gives with `truncated: grade`.
+failed and replaces it. A failed grading is never scored 0. If the verifier's code is no longer that of the version
+with which the training run was started, or if the grading processes do not start, training ends. The sample carries
+its verdict in `reward_extra_info["verdict"]`; an `acc` beside it would make verl's validation count failed samples as
+wrong. A truncated response scores 0, or what its grader gives with `truncated: grade`.
 """
 
 import asyncio

@@ -45,6 +45,26 @@ def test_a_jump_of_the_wall_clock_changes_no_time_limit(
     assert asyncio.run(run()) == outcome
 
 
+@pytest.mark.parametrize("worked", [False, True])
+def test_an_idle_pool_is_not_stuck(monkeypatch: pytest.MonkeyPatch, worked: bool) -> None:
+    """In training the first response comes minutes after the pool was made. Its grading, if not done within a second,
+    ended as "the grading processes do not start", and no later one was ever graded."""
+    monkeypatch.setattr(processes_module, "CHECK_SECONDS", 0.05)
+
+    async def run() -> object:
+        processes = Processes(mark_process, (), workers=1, start_seconds=60)
+        try:
+            if worked:
+                await processes.run(time.sleep, 0.0, 30)
+            pool = processes._pool
+            processes._last_end -= 1000  # nothing was graded for so long
+            return await processes.run(time.sleep, 0.2, 30), processes._pool is pool
+        finally:
+            await processes.close()
+
+    assert asyncio.run(run()) == (None, True)
+
+
 def test_a_call_that_a_breaking_pool_forgets_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """If a pool broke between a call and its start, nobody answered the call, and the run waited for ever."""
     forgotten: list[ProcessFuture[None]] = []
