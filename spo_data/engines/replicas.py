@@ -162,11 +162,15 @@ def _find_tensor_sizes(dimensions: Dimensions, most: int) -> list[int]:
 
 
 def _most_that_share(dimensions: Dimensions, most: int, each: int, options: EngineOptions) -> int:
-    """Return `most`, or fewer if an expert's width does not divide by all GPUs; vLLM splits each expert among them."""
+    """Return `most`, or fewer if an expert does not divide into whole blocks; vLLM splits each among all GPUs.
+
+    A GPU of another pipeline stage has other layers, and splits no expert.
+    """
     width = dimensions.expert_width
     if width is None or options.engine_arg.get("enable_expert_parallel"):
         return most
-    return next((count for count in range(most, 0, -1) if width % (count * each) == 0), most)
+    parts = each // int(options.engine_arg.get("pipeline_parallel_size", 1)) * dimensions.expert_block
+    return next((count for count in range(most, 0, -1) if width % (count * parts) == 0), 1)
 
 
 def _count_visible(accelerators: Accelerators, options: EngineOptions) -> int:

@@ -32,15 +32,20 @@ class Dimensions:
     stored_bytes: int | None = None
     """Of all weights as they are stored; None if that takes a download."""
     bytes_each: int | None = None
-    """Of one stored parameter; None if they are quantized."""
+    """Of one stored parameter; None if the configuration does not say."""
+    quantized: bool = False
+    expert_block: int = 1
+    """Columns of an expert that are quantized together: a GPU's part of an expert has whole blocks."""
 
     def loaded_bytes(self, dtype: str) -> int | None:
         """Bytes of all weights once loaded with vLLM's `--dtype`, or None if that is not known.
 
         `auto` loads what is stored as float32 in 16 bits, and anything else as it is.
         """
-        if self.stored_bytes is None or self.bytes_each is None:
+        if self.quantized:
             return self.stored_bytes
+        if self.stored_bytes is None or self.bytes_each is None:
+            return None
         loaded = min(self.bytes_each, 2) if dtype == "auto" else _BYTES[dtype]
         return self.stored_bytes * loaded // self.bytes_each
 
@@ -62,6 +67,7 @@ def read_dimensions(model: Model, *, trust_remote_code: bool = False) -> Dimensi
         model.path, revision=model.hub_revision, trust_remote_code=trust_remote_code
     ).get_text_config()
     experts = next((found for name in _EXPERTS if (found := _number(config, name))), 0)
+    quantization = getattr(config, "quantization_config", None)
     stored = str(getattr(config, "dtype", None)).removeprefix("torch.")
     return Dimensions(
         name=model.name,
@@ -69,13 +75,23 @@ def read_dimensions(model: Model, *, trust_remote_code: bool = False) -> Dimensi
         experts=experts,
         expert_width=_number(config, "moe_intermediate_size") if experts else None,
         stored_bytes=_find_stored_bytes(model),
-        bytes_each=None if getattr(config, "quantization_config", None) else _BYTES.get(stored),
+        bytes_each=None if quantization else _BYTES.get(stored),
+        quantized=bool(quantization),
+        expert_block=_find_block(quantization),
     )
 
 
 def _number(config: Any, name: str) -> int | None:
     value = getattr(config, name, None)
     return value if isinstance(value, int) and value > 0 else None
+
+
+def _find_block(quantization: Any) -> int:
+    """Return the block of fp8 (`weight_block_size`), or the group of GPTQ and AWQ (`group_size`); 1 for neither."""
+    given = quantization if isinstance(quantization, dict) else getattr(quantization, "__dict__", {})
+    sizes = given.get("weight_block_size") or given.get("group_size")
+    size = max(sizes) if isinstance(sizes, list | tuple) and sizes else sizes
+    return size if isinstance(size, int) and size > 0 else 1
 
 
 def _find_stored_bytes(model: Model) -> int | None:

@@ -155,7 +155,8 @@ def test_gpus_of_a_cluster_are_not_counted_on_this_machine() -> None:
 def test_weights_take_what_they_are_loaded_as(stored: int, dtype: str, times: float) -> None:
     dimensions = replace(QWEN3_8B, bytes_each=stored)
     assert dimensions.loaded_bytes(dtype) == 16_381_470_720 * times
-    assert replace(dimensions, bytes_each=None).loaded_bytes(dtype) == 16_381_470_720, "quantized, as stored"
+    assert replace(dimensions, bytes_each=None, quantized=True).loaded_bytes(dtype) == 16_381_470_720, "as stored"
+    assert replace(dimensions, bytes_each=None).loaded_bytes(dtype) is None, "unknown, and so no refusal"
 
 
 def test_the_share_of_memory_is_vllms_default() -> None:
@@ -167,3 +168,14 @@ def test_the_share_of_memory_is_vllms_default() -> None:
         pytest.skip("vLLM is not installed")
     source = (Path(spec.submodule_search_locations[0]) / "config" / "cache.py").read_text(encoding="utf-8")
     assert f"gpu_memory_utilization: float = Field(default={VLLM_MEMORY_SHARE}," in source
+
+
+@pytest.mark.parametrize(("block", "count"), [(1, 8), (128, 6), (100, 1)])
+def test_each_gpu_has_whole_blocks_of_an_expert(block: int, count: int) -> None:
+    """An expert of 768 columns divides among 8 GPUs; in fp8's blocks of 128, vLLM refused its 96 while it loaded."""
+    assert chosen(gpus(8), replace(QWEN3_30B_A3B, expert_block=block)).count == count
+
+
+def test_a_pipelines_stages_split_no_expert() -> None:
+    eight = chosen(gpus(8), replace(QWEN3_30B_A3B, expert_block=192), engine_arg={"pipeline_parallel_size": 2})
+    assert (eight.count, eight.gpus_each) == (4, 2)

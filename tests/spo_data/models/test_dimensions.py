@@ -49,3 +49,4 @@ def test_quantized_weights_are_loaded_as_they_are_stored(tmp_path: Path) -> None
     quantized = {"quant_method": "fp8", "weight_block_size": [128, 128]}
     found = read_dimensions(folder(tmp_path, {"model.safetensors": 300}, quantization_config=quantized))
     assert found.loaded_bytes("float32") == 300
+    assert (found.quantized, found.expert_block) == (True, 128)

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from spo_data.engines.accelerators import Accelerators
 from spo_data.errors import UserError
 from spo_data.models.names import Model
-from spo_train.config.checks import check_config
+from spo_train.config.checks import check_config, is_sound
 from spo_train.config.compose import parse_overrides
 from spo_train.config.gpu_memory import ModelShape
 from spo_train.config.memory_settings import Machine, read_workload
@@ -187,7 +187,7 @@ def test_little_room_is_told_and_not_refused() -> None:
 
 def test_unknown_dimensions_are_told_and_not_refused() -> None:
     choice = replace(choose("Qwen3-8B"), machine=None)
-    assert note_memory(compose(choice), choice)[0].startswith("the memory of an update is unknown: transformers cannot")
+    assert note_memory(compose(choice), choice)[0].endswith("configuration does not say all of its dimensions")
 
 
 @pytest.mark.slow
@@ -295,3 +295,71 @@ def test_a_container_s_limit_is_the_host_s_memory(monkeypatch: pytest.MonkeyPatc
     assert host_bytes() == 123_456_789
     monkeypatch.setattr(machine_module, "CGROUP_LIMITS", (none,))
     assert host_bytes() > 1 << 30
+
+
+def test_a_small_host_keeps_weights_on_the_gpus() -> None:
+    """A container with 64 GiB was refused with "more nodes", although eight GPUs have room for what was offloaded."""
+    small = choose("Qwen3-8B", gpus=8, host=64)
+    said = refusal(small)
+    assert f"this node has 64.0 GiB: {FSDP}.param_offload=false keeps them on the GPUs" in said
+    assert small.machine is not None
+    refuse_memory(compose(small, f"{FSDP}.param_offload=false"), small.machine)
+    assert f": {FSDP}.param_offload=false {FSDP}.optimizer_offload=false keeps" in refusal(
+        choose("Qwen3-8B", gpus=8, host=40), f"{FSDP}.param_offload=true"
+    )
+
+
+def test_offload_policy_is_not_proposed_where_verl_ignores_it() -> None:
+    """verl reads it with fsdp2 only; pasted, the same refusal came again."""
+    said = refusal(choose("Qwen3-8B"), f"{ACTOR}.strategy=fsdp")
+    assert "offload_policy=true" not in said
+    assert not compose(choose("Qwen3-8B"), f"{ACTOR}.strategy=fsdp").actor_rollout_ref.actor.fsdp_config.offload_policy
+
+
+def test_logits_are_counted_whole_without_flash_attns_cross_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the Hub's kernels instead of flash-attn, verl's own cross entropy takes three times as much."""
+    choice = choose("Qwen3-8B", gpus=8)
+    assert choice.machine is not None
+    config = compose(choice)
+    there = expect_memory(config, choice.machine).update.logits
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name == "kernels" else None)
+    assert expect_memory(config, choice.machine).update.logits == pytest.approx(3 * there, rel=0.01)
+
+
+def test_a_small_share_of_the_engine_is_raised_on_one_gpu() -> None:
+    """ "a larger tensor parallel size divides them" could not be followed on one GPU."""
+    said = refusal(choose("Qwen3-8B", gib=141), f"{ROLLOUT}.gpu_memory_utilization=0.1")
+    assert said.endswith("a larger share has room for them")
+
+
+@pytest.mark.parametrize("dtype", ["32", "fp32", "float32"])
+def test_each_name_of_32_bits_counts_four_bytes(dtype: str) -> None:
+    choice = choose("Qwen3-8B", gpus=8)
+    assert choice.machine is not None
+    config = compose(choice, f"{FSDP}.model_dtype={dtype}")
+    assert expect_memory(config, choice.machine) == expect_memory(compose(choice), choice.machine)
+
+
+WRONG_KINDS = [
+    ("trainer.save_freq=null", "trainer.save_freq=null: wanted a whole number"),
+    ("trainer.save_freq=10.5", "trainer.save_freq=10.5: wanted a whole number"),
+    (f"{ACTOR}.checkpoint.save_contents=null", "save_contents=null: wanted a list, such as [model,optimizer,extra]"),
+    (f"{ACTOR}.checkpoint.save_contents=model", "save_contents=model: wanted a list"),
+    ("actor_rollout_ref.model.lora_rank=null", "lora_rank=null: wanted a whole number"),
+    (f"{ROLLOUT}.gpu_memory_utilization=null", "gpu_memory_utilization=null: wanted a number above 0, at most 1"),
+    (f"{ROLLOUT}.gpu_memory_utilization=1.5", "gpu_memory_utilization=1.5: wanted a number above 0, at most 1"),
+    ("ray_kwargs.ray_init.num_cpus=many", "ray_init.num_cpus=many: wanted a number, or null"),
+    ("transfer_queue.backend=null", "transfer_queue.backend=null: wanted verl's settings of its queue"),
+    ("trainer.default_local_dir=null", "trainer.default_local_dir=null: wanted a folder"),
+]
+
+
+@pytest.mark.parametrize(("override", "sentence"), WRONG_KINDS, ids=[override for override, _ in WRONG_KINDS])
+def test_a_setting_of_a_wrong_kind_is_one_line(override: str, sentence: str) -> None:
+    """What is derived from it ended in a traceback, or took letters for parts of a checkpoint."""
+    choice = choose("Qwen3-8B", gpus=8)
+    config = compose(choice, override)
+    assert not is_sound(config)
+    with pytest.raises(UserError) as refused:
+        check_config(config, choice, 40_960)
+    assert sentence in str(refused.value)

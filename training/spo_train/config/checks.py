@@ -38,6 +38,7 @@ from spo_train.config.keys import (
     VAL_RESPONSES_KEY,
 )
 from spo_train.config.rollout_limits import check_rollout_limits
+from spo_train.config.setting_kinds import check_kinds
 from spo_train.config.train_choice import Choice
 from spo_train.config.unsupported import format_override, refuse_unsupported
 from spo_train.spo.settings import settings_from
@@ -68,6 +69,7 @@ VERL_CLASSES = (ACTOR, ROLLOUT, "algorithm")
 def check_config(config: "DictConfig", choice: Choice, context_length: int | None = None) -> None:
     """Raise UserError if the settings do not fit each other, the prompts, the devices or the model's context."""
     _check_counts(config)
+    check_kinds(config)
     refuse_unsupported(config, validation=choice.validation)
     _check_method(config, choice)
     _check_mode(config)
@@ -79,9 +81,10 @@ def check_config(config: "DictConfig", choice: Choice, context_length: int | Non
 
 
 def is_sound(config: "DictConfig") -> bool:
-    """Return whether counts and mode are usable, so that other settings can be derived from them."""
+    """Return whether counts, kinds and mode are usable, so that other settings can be derived from them."""
     try:
         _check_counts(config)
+        check_kinds(config)
         _check_mode(config)
     except UserError:
         return False
@@ -207,7 +210,9 @@ def _check_devices(config: "DictConfig") -> None:
     }
     for key, (size, there) in parts.items():
         if there % size:
-            raise UserError(f"{key}={size}: must divide the {there} GPUs (--nodes, --gpus-per-node)")
+            raise UserError(
+                f"{key}={size}: must divide the {there} GPU{'' if there == 1 else 's'} (--nodes, --gpus-per-node)"
+            )
 
 
 def _check_batch(config: "DictConfig", choice: Choice) -> None:

@@ -18,6 +18,7 @@ from spo_train.config.keys import (
     OFFLOAD_POLICY_KEY,
     PARAM_OFFLOAD_KEY,
 )
+from spo_train.config.precision import width_of
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -48,7 +49,7 @@ def choose_memory_settings(config: "DictConfig", machine: Machine, asked: Collec
     from omegaconf import OmegaConf
 
     work = read_workload(config, machine.shape)
-    fixed = {OFFLOAD_POLICY_KEY, PARAM_OFFLOAD_KEY} & set(asked) or trains_apart(config)
+    fixed = {OFFLOAD_POLICY_KEY, PARAM_OFFLOAD_KEY} & set(asked) or not may_move_to_host(config)
     hosts = (work.everything_on_host,) if fixed else (False, True)
     dynamic = config.actor_rollout_ref.actor.use_dynamic_bsz and MICRO_BATCH_KEY not in asked
     sizes = tuple(_micro_batches(config)) if dynamic else (None,)
@@ -56,7 +57,8 @@ def choose_memory_settings(config: "DictConfig", machine: Machine, asked: Collec
         for tokens in sizes:
             tried = replace(work, everything_on_host=on_host, tokens=tokens or work.tokens)
             if fits(tried, machine):
-                OmegaConf.update(config, OFFLOAD_POLICY_KEY, on_host)
+                if not fixed:
+                    OmegaConf.update(config, OFFLOAD_POLICY_KEY, on_host)
                 if tokens is not None:
                     OmegaConf.update(config, MICRO_BATCH_KEY, tokens)
                 return
@@ -87,7 +89,7 @@ def read_workload(config: "DictConfig", shape: ModelShape) -> Workload:
         # A GPU's share of a mini-batch has no more.
         tokens=min(tokens, -(-mini_batch * context // gpus)),
         shards=fsdp.fsdp_size if 0 < (fsdp.fsdp_size or 0) < gpus else gpus,
-        stored=FULL if str(fsdp.model_dtype) in ("fp32", "float32", "None") else HALF,
+        stored=width_of(fsdp.model_dtype),
         logit_bytes=_logit_bytes(config),
         fused_logits=bool(model.use_fused_kernels),
         checkpointing=bool(model.enable_gradient_checkpointing),
@@ -110,7 +112,7 @@ def list_remedies(config: "DictConfig", machine: Machine) -> list[str]:
     if config.actor_rollout_ref.actor.use_dynamic_bsz and smallest < work.tokens:
         tried.append((f"{MICRO_BATCH_KEY}={smallest}", replace(work, tokens=smallest)))
     tried.append((f"{MODEL}.use_fused_kernels=true", replace(work, fused_logits=True)))
-    if not trains_apart(config):
+    if may_move_to_host(config):
         tried.append((f"{OFFLOAD_POLICY_KEY}=true", replace(work, everything_on_host=True)))
     gpus = 2 * work.gpus
     while gpus <= MOST_GPUS and not fits(more := replace(work, gpus=gpus, shards=gpus), machine):
@@ -131,6 +133,11 @@ def trains_apart(config: "DictConfig") -> bool:
     return bool(config.trainer.v1.trainer_mode == "spo_separate_async")
 
 
+def may_move_to_host(config: "DictConfig") -> bool:
+    """Return whether `offload_policy` works, which verl reads with fsdp2 only."""
+    return config.actor_rollout_ref.actor.strategy == "fsdp2" and not trains_apart(config)
+
+
 def _micro_batches(config: "DictConfig") -> Iterator[int]:
     """Yield tokens of a micro-batch for each GPU: one whole sequence, then halves, down to a share of one."""
     context = config.data.max_prompt_length + config.data.max_response_length
@@ -148,7 +155,8 @@ def _logit_bytes(config: "DictConfig") -> int:
     """
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     chosen = (config.actor_rollout_ref.model.override_config or {}).get("attn_implementation")
-    # flash-attn is required unless another implementation is asked for.
-    in_place = chosen in (None, "flash_attention_2") or importlib.util.find_spec("flash_attn") is not None
+    # flash-attn is required unless another implementation is asked for, or `kernels` has one.
+    required = chosen in (None, "flash_attention_2") and importlib.util.find_spec("kernels") is None
+    in_place = required or importlib.util.find_spec("flash_attn") is not None
     again = (float(rollout.temperature) != 1.0) + bool(actor.calculate_entropy or actor.entropy_coeff)
     return (HALF if in_place else HALF + FULL) + HALF * again

@@ -13,8 +13,15 @@ if TYPE_CHECKING:
 
 ENGINE_DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
 """vLLM's names."""
+OF_16_BITS = ("bf16", "bfloat16", "fp16", "float16", "16")
+"""verl's names of formats with 16 bits; all others that it knows have 32."""
 TRAINER_DTYPES = ("bf16", "fp16", "fp32")
 """verl's short names; it knows longer ones too."""
+
+
+def width_of(dtype: Any) -> int:
+    """Return the bytes of a number in one of verl's formats."""
+    return 2 if str(dtype) in OF_16_BITS else 4
 
 
 def check_precision(config: "DictConfig") -> None:

@@ -32,6 +32,7 @@ from spo_train.config.keys import (
     MODE_KEY,
     MODEL,
     MODEL_PATH_KEY,
+    MOMENTS_OFFLOAD_KEY,
     NODES_KEY,
     PARAM_OFFLOAD_KEY,
     PROMPT_TOKENS_KEY,
@@ -135,7 +136,7 @@ def _set_actor(choice: Choice, sizes: Sizes) -> dict[str, Any]:
         f"{ACTOR}.fsdp_config.strategy": "fsdp2",
         # `spo_separate_async` keeps a copy of the parameters, which fails if they are offloaded.
         PARAM_OFFLOAD_KEY: not sizes.rollout_devices,
-        f"{ACTOR}.fsdp_config.optimizer_offload": True,
+        MOMENTS_OFFLOAD_KEY: True,
         # verl multiplies it by the responses to a prompt.
         MINI_BATCH_KEY: max(1, sizes.prompts // UPDATES[choice.preset]),
         f"{ACTOR}.use_dynamic_bsz": True,

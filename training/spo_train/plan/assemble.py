@@ -146,7 +146,6 @@ class TrainPlan:
     def check(self) -> None:
         """Raise UserError for the first problem of the plan."""
         from spo_data.engines.tool_loop import refuse_stops
-        from spo_data.models.cached import check_weights
         from spo_data.prompts.template import tool_wording
         from spo_train.config.checks import check_config, check_with_verl
         from spo_train.config.unsupported import refuse_device
@@ -163,7 +162,6 @@ class TrainPlan:
             refuse_another(self.before, self.record, self.options.allowed, describe)
         # Only SPO has a baseline, which could belong to a different policy.
         refuse_mismatches(self.parity if self.options.method == "spo" else (), self.options.allowed)
-        check_weights(self.model)
         if self.values is not None and self.reads_first_responses:
             check_samples_are_cached(self.values)
         tool_wording(self.data.template, with_tools=self.tools.enabled)
@@ -189,6 +187,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
 
     from spo_data.formats.load import load_values
     from spo_data.grading.verifiers.registry import load_verifier, verifier_version
+    from spo_data.models.cached import check_weights
     from spo_data.models.chat import load_chat, read_chat_template
     from spo_train.data.training_rows import make_training_data
     from spo_train.data.validation_rows import make_validation_rows
@@ -220,9 +219,9 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     model = choose_model(options, defaults)
     check_path("--out", out)
     check_path("--model", model.path)
+    check_weights(model)
     if model.hub_revision is None:
         refuse_missing_weights(Path(model.path))
-    heads = read_heads(model)
     given = options.chat_template_kwargs
     template = read_chat_template(options.chat_template)
     if options.chat_template is None and (options.model is None or model.name == defaults.model):
@@ -230,6 +229,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     if template is not None:
         check_template(template)
     chat = load_chat(model, defaults.chat_template_kwargs if given is None else given, template=template)
+    heads = read_heads(model)
     table = _make_empty_values() if values is None else values
     data = make_training_data(table, options.train, options.template)
     if tools.enabled and provenance is None and options.template is None and data.template == "boxed":
@@ -267,7 +267,8 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         machine=describe_machine(devices, model),
     )
     config = compose_choice(choice, overrides, on_cpu=devices.on_cpu)
-    reserve_cpus(config, options.nodes)
+    if is_sound(config):
+        reserve_cpus(config, options.nodes)
     if devices.on_cpu:
         notes.append("no accelerator: verl runs on the CPU, with the platform and the settings of verl_cpu")
     else:
@@ -275,8 +276,9 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     if values is not None:
         notes += list_unmatched(provenance)
     notes += note_tools(tools, data.template, data.prompts)
-    size = find_checkpoint_size(config, model, count_steps(config, choice.prompts))
-    notes += list_notes(config, size, devices)
+    if is_sound(config):
+        size = find_checkpoint_size(config, model, count_steps(config, choice.prompts))
+        notes += list_notes(config, size, devices)
     return TrainPlan(
         options=options,
         values=values,

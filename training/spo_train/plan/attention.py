@@ -21,6 +21,7 @@ from spo_train.config.keys import (
     REMOVE_PADDING_KEY,
     SEQUENCE_PARALLEL_KEY,
 )
+from spo_train.config.precision import OF_16_BITS
 from spo_train.config.unsupported import format_override
 from spo_train.plan import packages
 
@@ -38,7 +39,6 @@ KERNELS = "kernels>=0.12,<0.13"
 """What transformers 5.9 asks for; later ones want a version of the kernel, which transformers does not name."""
 ARCHITECTURES = {8: "80", 9: "90", 10: "100", 12: "120"}
 """flash-attn's name of each major compute capability."""
-OF_16_BITS = ("bf16", "bfloat16", "fp16", "float16", "16")
 
 _FLASH = re.compile(r"flash_attention_[234]|kernels-community/(?:vllm-)?flash-attn\d*(?:@[^:]+)?")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spo_train.config.checkpoint_settings import count_kept
+from spo_train.config.precision import width_of
 from spo_train.plan.model_shape import count_parameters
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from spo_data.models.names import Model
 
-_BYTES = {"fp32": 4, "float32": 4, "bf16": 2, "bfloat16": 2, "fp16": 2, "float16": 2, "16": 2}
 _MOMENTS = 2
 """Adam's, of each trained parameter, in the parameter's type."""
 
@@ -60,10 +60,12 @@ def find_checkpoint_size(config: "DictConfig", model: "Model", steps: int) -> Ch
     return CheckpointSize(every, kept, most, None if parameters is None else _bytes_of_one(config, parameters))
 
 
-def _bytes_of_one(config: "DictConfig", parameters: int) -> int:
+def _bytes_of_one(config: "DictConfig", parameters: int) -> int | None:
     actor, model = config.actor_rollout_ref.actor, config.actor_rollout_ref.model
-    weight = _BYTES.get(str(actor.fsdp_config.model_dtype), 4)
+    weight = width_of(actor.fsdp_config.model_dtype)
     contents = list(actor.checkpoint.save_contents)
+    if actor.checkpoint.get("save_lora_only"):
+        return None  # an adapter is small beside a model
     adapted = model.lora_rank > 0 or model.lora_adapter_path is not None  # Adam has moments of the adapter only
     moments = _MOMENTS if "optimizer" in contents and not adapted else 0
     weights = 1 if "model" in contents else 0

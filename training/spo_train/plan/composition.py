@@ -65,6 +65,8 @@ def note_preset(preset: Preset, gpus: int) -> str:
 def note_memory(config: "DictConfig", choice: Choice) -> list[str]:
     """Return a remark if an update may run out of memory, or if that is unknown; only for GPUs."""
     if choice.machine is None:
-        return [f"the memory of an update is unknown: transformers cannot build {choice.model} from its configuration"]
+        return [
+            f"the memory of an update is unknown: {choice.model}'s configuration does not say all of its dimensions"
+        ]
     warning = expect_memory(config, choice.machine).warning() if is_sound(config) else None
     return [] if warning is None else [warning]

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError
 from spo_train.config.gpu_memory import HALF, HostMemory, UpdateMemory, host_memory, resident_memory, update_memory
-from spo_train.config.keys import ENGINE_SHARE_KEY, OFFLOAD_POLICY_KEY, TENSOR_PARALLEL_KEY
-from spo_train.config.memory_settings import ROOM, Machine, list_remedies, read_workload, show_bytes
+from spo_train.config.keys import (
+    ENGINE_SHARE_KEY,
+    MOMENTS_OFFLOAD_KEY,
+    OFFLOAD_POLICY_KEY,
+    PARAM_OFFLOAD_KEY,
+    TENSOR_PARALLEL_KEY,
+)
+from spo_train.config.memory_settings import ROOM, Machine, fits, list_remedies, read_workload, show_bytes
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -84,17 +90,21 @@ def refuse_memory(config: "DictConfig", machine: Machine) -> None:
         host = "" if any(OFFLOAD_POLICY_KEY in each for each in remedies) else _say_host(config, machine)
         raise UserError(f"an update does not fit: it takes {memory.line()}{fits}{host}")
     if memory.host.total > memory.host_total:
+        kept = _keep_on_gpus(config, machine)
         raise UserError(
             f"training takes {show_bytes(memory.host.total)} of a host's memory ({_name_host(memory.host)}), and this"
-            f" node has {show_bytes(memory.host_total)}: more memory, more nodes (--nodes) or a smaller model would fit"
+            f" node has {show_bytes(memory.host_total)}:"
+            f" {kept or 'more memory, more nodes (--nodes) or a smaller model would fit'}"
         )
     share = float(rollout.gpu_memory_utilization) * machine.gpu
     engine = HALF * machine.shape.parameters / rollout.tensor_model_parallel_size
     if engine > share:
+        size = rollout.tensor_model_parallel_size
+        divide = f", or a larger {TENSOR_PARALLEL_KEY} divides them" if size < config.trainer.n_gpus_per_node else ""
         raise UserError(
             f"the engine's weights take {show_bytes(engine)} of a GPU with {TENSOR_PARALLEL_KEY}"
-            f" {rollout.tensor_model_parallel_size}, and {ENGINE_SHARE_KEY} leaves it {show_bytes(share)}:"
-            f" a larger {TENSOR_PARALLEL_KEY} divides them"
+            f" {size}, and {ENGINE_SHARE_KEY}={rollout.gpu_memory_utilization:g} leaves it {show_bytes(share)}:"
+            f" a larger share has room for them{divide}"
         )
     resident = resident_memory(read_workload(config, machine.shape))
     if resident + share > machine.gpu:
@@ -104,6 +114,23 @@ def refuse_memory(config: "DictConfig", machine: Machine) -> None:
             f"{ENGINE_SHARE_KEY}={rollout.gpu_memory_utilization:g}: weights and moments that are not offloaded keep"
             f" {show_bytes(resident)} of a GPU's {show_bytes(machine.gpu)}: {fits}"
         )
+
+
+def _keep_on_gpus(config: "DictConfig", machine: Machine) -> str | None:
+    """Return the settings that keep on the GPUs what the host has no room for, or None if they have none either."""
+    work = read_workload(config, machine.shape)
+    share = float(config.actor_rollout_ref.rollout.gpu_memory_utilization) * machine.gpu
+    weights, moments = f"{PARAM_OFFLOAD_KEY}=false", f"{MOMENTS_OFFLOAD_KEY}=false"
+    for settings, tried in (
+        (weights, replace(work, everything_on_host=False, weights_offloaded=False)),
+        (
+            f"{weights} {moments}",
+            replace(work, everything_on_host=False, weights_offloaded=False, moments_offloaded=False),
+        ),
+    ):
+        if fits(tried, machine) and resident_memory(tried) + share <= machine.gpu:
+            return f"{settings} keeps them on the GPUs"
+    return None
 
 
 def _say_host(config: "DictConfig", machine: Machine) -> str:

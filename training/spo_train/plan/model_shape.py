@@ -24,11 +24,9 @@ def read_shape(model: "Model") -> ModelShape | None:
 def shape_of(config: Any) -> ModelShape | None:
     """Return the dimensions of a transformers configuration, or None if they are unknown."""
     import torch
-    from transformers import AutoModelForCausalLM
 
     try:
-        with torch.device("meta"):
-            built = AutoModelForCausalLM.from_config(config)
+        built = _build(config)
         text = config.get_text_config()
         heads, head = text.num_attention_heads, built.get_output_embeddings().weight
         width = getattr(text, "head_dim", None) or text.hidden_size // heads
@@ -52,23 +50,28 @@ def shape_of(config: Any) -> ModelShape | None:
                 if isinstance(each, torch.nn.Linear)
             ),
         )
-    except (AttributeError, ValueError, TypeError, ImportError, NotImplementedError, OSError):
+    except Exception:  # a model of another kind, or with code of its own: verl says what it is
         return None
 
 
 @functools.cache
 def count_parameters(model: "Model") -> int | None:
     """Return the parameters of a model's configuration, or None if transformers cannot build it."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(model.path, revision=model.hub_revision)
-        with torch.device("meta"):
-            built = AutoModelForCausalLM.from_config(config)
-    except Exception:  # a model of another kind, or with code of its own: verl says what it is
+        built = _build(AutoConfig.from_pretrained(model.path, revision=model.hub_revision))
+    except Exception:  # as in `shape_of`
         return None
     return int(sum(parameter.numel() for parameter in built.parameters()))
+
+
+def _build(config: Any) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
 def _active_width(text: Any) -> int:
