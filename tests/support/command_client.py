@@ -50,10 +50,12 @@ def spo_train(place: Path, words: tuple[str, ...], environment: Mapping[str, str
 
 
 def pretend_gpus(count: int, gigabytes: int = 80, host_gigabytes: int = 2048) -> None:
-    """Let both commands find GPUs from now on, and what training on them takes: packages, memory, disk."""
+    """Let both commands find GPUs from now on, and what training on them takes: packages, memory, disk, a cluster."""
     from spo_data.engines.accelerators import Accelerators
     from spo_pipelines import sampling_plan
-    from spo_train.plan import assemble, disk, machine, packages
+    from spo_train.plan import assemble, disk, machine, packages, startup
+    from spo_train.plan.ray_cluster import Node
+    from spo_train.plan.ray_resources import check_ray
 
     gpus = Accelerators(False, f"NVIDIA H100 {gigabytes}GB HBM3", count, gigabytes << 30)
     sampling_plan.find_accelerators = lambda: gpus
@@ -61,6 +63,7 @@ def pretend_gpus(count: int, gigabytes: int = 80, host_gigabytes: int = 2048) ->
     machine.host_bytes = lambda: host_gigabytes << 30
     packages.find_fault = lambda _module: None
     disk.find_room = lambda _folder: 10**13
+    startup.check_ray = functools.partial(check_ray, ask=lambda _address: [Node(cpus=192, gpus=count)] * 2)
 
 
 def script_engine() -> None:
