@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from spo_data.engines.accelerators import Accelerators, find_accelerators
 from spo_train.config.checks import is_sound
-from spo_train.config.keys import CHECKPOINTS_KEY
+from spo_train.config.keys import CHECKPOINTS_KEY, RAY_ADDRESS_KEY
 from spo_train.config.train_choice import Choice
 from spo_train.filenames import CHECKPOINTS
 from spo_train.literal import check_path, check_template
@@ -204,7 +204,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     values = None if options.offline_values is None else load_values(options.offline_values, options.revision)
     provenance = None if values is None else values.provenance
     devices = find_accelerators()
-    refuse_node(options.nodes, devices)
+    refuse_node(options.nodes, devices, asked.get(RAY_ADDRESS_KEY))
     gpus = 0 if devices.on_cpu else options.nodes * (options.gpus_per_node or devices.count)
     preset = choose_preset(options.preset, before, gpus)
     notes = [] if values is None or values.note is None else [values.note]
@@ -219,7 +219,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     model = choose_model(options, defaults)
     check_path("--out", out)
     check_path("--model", model.path)
-    check_weights(model)
+    check_weights(model)  # of the Hub's cache first: it names the command that fetches them
     if model.hub_revision is None:
         refuse_missing_weights(Path(model.path))
     given = options.chat_template_kwargs

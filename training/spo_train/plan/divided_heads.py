@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def read_heads(model: "Model") -> Heads | None:
-    """Return the heads that a model's configuration names, or None."""
+    """Return the heads that a model's configuration names, or None. It is one that `load_chat` has loaded."""
     from transformers import AutoConfig
 
-    return find_heads(AutoConfig.from_pretrained(model.path, revision=model.hub_revision).get_text_config())
+    config = AutoConfig.from_pretrained(model.path, revision=model.hub_revision, trust_remote_code=False)
+    return find_heads(config.get_text_config())
 
 
 def check_heads(config: "DictConfig", heads: Heads | None) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from spo_data.errors import UserError
 from spo_data.models.heads import Heads
 from spo_data.ray_address import refuse_stale_address
+from spo_train.config.keys import RAY_ADDRESS_KEY
 from spo_train.config.precision import check_precision
 from spo_train.plan.attention import check_attention, check_attention_kernels
 from spo_train.plan.checkpoint_size import CheckpointSize
@@ -30,12 +31,15 @@ if TYPE_CHECKING:
     from spo_data.engines.accelerators import Accelerators
 
 
-def refuse_node(nodes: int, devices: "Accelerators") -> None:
+def refuse_node(nodes: int, devices: "Accelerators", given: object = None) -> None:
     """Raise UserError if a cluster's training run is started on a machine without a GPU, which would train alone.
 
-    Or if the cluster has ended.
+    Or if the cluster has ended. `given` is the override of Ray's address, with which RAY_ADDRESS is not read.
     """
-    refuse_stale_address()
+    name, address = RAY_ADDRESS_KEY, given
+    if given in (None, "auto"):
+        refuse_stale_address()
+        name, address = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS")
     if not devices.on_cpu:
         return
     if nodes > 1:
@@ -43,10 +47,10 @@ def refuse_node(nodes: int, devices: "Accelerators") -> None:
             f"--nodes {nodes}: this machine has no GPU, and spo-train takes the GPUs of each node to be those of its"
             " own: start it on a node with GPUs"
         )
-    if (address := os.environ.get("RAY_ADDRESS") or OWN) != OWN:
+    if address and address != OWN:
         raise UserError(
-            f"RAY_ADDRESS={address}: this machine has no GPU; start spo-train on a node of the cluster that has, or"
-            " unset RAY_ADDRESS to train on this machine's CPU"
+            f"{name}={address}: this machine has no GPU; start spo-train on a node of the cluster that has, or"
+            f" unset {name} to train on this machine's CPU"
         )
 
 
