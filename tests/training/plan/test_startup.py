@@ -380,6 +380,9 @@ def test_a_cluster_is_not_left_from_a_node_without_a_gpu(monkeypatch: pytest.Mon
             " unset RAY_ADDRESS to train on this machine's CPU"
         )
     assert refusal(lambda: refuse_node(1, H100)).startswith(f"RAY_ADDRESS is {address}, where no Ray cluster answers (")
+    refuse_node(1, CPU, "local")  # was refused for the variable, which Ray does not read then
+    assert refusal(lambda: refuse_node(1, CPU, "auto")).startswith("RAY_ADDRESS is ")
+    assert refusal(lambda: refuse_node(1, CPU, "10.0.0.1:6379")).startswith("ray_kwargs.ray_init.address=10.0.0.1:6379")
     monkeypatch.setenv("RAY_ADDRESS", "")
     refuse_node(1, CPU)
 
@@ -437,6 +440,30 @@ def test_a_cluster_has_what_verl_waits_for(nodes: list[Node], sentence: str | No
         check_ray(config, H100, lambda _: nodes)
     else:
         assert refusal(lambda: check_ray(config, H100, lambda _: nodes)) == sentence
+
+
+@pytest.mark.parametrize(
+    ("nodes", "fit"),
+    [
+        ([Node(64, 8), Node(64, 4)], 1),
+        ([Node(64, 4), Node(64, 8)], 1),
+        ([Node(64, 12)], 1),
+        ([Node(64, 8), Node(64, 2), Node(64, 2)], 0),
+        ([Node(64, 8), Node(9, 4)], 0),
+    ],
+)
+def test_the_gpus_that_only_sample_have_room_on_one_node(nodes: list[Node], fit: int) -> None:
+    """They were only summed: verl waited for ever for four GPUs of one node."""
+    config = compose(
+        *SEPARATE, "actor_rollout_ref.rollout.n_gpus_per_node=4", "+ray_kwargs.ray_init.address=10.0.0.1:6379"
+    )
+    if fit:
+        check_ray(config, H100, lambda _: nodes)
+    else:
+        assert (
+            "has room for 0 groups of 4 GPUs that sample and 8 CPUs, each on one node, beside the GPUs that"
+            in refusal(lambda: check_ray(config, H100, lambda _: nodes))
+        )
 
 
 def test_a_stale_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,3 +178,28 @@ def _check_cluster(config: "DictConfig", address: str, nodes: "Sequence[Node]") 
             f"{source} has {fit} nodes with {here} GPUs and {CPUS_OF_A_GPU * here} CPUs each beside verl's queue, verl"
             f" would wait for ever for {config.trainer.nnodes} (--nodes, --gpus-per-node): {fix}"
         )
+    rollout = config.actor_rollout_ref.rollout
+    if sample and (fit := _place_samplers(config, nodes, free)) < rollout.nnodes:
+        each = rollout.n_gpus_per_node
+        raise UserError(
+            f"{source} has room for {fit} groups of {each} GPUs that sample and {CPUS_OF_A_SAMPLING_GPU * each} CPUs,"
+            f" each on one node, beside the GPUs that train; verl would wait for ever for {rollout.nnodes}"
+            f" ({ROLLOUT_NODES_KEY}, {ROLLOUT}.n_gpus_per_node): {fix}"
+        )
+
+
+def _place_samplers(config: "DictConfig", nodes: "Sequence[Node]", free: "Sequence[float]") -> int:
+    """Return how many groups of GPUs that only sample have room beside those that train, in the best placement."""
+    rollout, here, wanted = config.actor_rollout_ref.rollout, config.trainer.n_gpus_per_node, config.trainer.nnodes
+    each = rollout.n_gpus_per_node
+    most = {0: 0}  # groups that train -> the most groups that sample
+    for node, left in zip(nodes, free, strict=True):
+        placed: dict[int, int] = {}
+        for train in range(int(min(node.gpus // here, left // (CPUS_OF_A_GPU * here))) + 1):
+            gpus, cpus = node.gpus - train * here, left - CPUS_OF_A_GPU * train * here
+            sample = int(min(gpus // each, cpus // (CPUS_OF_A_SAMPLING_GPU * each)))
+            for before, fitted in most.items():
+                both = min(before + train, wanted)
+                placed[both] = max(placed.get(both, 0), fitted + max(sample, 0))
+        most = placed
+    return most[wanted]
