@@ -119,7 +119,7 @@ def choose_replicas(accelerators: Accelerators, options: EngineOptions, dimensio
             f"--data-parallel-size {asked}: {asked} replicas of {each} GPU{'s' * (each > 1)} each ({reason}) take"
             f" {asked * each} GPUs, and {there}; use at most {most}"
         )
-    count = asked or _most_that_share(dimensions, visible // each, each, options)
+    count = _choose_count(dimensions, options, visible, each)
     settings = f" ({reason}{f', --data-parallel-size {asked}' if asked else ''})"
     if dimensions.experts > 0 and count > 1:  # what one replica holds of the experts is not known here
         return Replicas(accelerators, count, each, settings, in_step=True)
@@ -161,16 +161,34 @@ def _find_tensor_sizes(dimensions: Dimensions, most: int) -> list[int]:
     return [size for size in range(1, most + 1) if dimensions.find_tensor_parallel_fault(size) is None]
 
 
-def _most_that_share(dimensions: Dimensions, most: int, each: int, options: EngineOptions) -> int:
-    """Return `most`, or fewer if an expert does not divide into whole blocks; vLLM splits each among all GPUs.
+def _choose_count(dimensions: Dimensions, options: EngineOptions, visible: int, each: int) -> int:
+    """Return how many replicas were asked for, or the most that can share the experts.
 
-    A GPU of another pipeline stage has other layers, and splits no expert.
+    vLLM splits each expert among the GPUs of all replicas, those of a pipeline's stages counted once. Raises UserError
+    if it cannot.
     """
-    width = dimensions.expert_width
+    asked, tensor = options.data_parallel_size, options.tensor_parallel_size
+    most, width = visible // each, dimensions.expert_width
     if width is None or options.engine_arg.get("enable_expert_parallel"):
-        return most
-    parts = each // int(options.engine_arg.get("pipeline_parallel_size", 1)) * dimensions.expert_block
-    return next((count for count in range(most, 0, -1) if width % (count * parts) == 0), 1)
+        return asked or most
+    copies = each // tensor
+
+    def sharing(size: int) -> list[int]:
+        shares = size * int(options.engine_arg.get("prefill_context_parallel_size", 1))
+        counts = range(1, visible // (size * copies) + 1)
+        return [n for n in counts if n * shares == 1 or width % (n * shares * dimensions.expert_block) == 0]
+
+    counts = sharing(tensor)
+    if counts and asked in (None, *counts):
+        return asked or counts[-1]
+    sizes = [size for size in _find_tensor_sizes(dimensions, visible) if sharing(size)]
+    setting = f"--tensor-parallel-size {tensor}{f', --data-parallel-size {asked}' if asked else ''}"
+    blocks = f", quantized in blocks of {dimensions.expert_block}" if dimensions.expert_block > 1 else ""
+    fits = f"--data-parallel-size {_list_or(counts)}" if counts else f"--tensor-parallel-size {_list_or(sizes)}"
+    raise UserError(
+        f"{setting}: vLLM cannot split experts of width {width}{blocks}, among that many GPUs; use"
+        f" {f'{fits}, or ' if counts or sizes else ''}--engine-arg enable_expert_parallel=true"
+    )
 
 
 def _count_visible(accelerators: Accelerators, options: EngineOptions) -> int:

@@ -5,6 +5,7 @@ dimensions.heads, dimensions.stored_bytes        # Heads(attention=32, key_value
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from spo_data.models.names import Model
 INDEX = "model.safetensors.index.json"
 _EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
 """Where vLLM looks for the number of experts."""
+_STORED = {"F32": 4, "BF16": 2, "F16": 2}
+"""Bytes of the types of safetensors; of any other one it is not known what vLLM makes of it."""
 _BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
 
 
@@ -29,13 +32,13 @@ class Dimensions:
     experts: int = 0
     """0 for a dense model."""
     expert_width: int | None = None
+    expert_block: int = 1
+    """Columns of an expert that are quantized together, which no two GPUs share."""
     stored_bytes: int | None = None
     """Of all weights as they are stored; None if that takes a download."""
     bytes_each: int | None = None
-    """Of one stored parameter; None if the configuration does not say."""
+    """Of one stored parameter, as most of them are stored."""
     quantized: bool = False
-    expert_block: int = 1
-    """Columns of an expert that are quantized together: a GPU's part of an expert has whole blocks."""
 
     def loaded_bytes(self, dtype: str) -> int | None:
         """Bytes of all weights once loaded with vLLM's `--dtype`, or None if that is not known.
@@ -68,16 +71,16 @@ def read_dimensions(model: Model, *, trust_remote_code: bool = False) -> Dimensi
     ).get_text_config()
     experts = next((found for name in _EXPERTS if (found := _number(config, name))), 0)
     quantization = getattr(config, "quantization_config", None)
-    stored = str(getattr(config, "dtype", None)).removeprefix("torch.")
+    folder = Path(model.path) if model.hub_revision is None else _find_cached(model)
     return Dimensions(
         name=model.name,
         heads=find_heads(config),
         experts=experts,
         expert_width=_number(config, "moe_intermediate_size") if experts else None,
-        stored_bytes=_find_stored_bytes(model),
-        bytes_each=None if quantization else _BYTES.get(stored),
-        quantized=bool(quantization),
         expert_block=_find_block(quantization),
+        stored_bytes=None if folder is None else _find_stored_bytes(folder),
+        bytes_each=None if quantization else _find_width(model, folder),
+        quantized=bool(quantization),
     )
 
 
@@ -87,18 +90,53 @@ def _number(config: Any, name: str) -> int | None:
 
 
 def _find_block(quantization: Any) -> int:
-    """Return the block of fp8 (`weight_block_size`), or the group of GPTQ and AWQ (`group_size`); 1 for neither."""
-    given = quantization if isinstance(quantization, dict) else getattr(quantization, "__dict__", {})
-    sizes = given.get("weight_block_size") or given.get("group_size")
-    size = max(sizes) if isinstance(sizes, list | tuple) and sizes else sizes
-    return size if isinstance(size, int) and size > 0 else 1
+    """Return the larger side of the blocks that share a scale, as a configuration of FP8 names it; 1 for none."""
+    sides = quantization.get("weight_block_size") if isinstance(quantization, dict) else None
+    return max((side for side in sides or () if isinstance(side, int)), default=1)
 
 
-def _find_stored_bytes(model: Model) -> int | None:
-    """Return what the index of the weights says, or else the files' sizes; of a Hub model, what is small or cached."""
-    folder = Path(model.path) if model.hub_revision is None else _find_cached(model)
-    if folder is None:
-        return None
+def _find_width(model: Model, folder: Path | None) -> int | None:
+    """Return the bytes of a stored parameter: by the header of a file of weights, or else by what the Hub says.
+
+    Not by the configuration: it may name no type, or another one than the files have.
+    """
+    counts: dict[str, int] = {}
+    for path in sorted(folder.glob("*.safetensors"))[:1] if folder is not None else ():
+        counts = _count_types(path)
+    if not counts and model.hub_revision is not None:
+        counts = _ask_types(model)
+    return _STORED.get(max(counts, key=lambda name: counts[name])) if counts else None
+
+
+def _count_types(path: Path) -> dict[str, int]:
+    """Return the parameters of each type in a file of weights; none if it is no such file."""
+    from safetensors import SafetensorError, safe_open
+
+    counts: dict[str, int] = {}
+    try:
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118
+                part = file.get_slice(name)
+                counts[part.get_dtype()] = counts.get(part.get_dtype(), 0) + math.prod(part.get_shape())
+    except (SafetensorError, OSError):
+        return {}
+    return counts
+
+
+def _ask_types(model: Model) -> dict[str, int]:
+    """Return the parameters of each type that the Hub has counted; none if it does not say."""
+    from huggingface_hub import HfApi
+
+    try:
+        with clear_hub_errors(f"--model {model.name}", absent="no such model", revision=model.revision):
+            found = HfApi().model_info(model.path, revision=model.revision, expand=["safetensors"], timeout=10)
+    except SpoError:
+        return {}
+    return dict(found.safetensors.parameters) if found.safetensors is not None else {}
+
+
+def _find_stored_bytes(folder: Path) -> int | None:
+    """Return what the index of the weights says, or else the files' sizes."""
     if (folder / INDEX).is_file():
         try:
             total = json.loads((folder / INDEX).read_bytes())["metadata"]["total_size"]

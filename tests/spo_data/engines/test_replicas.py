@@ -144,6 +144,23 @@ def test_the_replicas_of_a_mixture_of_experts_share_them() -> None:
     assert not chosen(gpus(1), QWEN3_30B_A3B).in_step
 
 
+def test_an_experts_share_is_whole_blocks_of_its_quantization() -> None:
+    """768 / 8 = 96 columns were planned for each GPU, which vLLM refuses of weights quantized in blocks of 128."""
+    fp8 = replace(QWEN3_30B_A3B, expert_block=128, quantized=True)
+    assert chosen(gpus(8), fp8).count == 6
+    assert chosen(gpus(8), fp8, tensor_parallel_size=2).count == 3
+    assert chosen(gpus(8), fp8, engine_arg={"enable_expert_parallel": True}).count == 8
+    pipelined = chosen(gpus(8), fp8, engine_arg={"pipeline_parallel_size": 4})
+    assert (pipelined.count, pipelined.gpus_each) == (2, 4), "the stages of a pipeline do not split experts"
+    for sizes, use in (
+        ({"data_parallel_size": 8}, "use --data-parallel-size 1, 2, 3 or 6, or --engine-arg"),
+        ({"tensor_parallel_size": 8}, "use --tensor-parallel-size 1, 2 or 4, or --engine-arg"),
+    ):
+        narrow = fp8 if "data_parallel_size" in sizes else replace(fp8, expert_width=512)
+        with pytest.raises(UserError, match=r"width \d+, quantized in blocks of 128, among that many GPUs; " + use):
+            chosen(gpus(8), narrow, **sizes)
+
+
 def test_gpus_of_a_cluster_are_not_counted_on_this_machine() -> None:
     ray = {"distributed_executor_backend": "ray"}
     found = chosen(gpus(8), tensor_parallel_size=16, engine_arg=ray)
@@ -155,8 +172,8 @@ def test_gpus_of_a_cluster_are_not_counted_on_this_machine() -> None:
 def test_weights_take_what_they_are_loaded_as(stored: int, dtype: str, times: float) -> None:
     dimensions = replace(QWEN3_8B, bytes_each=stored)
     assert dimensions.loaded_bytes(dtype) == 16_381_470_720 * times
-    assert replace(dimensions, bytes_each=None, quantized=True).loaded_bytes(dtype) == 16_381_470_720, "as stored"
-    assert replace(dimensions, bytes_each=None).loaded_bytes(dtype) is None, "unknown, and so no refusal"
+    assert replace(dimensions, quantized=True).loaded_bytes(dtype) == 16_381_470_720, "quantized, as stored"
+    assert replace(dimensions, bytes_each=None).loaded_bytes(dtype) is None
 
 
 def test_the_share_of_memory_is_vllms_default() -> None:
@@ -168,14 +185,3 @@ def test_the_share_of_memory_is_vllms_default() -> None:
         pytest.skip("vLLM is not installed")
     source = (Path(spec.submodule_search_locations[0]) / "config" / "cache.py").read_text(encoding="utf-8")
     assert f"gpu_memory_utilization: float = Field(default={VLLM_MEMORY_SHARE}," in source
-
-
-@pytest.mark.parametrize(("block", "count"), [(1, 8), (128, 6), (100, 1)])
-def test_each_gpu_has_whole_blocks_of_an_expert(block: int, count: int) -> None:
-    """An expert of 768 columns divides among 8 GPUs; in fp8's blocks of 128, vLLM refused its 96 while it loaded."""
-    assert chosen(gpus(8), replace(QWEN3_30B_A3B, expert_block=block)).count == count
-
-
-def test_a_pipelines_stages_split_no_expert() -> None:
-    eight = chosen(gpus(8), replace(QWEN3_30B_A3B, expert_block=192), engine_arg={"pipeline_parallel_size": 2})
-    assert (eight.count, eight.gpus_each) == (4, 2)

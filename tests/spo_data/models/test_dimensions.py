@@ -2,10 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from spo_data.models import dimensions
 from spo_data.models.dimensions import Dimensions, read_dimensions
 from spo_data.models.heads import Heads
 from spo_data.models.names import Model
@@ -37,7 +41,7 @@ def test_the_size_of_the_weights_is_that_of_the_index_or_the_files(
     model = folder(tmp_path, files)
     if index is not None:
         (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert read_dimensions(model) == Dimensions("a model", Heads(32, 8), stored_bytes=stored, bytes_each=2)
+    assert read_dimensions(model) == Dimensions("a model", Heads(32, 8), stored_bytes=stored)
 
 
 def test_a_mixture_of_experts_says_how_wide_an_expert_is(tmp_path: Path) -> None:
@@ -49,4 +53,22 @@ def test_quantized_weights_are_loaded_as_they_are_stored(tmp_path: Path) -> None
     quantized = {"quant_method": "fp8", "weight_block_size": [128, 128]}
     found = read_dimensions(folder(tmp_path, {"model.safetensors": 300}, quantization_config=quantized))
     assert found.loaded_bytes("float32") == 300
-    assert (found.quantized, found.expert_block) == (True, 128)
+    assert found.expert_block == 128
+
+
+@pytest.mark.parametrize("said", ["bfloat16", None])
+def test_the_width_of_a_parameter_is_that_of_the_files(tmp_path: Path, said: str | None) -> None:
+    """Weights stored as float32 were refused as too large for bfloat16, if the configuration names another type."""
+    model = folder(tmp_path, dtype=said)
+    save_file({"a": np.zeros(100, np.float32), "b": np.zeros(5, np.float16)}, tmp_path / "model.safetensors")
+    found = read_dimensions(model)
+    assert (found.bytes_each, found.stored_bytes) == (4, (tmp_path / "model.safetensors").stat().st_size)
+    assert found.loaded_bytes("bfloat16") == found.stored_bytes // 2
+
+
+def test_the_hub_says_how_weights_are_stored_that_are_not_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = SimpleNamespace(safetensors=SimpleNamespace(parameters={"BF16": 100, "F32": 5}))
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: info)
+    assert dimensions._find_width(Model("a/b", "a/b", "c0ffee"), None) == 2
+    info.safetensors = None
+    assert dimensions._find_width(Model("a/b", "a/b", "c0ffee"), None) is None
