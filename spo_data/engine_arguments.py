@@ -94,6 +94,7 @@ SPEED_ENGINE_ARGS = frozenset(
 )
 """Arguments that change how fast samples are drawn, but not which."""
 
+# Read by a test only, which finds arguments of a new vLLM that are in no group.
 POLICY_ENGINE_ARGS = frozenset(
     {
         # weights, and the configuration that they are read with

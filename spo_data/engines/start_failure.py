@@ -24,7 +24,7 @@ _REFUSALS = (ValueError, TypeError, AssertionError, NotImplementedError)
 """What vLLM raises in this process for a configuration that it refuses; pydantic's errors are ValueErrors."""
 _LONGEST = 300
 """Characters of a cause: vLLM lists all architectures that it knows."""
-_PREFIX = re.compile(r"^(?:Value error|Assertion failed), ")
+_PREFIX = re.compile(r"^(?:Value error|Assertion failed),(?: |$)")
 _EXIT_CODE = re.compile(r"'(?P<name>[^']+)': (?P<code>-?\d+)")
 _OUT_OF_MEMORY, _ILLEGAL_INSTRUCTION = -9, -4
 """Exit codes of a process that a signal ended."""
@@ -66,7 +66,8 @@ def describe(error: Exception) -> str:
     if not callable(errors):
         return excerpt(first_line(error), _LONGEST)
     first = errors()[0]
-    said = _PREFIX.sub("", str(first["msg"]).strip()).splitlines()[0]
+    said = _PREFIX.sub("", str(first["msg"]).strip()).strip()
+    said = said.splitlines()[0] if said else "an assertion without a message failed"
     where = ".".join(map(str, first["loc"]))
     return excerpt(f"{where}: {said}" if where else said, _LONGEST)
 

@@ -116,7 +116,8 @@ def find_cached(
     subject = subject or repo_id
     commit = find_commit(repo_id, kind, revision)
     if commit is None:
-        raise UserError(_explain_unknown(repo_id, kind, revision, f"{subject}:{absent and f' {absent},'} {variable}"))
+        also = f"{absent}, and " if absent else ""
+        raise UserError(_explain_unknown(repo_id, kind, revision, f"{subject}: {also}", variable))
     if revision != commit:
         logger.warning(
             "%s is set: %s is read from the Hub's cache, at commit %s (%s when it was last downloaded)",
@@ -206,17 +207,16 @@ def _list_commits(repo_id: str, kind: Kind) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
-def _explain_unknown(repo_id: str, kind: Kind, revision: str | None, start: str) -> str:
+def _explain_unknown(repo_id: str, kind: Kind, revision: str | None, start: str, variable: str) -> str:
     """Say what the cache has instead of a revision."""
-    cache, commits = _find_cache(), _list_commits(repo_id, kind)
+    start, commits = f"{start}the Hub's cache at {_find_cache()}", _list_commits(repo_id, kind)
+    end = f"({variable} is set): {_advise(repo_id, kind, revision)}"
     if not commits:
-        return f"{start} is set, and the Hub's cache at {cache} does not have it: {_advise(repo_id, kind, revision)}"
+        return f"{start} does not have it {end}"
     named = _name_commits(repo_id, kind)
     shown = ", ".join(f"{commit} ({', '.join(named[commit])})" if commit in named else commit for commit in commits)
     what = f"does not say which commit {revision or 'main'} is" if revision is None else f"has no revision {revision!r}"
-    return (
-        f"{start} is set, and the Hub's cache at {cache} {what} of it, only {shown}: {_advise(repo_id, kind, revision)}"
-    )
+    return f"{start} {what} of it, only {shown} {end}"
 
 
 def _name_commits(repo_id: str, kind: Kind) -> dict[str, list[str]]:

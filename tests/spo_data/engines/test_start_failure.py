@@ -84,6 +84,19 @@ def test_a_line_of_pydantic_says_which_field_and_what_it_should_be(
     assert str(found).startswith(f"vLLM refuses its configuration: {said} (full log: ")
 
 
+def test_an_assertion_without_a_message_is_still_a_cause(tmp_path: Path) -> None:
+    """The whole cause was "Assertion failed,"."""
+
+    class Plain(pydantic.BaseModel):
+        @pydantic.model_validator(mode="after")
+        def _check(self) -> "Plain":
+            raise AssertionError
+
+    said = str(failure(tmp_path, raised(Plain)))
+    assert said.startswith("vLLM refuses its configuration: an assertion without a message failed (full log: ")
+    assert "AssertionError" in str(failure(tmp_path, raise_here(AssertionError())))
+
+
 def test_the_cause_in_an_engine_process_wins_over_the_report_that_one_failed(tmp_path: Path) -> None:
     error = raise_here(RuntimeError(ELSEWHERE % 1))
     found = failure(tmp_path, error, "(EngineCore pid=2) ValueError: the cause\nINFO bye\n")

@@ -55,6 +55,7 @@ def test_two_checkpoints_are_kept_and_no_process_is_forked_for_them(composed: An
         ({"trainer.resume_mode": "never"}, "trainer.resume_mode=never: must be auto, disable or resume_path"),
         (RESUMED_ONLY, "global_step_20: verl reads it with trainer.resume_mode=resume_path only"),
         ({"trainer.total_epochs": 0}, "trainer.total_epochs=0: wanted a whole number, at least 1"),
+        ({"trainer.total_epochs": 1, "data.train_batch_size": 13_000}, "ends training after 1 step, before the 500 of"),
         (
             {"trainer.total_epochs": 3},
             "trainer.total_epochs=3 ends training after 18 steps, before the 500 of trainer.total_training_steps:"

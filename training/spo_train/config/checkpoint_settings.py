@@ -89,9 +89,10 @@ def _check_epochs(config: "DictConfig", prompts: int) -> None:
         raise UserError(f"{EPOCHS_KEY}={format_override(epochs)}: wanted a whole number, at least 1")
     batch = config.data.train_batch_size
     an_epoch = prompts // batch
-    if steps is not None and epochs * an_epoch < steps:
+    total = epochs * an_epoch
+    if steps is not None and total < steps:
         raise UserError(
-            f"{EPOCHS_KEY}={epochs} ends training after {epochs * an_epoch:,} steps, before the {steps:,} of"
+            f"{EPOCHS_KEY}={epochs} ends training after {total:,} step{'s' * (total != 1)}, before the {steps:,} of"
             f" {STEPS_KEY}: an epoch has {an_epoch:,} ({prompts:,} prompts, {BATCH_KEY} {batch:,});"
-            f" leave out {EPOCHS_KEY}, or {STEPS_KEY}={epochs * an_epoch}"
+            f" leave out {EPOCHS_KEY}, or {STEPS_KEY}={total}"
         )
