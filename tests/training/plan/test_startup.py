@@ -98,6 +98,14 @@ def refusal(run: Callable[[], object], kind: type[SpoError] = UserError) -> str:
     return str(refused.value)
 
 
+def test_a_checkpoint_of_the_adapter_only_is_not_counted_as_the_model() -> None:
+    """A disk with room for the adapter was refused for a model's size; without an adapter verl saves the model."""
+    config = compose("+actor_rollout_ref.actor.checkpoint.save_lora_only=true")
+    assert size_of(config).each is not None
+    OmegaConf.update(config, "actor_rollout_ref.model.lora_rank", 32)
+    assert size_of(config).each is None
+
+
 @pytest.mark.parametrize(
     ("overrides", "gpus"),
     [

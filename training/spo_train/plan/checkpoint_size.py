@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from spo_train.config.checkpoint_settings import count_kept
+from spo_train.config.gpu_memory import MOMENTS
 from spo_train.config.precision import width_of
 from spo_train.plan.model_shape import count_parameters
 
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from spo_data.models.names import Model
-
-_MOMENTS = 2
-"""Adam's, of each trained parameter, in the parameter's type."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,10 @@ def _bytes_of_one(config: "DictConfig", parameters: int) -> int | None:
     actor, model = config.actor_rollout_ref.actor, config.actor_rollout_ref.model
     weight = width_of(actor.fsdp_config.model_dtype)
     contents = list(actor.checkpoint.save_contents)
-    if actor.checkpoint.get("save_lora_only"):
-        return None  # an adapter is small beside a model
     adapted = model.lora_rank > 0 or model.lora_adapter_path is not None  # Adam has moments of the adapter only
-    moments = _MOMENTS if "optimizer" in contents and not adapted else 0
+    if adapted and actor.checkpoint.get("save_lora_only"):  # without an adapter, verl saves the whole model
+        return None
+    moments = MOMENTS if "optimizer" in contents and not adapted else 0
     weights = 1 if "model" in contents else 0
     exported = 2 if "hf_model" in contents else 0  # in bfloat16
     return parameters * (weight * (weights + moments) + exported)
