@@ -250,6 +250,8 @@ def test_the_values_of_an_unfinished_run_are_refused_until_that_is_allowed(
         (("data.train_files=[x]",), "data.train_files=[x]: use --train-files"),
         (("+data.apply_chat_template_kwargs.enable_thinking=false",), "use --chat-template-kwargs"),
         (("trainer.n_gpus_per_node=8",), "use --gpus-per-node"),
+        (("trainer.save_freq=null",), "trainer.save_freq=null: wanted a whole number"),
+        (("actor_rollout_ref.rollout.temperature=null",), "temperature=null: wanted a number"),
         (("trainer.device=cuda",), "this machine has no accelerator: trainer.device=cpu"),
         (("trainer.val_before_train=true",), "there are no validation prompts; give --val-files"),
         (("--nodes", "0"), "--nodes 0: must be at least 1"),

@@ -17,6 +17,7 @@ from spo_train.config.checks import check_config, is_sound
 from spo_train.config.compose import parse_overrides
 from spo_train.config.gpu_memory import ModelShape
 from spo_train.config.memory_settings import Machine, read_workload
+from spo_train.config.precision import width_of
 from spo_train.config.train_choice import Choice, Preset
 from spo_train.plan import machine as machine_module
 from spo_train.plan.composition import choose_preset, compose_choice, note_memory, note_preset
@@ -210,6 +211,9 @@ def test_the_number_of_gpus_chooses_the_preset() -> None:
         "--preset small: 256 responses a step, because a step of the paper's 2,048 would take hours with 1 GPU"
         " (--preset paper)"
     )
+    assert note_preset("paper", 2) == (
+        "--preset paper: a step of 2,048 responses takes hours with 2 GPUs; --preset small has 256"
+    )
 
 
 def test_a_resumed_training_run_keeps_its_preset() -> None:
@@ -267,6 +271,8 @@ def test_a_smaller_number_of_sequences_that_can_still_be_paused_is_the_user_s() 
             ("trainer.v1.trainer_mode=spo_separate_async", f"{ROLLOUT}.nnodes=1", f"{FSDP}.offload_policy=true"),
             f"{FSDP}.offload_policy=false",
         ),
+        ((f"{FSDP}.fsdp_size=3",), f"fsdp_size=3: must divide the 8 GPUs; {FSDP}.fsdp_size=-1 takes all"),
+        ((f"{FSDP}.fsdp_size=0",), "fsdp_size=0: must divide"),
         ((f"{ROLLOUT}.max_num_seqs=null",), "max_num_seqs=null: wanted a whole number"),
     ],
 )
@@ -307,12 +313,16 @@ def test_a_small_host_keeps_weights_on_the_gpus() -> None:
     assert f": {FSDP}.param_offload=false {FSDP}.optimizer_offload=false keeps" in refusal(
         choose("Qwen3-8B", gpus=8, host=40), f"{FSDP}.param_offload=true"
     )
+    assert f": {FSDP}.offload_policy=false {FSDP}.param_offload=false keeps" in refusal(
+        small, f"{FSDP}.offload_policy=true"
+    )
 
 
 def test_offload_policy_is_not_proposed_where_verl_ignores_it() -> None:
     """verl reads it with fsdp2 only; pasted, the same refusal came again."""
     said = refusal(choose("Qwen3-8B"), f"{ACTOR}.strategy=fsdp")
     assert "offload_policy=true" not in said
+    assert "offload_policy=true" not in refusal(choose("Qwen3-8B", host=64), f"{ACTOR}.strategy=fsdp")
     assert not compose(choose("Qwen3-8B"), f"{ACTOR}.strategy=fsdp").actor_rollout_ref.actor.fsdp_config.offload_policy
 
 
@@ -324,12 +334,28 @@ def test_logits_are_counted_whole_without_flash_attns_cross_entropy(monkeypatch:
     there = expect_memory(config, choice.machine).update.logits
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name == "kernels" else None)
     assert expect_memory(config, choice.machine).update.logits == pytest.approx(3 * there, rel=0.01)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name == "flash_attn" else None)
+    assert expect_memory(config, choice.machine).update.logits == there
+    monkeypatch.setenv("VERL_DISABLE_FLASH_ATTN_CE", "1")
+    assert expect_memory(config, choice.machine).update.logits == pytest.approx(3 * there, rel=0.01)
 
 
 def test_a_small_share_of_the_engine_is_raised_on_one_gpu() -> None:
     """ "a larger tensor parallel size divides them" could not be followed on one GPU."""
     said = refusal(choose("Qwen3-8B", gib=141), f"{ROLLOUT}.gpu_memory_utilization=0.1")
     assert said.endswith("a larger share has room for them")
+    # None of a GPU's share holds them, and there is no second GPU to divide them.
+    assert refusal(choose("Qwen3-8B", gib=16), "data.max_response_length=1024", f"{FSDP}.offload_policy=true").endswith(
+        "smaller model would fit"
+    )
+
+
+def test_each_of_verl_s_formats_has_its_width() -> None:
+    """`32` was counted as a format of 16 bits."""
+    from verl.utils.torch_dtypes import BFLOAT_LIST, FLOAT_LIST, HALF_LIST, PrecisionType
+
+    for name in (*HALF_LIST, *FLOAT_LIST, *BFLOAT_LIST):
+        assert width_of(str(name).removeprefix("torch.")) == PrecisionType.to_dtype(name).itemsize  # type: ignore[no-untyped-call] # verl has no types
 
 
 @pytest.mark.parametrize("dtype", ["32", "fp32", "float32"])
@@ -350,6 +376,13 @@ WRONG_KINDS = [
     (f"{ROLLOUT}.gpu_memory_utilization=1.5", "gpu_memory_utilization=1.5: wanted a number above 0, at most 1"),
     ("ray_kwargs.ray_init.num_cpus=many", "ray_init.num_cpus=many: wanted a number, or null"),
     ("transfer_queue.backend=null", "transfer_queue.backend=null: wanted verl's settings of its queue"),
+    ("trainer.total_epochs=null", "trainer.total_epochs=null: wanted a whole number"),
+    (f"{ROLLOUT}.temperature=null", "temperature=null: wanted a number"),
+    (f"{ROLLOUT}.top_k=null", "top_k=null: wanted a whole number"),
+    (f"{ROLLOUT}.max_model_len=many", "max_model_len=many: wanted a whole number, or null"),
+    (f"{ACTOR}.optim.override_optimizer_config=many", "wanted key: value pairs, or null"),
+    ("ray_kwargs.ray_init=null", "ray_init=null: wanted key: value pairs"),
+    (f"{FSDP}.fsdp_size=null", "fsdp_size=null: wanted a whole number"),
     ("trainer.default_local_dir=null", "trainer.default_local_dir=null: wanted a folder"),
 ]
 

@@ -31,6 +31,7 @@ from spo_train.config.keys import (
     ROLLOUT_NODES_KEY,
     SEQUENCE_PARALLEL_KEY,
     SEQUENCES_KEY,
+    SHARDS_KEY,
     SPO,
     STEPS_KEY,
     SYNC_STEPS_KEY,
@@ -213,6 +214,10 @@ def _check_devices(config: "DictConfig") -> None:
             raise UserError(
                 f"{key}={size}: must divide the {there} GPU{'' if there == 1 else 's'} (--nodes, --gpus-per-node)"
             )
+
+    shards = config.actor_rollout_ref.actor.fsdp_config.fsdp_size
+    if shards == 0 or (0 < shards < devices and devices % shards):
+        raise UserError(f"{SHARDS_KEY}={shards}: must divide the {devices:,} GPUs; {SHARDS_KEY}=-1 takes all")
 
 
 def _check_batch(config: "DictConfig", choice: Choice) -> None:

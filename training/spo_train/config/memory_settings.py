@@ -6,6 +6,7 @@ list_remedies(config, machine)                        # ["data…=…: 16.0 GiB"
 """
 
 import importlib.util
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -158,5 +159,7 @@ def _logit_bytes(config: "DictConfig") -> int:
     # flash-attn is required unless another implementation is asked for, or `kernels` has one.
     required = chosen in (None, "flash_attention_2") and importlib.util.find_spec("kernels") is None
     in_place = required or importlib.util.find_spec("flash_attn") is not None
+    if os.environ.get("VERL_DISABLE_FLASH_ATTN_CE") == "1":
+        in_place = False
     again = (float(rollout.temperature) != 1.0) + bool(actor.calculate_entropy or actor.entropy_coeff)
     return (HALF if in_place else HALF + FULL) + HALF * again

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING
 
 from spo_data.errors import UserError
 from spo_train.config.keys import (
+    ACTOR,
     CHECKPOINTS_KEY,
     ENGINE_SHARE_KEY,
+    EPOCHS_KEY,
     LOADED_KEY,
     LORA_RANK_KEY,
     RAY_CPUS_KEY,
+    RAY_INIT,
+    ROLLOUT,
     SAVE_KEY,
     SAVED_KEY,
+    SHARDS_KEY,
 )
 from spo_train.config.unsupported import format_override
 
@@ -23,15 +28,27 @@ if TYPE_CHECKING:
 
 def check_kinds(config: "DictConfig") -> None:
     """Raise UserError for the first setting of a wrong kind."""
-    from omegaconf import ListConfig, OmegaConf
+    from omegaconf import DictConfig, ListConfig, OmegaConf
 
     def refuse(key: str, wanted: str) -> None:
         raise UserError(f"{key}={format_override(OmegaConf.select(config, key))}: wanted {wanted}")
 
-    for key in (SAVE_KEY, LORA_RANK_KEY):
+    for key in (SAVE_KEY, LORA_RANK_KEY, SHARDS_KEY, EPOCHS_KEY, f"{ROLLOUT}.top_k"):
         value = OmegaConf.select(config, key)
         if isinstance(value, bool) or not isinstance(value, int):
             refuse(key, "a whole number")
+    for key in (f"{ROLLOUT}.temperature", f"{ROLLOUT}.top_p"):
+        value = OmegaConf.select(config, key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            refuse(key, "a number")
+    length = OmegaConf.select(config, f"{ROLLOUT}.max_model_len")
+    if length is not None and (isinstance(length, bool) or not isinstance(length, int)):
+        refuse(f"{ROLLOUT}.max_model_len", "a whole number, or null")
+    own = f"{ACTOR}.optim.override_optimizer_config"
+    if not isinstance(OmegaConf.select(config, own), DictConfig | None):
+        refuse(own, "key: value pairs, or null")
+    if not isinstance(OmegaConf.select(config, RAY_INIT), DictConfig):
+        refuse(RAY_INIT, "key: value pairs")
     cpus = OmegaConf.select(config, RAY_CPUS_KEY)
     if cpus is not None and (isinstance(cpus, bool) or not isinstance(cpus, int | float)):
         refuse(RAY_CPUS_KEY, "a number, or null")

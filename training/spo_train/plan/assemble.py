@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from spo_data.engines.accelerators import Accelerators, find_accelerators
 from spo_train.config.checks import is_sound
 from spo_train.config.keys import CHECKPOINTS_KEY, RAY_ADDRESS_KEY
-from spo_train.config.train_choice import Choice
+from spo_train.config.setting_kinds import check_kinds
+from spo_train.config.train_choice import FEW_GPUS, Choice
 from spo_train.filenames import CHECKPOINTS
 from spo_train.literal import check_path, check_template
 from spo_train.plan.checkpoint_size import CheckpointSize, find_checkpoint_size
@@ -210,6 +211,8 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
     notes = [] if values is None or values.note is None else [values.note]
     if preset == "small" and options.preset is None and before is None:
         notes.append(note_preset(preset, gpus))
+    if options.preset == "paper" and 0 < gpus <= FEW_GPUS:
+        notes.append(note_preset("paper", gpus))
     if values is not None and provenance is None and preset != "demo":
         options = of_the_paper(options, values, notes.append)
     defaults = rollout_defaults(provenance)
@@ -267,6 +270,7 @@ def plan_training(options: TrainOptions, note: Callable[[str], None] = lambda _:
         machine=describe_machine(devices, model),
     )
     config = compose_choice(choice, overrides, on_cpu=devices.on_cpu)
+    check_kinds(config)  # the plan itself is derived from these settings
     if is_sound(config):
         reserve_cpus(config, options.nodes)
     if devices.on_cpu:

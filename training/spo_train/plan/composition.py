@@ -55,7 +55,12 @@ def choose_preset(asked: Preset | None, before: "TrainRecord | None", gpus: int)
 
 
 def note_preset(preset: Preset, gpus: int) -> str:
-    """Return why a preset was chosen that has not the paper's sizes."""
+    """Return why a preset was chosen that has not the paper's sizes, or what those mean for few GPUs."""
+    if preset == "paper":
+        return (
+            f"--preset paper: a step of {SAMPLES['paper']:,} responses takes hours with {gpus}"
+            f" GPU{'' if gpus == 1 else 's'}; --preset small has {SAMPLES['small']:,}"
+        )
     return (
         f"--preset {preset}: {SAMPLES[preset]:,} responses a step, because a step of the paper's {SAMPLES['paper']:,}"
         f" would take hours with {gpus} GPU{'' if gpus == 1 else 's'} (--preset paper)"

@@ -17,7 +17,15 @@ from spo_train.config.keys import (
     PARAM_OFFLOAD_KEY,
     TENSOR_PARALLEL_KEY,
 )
-from spo_train.config.memory_settings import ROOM, Machine, fits, list_remedies, read_workload, show_bytes
+from spo_train.config.memory_settings import (
+    ROOM,
+    Machine,
+    fits,
+    list_remedies,
+    may_move_to_host,
+    read_workload,
+    show_bytes,
+)
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -99,12 +107,15 @@ def refuse_memory(config: "DictConfig", machine: Machine) -> None:
     share = float(rollout.gpu_memory_utilization) * machine.gpu
     engine = HALF * machine.shape.parameters / rollout.tensor_model_parallel_size
     if engine > share:
-        size = rollout.tensor_model_parallel_size
-        divide = f", or a larger {TENSOR_PARALLEL_KEY} divides them" if size < config.trainer.n_gpus_per_node else ""
+        size, remedies = rollout.tensor_model_parallel_size, []
+        if engine < ROOM * machine.gpu:
+            remedies.append("a larger share has room for them")
+        if size < config.trainer.n_gpus_per_node:
+            remedies.append(f"a larger {TENSOR_PARALLEL_KEY} divides them")
         raise UserError(
             f"the engine's weights take {show_bytes(engine)} of a GPU with {TENSOR_PARALLEL_KEY}"
             f" {size}, and {ENGINE_SHARE_KEY}={rollout.gpu_memory_utilization:g} leaves it {show_bytes(share)}:"
-            f" a larger share has room for them{divide}"
+            f" {', or '.join(remedies) or 'more GPUs (--gpus-per-node) or a smaller model would fit'}"
         )
     resident = resident_memory(read_workload(config, machine.shape))
     if resident + share > machine.gpu:
@@ -121,6 +132,8 @@ def _keep_on_gpus(config: "DictConfig", machine: Machine) -> str | None:
     work = read_workload(config, machine.shape)
     share = float(config.actor_rollout_ref.rollout.gpu_memory_utilization) * machine.gpu
     weights, moments = f"{PARAM_OFFLOAD_KEY}=false", f"{MOMENTS_OFFLOAD_KEY}=false"
+    if work.everything_on_host:
+        weights = f"{OFFLOAD_POLICY_KEY}=false {weights}"
     for settings, tried in (
         (weights, replace(work, everything_on_host=False, weights_offloaded=False)),
         (
@@ -137,7 +150,7 @@ def _say_host(config: "DictConfig", machine: Machine) -> str:
     """Say how much memory the host would need to take the optimizer, if that is why it does not help."""
     work = replace(read_workload(config, machine.shape), everything_on_host=True)
     needed = host_memory(work).total
-    if needed <= machine.host:
+    if needed <= machine.host or not may_move_to_host(config):
         return ""
     return (
         f"; {OFFLOAD_POLICY_KEY}=true needs {show_bytes(needed)} of host memory, and this node has"
