@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from spo_cli.terminal.progress import EstimateDisplay
 from spo_data import UserError
@@ -27,7 +29,7 @@ NAMES = {80: "NVIDIA H100 80GB HBM3", 141: "NVIDIA H200"}
 
 @pytest.fixture(scope="module")
 def qwen3_8b(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The configuration of Qwen3-8B and the index of its weights, with the embedded model's tokenizer."""
+    """The configuration of Qwen3-8B, the index and a part of its weights, with the embedded model's tokenizer."""
     folder = tmp_path_factory.mktemp("models") / "Qwen3-8B"
     folder.mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
@@ -36,6 +38,7 @@ def qwen3_8b(tmp_path_factory: pytest.TempPathFactory) -> Path:
     heads = {"num_attention_heads": 32, "num_key_value_heads": 8, "dtype": "bfloat16"}
     (folder / "config.json").write_text(json.dumps({**config, **heads}))
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 16_381_470_720}}))
+    save_file({"norm": torch.zeros(4, dtype=torch.bfloat16)}, folder / "model-00001-of-00005.safetensors")
     return folder
 
 
