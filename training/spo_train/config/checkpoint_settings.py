@@ -18,6 +18,7 @@ from spo_train.config.keys import (
     SAVED_KEY,
     STEPS_KEY,
 )
+from spo_train.config.setting_kinds import is_whole
 from spo_train.config.unsupported import format_override
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def only_validates(config: "DictConfig") -> bool:
 
 def _check_kept(config: "DictConfig") -> None:
     kept = config.trainer.max_actor_ckpt_to_keep
-    if kept is not None and (isinstance(kept, bool) or not isinstance(kept, int) or kept < 1):
+    if kept is not None and (not is_whole(kept) or kept < 1):
         raise UserError(f"{KEEP_KEY}={format_override(kept)}: wanted a whole number, at least 1, or null to keep all")
     if config.trainer.get("remove_previous_ckpt_in_save"):
         raise UserError(f"trainer.remove_previous_ckpt_in_save=true: use {KEEP_KEY}=1")
@@ -85,7 +86,7 @@ def _check_resume(config: "DictConfig") -> None:
 
 def _check_epochs(config: "DictConfig", prompts: int) -> None:
     steps, epochs = config.trainer.total_training_steps, config.trainer.total_epochs
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+    if not is_whole(epochs) or epochs < 1:
         raise UserError(f"{EPOCHS_KEY}={format_override(epochs)}: wanted a whole number, at least 1")
     batch = config.data.train_batch_size
     an_epoch = prompts // batch

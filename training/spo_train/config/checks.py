@@ -39,7 +39,7 @@ from spo_train.config.keys import (
     VAL_RESPONSES_KEY,
 )
 from spo_train.config.rollout_limits import check_rollout_limits
-from spo_train.config.setting_kinds import check_kinds
+from spo_train.config.setting_kinds import check_kinds, is_whole
 from spo_train.config.train_choice import Choice
 from spo_train.config.unsupported import format_override, refuse_unsupported
 from spo_train.spo.settings import settings_from
@@ -114,7 +114,7 @@ def _check_counts(config: "DictConfig") -> None:
     epochs = config.trainer.total_training_steps is None
     for key in COUNTS if epochs else (*COUNTS, STEPS_KEY):
         value = OmegaConf.select(config, key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if not is_whole(value) or value < 1:
             raise UserError(f"{key}={format_override(value)}: wanted a whole number, at least 1")
 
 

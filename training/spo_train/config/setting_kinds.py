@@ -3,7 +3,7 @@
 check_kinds(config)        # raises UserError for the first: "trainer.save_freq=null: wanted a whole number"
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spo_data.errors import UserError
 from spo_train.config.keys import (
@@ -35,14 +35,14 @@ def check_kinds(config: "DictConfig") -> None:
 
     for key in (SAVE_KEY, LORA_RANK_KEY, SHARDS_KEY, EPOCHS_KEY, f"{ROLLOUT}.top_k"):
         value = OmegaConf.select(config, key)
-        if isinstance(value, bool) or not isinstance(value, int):
+        if not is_whole(value):
             refuse(key, "a whole number")
     for key in (f"{ROLLOUT}.temperature", f"{ROLLOUT}.top_p"):
         value = OmegaConf.select(config, key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if not is_number(value):
             refuse(key, "a number")
     length = OmegaConf.select(config, f"{ROLLOUT}.max_model_len")
-    if length is not None and (isinstance(length, bool) or not isinstance(length, int)):
+    if length is not None and not is_whole(length):
         refuse(f"{ROLLOUT}.max_model_len", "a whole number, or null")
     own = f"{ACTOR}.optim.override_optimizer_config"
     if not isinstance(OmegaConf.select(config, own), DictConfig | None):
@@ -50,10 +50,10 @@ def check_kinds(config: "DictConfig") -> None:
     if not isinstance(OmegaConf.select(config, RAY_INIT), DictConfig):
         refuse(RAY_INIT, "key: value pairs")
     cpus = OmegaConf.select(config, RAY_CPUS_KEY)
-    if cpus is not None and (isinstance(cpus, bool) or not isinstance(cpus, int | float)):
+    if cpus is not None and not is_number(cpus):
         refuse(RAY_CPUS_KEY, "a number, or null")
     share = OmegaConf.select(config, ENGINE_SHARE_KEY)
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+    if not is_number(share) or not 0 < share <= 1:
         refuse(ENGINE_SHARE_KEY, "a number above 0, at most 1")
     for key in (SAVED_KEY, LOADED_KEY):
         if not isinstance(OmegaConf.select(config, key), ListConfig):
@@ -62,3 +62,13 @@ def check_kinds(config: "DictConfig") -> None:
         refuse(CHECKPOINTS_KEY, "a folder")
     if OmegaConf.select(config, "transfer_queue.backend") is None:
         refuse("transfer_queue.backend", "verl's settings of its queue")
+
+
+def is_whole(value: Any) -> bool:
+    """Return whether a setting is a whole number, which true and false are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a setting is a number, which true and false are not."""
+    return isinstance(value, float) or is_whole(value)
